@@ -1,0 +1,1 @@
+"""The data sets: catalogue, layouts, and the built-in sample."""

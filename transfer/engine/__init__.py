@@ -1,0 +1,1 @@
+"""From a cell to a trained and evaluated model, on MMEngine."""

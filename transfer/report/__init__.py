@@ -1,0 +1,1 @@
+"""Records, statistics, the paper's figures and the tables."""
