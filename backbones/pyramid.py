@@ -1,0 +1,208 @@
+"""Any timm classifier with feature maps as an OpenMMLab backbone.
+
+Registered once, in MMEngine's root registry, so that MMDetection and MMSegmentation build the same
+class by the same name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import timm
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from backbones import weights as weights_module
+from backbones.errors import UserError
+from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
+from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
+
+STRIDES = (4, 8, 16, 32)
+"""Strides of the maps that OpenMMLab counts as 0 to 3, at output stride 32."""
+
+
+@MODELS.register_module()
+class TimmPyramid(BaseModule):
+    """The feature maps of a timm classifier.
+
+    Args:
+        architecture: timm's name, or ``resnet50v1``.
+        out_indices: Which maps to return; 0 to 3 are strides 4 to 32.
+        frozen_stages: -1 trains everything; 0 freezes the stem, i also stages 1 to i.
+        norm_eval: Keeps batch norms on their running statistics while training.
+        norm_frozen: Also takes the gamma and beta of every batch norm out of training.
+        output_stride: 32, 16 or 8; below 32 the last stages are dilated instead of strided.
+        weights: A file, ``timm:<name>.<tag>``, an address, or None for random weights; loaded by
+            ``init_weights``, which MMEngine's runner calls before training.
+
+    Attributes:
+        channels: Channels of the returned maps, for the neck.
+
+    Raises:
+        UserError: Unknown architecture, no maps at these strides, or no dilated form.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_frozen: bool = False,
+        output_stride: int = 32,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not -1 <= frozen_stages <= 4:
+            raise UserError(f"frozen_stages is {frozen_stages}; it must lie between -1 and 4.")
+        self.architecture = architecture
+        self.weights = weights
+        self.norm_eval = norm_eval
+        shape = feature_shape(architecture)
+        levels = tuple(shape.levels[i] for i in out_indices)
+        self.channels = [shape.channels[i] for i in out_indices]
+        self.network = build_features(architecture, levels, output_stride)
+        self.frozen_modules = self._freeze(shape, frozen_stages)
+        if norm_frozen:
+            for norm in self._norms():
+                for parameter in norm.parameters():
+                    parameter.requires_grad = False
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps, (B, channels[i], H / stride, W / stride) each, of (B, 3, H, W) images."""
+        return tuple(self.network(images))
+
+    def init_weights(self) -> None:
+        """Load the classifier's weights; a file that does not fit is an error, never a warning."""
+        if self.weights:
+            report = weights_module.load_into_features(
+                self.network, self.architecture, self.weights
+            )
+            weights_module.log_report(report)
+
+    def train(self, mode: bool = True) -> TimmPyramid:
+        """Training mode, but for what is frozen and, with ``norm_eval``, the batch norms."""
+        super().train(mode)
+        for module in self.frozen_modules:
+            module.eval()
+        if self.norm_eval:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[_BatchNorm]:
+        return [module for module in self.modules() if isinstance(module, _BatchNorm)]
+
+    def _freeze(self, shape: FeatureShape, frozen_stages: int) -> list[nn.Module]:
+        """Stop gradients up to a stage; returns the modules that must stay in eval mode."""
+        for name, parameter in self.network.named_parameters():
+            if shape.stage_of[name] <= frozen_stages:
+                parameter.requires_grad = False
+        return [
+            module
+            for module in self.network.modules()
+            if (own := list(module.parameters())) and not any(p.requires_grad for p in own)
+        ]
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """What a network's feature maps look like.
+
+    Attributes:
+        levels: timm's indices of the maps at strides 4, 8, 16 and 32.
+        channels: Their channels.
+        stage_of: For each parameter, the stage that it belongs to: 0 is the stem, i the stage
+            that makes map i - 1.
+    """
+
+    levels: tuple[int, ...]
+    channels: tuple[int, ...]
+    stage_of: dict[str, int]
+
+
+def feature_shape(architecture: str) -> FeatureShape:
+    """Find the maps and the stages of a network, without computing anything.
+
+    The stages are read off the network's own graph: a parameter belongs to the first map that
+    depends on it. So any of timm's ways of extracting features will do.
+
+    Raises:
+        UserError: As :class:`TimmPyramid`.
+    """
+    with torch.device("meta"):
+        network = _create(architecture)
+        reductions = network.feature_info.reduction()
+        levels = tuple(_last_level(reductions, stride, architecture) for stride in STRIDES)
+        size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
+        maps = network(torch.zeros(1, *size))
+    channels = network.feature_info.channels()
+    return FeatureShape(
+        levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
+    )
+
+
+def build_features(architecture: str, levels: tuple[int, ...], output_stride: int) -> nn.Module:
+    """timm's feature extractor for these levels, dilated as the paper's authors dilate it."""
+    if output_stride not in (8, 16, 32):
+        raise UserError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
+    dilation = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        network = _create(architecture, out_indices=levels, **dilation)
+    except (TypeError, NotImplementedError, AssertionError) as error:
+        raise UserError(
+            f"'{architecture}' cannot be built with output stride {output_stride} ({error}); "
+            "choose a network that can be dilated, such as a ResNet."
+        ) from error
+    drop_unstrided_shortcut_pools(network)
+    return network
+
+
+def _create(architecture: str, **options: object) -> nn.Module:
+    if not timm.is_model(architecture):
+        near = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
+        raise UserError(
+            f"timm has no network '{architecture}'"
+            + (f"; near it are {near}." if near else "; 'timm.list_models()' names them all.")
+        )
+    try:
+        return timm.create_model(architecture, features_only=True, **options)
+    except (RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"timm's '{architecture}' gives no feature maps ({error}); choose another network."
+        ) from error
+
+
+def _last_level(reductions: list[int], stride: int, architecture: str) -> int:
+    found = [level for level, reduction in enumerate(reductions) if reduction == stride]
+    if not found:
+        raise UserError(
+            f"'{architecture}' has feature maps at strides {reductions}, none at {stride}; a "
+            "pyramid needs strides 4, 8, 16 and 32."
+        )
+    return found[-1]
+
+
+def _stages(
+    network: nn.Module, maps: list[Tensor], reductions: list[int], levels: tuple[int, ...]
+) -> dict[str, int]:
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    stage_of = dict.fromkeys(names, len(STRIDES))
+    before = [level for level in range(levels[0]) if reductions[level] < STRIDES[0]]
+    order = [*levels[::-1], *before[-1:]]
+    for stage, level in zip((4, 3, 2, 1, 0), order, strict=False):
+        gradients = torch.autograd.grad(
+            maps[level].sum(), parameters, allow_unused=True, retain_graph=True
+        )
+        used = {name for name, grad in zip(names, gradients, strict=True) if grad is not None}
+        stage_of.update(dict.fromkeys(used, stage))
+    if not before:
+        # No map at stride 2: the stem is what feeds the module of the first map.
+        first = network.feature_info.module_name(levels[0]).replace(".", "_")
+        for name, stage in stage_of.items():
+            if stage == 1 and not name.replace(".", "_").startswith(first):
+                stage_of[name] = 0
+    return stage_of

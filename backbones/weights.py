@@ -1,0 +1,321 @@
+"""Weights of classifiers: find them, read them without trusting them, and report what matched.
+
+MMEngine's own initialiser loads with ``strict=False`` and only logs, so that a mismatch trains from
+scratch in silence. Here every key is accounted for, and a backbone that is not whole is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from backbones import key_maps, mxnet_params
+from backbones.download import fetch
+from backbones.errors import UserError
+from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
+
+METADATA_KEY = "transfer_bench"
+"""Key of the JSON text in a safetensors header: recipe, preprocessing and history."""
+
+SCHEMES: dict[str, Callable[[str], Path]] = {}
+"""Further ways to find weights: a scheme and what turns the rest of the name into a file."""
+
+_WRAPPERS = ("state_dict", "model")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every key.
+
+    Attributes:
+        source: Where the weights came from.
+        convention: Whose names the file uses: timm, mmseg, mmpretrain, gluoncv.
+        matched: Backbone keys that were loaded.
+        missing: Backbone keys that the file lacks.
+        mismatched: Keys whose shapes differ, with both shapes.
+        left_over: Keys of the file that the network has no place for.
+        head: Keys of the classifier's head, which a backbone does not have.
+    """
+
+    source: str
+    convention: str
+    matched: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+
+    def by_stage(self) -> dict[str, dict[str, int]]:
+        """Counts of matched, missing and left-over keys per top-level module."""
+        counts: dict[str, dict[str, int]] = {}
+        for kind in ("matched", "missing", "mismatched", "left_over"):
+            for key in getattr(self, kind):
+                stage = counts.setdefault(key.split(".")[0], {})
+                stage[kind] = stage.get(kind, 0) + 1
+        return counts
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file's tensors under timm's names.
+
+    Attributes:
+        tensors: The state dict.
+        convention: Whose names the file used.
+        metadata: What the project's own training wrote beside the tensors; empty for others.
+    """
+
+    tensors: dict[str, Tensor]
+    convention: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def cache_dir() -> Path:
+    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache."""
+    chosen = os.environ.get("TRANSFER_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer-bench"
+
+
+def locate(source: str) -> Path:
+    """The local file of some weights; fetched where it has to be.
+
+    Args:
+        source: A file, ``timm:<model>[.<tag>]``, an address, or a name under one of
+            :data:`SCHEMES`.
+
+    Raises:
+        UserError: Not found, or not reachable; the sentence says which file to fetch and where to
+            put it.
+    """
+    scheme, _, name = source.partition(":")
+    if scheme in SCHEMES:
+        return SCHEMES[scheme](name)
+    if scheme == "timm":
+        return _from_hub(name)
+    if scheme in ("http", "https"):
+        return fetch(source, cache_dir() / "weights" / source.rsplit("/", 1)[-1])
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights at '{source}': give a .safetensors, .pth or .params file, "
+            "'timm:<model>.<tag>', or an https address."
+        )
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if _HAS_DIGEST else _sha256(file)
+
+
+_HAS_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read(path: Path, architecture: str) -> Checkpoint:
+    """Read a file of weights, executing nothing, and translate its keys into timm's.
+
+    Args:
+        path: ``.safetensors``, a torch file, or MXNet ``.params``, plain or zipped.
+        architecture: timm's name of the network, which decides how the keys are read.
+
+    Raises:
+        UserError: The file is cut short, of no known format, or holds code.
+    """
+    metadata: dict[str, Any] = {}
+    if path.suffix == ".safetensors":
+        state, metadata = _read_safetensors(path)
+    elif mxnet_params.is_mxnet_params(path):
+        arrays = mxnet_params.read_params(path)
+        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    else:
+        state = _read_torch(path)
+    tensors, convention = key_maps.to_timm(state, architecture)
+    return Checkpoint(dict(tensors), convention, metadata)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = (file.metadata() or {}).get(METADATA_KEY, "{}")
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"'{path}' is not a whole safetensors file ({error}); fetch or write it again."
+        ) from error
+    return state, json.loads(text)
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' was refused: it is a pickle that holds more than tensors, so that reading "
+            "it would execute code. Save its state dict alone (torch.save(model.state_dict(), …)) "
+            "or as safetensors, and use that."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"'{path}' could not be read as weights ({first_line}); it may be cut short or of "
+            "another format: give .safetensors, a torch state dict, or MXNet .params."
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise UserError(f"'{path}' holds a {type(content).__name__}, not a state dict.")
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise UserError(f"'{path}' holds no tensors; give a classifier's state dict.")
+    return state
+
+
+def load_into_features(network: nn.Module, architecture: str, source: str) -> LoadReport:
+    """Load a classifier's weights into its feature extractor.
+
+    Args:
+        network: timm's ``features_only`` network.
+        architecture: Its name.
+        source: As :func:`locate`.
+
+    Raises:
+        UserError: The weights are not, or not wholly, those of this network.
+    """
+    checkpoint = read(locate(source), architecture)
+    report = match(architecture, checkpoint, source)
+    by_plain_name = {_plain(name): tensor for name, tensor in checkpoint.tensors.items()}
+    state = network.state_dict()
+    for name in state:
+        if _plain(name) in by_plain_name:
+            state[name] = by_plain_name[_plain(name)]
+    network.load_state_dict(state)
+    return report
+
+
+def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
+    """Account for every key of a checkpoint against a network.
+
+    Raises:
+        UserError: A key of the backbone is missing or of another shape, or the file has layers
+            that this network does not have (another depth).
+    """
+    with torch.device("meta"):
+        classifier = timm.create_model(architecture)
+    expected = classifier.state_dict()
+    heads = _head_names(classifier)
+    found = checkpoint.tensors
+    matched, missing, mismatched = [], [], []
+    for key, tensor in expected.items():
+        if key.startswith(heads) or (key not in found and key.endswith("num_batches_tracked")):
+            continue
+        if key not in found:
+            missing.append(key)
+        elif found[key].shape != tensor.shape:
+            mismatched.append(f"{key} {tuple(found[key].shape)} for {tuple(tensor.shape)}")
+        else:
+            matched.append(key)
+    report = LoadReport(
+        source,
+        checkpoint.convention,
+        tuple(matched),
+        tuple(missing),
+        tuple(mismatched),
+        tuple(k for k in found if k not in expected and not k.startswith(heads)),
+        tuple(k for k in found if k.startswith(heads)),
+    )
+    _require_whole(report, architecture, {key.split(".")[0] for key in expected})
+    return report
+
+
+def _require_whole(report: LoadReport, architecture: str, modules: set[str]) -> None:
+    foreign = [key for key in report.left_over if key.split(".")[0] in modules]
+    faults = {
+        "missing": report.missing,
+        "of another shape": report.mismatched,
+        "without a place": foreign,
+    }
+    if not any(faults.values()):
+        return
+    told = "; ".join(
+        f"{len(keys)} {kind}, such as {keys[0]}" for kind, keys in faults.items() if keys
+    )
+    raise UserError(
+        f"The weights '{report.source}' are not those of '{architecture}': "
+        f"{len(report.matched)} keys match ({told}). Give the architecture that they were trained "
+        "with, or other weights."
+    )
+
+
+def log_report(report: LoadReport) -> None:
+    """Write the report to MMEngine's log, a line a stage."""
+    from mmengine.logging import print_log
+
+    lines = [f"weights {report.source} ({report.convention} names)"]
+    for stage, counts in report.by_stage().items():
+        lines.append(f"  {stage}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+    lines.append(f"  head, not used: {len(report.head)}")
+    print_log("\n".join(lines), logger="current", level=logging.INFO)
+
+
+def _head_names(classifier: nn.Module) -> tuple[str, ...]:
+    names = (classifier.pretrained_cfg or {}).get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _plain(name: str) -> str:
+    """A key without what timm's feature extractors change in it."""
+    return name.removeprefix("model.").replace(".", "_")
+
+
+def _from_hub(name: str) -> Path:
+    """timm's hub, through Hugging Face's own cache; ``<cache>/weights`` is looked at first."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url):
+        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
+    own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"
+    if own.is_file():
+        return own
+    if not config.hf_hub_id:
+        return fetch(config.url, own.with_suffix(Path(config.url).suffix))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            hf_hub_download(
+                config.hf_hub_id,
+                config.hf_hub_filename or "model.safetensors",
+                etag_timeout=10,
+            )
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"The weights '{name}' could not be fetched from the hub ({type(error).__name__}). On "
+            f"a machine with a connection fetch 'model.safetensors' of '{config.hf_hub_id}' and "
+            f"put it at '{own}', or give a file with --weights."
+        ) from error

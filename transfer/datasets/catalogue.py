@@ -1,0 +1,274 @@
+"""The data sets: which splits are trained and tested on, and where they lie.
+
+A data set is a small TOML file: those of ``configs/datasets`` by name, a user's own by path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+from backbones.resources import resource_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SAMPLE = "sample"
+
+
+@dataclass(frozen=True)
+class DetectionSplit:
+    """One list of images: ``ImageSets/Main/<split>.txt`` of a VOC year, or a COCO JSON.
+
+    Attributes:
+        folder: The year's folder, or COCO's image folder.
+        split: The split's name, or COCO's annotation file.
+        images: How many images the original has; None where that is not known.
+    """
+
+    folder: str
+    split: str
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class MaskSplit:
+    """Pairs of an image and a mask.
+
+    Attributes:
+        images: Folder of the JPEGs.
+        masks: Folder of the index PNGs, one of each image's name.
+        list: File of names, one a line; empty takes every image of the folder.
+        count: How many images the original has; None where that is not known.
+    """
+
+    images: str
+    masks: str
+    list: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Boxes: how a data set is used for detection.
+
+    Attributes:
+        root: Folder that the splits' paths start from.
+        layout: ``"voc"`` or ``"coco"``.
+        classes: Names, in the order of their labels.
+        train: Splits trained on, joined.
+        test: Splits tested on.
+        headline_classes: The classes whose mean is the headline; empty for all.
+    """
+
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    train: tuple[DetectionSplit, ...]
+    test: tuple[DetectionSplit, ...]
+    headline_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Masks: how a data set is used for segmentation.
+
+    Attributes:
+        root: Folder that the splits' paths start from.
+        classes: Names, in the order of their labels.
+        train: Trained on.
+        test: Tested on.
+        ignore_index: Mask value that is not judged, 0 to 255.
+        zero_is_ignored: Whether 0 in a mask is unlabelled and classes start at 1, as in ADE20K.
+        headline_classes: The classes whose mean is the headline; empty for all.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: MaskSplit
+    test: MaskSplit
+    ignore_index: int
+    zero_is_ignored: bool
+    headline_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that was found.
+
+    Attributes:
+        name: Short name, part of every record.
+        title: What to call it in a table.
+        root: Where it lies.
+        detection: How it serves detection, or None.
+        segmentation: How it serves segmentation, or None.
+        classifier_images: An ImageFolder to train classifiers on, or None.
+    """
+
+    name: str
+    title: str
+    root: Path
+    detection: Detection | None
+    segmentation: Segmentation | None
+    classifier_images: Path | None = None
+
+    def fingerprint(self, task: str) -> str:
+        """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for path in self._lists(task):
+            digest.update(str(path.relative_to(self.root)).encode())
+            digest.update(_listing(path))
+        return digest.hexdigest()[:16]
+
+    def _lists(self, task: str) -> list[Path]:
+        if task == "detection" and self.detection:
+            part = self.detection
+            splits = [*part.train, *part.test]
+            if part.layout == "coco":
+                return [part.root / split.split for split in splits]
+            return [voc_list(part.root, split) for split in splits]
+        if task == "segmentation" and self.segmentation:
+            masks = self.segmentation
+            return [
+                masks.root / (split.list or split.images) for split in (masks.train, masks.test)
+            ]
+        raise UserError(f"The data set '{self.name}' has nothing for {task}.")
+
+
+def voc_list(root: Path, split: DetectionSplit) -> Path:
+    """The file that names a VOC split's images, one a line."""
+    return root / split.folder / "ImageSets" / "Main" / f"{split.split}.txt"
+
+
+def names() -> list[str]:
+    """The data sets that are known by name."""
+    return sorted(path.stem for path in _folder().glob("*.toml"))
+
+
+def load(name: str, data_root: Path) -> DataSet:
+    """Read a data set's file and find its folder.
+
+    Args:
+        name: A name of :func:`names`, or a path that ends in ``.toml``.
+        data_root: The folder that holds data sets; a user's file may name its own, relative to
+            itself.
+
+    Raises:
+        UserError: Unknown, malformed, or not on this machine.
+    """
+    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
+    if not path.is_file():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+        raise UserError(
+            f"Unknown data set '{name}'"
+            + (f": did you mean {', '.join(near)}?" if near else f"; known are {names()}.")
+            + " Your own is a file that ends in .toml."
+        )
+    content = _read(path)
+    root = _find_root(content, path, data_root)
+    return _build(content, root, path)
+
+
+def found(name: str, data_root: Path) -> bool:
+    """Whether a named data set lies in the data folder with all its lists of images."""
+    try:
+        data = load(name, data_root)
+        return all(
+            listed.exists()
+            for task in ("detection", "segmentation")
+            if getattr(data, task)
+            for listed in data._lists(task)
+        )
+    except UserError:
+        return False
+
+
+def default_data_root() -> Path:
+    """``$TRANSFER_DATA``, or ``data`` in the working directory."""
+    return Path(os.environ.get("TRANSFER_DATA") or "data")
+
+
+def _folder() -> Path:
+    return resource_dir("configs", "configs") / "datasets"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not valid TOML: {error}.") from error
+
+
+def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
+    if "root" in content:
+        candidates = [path.parent / Path(content["root"]).expanduser()]
+    else:
+        candidates = [data_root / root for root in content.get("roots", [])]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    looked = "' or '".join(str(c) for c in candidates)
+    raise UserError(
+        f"The data set '{content.get('name', path.stem)}' was not found: looked for '{looked}'. "
+        "'transfer prepare' fetches the public ones; --data-root says where they are."
+    )
+
+
+def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
+    try:
+        images = content.get("classifier_images")
+        return DataSet(
+            content["name"],
+            content.get("title", content["name"]),
+            root,
+            _detection(content["detection"], root) if "detection" in content else None,
+            _segmentation(content["segmentation"], root) if "segmentation" in content else None,
+            root / images if images else None,
+        )
+    except KeyError as error:
+        raise UserError(f"'{path}' lacks the entry {error}; see 'Your own data' in the README.")
+    except TypeError as error:
+        raise UserError(f"'{path}' has an entry that is not known: {error}.") from error
+
+
+def _detection(part: dict[str, Any], root: Path) -> Detection:
+    return Detection(
+        root / part.get("root", ""),
+        part.get("layout", "voc"),
+        tuple(part["classes"]),
+        tuple(DetectionSplit(**split) for split in part["train"]),
+        tuple(DetectionSplit(**split) for split in part["test"]),
+        tuple(part.get("headline_classes", ())),
+    )
+
+
+def _segmentation(part: dict[str, Any], root: Path) -> Segmentation:
+    return Segmentation(
+        root / part.get("root", ""),
+        tuple(part["classes"]),
+        MaskSplit(**part["train"]),
+        MaskSplit(**part["test"]),
+        part.get("ignore_index", 255),
+        part["zero_is_ignored"],
+        tuple(part.get("headline_classes", ())),
+    )
+
+
+def _listing(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            return "\n".join(sorted(entry.name for entry in path.iterdir())).encode()
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"The list of images '{path}' cannot be read ({error.strerror}); check the data set "
+            "with 'transfer check'."
+        ) from error
