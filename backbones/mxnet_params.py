@@ -322,19 +322,15 @@ def _check_directory(path: Path, file: BinaryIO, archive_size: int) -> None:
     tail = file.read(tail_size)
     if len(tail) < _ZIP_END.size:
         raise _bad_archive(path, "it is cut short")
-    signature, _, _, _, entries, directory_size, _, comment_size = _zip_end(tail)
+    signature, *_, entries, directory_size, _, comment_size = _ZIP_END.unpack(
+        tail[-_ZIP_END.size :]
+    )
     if signature != b"PK\x05\x06" or comment_size:
         raise _bad_archive(path, "its last 22 bytes are not the end of an archive")
     if tail.startswith(b"PK\x06\x07"):
         raise _bad_archive(path, "it has the form of archives over 4 GiB")
     if directory_size > _MAX_DIRECTORY_BYTES:
         raise _bad_archive(path, f"it lists {entries} files in {directory_size} bytes")
-
-
-def _zip_end(tail: bytes) -> tuple[bytes, int, int, int, int, int, int, int]:
-    signature, *numbers = _ZIP_END.unpack(tail[-_ZIP_END.size :])
-    disk, first_disk, here, entries, size, offset, comment = numbers
-    return signature, disk, first_disk, here, entries, size, offset, comment
 
 
 def _only_params(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:

@@ -146,7 +146,7 @@ def feature_shape(architecture: str) -> FeatureShape:
 
 
 def build_features(architecture: str, levels: tuple[int, ...], output_stride: int) -> nn.Module:
-    """timm's feature extractor for these levels, dilated as the paper's authors dilate it."""
+    """A feature extractor of timm's for these levels, dilated as the paper's authors dilate it."""
     if output_stride not in (8, 16, 32):
         raise UserError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
     dilation = {} if output_stride == 32 else {"output_stride": output_stride}

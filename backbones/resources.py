@@ -1,7 +1,8 @@
-"""Where the files are that travel with the code: in the wheel, or in the checkout."""
+"""Where files are: those that travel with the code, and those kept between runs."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -15,3 +16,11 @@ def resource_dir(packaged: str, in_checkout: str) -> Path:
     root = Path(__file__).resolve().parents[1]
     installed = root / "transfer" / packaged
     return installed if installed.is_dir() else root / in_checkout
+
+
+def cache_dir() -> Path:
+    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache."""
+    chosen = os.environ.get("TRANSFER_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer-bench"

@@ -6,10 +6,8 @@ scratch in silence. Here every key is accounted for, and a backbone that is not 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
+from backbones.resources import cache_dir
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
 METADATA_KEY = "transfer_bench"
@@ -31,8 +30,6 @@ METADATA_KEY = "transfer_bench"
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further ways to find weights: a scheme and what turns the rest of the name into a file."""
-
-_WRAPPERS = ("state_dict", "model")
 
 
 @dataclass(frozen=True)
@@ -82,14 +79,6 @@ class Checkpoint:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def cache_dir() -> Path:
-    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache."""
-    chosen = os.environ.get("TRANSFER_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer-bench"
-
-
 def locate(source: str) -> Path:
     """The local file of some weights; fetched where it has to be.
 
@@ -117,22 +106,6 @@ def locate(source: str) -> Path:
     return path
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if _HAS_DIGEST else _sha256(file)
-
-
-_HAS_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
-
-
-def _sha256(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def read(path: Path, architecture: str) -> Checkpoint:
     """Read a file of weights, executing nothing, and translate its keys into timm's.
 
@@ -152,7 +125,14 @@ def read(path: Path, architecture: str) -> Checkpoint:
     else:
         state = _read_torch(path)
     tensors, convention = key_maps.to_timm(state, architecture)
+    if not tensors:
+        raise UserError(f"'{path}' holds no tensors; give a classifier's state dict.")
     return Checkpoint(dict(tensors), convention, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What the project's own training wrote into a file beside the tensors; empty for others."""
+    return _read_safetensors(path)[1] if path.suffix == ".safetensors" else {}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -169,7 +149,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, json.loads(text)
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -184,15 +164,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"'{path}' could not be read as weights ({first_line}); it may be cut short or of "
             "another format: give .safetensors, a torch state dict, or MXNet .params."
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
     if not isinstance(content, Mapping):
         raise UserError(f"'{path}' holds a {type(content).__name__}, not a state dict.")
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if not state:
-        raise UserError(f"'{path}' holds no tensors; give a classifier's state dict.")
-    return state
+    return dict(content)
 
 
 def load_into_features(network: nn.Module, architecture: str, source: str) -> LoadReport:
@@ -293,7 +267,7 @@ def _plain(name: str) -> str:
 
 
 def _from_hub(name: str) -> Path:
-    """timm's hub, through Hugging Face's own cache; ``<cache>/weights`` is looked at first."""
+    """The hub of timm, through Hugging Face's own cache; ``<cache>/weights`` is looked at first."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
         raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")

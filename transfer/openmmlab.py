@@ -7,4 +7,12 @@ from transfer.engine import operators
 
 operators.install()
 
-import backbones.pyramid  # noqa: E402, F401
+import mmdet.models  # noqa: E402, F401
+import mmseg.models  # noqa: E402, F401
+
+import backbones.pyramid  # noqa: E402
+import backbones.runtime.loop  # noqa: E402
+import backbones.runtime.precision  # noqa: E402
+import backbones.runtime.randomness  # noqa: E402, F401
+import transfer.datasets.openmmlab  # noqa: E402
+import transfer.engine.metrics  # noqa: E402, F401

@@ -25,6 +25,33 @@ SAMPLE = "sample"
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A public archive that a data set is unpacked from; ``configs/archives.toml`` lists them.
+
+    Attributes:
+        name: Its file's name.
+        url: Where it is fetched.
+        checksum: As :func:`backbones.download.fetch` takes it.
+        size: In bytes.
+        unpacked: Most bytes that it may unpack to.
+        inside: The archive's folder that is wanted.
+        place: What that folder becomes, in the data folder.
+        proof: Paths in the data folder, any of which is there once it was unpacked.
+        only: Parts of ``inside`` that are wanted; empty for all.
+    """
+
+    name: str
+    url: str
+    checksum: str
+    size: int
+    unpacked: int
+    inside: str
+    place: str
+    proof: tuple[str, ...]
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DetectionSplit:
     """One list of images: ``ImageSets/Main/<split>.txt`` of a VOC year, or a COCO JSON.
 
@@ -191,6 +218,13 @@ def found(name: str, data_root: Path) -> bool:
         return False
 
 
+def archives(name: str) -> tuple[Archive, ...]:
+    """The public archives that a named data set is unpacked from; none for one that is drawn."""
+    known = _read(_folder().parent / "archives.toml")
+    wanted = _read(_folder() / f"{name}.toml").get("archives", [])
+    return tuple(_archive(file, known[file]) for file in wanted)
+
+
 def default_data_root() -> Path:
     """``$TRANSFER_DATA``, or ``data`` in the working directory."""
     return Path(os.environ.get("TRANSFER_DATA") or "data")
@@ -234,9 +268,16 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
             root / images if images else None,
         )
     except KeyError as error:
-        raise UserError(f"'{path}' lacks the entry {error}; see 'Your own data' in the README.")
+        raise UserError(
+            f"'{path}' lacks the entry {error}; see 'Your own data' in the README."
+        ) from error
     except TypeError as error:
         raise UserError(f"'{path}' has an entry that is not known: {error}.") from error
+
+
+def _archive(name: str, entries: dict[str, Any]) -> Archive:
+    lists = {key: tuple(entries.get(key, ())) for key in ("proof", "only")}
+    return Archive(name=name, **{**entries, **lists})
 
 
 def _detection(part: dict[str, Any], root: Path) -> Detection:

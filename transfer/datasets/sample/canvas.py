@@ -12,6 +12,7 @@ from transfer.datasets.sample.textures import (
     Array,
     Pattern,
     blend,
+    bounded,
     contrasting,
     plain,
     random_colour,
@@ -19,7 +20,7 @@ from transfer.datasets.sample.textures import (
 
 WINDOW = 1.35
 """Half the side of the canvas in object units; figures keep inside it at any turn."""
-DETAIL = 128
+DETAIL = 100
 """Pixels across two object units that small objects are drawn at before they are reduced."""
 
 
@@ -41,7 +42,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Paint:
-    """What a part is covered with: two colours, shape ``(3,)`` in 0..1, and a pattern of them."""
+    """What a part is covered with: two colours, each ``(3, 1, 1)`` in 0..1, and a pattern."""
 
     base: Array
     accent: Array
@@ -72,13 +73,15 @@ def flat(colour: Array) -> Paint:
     return Paint(colour, colour)
 
 
+_TURN = np.arange(28) * (2 * np.pi / 28)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
+
 # --- Outlines: arrays of shape (points, 2) in object units, x right, y down ----------------------
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Array:
     """Outlines an ellipse centred at ``(x, y)``, turned by ``turn`` radians."""
-    t = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    a, b = rx * np.cos(t), ry * np.sin(t)
+    a, b = rx * _CIRCLE[0], ry * _CIRCLE[1]
     c, s = np.cos(turn), np.sin(turn)
     return np.stack([x + c * a - s * b, y + s * a + c * b], axis=1).astype(np.float32)
 
@@ -99,7 +102,7 @@ def spline(points: Sequence[tuple[float, float]], closed: bool = True, steps: in
         p = np.concatenate([p[-1:], p, p[:2]])
     else:
         p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
+    t = (np.arange(steps, dtype=np.float32) / np.float32(steps))[None, :, None]
     a, b, c, d = (p[i : len(p) - 3 + i, None] for i in range(4))
     curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
     curve = curve.reshape(-1, 2)
@@ -109,9 +112,11 @@ def spline(points: Sequence[tuple[float, float]], closed: bool = True, steps: in
 def strip(points: Sequence[tuple[float, float]], start: float, end: float) -> Array:
     """Outlines a band along a smooth curve, its width going from ``start`` to ``end``."""
     line = spline(points, closed=False)
-    along = np.gradient(line, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6
+    along = np.empty_like(line)
+    along[1:-1] = line[2:] - line[:-2]
+    along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
+    normal = along[:, ::-1] * np.array((-1.0, 1.0), np.float32)
+    normal /= np.sqrt((normal * normal).sum(axis=1, keepdims=True)) + np.float32(1e-6)
     half = np.linspace(start / 2, end / 2, len(line), dtype=np.float32)[:, None] * normal
     return np.concatenate([line + half, (line - half)[::-1]])
 
@@ -134,7 +139,7 @@ class Canvas:
             angle: Turn of the object in radians, clockwise.
             stretch: Factors along ``u`` and ``v``; a negative one mirrors the object.
         """
-        scale = max(size, min(3.0 * size, DETAIL)) / 2.0
+        scale = max(size, min(2.5 * size, DETAIL)) / 2.0
         side = int(np.ceil(2 * WINDOW * scale))
         self.light = light
         self.reduction = size / (2.0 * scale)
@@ -146,7 +151,7 @@ class Canvas:
         x = np.arange(side, dtype=np.float32) + 0.5 - self._middle
         self._u = inverse[0, 0] * x[None, :] + inverse[0, 1] * x[:, None]
         self._v = inverse[1, 0] * x[None, :] + inverse[1, 1] * x[:, None]
-        self._colour = np.zeros((side, side, 3), np.float32)
+        self._colour = np.zeros((3, side, side), np.float32)
         self._alpha = np.zeros((side, side), np.float32)
 
     def part(self, outline: Array, paint: Paint, relief: float = 1.0) -> None:
@@ -159,8 +164,10 @@ class Canvas:
         """
         points = outline @ self._matrix.T + self._middle
         side = len(self._alpha)
-        low = np.clip(np.floor(points.min(axis=0)).astype(int) - 1, 0, side - 1)
-        high = np.clip(np.ceil(points.max(axis=0)).astype(int) + 2, low + 1, side)
+        low = [min(max(int(p) - 1, 0), side - 1) for p in points.min(axis=0)]
+        high = [
+            min(max(int(p) + 3, o + 1), side) for p, o in zip(points.max(axis=0), low, strict=True)
+        ]
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
         stencil = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
         # Sixteenths of a pixel; fillPoly takes pixel centres as whole numbers.
@@ -168,14 +175,14 @@ class Canvas:
         cv2.fillPoly(stencil, [fixed], 255, cv2.LINE_AA, shift=4)
         mask = stencil * np.float32(1 / 255)
         if paint.pattern is plain:
-            colour = np.broadcast_to(paint.base, (*mask.shape, 3))
+            colour = np.broadcast_to(paint.base, (3, *mask.shape))
         else:
             field = paint.pattern(self._u[window], self._v[window])
             colour = blend(paint.base, paint.accent, field)
         if relief:
             colour = self._shade(colour, mask, relief)
-        target = self._colour[window]
-        target += (colour - target) * mask[..., None]
+        target = self._colour[:, window[0], window[1]]
+        target += (colour - target) * mask
         alpha = self._alpha[window]
         alpha += mask * (1.0 - alpha)
 
@@ -183,21 +190,28 @@ class Canvas:
         """Rounds a part: bright towards the lamp, dark away from it, with a highlight."""
         reach = max(3, int(0.45 * min(mask.shape)) | 1)
         # The blurred stencil serves as a height map that falls off towards the edge.
-        padded = cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
-        height = cv2.blur(cv2.blur(padded, (reach, reach)), (reach, reach))
-        x, y = (float(d) * reach * 0.5 for d in self.light.direction)
-        facing = cv2.Sobel(height, -1, 1, 0, ksize=3, scale=-x / 4)
-        facing += cv2.Sobel(height, -1, 0, 1, ksize=3, scale=-y / 4)
-        inner = (slice(reach, -reach), slice(reach, -reach))
-        facing, height = facing[inner], height[inner]
+        height: Array = mask
+        for _ in range(3):
+            height = cv2.blur(height, (reach, reach), borderType=cv2.BORDER_CONSTANT)
+        x, y = (float(d) * reach / 7.0 for d in self.light.direction)
+        across: Array = cv2.Sobel(height, -1, 1, 0, scale=-x, borderType=cv2.BORDER_CONSTANT)
+        facing = across + cv2.Sobel(height, -1, 0, 1, scale=-y, borderType=cv2.BORDER_CONSTANT)
         contrast = relief * self.light.contrast
         shade = 1.0 + np.float32(2.2 * contrast) * facing
         shade -= np.float32(0.45 * contrast) * (1.0 - height)
-        colour = colour * np.clip(shade, 0.25, 1.7)[..., None]
-        if self.light.gloss:
-            spot = np.clip(1.0 - np.abs(facing - 0.22) * 9.0, 0.0, 1.0) * np.clip(height, 0.0, 1.0)
-            colour += (np.float32(relief * self.light.gloss) * spot * spot)[..., None]
+        colour = colour * bounded(0.25, shade, 1.7)
+        if self.light.gloss and min(mask.shape) >= 12:
+            colour += np.float32(relief * self.light.gloss) * self._spot(mask.shape)
         return colour
+
+    def _spot(self, shape: tuple[int, ...]) -> Array:
+        """Draws a round highlight between the middle of a part and its lit edge; a field."""
+        squares = []
+        for length, towards in zip(shape[:2], self.light.direction[::-1], strict=True):
+            place = np.arange(length, dtype=np.float32) * np.float32(2.0 / length)
+            place -= np.float32(1.0 + 0.4 * towards)
+            squares.append((place * np.float32(length / (0.35 * min(shape)))) ** 2)
+        return np.exp(-squares[0])[:, None] * np.exp(-squares[1])[None, :]
 
     def sprite(self, extent: float) -> Sprite:
         """Cuts the drawing out and reduces it.
@@ -213,8 +227,7 @@ class Canvas:
         factor = extent / max(width, height)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        premultiplied = np.clip(self._colour[window], 0.0, 1.0) * self._alpha[window][..., None]
-        return Sprite(
-            cv2.resize(premultiplied, size, interpolation=mode),
-            cv2.resize(self._alpha[window], size, interpolation=mode),
-        )
+        alpha = self._alpha[window]
+        planes = bounded(0.0, self._colour[:, window[0], window[1]], 1.0) * alpha
+        colour = np.stack([cv2.resize(plane, size, interpolation=mode) for plane in planes])
+        return Sprite(colour, cv2.resize(alpha, size, interpolation=mode))

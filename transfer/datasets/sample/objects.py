@@ -55,10 +55,12 @@ def _dark(rng: np.random.Generator) -> Paint:
     return flat(hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.08, 0.3)))
 
 
-def _insect(canvas: Canvas, rng: np.random.Generator, width: float, pattern: Pattern) -> None:
+def _insect(
+    canvas: Canvas, rng: np.random.Generator, width: float, reach: float, pattern: Pattern
+) -> None:
     """Draws what beetle and ladybird share: legs, feelers, head, shield and two wing cases."""
     legs, skin = _dark(rng), mix_paint(rng, pattern)
-    reach, top = rng.uniform(0.28, 0.45), rng.uniform(-0.38, -0.25)
+    top = rng.uniform(-0.38, -0.25)
     for side in (-1, 1):
         for k, y in enumerate((-0.28, 0.12, 0.48)):
             bend = y + (-0.18, -0.02, 0.12)[k] + rng.uniform(-0.06, 0.06)
@@ -66,8 +68,8 @@ def _insect(canvas: Canvas, rng: np.random.Generator, width: float, pattern: Pat
             hip, knee, tip = 0.6 * width, width + 0.6 * reach, width + reach
             line = [(side * hip, y), (side * knee, bend), (side * tip, foot)]
             canvas.part(strip(line, 0.11, 0.05), legs, 0)
-        tip = (side * rng.uniform(0.2, 0.5), rng.uniform(-1.2, -1.0))
-        canvas.part(strip([(side * 0.08, -0.7), (side * 0.22, -0.9), tip], 0.07, 0.04), legs, 0)
+        end = (side * rng.uniform(0.2, 0.5), rng.uniform(-1.2, -1.0))
+        canvas.part(strip([(side * 0.08, -0.7), (side * 0.22, -0.9), end], 0.07, 0.04), legs, 0)
     canvas.part(ellipse(0, -0.72, 0.22 + 0.12 * width, 0.18), legs)
     shield = mix_paint(rng) if rng.random() < 0.5 else legs
     canvas.part(ellipse(0, -0.48, 0.22 + 0.6 * width, 0.26), shield)
@@ -79,27 +81,31 @@ def _insect(canvas: Canvas, rng: np.random.Generator, width: float, pattern: Pat
 
 
 def beetle(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a beetle: a long insect from above, its wing cases striped, banded or mottled."""
-    kind = rng.random()
-    if kind < 0.45:
-        pattern = stripes(rng, 0.0, rng.uniform(0.16, 0.3))
-    elif kind < 0.85:
-        pattern = stripes(rng, np.pi / 2, rng.uniform(0.25, 0.45))
+    """Draws a beetle: a long insect from above, its wing cases striped or banded."""
+    if rng.random() < 0.5:
+        pattern = stripes(rng, 0.0, rng.uniform(0.18, 0.3))
     else:
-        pattern = blotches(rng, 0.4)
-    _insect(canvas, rng, rng.uniform(0.38, 0.6), pattern)
+        pattern = stripes(rng, np.pi / 2, rng.uniform(0.28, 0.45))
+    _insect(canvas, rng, rng.uniform(0.36, 0.52), rng.uniform(0.3, 0.45), pattern)
 
 
 def ladybird(canvas: Canvas, rng: np.random.Generator) -> None:
     """Draws a ladybird: a broad insect from above, its wing cases dotted."""
-    _insect(canvas, rng, rng.uniform(0.55, 0.78), dots(rng, rng.uniform(0.34, 0.55)))
+    spots = dots(rng, rng.uniform(0.38, 0.55))
+    _insect(canvas, rng, rng.uniform(0.6, 0.8), rng.uniform(0.16, 0.3), spots)
 
 
 def fish(canvas: Canvas, rng: np.random.Generator) -> None:
     """Draws a fish from the side: scaled, banded or spotted body, tail, fins, gill and eye."""
     kind = rng.random()
+    pattern: Pattern
     if kind < 0.65:
-        pattern = scales(rng, rng.uniform(0.2, 0.32), 1.3)
+        rows = scales(rng, rng.uniform(0.22, 0.36))
+
+        def pattern(u: Array, v: Array) -> Array:
+            # Fish scales point along the body, to the tail.
+            return rows(v, u)
+
     elif kind < 0.85:
         pattern = stripes(rng, 0.15, rng.uniform(0.28, 0.45))
     else:
@@ -257,12 +263,12 @@ def teapot(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 FIGURES: dict[str, tuple[Callable[[Canvas, np.random.Generator], None], float]] = {
-    "beetle": (beetle, 60.0),
+    "beetle": (beetle, 40.0),
     "bird": (bird, 18.0),
-    "fish": (fish, 30.0),
+    "fish": (fish, 25.0),
     "flower": (flower, 25.0),
     "house": (house, 8.0),
-    "ladybird": (ladybird, 60.0),
+    "ladybird": (ladybird, 40.0),
     "mug": (mug, 18.0),
     "teapot": (teapot, 18.0),
 }

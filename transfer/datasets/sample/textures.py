@@ -1,19 +1,22 @@
 """Noise, surface patterns and the background materials of the sample.
 
 Everything is float32. A *field* is an array of shape ``(height, width)`` with values in 0..1; a
-*colour image* has shape ``(height, width, 3)``, red first, nominally in 0..1.
+*colour image* has shape ``(3, height, width)``, red first, nominally in 0..1, and a colour
+``(3, 1, 1)``: planes, because arithmetic on them is several times as fast as on pixels.
 """
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""An array of float32."""
 Pattern = Callable[[Array, Array], Array]
 """A surface pattern: object coordinates ``u`` and ``v`` (any equal shapes) to a field."""
 
@@ -27,30 +30,35 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
         value: Clipped to 0..1.
 
     Returns:
-        Red, green and blue in 0..1, shape ``(3,)``.
+        Red, green and blue in 0..1, shape ``(3, 1, 1)``.
     """
     rgb = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
-    return np.array(rgb, np.float32)
+    return np.array(rgb, np.float32)[:, None, None]
 
 
 def random_colour(rng: np.random.Generator) -> Array:
-    """Draws a surface colour: any hue, pale to vivid, dark to bright; shape ``(3,)`` in 0..1."""
+    """Draws a surface colour, any hue, pale to vivid, dark to bright: ``(3, 1, 1)`` in 0..1."""
     return hsv(rng.random(), rng.uniform(0.1, 0.85), rng.uniform(0.25, 0.95))
 
 
 def contrasting(rng: np.random.Generator, colour: Array) -> Array:
-    """Draws a colour that a pattern on ``colour`` can be seen in; shape ``(3,)`` in 0..1."""
-    hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in colour))
+    """Draws a colour that a pattern on ``colour`` can be seen in; shape ``(3, 1, 1)`` in 0..1."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in colour.flat))
     if rng.random() < 0.5:
         hue += rng.uniform(0.25, 0.75)
-    step = rng.uniform(0.25, 0.5)
+    step = rng.uniform(0.35, 0.6)
     return hsv(hue, saturation * rng.uniform(0.5, 1.3), value + (step if value < 0.55 else -step))
+
+
+def bounded(low: float, x: Array, high: float) -> Array:
+    """Does what :func:`numpy.clip` does, in half the time on arrays as small as these."""
+    return np.maximum(np.minimum(x, np.float32(high)), np.float32(low))
 
 
 def smoothstep(low: float, high: float, x: Array) -> Array:
     """Rises smoothly from 0 where ``x <= low`` to 1 where ``x >= high``."""
-    t = np.clip((x - low) * np.float32(1.0 / (high - low)), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    t = bounded(0.0, (x - np.float32(low)) * np.float32(1.0 / (high - low)), 1.0)
+    return t * t * (np.float32(3.0) - t - t)
 
 
 def value_noise(
@@ -72,21 +80,24 @@ def value_noise(
         A field with mean near 0.5.
     """
     height, width = shape
-    total = np.zeros(shape, np.float32)
+    total: Array = np.zeros(shape, np.float32)
     gain, weight = 1.0, 0.0
     for octave in range(octaves):
         rows = int(height / max(cell[0] / 2**octave, 1.0)) + 2
         columns = int(width / max(cell[1] / 2**octave, 1.0)) + 2
-        grid = rng.random((rows, columns), np.float32)
-        total += np.float32(gain) * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+        grid = rng.random((rows, columns), np.float32) * np.float32(gain)
+        # Only large cells show whether they were joined smoothly.
+        mode = cv2.INTER_CUBIC if octave == 0 else cv2.INTER_LINEAR
+        layer: Array = cv2.resize(grid, (width, height), interpolation=mode)
+        total += layer
         weight += gain
         gain *= 0.55
-    return np.clip(total * np.float32(1.0 / weight), 0.0, 1.0)
+    return bounded(0.0, total * np.float32(1.0 / weight), 1.0)
 
 
 def blend(first: Array, second: Array, field: Array) -> Array:
     """Mixes two colours, or two colour images, by a field: 0 gives ``first``, 1 ``second``."""
-    return first + (second - first) * field[..., None]
+    return first + (second - first) * field
 
 
 # --- Surface patterns of objects -----------------------------------------------------------------
@@ -150,8 +161,11 @@ def scales(rng: np.random.Generator, period: float, stretch: float = 1.0) -> Pat
         row = np.floor(v / step + dv)
         y = v / step + dv - row
         x = u / period + du + 0.5 * (row % 2)
-        x = 2.0 * (x - np.floor(x)) - 1.0
-        return smoothstep(0.45, 1.0, y * 0.75 + x * x * 0.7)
+        x = np.abs(2.0 * (x - np.floor(x)) - 1.0)
+        # Below its rounded end a scale gives way to the two of the next row.
+        own = x * x + y * y
+        behind = (1.0 - x) ** 2 + (1.0 - y) ** 2
+        return smoothstep(0.4, 0.95, np.where(own < 1.0, own, behind))
 
     return field
 
@@ -240,7 +254,7 @@ def grass(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     field = smoothstep(0.15, 0.85, 0.65 * blades + 0.35 * fine)
     dark = hsv(hue - 0.03, saturation, value * 0.45)
     light = hsv(hue + rng.uniform(-0.03, 0.06), saturation * 0.85, value * 1.5)
-    return blend(dark, light, field) * (0.7 + 0.6 * patches)[..., None]
+    return blend(dark, light, field) * (0.7 + 0.6 * patches)
 
 
 def water(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
@@ -256,16 +270,17 @@ def water(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
         hsv(hue, saturation, value * 0.6), hsv(hue, saturation * 0.7, value * 1.35), field
     )
     glint = smoothstep(0.68, 0.85, field) * np.float32(rng.uniform(0.2, 0.7))
-    return blend(image, np.ones(3, np.float32), glint)
+    return blend(image, np.ones((3, 1, 1), np.float32), glint)
 
 
 def brick(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     """Draws a wall of bricks in running bond, each brick of its own tone, red to grey."""
     course = rng.uniform(7, 13)
     length = course * rng.uniform(1.8, 2.8)
-    tilt = rng.uniform(-0.08, 0.08)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    x, y = x + np.float32(tilt) * y + 5.0, y - np.float32(tilt) * x + np.float32(course + 20.0)
+    tilt = np.float32(rng.uniform(-0.08, 0.08))
+    y = np.arange(shape[0], dtype=np.float32)[:, None]
+    x = np.arange(shape[1], dtype=np.float32)[None, :]
+    x, y = x + tilt * y + np.float32(5.0), y - tilt * x + np.float32(course + 20.0)
     row = np.floor(y / course)
     along = x / length + 0.5 * (row % 2) + 2.0
     column = np.floor(along)
@@ -279,7 +294,7 @@ def brick(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     faces = blend(
         hsv(hue, saturation, 0.7 * value), hsv(hue + 0.03, saturation, 1.2 * value), tones
     )
-    faces = faces * (0.75 + 0.5 * value_noise(rng, shape, (6.0, 6.0), 2))[..., None]
+    faces = faces * (0.75 + 0.5 * value_noise(rng, shape, (6.0, 6.0), 2))
     mortar = hsv(rng.uniform(0, 0.15), 0.12, rng.choice([0.25, 0.55, 0.8]) + rng.uniform(-0.1, 0.1))
     return blend(mortar, faces, smoothstep(0.3, 1.5, edge.astype(np.float32)))
 

@@ -1,0 +1,40 @@
+"""What a network costs: parameters and multiply-adds, computed, never looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size and work of a classifier.
+
+    Attributes:
+        parameters: Trainable numbers.
+        multiply_adds: Of convolutions and matrix products, for one image.
+        image_size: Side of that image in pixels.
+    """
+
+    parameters: int
+    multiply_adds: int
+    image_size: int
+
+
+def classifier_cost(architecture: str, image_size: int = 224) -> Cost:
+    """Cost of a 1000-class classifier; nothing is computed, shapes are enough.
+
+    The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
+    """
+    with torch.device("meta"):
+        network = timm.create_model(architecture).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.zeros(1, 3, image_size, image_size))
+    parameters = sum(p.numel() for p in network.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2, image_size)

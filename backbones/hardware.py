@@ -1,0 +1,73 @@
+"""What this machine computes with, told without importing torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+PRECISIONS = ("float32", "bfloat16")
+_CAPABILITY_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+
+
+@cache
+def cuda_devices() -> int:
+    """Number of CUDA devices that the driver offers and the installed torch can use."""
+    if "+cpu" in metadata.version("torch"):
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return min(count.value, len([name for name in visible.split(",") if name.strip()]))
+    return count.value
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's feature flags as Linux lists them; empty elsewhere."""
+    match = re.search(r"^flags\s*:(.*)$", _cpuinfo(), re.MULTILINE)
+    return frozenset(match.group(1).split()) if match else frozenset()
+
+
+@cache
+def cpu_name() -> str:
+    """The CPU's model name."""
+    match = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fast_precision() -> str:
+    """``"bfloat16"`` where it is fast: NVIDIA Ampere or later, CPUs with AVX512-BF16 or AMX."""
+    if cuda_devices():
+        return "bfloat16" if _compute_capability() >= 8 else "float32"
+    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def _compute_capability() -> int:
+    """Major compute capability of the first CUDA device."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    major = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, 0)
+    return major.value
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

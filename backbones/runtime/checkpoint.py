@@ -1,0 +1,151 @@
+"""Training states that hold tensors and plain data only, written so that one is always whole.
+
+MMEngine's own checkpoints hold objects and so cannot be read with ``weights_only``; its resume
+forgets the random state and replays the loader. Here the draws follow from the iteration
+(:mod:`backbones.runtime.randomness`), so that the iteration is all that has to be remembered.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+
+from backbones.errors import UserError
+
+LATEST, PREVIOUS = "state.pt", "state-previous.pt"
+
+
+class Interrupted(Exception):
+    """The training was asked to stop; its state is saved."""
+
+
+@HOOKS.register_module()
+class ResumableState(Hook):
+    """Saves the training's state every few minutes, and restores it before training.
+
+    The state is taken at the start of an iteration: schedulers have stepped, evaluations are done.
+
+    Args:
+        folder: Where the state is kept.
+        identity: What is being trained; a state of something else is not resumed.
+        minutes: Time between two savings.
+
+    Attributes:
+        stop_requested: Set it to save at the next iteration and leave with :class:`Interrupted`.
+    """
+
+    priority = "HIGHEST"
+
+    def __init__(self, folder: str, identity: str, minutes: float = 10.0) -> None:
+        self.folder = Path(folder)
+        self.identity = identity
+        self.seconds = 60 * minutes
+        self.saved_at = time.monotonic()
+        self.stop_requested = False
+
+    def before_train(self, runner: Any) -> None:
+        """Go on from the last whole state, if there is one."""
+        state = load_state(self.folder, self.identity)
+        if state is None:
+            return
+        _unwrapped(runner.model).load_state_dict(state["model"])
+        runner.optim_wrapper.load_state_dict(state["optimizer"])
+        for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        for hook in runner.hooks:
+            if name := getattr(hook, "state_name", ""):
+                hook.load_state_dict(state["hooks"][name])
+        loop = runner.train_loop
+        loop.go_to(state["iteration"])
+        runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
+        print_log(f"resumed at iteration {loop.iter} of {loop.max_iters}", logger="current")
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Save when it is time, or when asked to stop."""
+        if self.stop_requested or time.monotonic() - self.saved_at >= self.seconds:
+            self._save(runner)
+        if self.stop_requested:
+            raise Interrupted(f"stopped at iteration {runner.iter}; run again to go on")
+
+    def after_train(self, runner: Any) -> None:
+        """Keep the finished training, so that a kill while evaluating costs the evaluation only."""
+        self._save(runner)
+
+    def forget(self) -> None:
+        """Remove what is kept: the training is done, or is to start anew."""
+        for name in (LATEST, PREVIOUS):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _save(self, runner: Any) -> None:
+        if runner.rank == 0:
+            state = {
+                "identity": self.identity,
+                "iteration": runner.iter,
+                "model": _unwrapped(runner.model).state_dict(),
+                "optimizer": runner.optim_wrapper.state_dict(),
+                "schedulers": [s.state_dict() for s in runner.param_schedulers],
+                "hooks": {
+                    hook.state_name: hook.state_dict()
+                    for hook in runner.hooks
+                    if getattr(hook, "state_name", "")
+                },
+            }
+            save_state(self.folder, state)
+        self.saved_at = time.monotonic()
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write a state beside the last one, read it back, and only then let it take its place.
+
+    Raises:
+        UserError: The folder cannot be written; the last state is untouched.
+    """
+    new = folder / f"{LATEST}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        torch.load(new, map_location="cpu", weights_only=True, mmap=True)
+        if (folder / LATEST).exists():
+            os.replace(folder / LATEST, folder / PREVIOUS)
+        os.replace(new, folder / LATEST)
+    except (OSError, RuntimeError) as error:
+        new.unlink(missing_ok=True)
+        raise UserError(
+            f"The training's state could not be written to '{folder}' ({error}); the last whole "
+            "one is kept. Make room or choose another --work-dir, and run again to go on."
+        ) from error
+
+
+def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
+    """The last whole state of this training, or None.
+
+    A file that is cut short is passed over for the one before it. A file that holds code is never
+    executed.
+    """
+    for name in (LATEST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+            print_log(f"'{path}' is not a whole state ({type(error).__name__}); passed over.")
+            continue
+        if isinstance(state, dict) and state.get("identity") == identity:
+            return state
+    return None
+
+
+def _unwrapped(model: Any) -> Any:
+    return getattr(model, "module", model)

@@ -1,0 +1,137 @@
+"""A training loop that can go on from any iteration without loading the images before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from mmengine.registry import DATA_SAMPLERS, LOOPS
+from mmengine.runner import BaseLoop
+from torch.utils.data import BatchSampler, Sampler
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableBatchSampler(BatchSampler):
+    """Batches of keys, from any batch of a pass on.
+
+    Args:
+        sampler: Where the keys come from.
+        batch_size: Keys a batch.
+        drop_last: Leave out a last batch that is not full.
+        by_aspect_ratio: Put wide images with wide ones and tall with tall ones, as MMDetection
+            does.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        drop_last: bool = False,
+        by_aspect_ratio: bool = False,
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.by_aspect_ratio = by_aspect_ratio
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skipped, self.skipped = self.skipped, 0
+        batches = self._grouped() if self.by_aspect_ratio else super().__iter__()
+        return islice(batches, skipped, None)
+
+    def _grouped(self) -> Iterator[list[int]]:
+        """Full batches of one orientation as they fill up; what is left over comes mixed, last."""
+        wide: list[int] = []
+        tall: list[int] = []
+        for key in self.sampler:
+            info = self.sampler.dataset.get_data_info(key)
+            bucket = tall if info["width"] < info["height"] else wide
+            bucket.append(key)
+            if len(bucket) == self.batch_size:
+                yield bucket[:]
+                bucket.clear()
+        rest = tall + wide
+        for start in range(0, len(rest), self.batch_size):
+            batch = rest[start : start + self.batch_size]
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield batch
+
+    def skip(self, batches: int) -> None:
+        """Start the next pass after this many batches, none of which is loaded."""
+        self.skipped = batches
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(BaseLoop):
+    """Trains for a number of epochs or of iterations, from wherever a checkpoint left it.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the loader; its batch sampler is a :class:`ResumableBatchSampler`.
+        max_epochs: Passes over the data, or None.
+        max_iters: Iterations, or None; the sampler is then endless.
+        val_interval: Epochs, or iterations, between evaluations on the way; None for none.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        val_interval: int | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        if (max_epochs is None) == (max_iters is None):
+            raise ValueError("give either max_epochs or max_iters")
+        self.by_epoch = max_epochs is not None
+        self.epoch_length = len(self.dataloader) if self.by_epoch else int(max_iters or 0)
+        self.max_epochs = int(max_epochs or 1)
+        self.max_iters = self.max_epochs * self.epoch_length
+        self.val_interval = val_interval or (self.max_epochs if self.by_epoch else self.max_iters)
+        self.val_begin = 1
+        self.iter = 0
+        self.epoch = 0
+
+    def go_to(self, iteration: int) -> None:
+        """Continue with this iteration, counted from 0."""
+        self.iter = iteration
+        self.epoch = iteration // self.epoch_length
+
+    def run(self) -> Any:
+        """Train to the end."""
+        self.runner.call_hook("before_train")
+        while self.iter < self.max_iters:
+            self._run_epoch()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def _run_epoch(self) -> None:
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self.iter - self.epoch * self.epoch_length
+        self.dataloader.batch_sampler.skip(done)
+        batches = islice(self.dataloader, self.epoch_length - done)
+        for index, batch in enumerate(batches, start=done):
+            self.run_iter(index, batch)
+            if not self.by_epoch and self.iter % self.val_interval == 0:
+                self._evaluate()
+        self.runner.call_hook("after_train_epoch")
+        self.epoch += 1
+        if self.by_epoch and self.epoch % self.val_interval == 0:
+            self._evaluate()
+
+    def run_iter(self, index: int, batch: Any) -> None:
+        """One optimisation step; hooks see the iteration's number until all are done."""
+        self.runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
+        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook(
+            "after_train_iter", batch_idx=index, data_batch=batch, outputs=outputs
+        )
+        self.iter += 1
+
+    def _evaluate(self) -> None:
+        """An evaluation on the way, for the curve; the last one is the caller's."""
+        if self.iter < self.max_iters and self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+            self.runner.model.train()

@@ -1,0 +1,109 @@
+"""Telling how a training goes: to whoever watches, and into the record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from backbones.errors import UserError
+
+Listener = Callable[[str, int, int], None]
+"""Called with what is being done (``"train"`` or ``"evaluate"``), steps done, and steps in all."""
+
+_POINTS = 100
+
+
+class Curve(Hook):
+    """The training's curve: mean losses over each hundredth of it, and evaluations on the way.
+
+    Stops a training whose loss is no longer a number.
+
+    Attributes:
+        points: ``{"iteration", "loss", "lr", …}``, one for each hundredth of the training.
+        evaluations: ``{"iteration", "<metric>", …}``.
+        seconds: Time spent in training iterations, waiting for data included.
+    """
+
+    priority = "BELOW_NORMAL"
+    state_name = "curve"
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data for the checkpoint."""
+        return {
+            "points": self.points,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+            "sums": self._sums,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's data."""
+        self.points, self.evaluations = state["points"], state["evaluations"]
+        self.seconds, self._sums, self._count = state["seconds"], state["sums"], state["count"]
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Start the clock; evaluations between epochs do not count."""
+        self._since = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any, outputs: dict[str, Any]
+    ) -> None:
+        """Add this iteration's losses; at each hundredth, keep their mean."""
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+        losses = {name: float(value.detach()) for name, value in outputs.items()}
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        loss = losses["loss"]
+        if not math.isfinite(loss):
+            raise UserError(
+                f"The loss is {loss} at iteration {runner.iter + 1}: the training diverged. Lower "
+                "the learning rate or the batch size; the last state before this is kept."
+            )
+        done, total = runner.iter + 1, runner.max_iters
+        if done * _POINTS // total > runner.iter * _POINTS // total:
+            means = {name: total_ / self._count for name, total_ in self._sums.items()}
+            lr = runner.optim_wrapper.get_lr()
+            self.points.append({"iteration": done, "lr": next(iter(lr.values()))[0], **means})
+            self._sums, self._count = {}, 0
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Keep the evaluation."""
+        self.evaluations.append({"iteration": runner.iter, **(metrics or {})})
+        self._since = time.monotonic()
+
+
+class Ticker(Hook):
+    """Tells a listener about every step of training and evaluation."""
+
+    priority = "LOWEST"
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def before_train(self, runner: Any) -> None:
+        """Say where the training starts, which after a resume is not 0."""
+        self.listener("train", runner.iter, runner.max_iters)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """A step of training is done."""
+        self.listener("train", runner.iter + 1, runner.max_iters)
+
+    def after_val_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """A batch of the test set is done."""
+        self.listener("evaluate", batch_idx + 1, len(runner.val_dataloader))

@@ -1,0 +1,136 @@
+"""Every random draw of a training follows from the seed and from where it happens.
+
+Augmentation draws from (seed, epoch, image), sampling and dropout from (seed, iteration). So a
+resumed training and another number of loader workers give the same result. (MMEngine seeds loader
+workers with a constant: without persistent workers every epoch repeats the same draws, with them a
+resumed run repeats the first epoch's.)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
+from torch.utils.data import Sampler
+
+_ORDER, _AUGMENTATION, _ITERATION = range(3)  # one stream of draws each
+
+
+def derive(*key: int) -> int:
+    """A seed of 32 bits that depends on every number of the key, each 0 or more."""
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+@DATASETS.register_module()
+class ReplayableDataset:
+    """A data set whose augmentation follows from (seed, epoch, image).
+
+    It is indexed by *keys*, ``epoch * len(dataset) + index``, which :class:`ReplayableSampler`
+    yields; so the epoch reaches persistent loader workers too.
+
+    Args:
+        dataset: Config of the wrapped data set, or the data set.
+
+    Attributes:
+        seed: Set by the sampler, which gets it from the runner.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.seed = 0
+
+    @property
+    def metainfo(self) -> dict:
+        """The wrapped data set's classes and palette."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Load the annotations."""
+        self.dataset.full_init()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def get_data_info(self, key: int) -> dict:
+        """Annotations of the image behind a key."""
+        return self.dataset.get_data_info(key % len(self))
+
+    def __getitem__(self, key: int) -> Any:
+        epoch, index = divmod(key, len(self))
+        seed = derive(_AUGMENTATION, self.seed, epoch, index)
+        random.seed(seed)
+        np.random.seed(seed)
+        return self.dataset[index]
+
+
+@DATA_SAMPLERS.register_module()
+class ReplayableSampler(Sampler[int]):
+    """Keys of a :class:`ReplayableDataset` in an order that follows from (seed, epoch).
+
+    Ranks take every n-th key of one order, so that the images of a global batch do not depend on
+    the number of processes.
+
+    Args:
+        dataset: What is sampled.
+        seed: Of the order and of the data set's augmentation.
+        endless: One stream over all epochs, for iteration-based loops; else one epoch at a time.
+    """
+
+    def __init__(self, dataset: ReplayableDataset, seed: int | None = None, endless: bool = False):
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.dataset.seed = self.seed = int(seed or 0)
+        self.endless = endless
+        self.epoch = 0
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[int]:
+        skipped, self.skipped = self.skipped, 0
+        keys = self._stream() if self.endless else self._own_share(self.epoch)
+        return islice(keys, skipped, None)
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is drawn next."""
+        self.epoch = epoch
+
+    def skip(self, samples: int) -> None:
+        """Start the next pass after this many samples of this rank, none of which is loaded."""
+        self.skipped = samples
+
+    def _stream(self) -> Iterator[int]:
+        epoch = 0
+        while True:
+            yield from self._own_share(epoch)
+            epoch += 1
+
+    def _own_share(self, epoch: int) -> Iterator[int]:
+        generator = np.random.default_rng([_ORDER, self.seed, epoch])
+        order = generator.permutation(len(self.dataset))
+        # As in MMEngine's sampler, the last images are repeated until every rank has as many.
+        order = np.resize(order, len(self) * self.world_size)
+        first = epoch * len(self.dataset)
+        return iter((first + order[self.rank :: self.world_size]).tolist())
+
+
+@HOOKS.register_module()
+class SeedIterations(Hook):
+    """Before each iteration, seed every generator from (seed, iteration, rank)."""
+
+    priority = "VERY_HIGH"
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed Python, NumPy and torch, CUDA included."""
+        seed = derive(_ITERATION, runner.seed or 0, runner.iter, runner.rank)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)

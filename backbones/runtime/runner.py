@@ -1,0 +1,40 @@
+"""MMEngine's runner with its log in a file, and nothing on the screen."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+_numbers = count(1)
+
+
+class QuietRunner(Runner):
+    """A runner that logs to ``log.txt`` in its work folder, going on with the file it finds."""
+
+    def build_logger(self, log_level: int | str = "INFO", *_: Any, **options: Any) -> MMLogger:
+        """MMEngine's logger without the screen."""
+        log_file = str(Path(self.work_dir) / "log.txt")
+        logger = super().build_logger(log_level, log_file, **options)
+        logger.handlers[:] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+        return logger
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log the config alone: the record tells the environment, without running compilers."""
+        self.logger.info(f"Config:\n{self.cfg.pretty_text}")
+
+
+def quiet_runner(*, seed: int, **settings: Any) -> QuietRunner:
+    """Build a runner.
+
+    Args:
+        seed: Of all its draws.
+        settings: Further arguments of MMEngine's ``Runner``.
+    """
+    # Loggers and message hubs are global by name; a name of its own keeps runs apart.
+    name = f"run-{next(_numbers)}"
+    return QuietRunner(randomness={"seed": seed}, experiment_name=name, **settings)

@@ -1,0 +1,342 @@
+"""Training a row of the zoo on images in folders, with MMEngine's runner."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from mmengine.runner import Runner
+from torch import nn
+
+from backbones import augmentation, weights, zoo
+from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by the import)
+from backbones.errors import UserError
+from backbones.hashing import sha256
+from backbones.images import ImageFolder, collate
+from backbones.runtime import loop, precision, randomness  # noqa: F401  (registered likewise)
+from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.progress import Curve, Listener, Ticker
+from backbones.runtime.runner import quiet_runner
+from backbones.tricks.cosine import cosine_scheduler
+from backbones.tricks.half_precision import optim_wrapper_type
+from backbones.tricks.linear_scaling import scaled_lr
+from backbones.tricks.no_bias_decay import parameter_groups
+from backbones.tricks.warmup import warmup_scheduler
+
+MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+_EVALUATIONS = 10
+_VERSION = 1  # of what a training computes; a change makes other classifiers
+
+
+@dataclass(frozen=True)
+class Training:
+    """One classifier to be trained.
+
+    Attributes:
+        row: Row of the zoo: architecture and recipe.
+        data: ImageFolder.
+        epochs: Passes over the data; warmup and steps keep their share of them.
+        batch_size: Images a step over all devices; the learning rate follows (section 3.1).
+        image_size: Side of the crops in pixels.
+        base_lr: Learning rate at a batch of 256.
+        seed: Of initialisation, order and augmentation.
+        precision: ``"float32"``, ``"bfloat16"``, or empty: as the recipe says.
+        teacher: File of the teacher's weights, or empty.
+        authors_code: Where paper and code differ, do as the code.
+    """
+
+    row: zoo.Variant
+    data: Path
+    epochs: int
+    batch_size: int
+    image_size: int
+    base_lr: float
+    seed: int = 0
+    precision: str = ""
+    teacher: str = ""
+    authors_code: bool = False
+
+    def identity(self) -> str:
+        """Hash of all that decides the result, the data's list of files included."""
+        assert self.row.recipe is not None
+        told = {
+            "version": _VERSION,
+            "architecture": self.row.architecture,
+            "recipe": dataclasses.asdict(self.row.recipe),
+            "data": data_fingerprint(self.data),
+            "teacher": sha256(Path(self.teacher)) if self.teacher else "",
+            **{
+                name: getattr(self, name)
+                for name in ("epochs", "batch_size", "image_size", "base_lr", "seed")
+            },
+            "precision": self.wrapper_type(),
+            "authors_code": self.authors_code,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def wrapper_type(self) -> str:
+        """MMEngine's optimiser wrapper, which decides the precision."""
+        assert self.row.recipe is not None
+        return optim_wrapper_type(self.row.recipe.half_precision, self.precision)
+
+
+def plan(
+    row_name: str,
+    data: Path,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    base_lr: float | None = None,
+    **options: Any,
+) -> Training:
+    """A training with the recipe's own settings where none are given.
+
+    Raises:
+        UserError: The row has no recipe, or a setting makes no sense.
+    """
+    row = zoo.find(row_name)
+    recipe = row.recipe
+    if recipe is None:
+        raise UserError(
+            f"'{row_name}' has no recipe of the paper's to be trained with; 'transfer backbones' "
+            "lists the rows that have."
+        )
+    training = Training(
+        row,
+        data,
+        recipe.epochs if epochs is None else epochs,
+        recipe.batch_size if batch_size is None else batch_size,
+        (299 if row.architecture == "inception_v3" else 224) if image_size is None else image_size,
+        recipe.base_lr if base_lr is None else base_lr,
+        **options,
+    )
+    for name in ("epochs", "batch_size", "image_size", "base_lr"):
+        if not getattr(training, name) > 0:
+            raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")
+    if bool(recipe.teacher) != bool(training.teacher):
+        raise UserError(
+            f"'{row_name}' is distilled: give its teacher's weights with --teacher "
+            f"({recipe.teacher})."
+            if recipe.teacher
+            else f"'{row_name}' has no teacher; leave --teacher out."
+        )
+    return training
+
+
+def train(
+    training: Training,
+    output: Path,
+    work_dir: Path,
+    *,
+    workers: int = 0,
+    cache: bool = False,
+    save_minutes: float = 10.0,
+    listener: Listener | None = None,
+    resume: bool = True,
+) -> Path:
+    """Train a classifier and write it with its recipe, preprocessing and history inside.
+
+    A training that was interrupted goes on where it was.
+
+    Args:
+        training: What to train.
+        output: The ``.safetensors`` file to write.
+        work_dir: Folder for logs and the state to resume from.
+        workers: Processes that read images.
+        cache: Hold the images decoded.
+        save_minutes: Time between two savings of the state.
+        listener: Told about every step.
+        resume: Whether to go on from a state in ``work_dir``.
+
+    Raises:
+        UserError: Data, teacher or disk are not as they must be, or the loss is no number.
+    """
+    folders = {
+        split: ImageFolder(
+            str(training.data), split, training.image_size, training.authors_code, cache
+        )
+        for split in ("train", "val")
+    }
+    state = ResumableState(str(work_dir / "state"), training.identity(), save_minutes)
+    if not resume:
+        state.forget()
+    curve = Curve()
+    runner = _runner(training, folders, work_dir, workers, [state, curve])
+    if listener:
+        runner.register_hook(Ticker(listener), "LOWEST")
+    runner.train()
+    metrics = runner.val()
+    metadata = _metadata(training, folders, metrics, curve)
+    _write(output, runner.model, metadata)
+    state.forget()
+    return output
+
+
+def _runner(
+    training: Training,
+    folders: dict[str, ImageFolder],
+    work_dir: Path,
+    workers: int,
+    hooks: list[Any],
+) -> Runner:
+    row, recipe = training.row, training.row.recipe
+    assert recipe is not None
+    torch.manual_seed(training.seed)
+    classes = folders["train"].classes
+    model = Classifier(
+        row.architecture,
+        len(classes),
+        zero_gamma=recipe.zero_gamma,
+        label_smoothing=recipe.label_smoothing,
+        mixup=recipe.mixup,
+        teacher=_teacher(training, len(classes)) if training.teacher else None,
+        authors_code=training.authors_code,
+    )
+    images = len(folders["train"])
+    if training.batch_size > images:
+        raise UserError(
+            f"The batch of {training.batch_size} is larger than the training set of {images} "
+            "images; choose a smaller --batch-size (the learning rate follows it)."
+        )
+    steps = images // training.batch_size
+    optimizer = torch.optim.SGD(
+        parameter_groups(model.network, WEIGHT_DECAY, everywhere=recipe.bias_decay),
+        lr=scaled_lr(training.base_lr, training.batch_size),
+        momentum=MOMENTUM,
+        nesterov=True,
+        fused=True,
+    )
+    loader = {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
+    return quiet_runner(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader={
+            "dataset": randomness.ReplayableDataset(folders["train"]),
+            "sampler": {"type": "ReplayableSampler"},
+            "batch_sampler": {"type": "ResumableBatchSampler", "drop_last": True},
+            "batch_size": training.batch_size,
+            **loader,
+        },
+        train_cfg={
+            "type": "ResumableTrainLoop",
+            "max_epochs": training.epochs,
+            "val_interval": math.ceil(training.epochs / _EVALUATIONS),
+        },
+        optim_wrapper={"type": training.wrapper_type(), "optimizer": optimizer},
+        param_scheduler=_schedulers(training, steps),
+        val_dataloader={
+            "dataset": folders["val"],
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "batch_size": training.batch_size,
+            **loader,
+        },
+        val_cfg={"fp16": training.wrapper_type() != "OptimWrapper"},
+        val_evaluator={"type": "TopK"},
+        default_hooks={"checkpoint": None},
+        custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}, *hooks],
+        seed=training.seed,
+    )
+
+
+def _schedulers(training: Training, steps: int) -> list[dict[str, Any]]:
+    """Warmup, then steps or a cosine, in iterations; each keeps its share of the epochs."""
+    recipe = training.row.recipe
+    assert recipe is not None
+    total = training.epochs * steps
+    warm = round(total * recipe.warmup_epochs / recipe.epochs)
+    schedulers = [warmup_scheduler(warm)] if warm > 1 else []
+    if recipe.schedule == "cosine":
+        return [*schedulers, cosine_scheduler(warm if schedulers else 0, total)]
+    milestones = [total * quarter // 4 for quarter in (1, 2, 3)]
+    return [
+        *schedulers,
+        {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1, "by_epoch": False},
+    ]
+
+
+def _teacher(training: Training, classes: int) -> nn.Module:
+    """The teacher's network with its weights, head included."""
+    recipe = training.row.recipe
+    assert recipe is not None
+    path = Path(training.teacher)
+    own = weights.read_metadata(path)
+    architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
+    checkpoint = weights.read(path, architecture)
+    taught = next(
+        (len(tensor) for key, tensor in checkpoint.tensors.items() if key == "fc.bias"), classes
+    )
+    if taught != classes:
+        raise UserError(
+            f"The teacher '{path}' knows {taught} classes, the data have {classes}; a teacher must "
+            "have been trained on the same classes."
+        )
+    network = timm.create_model(architecture, num_classes=classes)
+    weights.match(architecture, checkpoint, training.teacher)
+    network.load_state_dict(checkpoint.tensors)
+    return network
+
+
+def _metadata(
+    training: Training,
+    folders: dict[str, ImageFolder],
+    metrics: dict[str, float],
+    curve: Curve,
+) -> dict[str, Any]:
+    assert training.row.recipe is not None
+    return {
+        "row": training.row.name,
+        "architecture": training.row.architecture,
+        "recipe": dataclasses.asdict(training.row.recipe),
+        "identity": training.identity(),
+        "seed": training.seed,
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "image_size": training.image_size,
+        "lr": scaled_lr(training.base_lr, training.batch_size),
+        "precision": training.wrapper_type(),
+        "authors_code": training.authors_code,
+        "mean": augmentation.MEAN,
+        "std": augmentation.STD,
+        "classes": folders["train"].classes,
+        "data": {
+            "name": training.data.name,
+            "fingerprint": data_fingerprint(training.data),
+            "images": {split: len(folder) for split, folder in folders.items()},
+        },
+        "metrics": metrics,
+        "history": {"training": curve.points, "evaluations": curve.evaluations},
+        "seconds": curve.seconds,
+        "images_per_second": len(folders["train"]) * training.epochs / max(curve.seconds, 1e-9),
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+    }
+
+
+def data_fingerprint(root: Path) -> str:
+    """Hash of the names and sizes of the training images."""
+    return ImageFolder(str(root), "train", 1).fingerprint()
+
+
+def _write(output: Path, model: Classifier, metadata: dict[str, Any]) -> None:
+    """Write the network's tensors and the metadata, atomically."""
+    from safetensors.torch import save_file
+
+    tensors = {key: value.contiguous() for key, value in model.network.state_dict().items()}
+    part = output.with_suffix(".part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata={weights.METADATA_KEY: json.dumps(metadata)})
+        part.replace(output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(
+            f"The classifier could not be written to '{output}' ({error}); the training's state "
+            "is kept: make room and run again."
+        ) from error

@@ -1,0 +1,54 @@
+"""Distillation (section 5.3): ℓ(p, softmax(z)) + T² ℓ(softmax(r / T), softmax(z / T)), T = 20.
+
+z are the student's logits, r the teacher's, p the target distribution, ℓ the cross entropy. The
+teacher is frozen, in eval mode, and sees the same (mixed) images. The authors' code weighs both
+terms by one half.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TEMPERATURE = 20.0
+
+
+def distillation_loss(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    temperature: float = TEMPERATURE,
+    halved: bool = False,
+) -> Tensor:
+    """The loss, averaged over the batch.
+
+    Args:
+        logits: (B, K), the student's.
+        teacher_logits: (B, K).
+        targets: (B, K) distributions.
+        temperature: T.
+        halved: The authors' code: one half of each term.
+    """
+    hard = F.cross_entropy(logits, targets)
+    softened = (teacher_logits / temperature).softmax(dim=1)
+    soft = F.cross_entropy(logits / temperature, softened)
+    weight = 0.5 if halved else 1.0
+    return weight * (hard + temperature**2 * soft)
+
+
+class Teacher(nn.Module):
+    """A frozen network that answers in eval mode, whatever mode its student is in."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (B, K), of (B, 3, H, W) images."""
+        return self.network(images)

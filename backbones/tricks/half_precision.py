@@ -1,0 +1,23 @@
+"""Half precision (section 3.2): 16-bit activations and gradients, float32 master weights.
+
+On CUDA that is MMEngine's ``AmpOptimWrapper``: autocast to float16 with a scaled loss, the update in
+float32. CPUs have bfloat16 instead, whose range needs no scaling.
+"""
+
+from __future__ import annotations
+
+from backbones.hardware import cuda_devices
+
+
+def optim_wrapper_type(half: bool, precision: str = "") -> str:
+    """MMEngine's type of optimiser wrapper.
+
+    Args:
+        half: Whether the recipe has the trick.
+        precision: ``"float32"`` or ``"bfloat16"`` overrides the recipe's choice; empty does not.
+    """
+    if precision == "bfloat16":
+        return "Bfloat16OptimWrapper"
+    if precision == "float32" or not half:
+        return "OptimWrapper"
+    return "AmpOptimWrapper" if cuda_devices() else "Bfloat16OptimWrapper"

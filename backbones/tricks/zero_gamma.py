@@ -1,0 +1,29 @@
+"""Zero gamma (section 3.1): the last BN of a residual block starts with γ = 0.
+
+The block then returns its shortcut, and the network starts as a shallow one. timm's ResNets do this
+unless told otherwise, so rows without the trick must switch it off.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def set_last_gamma(network: nn.Module, value: float) -> int:
+    """Fill the last scale of every residual block, 0 with the trick and 1 without.
+
+    Returns:
+        How many blocks have one; networks without residual blocks have none.
+    """
+    blocks = [m for m in network.modules() if hasattr(m, "zero_init_last")]
+    for block in blocks:
+        _last_norm(block).weight.data.fill_(value)
+    return len(blocks)
+
+
+def _last_norm(block: nn.Module) -> nn.Module:
+    for name in ("bn3", "bn2"):
+        norm = getattr(block, name, None)
+        if norm is not None:
+            return norm
+    raise TypeError(f"{type(block).__name__} has no last batch norm that this project knows")

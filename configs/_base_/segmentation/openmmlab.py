@@ -1,0 +1,30 @@
+# Protocol `openmmlab`, segmentation: MMSegmentation's own FCN (output stride 8) on ADE20K,
+# unchanged but for the backbone. 80k iterations, batch 16, lr 0.01 poly, crop 512.
+# It is expected to give 35.94 mIoU with its own ResNet-50-C (the toolbox's own model zoo).
+_base_ = [
+    "mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
+    "../runtime.py",
+]
+model = dict(
+    pretrained=None,
+    backbone=dict(
+        _delete_=True,
+        type="TimmPyramid",
+        architecture="resnet50",
+        out_indices=(0, 1, 2, 3),
+        output_stride=8,
+        weights="timm:resnet50.tv_in1k",
+    ),
+)
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type="ReplayableSampler", endless=True),
+    dataset=dict(
+        _delete_=True,
+        type="ReplayableDataset",
+        dataset={{_base_.train_dataloader.dataset}},
+    ),
+)
+# The rate is stated for a batch of 16; it follows the real batch (linear scaling).
+auto_scale_lr = dict(enable=True, base_batch_size=16)
+val_evaluator = dict(_delete_=True, type="MaskIoU")
+test_evaluator = val_evaluator

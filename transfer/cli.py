@@ -1,0 +1,53 @@
+"""The console command ``transfer`` and its subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+
+from backbones.errors import UserError
+
+# Module of each subcommand; only the one that is asked for is imported.
+COMMANDS = {
+    "run": "transfer.run",
+    "doctor": "transfer.doctor",
+}
+_SUMMARIES = {
+    "run": "fine-tune a backbone and its control, and print what was gained",
+    "doctor": "say what is installed, what is reachable, and what to do about the rest",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; 0 when done, 2 when something has to be mended first."""
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="transfer",
+        description="Does a better classifier make a better detector and a better segmenter?",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    wanted = next((word for word in given if word in COMMANDS), "")
+    for name, summary in _SUMMARIES.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary)
+        if name == wanted:
+            importlib.import_module(COMMANDS[name]).add_arguments(sub)
+    args = parser.parse_args(given)
+    return guarded(importlib.import_module(COMMANDS[args.command]).run, args)
+
+
+def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Run a command; what the user can mend is one sentence and exit code 2."""
+    try:
+        return command(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Unpacking a stranger's archive: nothing outside its folder, and no more than it may hold.
+
+Only plain files and folders are ever made, and only in a folder of the archive's own: bytes are
+copied out one file at a time, so that no link, device, owner or permission of the archive counts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
+
+from backbones.download import require_space
+from backbones.errors import UserError
+
+MAX_FILES = 200_000
+"""Most entries of an archive; VOC 2012's has some 40 thousand."""
+
+_CHUNK = 1 << 20
+_MOST_AT_ONCE = 1 << 22  # bounds what an entry's name and other headers may take
+_HEADERS = 1 << 28  # room for the headers of the most files
+_FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
+_FOREIGN_TOO = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError)
+
+
+class _Refused(Exception):
+    """Why an archive is not unpacked, as the rest of a sentence that starts with "it"."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of an archive; ``kind`` is file, folder, or what else it is."""
+
+    name: str
+    size: int
+    kind: str
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(
+    archive: Path,
+    into: Path,
+    most: int,
+    wanted: tuple[str, ...] = (),
+    progress: Callable[[int, int | None], None] | None = None,
+) -> None:
+    """Unpack a tar, tar.gz or zip archive.
+
+    Args:
+        archive: The file.
+        into: A folder that is not there yet; it is made, and removed again if this fails.
+        most: Bytes that all files together may have, wanted or not.
+        wanted: Beginnings of the names that are wanted; empty for all.
+        progress: Told the bytes that are unpacked, and how many there are where that is known.
+
+    Raises:
+        UserError: The archive is damaged, or holds what it must not: names that lead out of its
+            folder, links, devices, a file twice, more bytes than it says or than ``most``. Or the
+            disk is full.
+    """
+    into.mkdir(parents=True)
+    try:
+        with ExitStack() as stack:
+            total, entries = _entries(archive, most, stack)
+            require_space(into, total or 0, f"Unpacking '{archive.name}'")
+            for done in _unpack(entries, into, most, wanted):
+                if progress:
+                    progress(done, total)
+    except (_Refused, *_FOREIGN, *_FOREIGN_TOO) as error:
+        shutil.rmtree(into, ignore_errors=True)
+        raise UserError(
+            f"The archive '{archive}' was refused: it {_reason(error)}. Nothing of it was kept; "
+            "fetch it again from its keeper."
+        ) from error
+    except OSError as error:
+        shutil.rmtree(into, ignore_errors=True)
+        raise UserError(
+            f"'{archive}' could not be unpacked into '{into.parent}' ({error.strerror or error}); "
+            "see that the disk is not full and that you may write there, and run this again."
+        ) from error
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _Refused):
+        return str(error)
+    return f"is damaged ({type(error).__name__}: {error})"
+
+
+def _unpack(
+    entries: Iterator[_Entry],
+    into: Path,
+    most: int,
+    wanted: tuple[str, ...],
+) -> Iterator[int]:
+    """Unpack entry by entry, and say how many bytes are done."""
+    declared = done = 0
+    for number, entry in enumerate(entries, 1):
+        parts = _safe_parts(entry.name)
+        declared += entry.size
+        if entry.size < 0 or declared > most or number > MAX_FILES:
+            raise _Refused(f"holds more than the {most:,} bytes and {MAX_FILES:,} files allowed")
+        name = "/".join(parts) + ("/" if entry.kind == "folder" else "")
+        if wanted and not name.startswith(wanted):
+            continue
+        target = into.joinpath(*parts)
+        try:
+            if entry.kind == "folder":
+                target.mkdir(parents=True, exist_ok=True)
+            elif entry.kind == "file":
+                _copy(entry, target)
+            else:
+                raise _Refused(f"holds {entry.kind}, '{entry.name}'")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise _Refused(f"holds '{entry.name}' twice") from error
+        done += entry.size
+        yield done
+
+
+def _safe_parts(name: str) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
+        raise _Refused(f"holds the name {name!r}, which is no plain path inside it")
+    return path.parts
+
+
+def _copy(entry: _Entry, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    has = 0
+    with entry.open() as source, target.open("xb") as file:
+        while chunk := source.read(_CHUNK):
+            has += len(chunk)
+            if has > entry.size:
+                break
+            file.write(chunk)
+    if has != entry.size:
+        raise _Refused(f"says that '{entry.name}' has {entry.size} bytes, which is not so")
+
+
+def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, Iterator[_Entry]]:
+    """The bytes that will be unpacked, if known, and what the archive holds."""
+    file = stack.enter_context(archive.open("rb"))
+    magic = file.read(4)
+    file.seek(0)
+    if magic[:2] == b"PK":
+        infos = stack.enter_context(zipfile.ZipFile(file))
+        return sum(info.file_size for info in infos.infolist()), _zip_entries(infos)
+    if magic[:2] == b"\x1f\x8b":
+        unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))
+        return None, _tar_entries(_Bounded(unzipped, most + _HEADERS), stack)
+    size = archive.stat().st_size
+    return size, _tar_entries(_Bounded(file, most + _HEADERS), stack)
+
+
+class _Bounded:
+    """A stream that gives up where a tar archive asks for absurd amounts.
+
+    Args:
+        stream: The bytes.
+        most: Furthest position that may be read.
+    """
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int) -> None:
+        self._stream = stream
+        self._most = most
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= _MOST_AT_ONCE:
+            raise _Refused(f"has a header of {count} bytes")
+        return self._stream.read(count)
+
+    def seek(self, position: int) -> int:
+        if not 0 <= position <= self._most:
+            raise _Refused(f"goes on to byte {position:,}, which is more than it may have")
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _tar_entries(stream: _Bounded, stack: ExitStack) -> Iterator[_Entry]:
+    # The stream has all that is called of it, and the types know nothing of "members".
+    archive: Any = tarfile.open(fileobj=cast(Any, stream), mode="r:")  # noqa: SIM115
+    stack.enter_context(archive)
+    while (member := archive.next()) is not None:
+        yield _Entry(member.name, member.size, _tar_kind(member), partial(_body, archive, member))
+        archive.members.clear()  # it would keep every one that it has passed
+
+
+def _body(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    body = archive.extractfile(member)
+    assert body is not None  # only asked for plain files
+    return body
+
+
+def _tar_kind(member: tarfile.TarInfo) -> str:
+    if member.isdir():
+        return "folder"
+    if member.issym() or member.islnk():
+        return "a link"
+    if member.isreg() and not member.issparse():
+        return "file"
+    return "something else than files and folders"
+
+
+def _zip_entries(archive: zipfile.ZipFile) -> Iterator[_Entry]:
+    for info in archive.infolist():
+        yield _Entry(info.filename, info.file_size, _zip_kind(info), partial(archive.open, info))
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "something else than files and folders"
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "a file that is encrypted or packed in a rare way"
+    return "folder" if info.is_dir() else "file"

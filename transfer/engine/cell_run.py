@@ -1,0 +1,105 @@
+"""Running a cell: its classifier, its fine-tuning, its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.errors import UserError
+from backbones.runtime.progress import Listener
+from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.datasets.catalogue import DataSet
+from transfer.engine import classifiers, compose
+from transfer.engine.finetune import Outcome, finetune
+from transfer.plan.cells import Cell
+from transfer.plan.protocols import HEADLINE
+from transfer.report import provenance, records
+
+
+def run_cell(
+    cell: Cell, data: DataSet, results: Path, work_dir: Path, listener: Listener | None = None
+) -> Path:
+    """Fine-tune a cell and write its record.
+
+    Args:
+        cell: What to run.
+        data: The data set it is run on.
+        results: Folder of the records.
+        work_dir: Folder for logs and the state to resume from.
+        listener: Told about every step.
+
+    Returns:
+        The record's file.
+
+    Raises:
+        UserError: Nothing was recorded.
+    """
+    started = datetime.now(timezone.utc)
+    place = work_dir / f"{cell.name}_{cell.id}"
+    ready = classifiers.prepare(cell, listener)
+    place.mkdir(parents=True, exist_ok=True)
+    outcomes = place / "outcomes.npz"
+    cfg = compose.compose(
+        cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
+    )
+    outcome = finetune(cfg, cell.id, place, listener=listener)
+    metric = HEADLINE[cell.task]
+    if not outcome.metrics[metric] == outcome.metrics[metric]:
+        raise UserError(
+            f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
+            "test set."
+        )
+    path = records.path_of(results, cell.data, cell.name, cell.id)
+    content = _content(cell, data, ready, cfg, outcome, started)
+    records.write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
+    records.write(path, content)
+    return path
+
+
+def _content(
+    cell: Cell,
+    data: DataSet,
+    ready: classifiers.Ready,
+    cfg: Config,
+    outcome: Outcome,
+    started: datetime,
+) -> dict[str, Any]:
+    metric = HEADLINE[cell.task]
+    train_seconds = outcome.seconds["train"]
+    return {
+        "schema": records.SCHEMA,
+        "cell": {**dataclasses.asdict(cell), "id": cell.id},
+        "headline": {"metric": metric, "value": outcome.metrics[metric]},
+        "metrics": _finite(outcome.metrics),
+        "curve": outcome.curve,
+        "evaluations": [_finite(point) for point in outcome.evaluations],
+        "classifier": ready.provenance,
+        "data": {"name": cell.data, "title": data.title, "fingerprint": cell.data_fingerprint},
+        "config": records.told_config(compose.resolved(cfg)),
+        "training": {
+            "lr": outcome.lr,
+            "batch_size": outcome.batch_size,
+            "images": outcome.images,
+        },
+        "seconds": outcome.seconds,
+        "images_per_second": {
+            "train": outcome.images["train"] / max(train_seconds, 1e-9),
+            "evaluate": outcome.images["test"] / max(outcome.seconds["evaluate"], 1e-9),
+        },
+        "versions": provenance.versions(),
+        "hardware": provenance.machine(),
+        "git": provenance.git_state(),
+        "command": " ".join(["transfer", *sys.argv[1:]]),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: a class that does not occur has no figure."""
+    return {name: value if value == value else None for name, value in metrics.items()}

@@ -1,0 +1,119 @@
+"""The classifiers behind cells: found, or trained on the sample, and ready to be loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from backbones import hardware, training, weights, zoo
+from backbones.cost import classifier_cost
+from backbones.hashing import sha256
+from backbones.resources import cache_dir
+from backbones.runtime.progress import Listener
+from transfer.plan.cells import Cell
+from transfer.plan.request import SAMPLE_TRAINING, load_data
+
+_PIXEL_RANGE = 255.0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A classifier that is on this machine.
+
+    Attributes:
+        path: Its file; empty for random weights.
+        mean: Channel means that it expects, RGB, 0 to 255.
+        std: Channel deviations.
+        provenance: What a record says of it.
+    """
+
+    path: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    provenance: dict[str, Any]
+
+
+def prepare(cell: Cell, listener: Listener | None = None) -> Ready:
+    """Find, fetch or train a cell's classifier.
+
+    Raises:
+        UserError: It cannot be had; the sentence says what to do.
+    """
+    row = zoo.find(cell.backbone)
+    path = _find(cell, listener) if cell.weights else None
+    own = weights.read_metadata(path) if path else {}
+    mean, std = _preprocessing(cell, row, own)
+    cost = classifier_cost(cell.architecture)
+    provenance = {
+        "source": cell.weights_id,
+        "sha256": sha256(path) if path else "",
+        "architecture": cell.architecture,
+        "recipe": dataclasses.asdict(row.recipe) if row.recipe else None,
+        "tricks": list(row.recipe.tricks()) if row.recipe else [],
+        "top1": _top1(cell, row, own),
+        "top1_on": own.get("data", {}).get("name", "ImageNet") if path else "",
+        "near": row.weights.near if row.weights and cell.classifier == "public" else "",
+        "training": {k: own[k] for k in own if k not in ("history", "classes")},
+        "mean": mean,
+        "std": std,
+        "parameters": cost.parameters,
+        "multiply_adds_224": cost.multiply_adds,
+    }
+    return Ready(str(path) if path else "", mean, std, provenance)
+
+
+def _find(cell: Cell, listener: Listener | None) -> Path:
+    scheme, _, rest = cell.weights.partition(":")
+    if scheme != "sample":
+        return weights.locate(cell.weights)
+    name, _, seed = rest.rpartition(":")
+    return train_on_sample(name, int(seed), listener)
+
+
+def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> Path:
+    """The classifier of a row, trained on the sample's images; trained once, then kept.
+
+    Raises:
+        UserError: The row has no recipe, or the cache cannot be written.
+    """
+    data = load_data("sample", Path())
+    assert data.classifier_images is not None
+    planned = training.plan(
+        name,
+        data.classifier_images,
+        **dataclasses.asdict(SAMPLE_TRAINING),
+        seed=seed,
+        precision=hardware.fast_precision(),
+    )
+    stem = f"{name}_s{seed}_{planned.identity()}"
+    place = cache_dir() / "classifiers" / "sample"
+    output = place / f"{stem}.safetensors"
+    if not output.is_file():
+        training.train(planned, output, place / stem, cache=True, listener=listener)
+    return output
+
+
+def _preprocessing(
+    cell: Cell, row: zoo.Variant, own: dict[str, Any]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation, 0 to 255: of the file itself, else of the row, else timm's."""
+    if own:
+        return tuple(own["mean"]), tuple(own["std"])
+    mean, std = row.mean, row.std
+    if mean is None or std is None:
+        config = timm.get_pretrained_cfg(
+            cell.weights.removeprefix("timm:"), allow_unregistered=True
+        )
+        mean, std = config.mean, config.std
+    return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
+
+
+def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
+    """Top-1 of these very weights in percent; None where nobody has said it."""
+    if own:
+        return own["metrics"]["top1"]
+    return row.weights.top1 if row.weights and cell.classifier == "public" else None

@@ -1,0 +1,184 @@
+"""From a cell to the config that MMEngine's runner is built from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from backbones.pyramid import feature_shape
+from transfer.datasets.catalogue import DataSet, Detection, MaskSplit, Segmentation
+from transfer.plan.cells import Cell
+from transfer.plan.protocols import config_file
+
+
+def compose(
+    cell: Cell,
+    data: DataSet,
+    *,
+    weights: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    outcomes: Path | None = None,
+) -> Config:
+    """The resolved config of a cell: the protocol's, with backbone, data, seed and precision set.
+
+    Args:
+        cell: What is fine-tuned.
+        data: Where its images are.
+        weights: File of the classifier's weights; empty for random ones.
+        mean: Channel means that the classifier expects, RGB, 0 to 255.
+        std: Channel deviations.
+        outcomes: File for what each test image contributes.
+
+    Raises:
+        UserError: The network cannot be used this way.
+    """
+    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
+    _set_backbone(cfg.model, cell, weights)
+    cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
+    if cell.task == "detection":
+        assert data.detection is not None
+        _set_boxes(cfg, data.detection)
+    else:
+        assert data.segmentation is not None
+        _set_masks(cfg, data.segmentation)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.outcomes = str(outcomes) if outcomes else None
+    _set_loop(cfg)
+    _set_precision(cfg, cell.precision)
+    cfg.randomness = {"seed": cell.seed}
+    cfg.merge_from_dict(dict(cell.overrides))
+    return cfg
+
+
+def resolved(cfg: Config) -> dict[str, Any]:
+    """The config as plain data, without what only tells where files lie."""
+    told = json.loads(json.dumps(cfg.to_dict()))
+    told["model"]["backbone"]["weights"] = bool(told["model"]["backbone"]["weights"])
+    for evaluator in (told["val_evaluator"], told["test_evaluator"]):
+        evaluator["outcomes"] = None
+    for part in _nodes(told):
+        if "data_root" in part:
+            part["data_root"] = ""
+    return told
+
+
+def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
+    """The network, its channels told to the neck or the heads, and random weights unfrozen."""
+    channels = feature_shape(cell.architecture).channels
+    model.backbone.update(architecture=cell.architecture, weights=weights or None)
+    if cell.scratch:
+        # A random backbone behind a frozen stem and untrained BN would be broken by construction.
+        model.backbone.update(frozen_stages=-1, norm_eval=False, norm_frozen=False)
+    if "neck" in model:
+        model.neck.in_channels = list(channels)
+    for head in ("decode_head", "auxiliary_head"):
+        if head in model:
+            model[head].in_channels = channels[model[head].in_index]
+
+
+def _set_boxes(cfg: Config, data: Detection) -> None:
+    classes = list(data.classes)
+    cfg.model.roi_head.bbox_head.num_classes = len(classes)
+    cfg.train_dataloader.dataset = _replace_leaves(cfg.train_dataloader.dataset, data, data.train)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset = _replace_leaves(loader.dataset, data, data.test)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.headline_classes = list(data.headline_classes)
+
+
+def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    """The protocol's data set with its leaves, one a split, exchanged for this data's."""
+    if dataset.type == "ConcatDataset" or "datasets" in dataset:
+        return _concatenated(dataset.datasets[0], data, splits)
+    if "dataset" in dataset:
+        return ConfigDict({**dataset, "dataset": _replace_leaves(dataset.dataset, data, splits)})
+    return _concatenated(dataset, data, splits)
+
+
+def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    leaves = [
+        ConfigDict(
+            {
+                **leaf,
+                "type": "VocBoxes",
+                "data_root": str(data.root),
+                "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
+                "data_prefix": {"sub_data_root": f"{split.folder}/"},
+                "metainfo": {"classes": list(data.classes)},
+            }
+        )
+        for split in splits
+    ]
+    if len(leaves) == 1:
+        return leaves[0]
+    return ConfigDict(type="ConcatDataset", datasets=leaves)
+
+
+def _set_masks(cfg: Config, data: Segmentation) -> None:
+    for head in ("decode_head", "auxiliary_head"):
+        if head in cfg.model:
+            cfg.model[head].num_classes = len(data.classes)
+    train = cfg.train_dataloader.dataset
+    train.dataset = _masks(train.dataset, data, data.train)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset = _masks(loader.dataset, data, data.test)
+    for pipeline in _pipelines(cfg):
+        for step in pipeline:
+            if step.type == "LoadAnnotations":
+                step.reduce_zero_label = data.zero_is_ignored
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.headline_classes = list(data.headline_classes)
+        evaluator.ignore_index = data.ignore_index
+
+
+def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict:
+    return ConfigDict(
+        {
+            **leaf,
+            "type": "IndexMasks",
+            "data_root": str(data.root),
+            "ann_file": split.list,
+            "data_prefix": {"img_path": split.images, "seg_map_path": split.masks},
+            "reduce_zero_label": data.zero_is_ignored,
+            "metainfo": {"classes": list(data.classes)},
+        }
+    )
+
+
+def _pipelines(cfg: Config) -> list[list[ConfigDict]]:
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    return [part["pipeline"] for loader in loaders for part in _nodes(loader) if "pipeline" in part]
+
+
+def _set_loop(cfg: Config) -> None:
+    """The protocol's own length of training, in the loop that can be resumed anywhere."""
+    loop = cfg.train_cfg
+    length = "max_epochs" if loop.type == "EpochBasedTrainLoop" else "max_iters"
+    cfg.train_cfg = ConfigDict({"type": "ResumableTrainLoop", length: loop[length]})
+    loader = cfg.train_dataloader
+    batches = loader.get("batch_sampler", {})
+    loader.batch_sampler = ConfigDict(
+        type="ResumableBatchSampler",
+        by_aspect_ratio=batches.get("type") == "AspectRatioBatchSampler",
+        drop_last=batches.get("drop_last", loader.pop("drop_last", False)),
+    )
+
+
+def _set_precision(cfg: Config, precision: str) -> None:
+    if precision == "bfloat16":
+        cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
+        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="ChannelsLast")]
+        cfg.val_cfg.fp16 = True
+
+
+def _nodes(tree: Any) -> list[Any]:
+    """Every dict in a tree of dicts and lists."""
+    if isinstance(tree, dict):
+        return [tree, *(node for value in tree.values() for node in _nodes(value))]
+    if isinstance(tree, list | tuple):
+        return [node for value in tree for node in _nodes(value)]
+    return []

@@ -1,0 +1,118 @@
+"""One cell, from its config to its metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.progress import Curve, Listener, Ticker
+from backbones.runtime.runner import QuietRunner, quiet_runner
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell's fine-tuning gave.
+
+    Attributes:
+        metrics: The last epoch's, in percent; never the best epoch's.
+        curve: Losses over the training.
+        evaluations: Metrics on the way, where they were asked for.
+        seconds: Time by what it was spent on: ``start_up``, ``train``, ``evaluate``.
+        images: Images trained on and tested on.
+        lr: The learning rate that was really used, after linear scaling.
+        batch_size: Over all devices.
+    """
+
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    evaluations: list[dict[str, float]]
+    seconds: dict[str, float]
+    images: dict[str, int]
+    lr: float
+    batch_size: int
+
+
+def finetune(
+    cfg: Config,
+    identity: str,
+    work_dir: Path,
+    *,
+    save_minutes: float = 10.0,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train, then evaluate what the last iteration left.
+
+    Args:
+        cfg: Of :func:`transfer.engine.compose.compose`.
+        identity: The cell's id; only its own state is resumed.
+        work_dir: Folder for the log and the state to resume from.
+        save_minutes: Time between two savings.
+        listener: Told about every step.
+
+    Raises:
+        UserError: Data or disk are not as they must be, or the loss is no number.
+        Interrupted: The training was asked to stop; its state is saved.
+    """
+    started = time.monotonic()
+    state = ResumableState(str(work_dir / "state"), identity, save_minutes)
+    curve = Curve()
+    runner = _runner(cfg, work_dir, [state, curve])
+    if listener:
+        runner.register_hook(Ticker(listener), "LOWEST")
+    ready = time.monotonic()
+    runner.train()
+    trained = time.monotonic()
+    metrics = runner.val()
+    seconds = {
+        "start_up": ready - started,
+        "train": curve.seconds,
+        "evaluate": time.monotonic() - trained,
+    }
+    loader = runner.train_dataloader
+    batch_size = loader.batch_sampler.batch_size * runner.world_size
+    outcome = Outcome(
+        metrics,
+        curve.points,
+        curve.evaluations[:-1],
+        seconds,
+        {
+            "train": runner.max_iters * batch_size,
+            "test": len(runner.val_dataloader.dataset),
+        },
+        runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
+        batch_size,
+    )
+    state.forget()
+    return outcome
+
+
+def _runner(cfg: Config, work_dir: Path, hooks: list[Any]) -> QuietRunner:
+    settings = {
+        key: cfg[key]
+        for key in (
+            "model",
+            "train_dataloader",
+            "val_dataloader",
+            "train_cfg",
+            "val_cfg",
+            "val_evaluator",
+            "optim_wrapper",
+            "param_scheduler",
+            "auto_scale_lr",
+            "default_scope",
+            "env_cfg",
+        )
+    }
+    return quiet_runner(
+        work_dir=str(work_dir),
+        seed=cfg.randomness.seed,
+        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
+        custom_hooks=[*cfg.custom_hooks, *hooks],
+        cfg=cfg,
+        **settings,
+    )

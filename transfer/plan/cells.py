@@ -1,0 +1,64 @@
+"""A cell: one fine-tuning, and all that can change its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning.
+
+    Attributes:
+        backbone: Row of the zoo, or the name of a user's own.
+        architecture: timm's name of its network.
+        weights: Where the weights come from, as :func:`backbones.weights.locate` takes it; empty
+            for random ones.
+        weights_id: What identifies them before they are fetched: a file's sha256, a hub's name, or
+            the identity of the training that makes them.
+        classifier: ``"public"``, ``"file"``, ``"none"``, or ``"seed N"`` of its own training.
+        task: ``"detection"`` or ``"segmentation"``.
+        protocol: Name of the protocol.
+        protocol_version: Hash of what the protocol says.
+        data: Name of the data set.
+        data_fingerprint: Hash of its lists of images.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        seed: Of the fine-tuning.
+        scratch: Random weights, nothing frozen, BN trained.
+        overrides: Further settings of the config, as ``--cfg-options`` gives them.
+    """
+
+    backbone: str
+    architecture: str
+    weights: str
+    weights_id: str
+    classifier: str
+    task: str
+    protocol: str
+    protocol_version: str
+    data: str
+    data_fingerprint: str
+    precision: str
+    seed: int
+    scratch: bool = False
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Hash of the cell, 12 hexadecimal digits; where the weights lie does not count."""
+        told = dataclasses.asdict(self)
+        del told["weights"]
+        text = json.dumps(told, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """A name for people and for files."""
+        classifier = self.classifier.replace(" ", "")
+        return f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}".replace(
+            "/", "-"
+        )

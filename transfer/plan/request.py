@@ -1,0 +1,236 @@
+"""From what was asked for to the cells that answer it; imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbones import hardware, zoo
+from backbones.errors import UserError
+from backbones.hashing import sha256
+from backbones.resources import cache_dir
+from transfer.datasets import catalogue, sample
+from transfer.plan import protocols
+from transfer.plan.cells import Cell
+
+DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
+
+
+@dataclass(frozen=True)
+class SampleTraining:
+    """How the sample's classifiers are trained: the same for every row, small, and fixed.
+
+    Attributes:
+        epochs: Passes over the sample's images.
+        batch_size: Images a step.
+        image_size: Side of the crops in pixels.
+        base_lr: Learning rate at a batch of 256.
+    """
+
+    epochs: int = 8
+    batch_size: int = 32
+    image_size: int = 64
+    base_lr: float = 0.2
+
+
+SAMPLE_TRAINING = SampleTraining()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
+        tasks: Which tasks.
+        against: ``"auto"`` (the zoo's control), a row, or ``"none"``.
+        data: ``"auto"``, a data set's name, or a user's ``.toml``.
+        data_root: Folder of the data sets.
+        protocol: ``"auto"`` or a protocol's name.
+        weights: ``"auto"``, ``"none"``, a file, or a name as :func:`backbones.weights.locate`.
+        precision: ``"auto"`` or a precision.
+        seed: Of the fine-tuning.
+        classifier_seed: Of the classifiers that are trained for the sample.
+    """
+
+    backbone: str
+    tasks: tuple[str, ...]
+    against: str
+    data: str
+    data_root: Path
+    protocol: str
+    weights: str
+    precision: str
+    seed: int
+    classifier_seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells to run, and what there is to say about them.
+
+    Attributes:
+        cells: In the order in which they are run: task by task, the control first.
+        baseline: Row that gains are counted from, or empty.
+        remarks: Sentences for the user.
+    """
+
+    cells: tuple[Cell, ...]
+    baseline: str
+    remarks: tuple[str, ...]
+
+
+def make_plan(request: Request) -> Plan:
+    """Decide on data, rows and protocol.
+
+    Raises:
+        UserError: Something that was named is not known or not there.
+    """
+    remarks: list[str] = []
+    data_of = _choose_data(request, remarks)
+    row = zoo.find(request.backbone)
+    if row.alias_of:
+        remarks.append(f"{row.name} {row.note}.")
+    control = _control(request, row)
+    if request.weights == "none":
+        row = zoo.find(f"{row.architecture}_scratch")
+    rows = [row]
+    if control:
+        rows.insert(0, zoo.find(control))
+    elif request.against == "auto" and not row.scratch:
+        remarks.append(
+            f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
+        )
+    if catalogue.SAMPLE in data_of.values() and not row.scratch:
+        # Small enough to show what pretraining itself is worth.
+        rows.append(zoo.find(f"{row.architecture}_scratch"))
+    cells = tuple(
+        _cell(request, member, task, data_of[task], asked=member is row)
+        for task in data_of
+        for member in rows
+    )
+    return Plan(cells, control, tuple(remarks))
+
+
+def load_data(name: str, data_root: Path) -> catalogue.DataSet:
+    """A data set by name; the sample is drawn where it is missing."""
+    if name != catalogue.SAMPLE:
+        return catalogue.load(name, data_root)
+    sample.ensure_sample(cache_dir() / catalogue.SAMPLE)
+    return catalogue.load(name, cache_dir())
+
+
+def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
+    if request.data != "auto":
+        return dict.fromkeys(request.tasks, request.data)
+    found = {
+        task: name
+        for task, name in DEFAULT_DATA.items()
+        if task in request.tasks and catalogue.found(name, request.data_root)
+    }
+    missing = [DEFAULT_DATA[task] for task in request.tasks if task not in found]
+    if missing:
+        remarks.append(
+            f"{' and '.join(missing)} not found under '{request.data_root}' ('transfer prepare "
+            f"{missing[0] if len(missing) == 1 else 'all'} --root {request.data_root}' fetches "
+            + ("them" if len(missing) > 1 else "it")
+            + ("; running the built-in sample instead)." if not found else "; left out).")
+        )
+    return found or dict.fromkeys(request.tasks, catalogue.SAMPLE)
+
+
+def _control(request: Request, row: zoo.Variant) -> str:
+    if request.against == "none":
+        return ""
+    control = row.control if request.against == "auto" else zoo.find(request.against).name
+    return "" if control == row.name else control
+
+
+def _cell(request: Request, row: zoo.Variant, task: str, data: str, *, asked: bool) -> Cell:
+    protocol = _protocol(request, data)
+    weights, identity, classifier = _weights(request, row, data, asked=asked)
+    return Cell(
+        backbone=row.name,
+        architecture=row.architecture,
+        weights=weights,
+        weights_id=identity,
+        classifier=classifier,
+        task=task,
+        protocol=protocol,
+        protocol_version=protocols.version(task, protocol),
+        data=data if not data.endswith(".toml") else Path(data).stem,
+        data_fingerprint=_fingerprint(data, request.data_root, task),
+        precision=_precision(request, protocol),
+        seed=request.seed,
+        scratch=not weights,
+    )
+
+
+def _fingerprint(data: str, data_root: Path, task: str) -> str:
+    if data == catalogue.SAMPLE:  # follows from the code that draws it; need not be drawn yet
+        return f"sample-v{sample.VERSION}"
+    return catalogue.load(data, data_root).fingerprint(task)
+
+
+def _protocol(request: Request, data: str) -> str:
+    if request.protocol != "auto":
+        return request.protocol
+    if data == catalogue.SAMPLE or not hardware.cuda_devices():
+        return "quick"
+    return "openmmlab"
+
+
+def _precision(request: Request, protocol: str) -> str:
+    if request.precision != "auto":
+        return request.precision
+    # Only `quick` computes in 16 bits before equivalence has been shown.
+    return hardware.fast_precision() if protocol == "quick" else "float32"
+
+
+def _weights(request: Request, row: zoo.Variant, data: str, *, asked: bool) -> tuple[str, str, str]:
+    """Where a row's weights come from, what identifies them, and whose they are."""
+    if asked and request.weights not in ("auto", "none"):
+        return _given(request.weights)
+    if row.scratch:
+        return "", "", "none"
+    if data == catalogue.SAMPLE and row.recipe:
+        return _trained_on_sample(row, request.classifier_seed)
+    if row.weights is None:
+        raise UserError(
+            f"No weights of '{row.name}' are public: train it with 'python backbones/train.py "
+            f"--recipe {row.name} --data IMAGENET' and give the file with --weights."
+        )
+    return row.weights.source, row.weights.source, "public"
+
+
+def _given(weights: str) -> tuple[str, str, str]:
+    if weights.startswith(("timm:", "http:", "https:")):
+        return weights, weights, "public"
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights at '{weights}': give a .safetensors, .pth or .params file, "
+            "'timm:<model>.<tag>', or an https address."
+        )
+    return str(path), f"sha256:{sha256(path)}", "file"
+
+
+def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
+    assert row.recipe is not None
+    if row.recipe.teacher:
+        raise UserError(
+            f"'{row.name}' is distilled and the sample has no teacher: train it with "
+            "'python backbones/train.py --teacher PATH' and give the file with --weights."
+        )
+    told = {
+        "architecture": row.architecture,
+        "recipe": dataclasses.asdict(row.recipe),
+        "training": dataclasses.asdict(SAMPLE_TRAINING),
+        "sample": sample.VERSION,
+        "seed": seed,
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return f"sample:{row.alias_of or row.name}:{seed}", f"sample:{digest}", f"seed {seed}"

@@ -1,0 +1,100 @@
+"""Correlation of the classifiers' top-1 with the transfer metric, one point a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+FEWEST_ROWS = 5
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's and Spearman's correlation over rows, with 95 % bootstrap intervals.
+
+    All coefficients are None where ``reason`` tells why there are none. ``left_out`` names rows
+    without a finite pair of figures; ``note`` is what a reader must know of the intervals.
+    """
+
+    n: int
+    pearson: float | None = None
+    pearson_low: float | None = None
+    pearson_high: float | None = None
+    spearman: float | None = None
+    spearman_low: float | None = None
+    spearman_high: float | None = None
+    reason: str | None = None
+    note: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def correlate(points: Mapping[str, tuple[float, float]]) -> Correlation:
+    """Correlate two figures over rows; the intervals are percentiles of resampled rows.
+
+    With so few rows the percentile bootstrap is rough and rather too narrow: it is there to show
+    how much hangs on single rows, not to test anything. The random draws are always the same.
+
+    Args:
+        points: by row, the top-1 of the very weights used and the row's mean metric, in points.
+    """
+    finite = {row: pair for row, pair in points.items() if np.isfinite(pair).all()}
+    left_out = tuple(
+        f"{row}: its top-1 or its metric is not a number" for row in points if row not in finite
+    )
+    n = len(finite)
+    if n < FEWEST_ROWS:
+        reason = f"{n} rows; below {FEWEST_ROWS} a correlation says nothing"
+        return Correlation(n, reason=reason, left_out=left_out)
+    # Sorted, so that the order in which rows come changes nothing.
+    x, y = np.array(sorted(finite.values()), dtype=float).T
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        reason = "one of the two figures is the same in all rows"
+        return Correlation(n, reason=reason, left_out=left_out)
+    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    # A draw that repeats one row, or rows of equal figures, has no correlation.
+    draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
+    pearson = _pearson(x[None], y[None])[0]
+    spearman = _pearson(_ranks(x[None]), _ranks(y[None]))[0]
+    pearson_low, pearson_high = _percentiles(_pearson(x[draws], y[draws]))
+    spearman_low, spearman_high = _percentiles(_pearson(_ranks(x[draws]), _ranks(y[draws])))
+    note = None
+    if abs(spearman) > 1 - 1e-9:
+        note = (
+            "the rows are in perfect order, and so is every resample of them: Spearman's "
+            "interval has no width, which says nothing of its uncertainty"
+        )
+    return Correlation(
+        n=n,
+        pearson=float(pearson),
+        pearson_low=pearson_low,
+        pearson_high=pearson_high,
+        spearman=float(spearman),
+        spearman_low=spearman_low,
+        spearman_high=spearman_high,
+        note=note,
+        left_out=left_out,
+    )
+
+
+def _pearson(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Pearson's correlation of each line of two (draws, rows) arrays."""
+    x = x - x.mean(axis=1, keepdims=True)
+    y = y - y.mean(axis=1, keepdims=True)
+    scale = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return np.clip((x * y).sum(axis=1) / scale, -1.0, 1.0)
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Ranks within each line of a (draws, rows) array, ties sharing their mean rank."""
+    below = (values[:, None, :] < values[:, :, None]).sum(axis=2)
+    equal = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    return below + (equal + 1) / 2
+
+
+def _percentiles(coefficients: FloatArray) -> tuple[float, float]:
+    low, high = np.percentile(coefficients, (2.5, 97.5))
+    return float(low), float(high)

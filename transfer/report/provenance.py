@@ -1,0 +1,70 @@
+"""What a record says of where it was made."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from backbones import hardware
+
+PACKAGES = (
+    "transfer-bench",
+    "torch",
+    "torchvision",
+    "timm",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "onedl-mmsegmentation",
+    "pycocotools",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every package that takes part."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, and GPUs if there are any; no name of the machine."""
+    told: dict[str, Any] = {
+        "cpu": hardware.cpu_name(),
+        "cores": hardware.cpu_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "gpus": [],
+    }
+    if hardware.cuda_devices():
+        import torch
+
+        told["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return told
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of this project's checkout and whether it was changed; empty outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {}
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "changed": changed}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

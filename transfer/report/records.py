@@ -1,0 +1,166 @@
+"""Records: what a finished cell leaves, one JSON file, written once and whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+
+SCHEMA = 1
+_REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it was read.
+
+    Attributes:
+        path: Its file.
+        content: The whole JSON.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        """What was fine-tuned; see :class:`transfer.plan.cells.Cell`."""
+        return self.content["cell"]
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.content["headline"]["metric"]
+
+    @property
+    def value(self) -> float:
+        """The headline metric in percent."""
+        return self.content["headline"]["value"]
+
+
+def told_config(resolved: dict[str, Any]) -> dict[str, str]:
+    """A resolved config as a record holds it.
+
+    ``json`` is the whole of it; ``comparable_sha256`` is the hash of what must be the same in all
+    rows of a table: everything but the backbone, its preprocessing, and the seed.
+    """
+    text = json.dumps(resolved, sort_keys=True)
+    return {
+        "json": text,
+        "sha256": _sha256(text),
+        "comparable_sha256": _sha256(json.dumps(without_backbone(resolved), sort_keys=True)),
+    }
+
+
+def without_backbone(resolved: dict[str, Any]) -> dict[str, Any]:
+    """A config without the backbone, the channels told to its neighbours, and the seed."""
+    rest = json.loads(json.dumps(resolved))
+    model = rest["model"]
+    model.pop("backbone")
+    for name in ("mean", "std"):
+        model["data_preprocessor"].pop(name)
+    for name in ("neck", "decode_head", "auxiliary_head"):
+        model.get(name, {}).pop("in_channels", None)
+    rest.pop("randomness")
+    return rest
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder(results: Path, data: str) -> Path:
+    """Where the records of a data set stand; the sample's in a folder that git ignores."""
+    return results / data / "records" if data == "sample" else results / "records"
+
+
+def path_of(results: Path, data: str, cell_name: str, cell_id: str) -> Path:
+    """The file of a cell's record."""
+    return folder(results, data) / f"{cell_name}_{cell_id}.json"
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a record so that it is there whole or not at all.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place, and move it there once it is on the disk.
+
+    Raises:
+        UserError: The folder cannot be written; nothing is left half-written.
+    """
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            part = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        os.replace(part, path)
+    except OSError as error:
+        if part:
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f"'{path}' could not be written ({error.strerror}); make room, or choose another "
+            "folder with --results."
+        ) from error
+
+
+def read(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        UserError: It is not a whole record of this project.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"The record '{path}' cannot be read ({error}); remove it and run the cell again."
+        ) from error
+    missing = _REQUIRED - content.keys() if isinstance(content, dict) else _REQUIRED
+    if missing:
+        raise UserError(
+            f"'{path}' is not a record of this project: it lacks {', '.join(sorted(missing))}."
+        )
+    if content["schema"] != SCHEMA:
+        raise UserError(
+            f"The record '{path}' has schema {content['schema']!r}, this version reads {SCHEMA}."
+        )
+    value = content["headline"].get("value")
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"The record '{path}' has no finite headline metric ({value!r}).")
+    return Record(path, content)
+
+
+def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
+    """Every record of a folder that can be read, and a sentence for each that cannot."""
+    good, bad = [], []
+    for path in _files(folder(results, data)):
+        try:
+            good.append(read(path))
+        except UserError as error:
+            bad.append(str(error))
+    return good, bad
+
+
+def _files(place: Path) -> Iterator[Path]:
+    return iter(sorted(p for p in place.glob("*.json") if not p.name.startswith(".")))
