@@ -29,9 +29,9 @@ from transfer.datasets.progress import Tell, bars
 _ALONE = 200  # images up to which starting processes costs more than it saves
 _MOST_PROCESSES = 16
 _SHOWN = 5  # findings of a kind on the terminal
-_ALIKE = (
-    5.0  # grey levels, root of the mean square: on VOC copies differ by 1 to 3, others by over 10
-)
+# Grey levels, root of the mean square, between two thumbnails: on VOC, copies at another quality or
+# size differ by 1 to 3, and no two images by less than 13.
+_ALIKE = 5.0
 _FLAT = 10.0  # grey levels, standard deviation: below, thumbnails are alike for want of content
 _BLOCK = 1024
 

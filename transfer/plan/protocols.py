@@ -52,9 +52,9 @@ def _chain(path: Path) -> list[Path]:
     """A config and, after it, the files of this project that it inherits from."""
     for node in _parse(path).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_":
-            value = ast.literal_eval(node.value)
-            bases = [value] if isinstance(value, str) else value
-            own = [path.parent / base for base in bases if "::" not in base]
+            elements = node.value.elts if isinstance(node.value, ast.List) else [node.value]
+            bases = [element.value for element in elements if isinstance(element, ast.Constant)]
+            own = [path.parent / str(base) for base in bases if "::" not in str(base)]
             return [path, *(file for base in own for file in _chain(base.resolve()))]
     return [path]
 

@@ -1,8 +1,9 @@
 # Protocol `openmmlab`, segmentation: MMSegmentation's own FCN (output stride 8) on ADE20K,
 # unchanged but for the backbone. 80k iterations, batch 16, lr 0.01 poly, crop 512.
 # It is expected to give 35.94 mIoU with its own ResNet-50-C (the toolbox's own model zoo).
+# MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
 _base_ = [
-    "mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
+    __import__("mmseg").__path__[0] + "/.mim/configs/fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
     "../runtime.py",
 ]
 model = dict(

@@ -1,8 +1,9 @@
 # Protocol `quick`, segmentation: FCN (output stride 8) on 128 px crops with a small head, for a
 # machine without a GPU. Sized by measurement: see "What it costs" in the README.
+# MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
 _base_ = [
-    "mmseg::_base_/models/fcn_r50-d8.py",
-    "mmseg::_base_/default_runtime.py",
+    __import__("mmseg").__path__[0] + "/.mim/configs/_base_/models/fcn_r50-d8.py",
+    __import__("mmseg").__path__[0] + "/.mim/configs/_base_/default_runtime.py",
     "../runtime.py",
 ]
 norm_cfg = dict(type="BN", requires_grad=True)

@@ -381,9 +381,9 @@ def _expose(rng: np.random.Generator, image: Array) -> NDArray[np.uint8]:
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(-0.6, 0.6)
         edge = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
         edge += np.float32(0.5) * value_noise(rng, (height, width), (30.0, 30.0), 2)
-        gain *= 1.0 - np.float32(rng.uniform(0.2, 0.5)) * smoothstep(far, far + 0.2, edge)
-    haze = rng.uniform(0.0, 0.2)
-    tint = rng.uniform(0.85, 1.25) * rng.uniform(0.9, 1.1, (3, 1, 1)) * (1.0 - haze)
+        gain *= 1.0 - np.float32(rng.uniform(0.2, 0.45)) * smoothstep(far, far + 0.2, edge)
+    haze = rng.uniform(0.0, 0.15)
+    tint = rng.uniform(0.9, 1.35) * rng.uniform(0.9, 1.1, (3, 1, 1)) * (1.0 - haze)
     image = image * gain * tint.astype(np.float32)
     image += np.float32(haze * rng.uniform(0.3, 0.8))
     if rng.random() < 0.4:

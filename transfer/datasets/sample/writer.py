@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -197,15 +198,15 @@ def _refuse_foreign(root: Path) -> None:
     if not root.exists():
         return
     if not root.is_dir():
-        raise UserError(f"{root} is a file; name a folder for the sample")
+        raise UserError(f"'{root}' is a file; name a folder for the sample.")
     found = {entry.name for entry in root.iterdir()}
     if not found:
         return
     others = found if _read_mark(root) is None else found - {MARK, VOC, ADE, FOLDER}
     if others:
         raise UserError(
-            f"{root} holds files that are not the sample's, such as {min(others)}; "
-            "move them away or name another folder"
+            f"'{root}' holds files that are not the sample's, such as '{min(others)}'; "
+            "move them away or name another folder."
         )
 
 
@@ -216,8 +217,8 @@ def _explained(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot keep the sample in {root} ({error.strerror or error}); "
-            "make room and allow writing there, or name another folder"
+            f"The sample cannot be kept in '{root}' ({error.strerror or error}); "
+            "make room and allow writing there, or name another folder."
         ) from error
 
 
@@ -332,9 +333,10 @@ def _draw_each(
 
 
 def _start_worker() -> None:
-    """Keeps OpenCV from waiting for threads that did not survive the fork."""
+    """Leaves interrupts to the parent, and keeps OpenCV from threads that the fork did not copy."""
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
 
 
