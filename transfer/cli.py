@@ -12,10 +12,14 @@ from backbones.errors import UserError
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
     "run": "transfer.run",
+    "prepare": "transfer.datasets.prepare",
+    "check": "transfer.datasets.check",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
     "run": "fine-tune a backbone and its control, and print what was gained",
+    "prepare": "fetch and unpack the public data sets",
+    "check": "look for faults in a data set, image by image",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

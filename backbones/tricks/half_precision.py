@@ -1,6 +1,6 @@
 """Half precision (section 3.2): 16-bit activations and gradients, float32 master weights.
 
-On CUDA that is MMEngine's ``AmpOptimWrapper``: autocast to float16 with a scaled loss, the update in
+On CUDA that is MMEngine's ``AmpOptimWrapper``: autocast to float16 with a scaled loss, updates in
 float32. CPUs have bfloat16 instead, whose range needs no scaling.
 """
 

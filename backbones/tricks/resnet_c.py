@@ -1,8 +1,8 @@
 """ResNet-C (section 4.2, figure 2b): the 7×7 stem becomes three 3×3 of 32, 32 and 64 channels.
 
 The first has stride 2. timm's ``resnet50c`` (and 101, 152) is ResNet-B with this stem, as is the
-stem of its D networks; nothing has to be added. ``deep_stem`` names the layers for those who want to
-look.
+stem of its D networks; nothing has to be added. ``deep_stem`` names its layers for those who want
+to look.
 """
 
 from __future__ import annotations

@@ -68,10 +68,18 @@ def prepare(cell: Cell, listener: Listener | None = None) -> Ready:
 
 def _find(cell: Cell, listener: Listener | None) -> Path:
     scheme, _, rest = cell.weights.partition(":")
-    if scheme != "sample":
-        return weights.locate(cell.weights)
+    if scheme == "sample":
+        return _sample_weights(rest, listener)
+    return weights.locate(cell.weights)
+
+
+def _sample_weights(rest: str, listener: Listener | None = None) -> Path:
+    """``<row>:<seed>``, what follows ``sample:`` in a config's ``weights``."""
     name, _, seed = rest.rpartition(":")
     return train_on_sample(name, int(seed), listener)
+
+
+weights.SCHEMES["sample"] = _sample_weights
 
 
 def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> Path:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 import torch
+import torchvision  # noqa: F401  (registers its operators with torch)
 from torch import Tensor
 
 NAME = "mmcv._ext"

@@ -24,7 +24,7 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=128),
-        bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=20),
+        bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=8),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
@@ -34,6 +34,10 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=150)),
 )
 
+# The built-in sample, unless the driver puts other data in its place.
+metainfo = dict(
+    classes=("beetle", "bird", "fish", "flower", "house", "ladybird", "mug", "teapot"),
+)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
@@ -58,12 +62,19 @@ train_dataloader = dict(
     dataset=dict(
         type="ReplayableDataset",
         dataset=dict(
-            type="VocBoxes",
-            data_root="sample",
-            ann_file="VOC2007/ImageSets/Main/trainval.txt",
-            data_prefix=dict(sub_data_root="VOC2007/"),
-            filter_cfg=dict(filter_empty_gt=True),
-            pipeline=train_pipeline,
+            type="ConcatDataset",
+            datasets=[
+                dict(
+                    type="VocBoxes",
+                    data_root="sample",
+                    ann_file=f"{year}/ImageSets/Main/trainval.txt",
+                    data_prefix=dict(sub_data_root=f"{year}/"),
+                    metainfo=metainfo,
+                    filter_cfg=dict(filter_empty_gt=True),
+                    pipeline=train_pipeline,
+                )
+                for year in ("VOC2007", "VOC2012")
+            ],
         ),
     ),
 )
@@ -76,6 +87,7 @@ val_dataloader = dict(
         data_root="sample",
         ann_file="VOC2007/ImageSets/Main/test.txt",
         data_prefix=dict(sub_data_root="VOC2007/"),
+        metainfo=metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),
@@ -94,7 +106,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True
+    ),
     dict(
         type="CosineAnnealingLR",
         begin=1,

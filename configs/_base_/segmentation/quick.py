@@ -19,10 +19,19 @@ model = dict(
         output_stride=8,
         weights="timm:resnet50.tv_in1k",
     ),
-    decode_head=dict(channels=128, num_convs=1, concat_input=False, norm_cfg=norm_cfg),
-    auxiliary_head=dict(channels=64, norm_cfg=norm_cfg),
+    decode_head=dict(
+        channels=128, num_convs=1, concat_input=False, num_classes=12, norm_cfg=norm_cfg
+    ),
+    auxiliary_head=dict(channels=64, num_classes=12, norm_cfg=norm_cfg),
 )
 
+# The built-in sample, unless the driver puts other data in its place.
+metainfo = dict(
+    classes=(
+        *("beetle", "bird", "fish", "flower", "house", "ladybird", "mug", "teapot"),
+        *("brick", "grass", "sky", "water"),
+    ),
+)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
@@ -48,6 +57,7 @@ train_dataloader = dict(
             type="IndexMasks",
             data_root="sample",
             reduce_zero_label=True,
+            metainfo=metainfo,
             data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
             pipeline=train_pipeline,
         ),
@@ -61,6 +71,7 @@ val_dataloader = dict(
         type="IndexMasks",
         data_root="sample",
         reduce_zero_label=True,
+        metainfo=metainfo,
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
         pipeline=test_pipeline,
     ),

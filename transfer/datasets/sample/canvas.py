@@ -18,7 +18,7 @@ from transfer.datasets.sample.textures import (
     random_colour,
 )
 
-WINDOW = 1.35
+WINDOW = 1.45
 """Half the side of the canvas in object units; figures keep inside it at any turn."""
 DETAIL = 100
 """Pixels across two object units that small objects are drawn at before they are reduced."""
@@ -142,7 +142,6 @@ class Canvas:
         scale = max(size, min(2.5 * size, DETAIL)) / 2.0
         side = int(np.ceil(2 * WINDOW * scale))
         self.light = light
-        self.reduction = size / (2.0 * scale)
         c, s = np.cos(angle), np.sin(angle)
         turn = np.array([[c, -s], [s, c]]) * scale
         self._matrix = (turn * np.asarray(stretch)).astype(np.float32)
@@ -228,6 +227,7 @@ class Canvas:
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         alpha = self._alpha[window]
-        planes = bounded(0.0, self._colour[:, window[0], window[1]], 1.0) * alpha
+        # What is laid over nothing but black is as good as multiplied by its coverage.
+        planes = bounded(0.0, self._colour[:, window[0], window[1]], 1.0)
         colour = np.stack([cv2.resize(plane, size, interpolation=mode) for plane in planes])
         return Sprite(colour, cv2.resize(alpha, size, interpolation=mode))

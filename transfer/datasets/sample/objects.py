@@ -110,7 +110,7 @@ def fish(canvas: Canvas, rng: np.random.Generator) -> None:
         pattern = stripes(rng, 0.15, rng.uniform(0.28, 0.45))
     else:
         pattern = dots(rng, rng.uniform(0.2, 0.3))
-    deep, tail = rng.uniform(0.3, 0.55), rng.uniform(0.3, 0.55)
+    deep, tail = rng.uniform(0.3, 0.55), rng.uniform(0.4, 0.6)
     skin = mix_paint(rng, pattern)
     fins = mix_paint(rng, stripes(rng, rng.uniform(1.0, 2.0), 0.1))
     notch = rng.uniform(0.72, 0.9)

@@ -203,9 +203,9 @@ def plain(u: Array, v: Array) -> Array:
 
 
 def ornament(rng: np.random.Generator) -> Pattern:
-    """Draws any of the patterns, as on pottery and on clutter."""
+    """Draws a pattern as on pottery and on clutter: any but scales, at times none."""
     period = rng.uniform(0.22, 0.5)
-    kind = int(rng.integers(7))
+    kind = int(rng.integers(6))
     if kind == 0:
         return stripes(rng, rng.choice([0.0, np.pi / 2, np.pi / 4]), period)
     if kind == 1:
@@ -216,8 +216,6 @@ def ornament(rng: np.random.Generator) -> Pattern:
         return zigzag(rng, period)
     if kind == 4:
         return blotches(rng, 1.4 * period)
-    if kind == 5:
-        return scales(rng, period)
     return plain
 
 

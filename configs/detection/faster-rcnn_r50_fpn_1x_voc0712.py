@@ -1,0 +1,6 @@
+# Row resnet50_baseline of the zoo.
+# mim train mmdetection configs/detection/faster-rcnn_r50_fpn_1x_voc0712.py
+_base_ = "../_base_/detection/openmmlab.py"
+model = dict(
+    backbone=dict(architecture="resnet50", weights="timm:resnet50.tv_in1k"),
+)

@@ -1,0 +1,6 @@
+# Row resnet50_baseline of the zoo.
+# mim train mmsegmentation configs/segmentation/fcn_r50-d8_4xb4-80k_ade20k-512x512.py
+_base_ = "../_base_/segmentation/openmmlab.py"
+model = dict(
+    backbone=dict(architecture="resnet50", weights="timm:resnet50.tv_in1k"),
+)
