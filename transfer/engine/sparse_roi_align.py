@@ -14,58 +14,51 @@ from typing import Any
 
 import scipy.sparse
 import torch
+from mmcv.ops import RoIAlign
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from torch import Tensor, nn
+from torch import Tensor
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", module=__name__)
 
 
+class SparseRoIAlign(RoIAlign):
+    """mmcv's RoIAlign, as a sparse product on the CPU and as itself elsewhere."""
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Pool (K, C, bins, bins) from (B, C, H, W) features and (K, 5) RoIs."""
+        if features.device.type != "cpu":
+            return super().forward(features, rois)
+        matrix = bin_weights(
+            rois.float(),
+            features.shape,
+            self.output_size,
+            self.spatial_scale,
+            self.sampling_ratio,
+            self.aligned,
+        )
+        return _Pool.apply(features, matrix, self.output_size)
+
+
 @HOOKS.register_module()
 class FastRoIAlign(Hook):
-    """Exchange mmcv's RoIAlign layers for :class:`SparseRoIAlign` before anything runs."""
+    """Exchange a model's RoIAlign layers for :class:`SparseRoIAlign` before anything runs."""
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
         """Exchange them in place."""
-        from mmcv.ops import RoIAlign
-
         for parent in list(runner.model.modules()):
             for name, layer in parent.named_children():
                 if type(layer) is RoIAlign and layer.pool_mode == "avg":
-                    setattr(parent, name, SparseRoIAlign(layer))
-
-
-class SparseRoIAlign(nn.Module):
-    """An mmcv RoIAlign layer that computes as a sparse product on the CPU, as itself elsewhere.
-
-    Args:
-        layer: The layer whose settings, and whose computation elsewhere, are taken.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    @property
-    def output_size(self) -> Any:
-        """Bins along y and x, which mmdet's extractors read."""
-        return self.layer.output_size
-
-    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
-        """Pool (K, C, bins, bins) from (B, C, H, W) features and (K, 5) RoIs."""
-        if features.device.type != "cpu":
-            return self.layer(features, rois)
-        matrix = bin_weights(
-            rois.float(),
-            features.shape,
-            tuple(self.layer.output_size),
-            self.layer.spatial_scale,
-            self.layer.sampling_ratio,
-            self.layer.aligned,
-        )
-        return _Pool.apply(features, matrix, tuple(self.layer.output_size))
+                    fast = SparseRoIAlign(
+                        layer.output_size,
+                        layer.spatial_scale,
+                        layer.sampling_ratio,
+                        layer.pool_mode,
+                        layer.aligned,
+                    )
+                    setattr(parent, name, fast)
 
 
 class _Pool(torch.autograd.Function):

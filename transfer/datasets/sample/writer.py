@@ -185,7 +185,9 @@ def _is_whole(root: Path, seed: int, sizes: Sizes) -> bool:
     wanted = {"version": VERSION, "seed": seed, "counts": asdict(sizes)}
     if mark is None or any(mark.get(name) != value for name, value in wanted.items()):
         return False
-    files = [*_list_files(_plan(sizes)), *(name for job in _plan(sizes) for name in job.files)]
+    jobs = _plan(sizes)
+    files = [*_list_files(jobs), *(name for job in jobs for name in job.files)]
+    files.append(f"{ADE}/objectInfo.txt")
     try:
         # A power cut can leave a file that has its name but not its contents.
         return all(os.stat(root / name).st_size > 0 for name in files)
