@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MIN_AREA = 0.08
 JITTER = 0.4
 PCA_STD = 0.1
 MEAN = (123.68, 116.779, 103.939)
@@ -28,20 +29,23 @@ _RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, 
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
-def random_crop(image: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+def random_crop(
+    image: np.ndarray, size: int, generator: np.random.Generator, min_area: float = MIN_AREA
+) -> np.ndarray:
     """A random crop, resized and perhaps flipped.
 
     Args:
         image: (H, W, 3), uint8.
         size: Side of the result in pixels.
         generator: Where the draws come from.
+        min_area: Smallest share of the image's area, 0 to 1.
 
     Returns:
         (size, size, 3), uint8.
     """
     height, width = image.shape[:2]
     for _ in range(10):
-        area = height * width * generator.uniform(0.08, 1.0)
+        area = height * width * generator.uniform(min_area, 1.0)
         ratio = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
         w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from backbones.augmentation import centre_crop, colour_matrix, random_crop
+from backbones.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 from backbones.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -30,16 +30,24 @@ class ImageFolder:
         size: Side of the crops in pixels.
         contrast: The authors' colour jitter instead of the paper's.
         cache: Decode every image once and keep it; for data that fit in memory.
+        min_area: Smallest share of an image that a training crop covers.
 
     Raises:
         UserError: A folder is missing or empty, or an image cannot be read.
     """
 
     def __init__(
-        self, root: str, split: str, size: int, contrast: bool = False, cache: bool = False
+        self,
+        root: str,
+        split: str,
+        size: int,
+        contrast: bool = False,
+        cache: bool = False,
+        min_area: float = MIN_AREA,
     ) -> None:
         self.folder = Path(root) / split
         self.split, self.size, self.contrast = split, size, contrast
+        self.min_area = min_area
         self.classes = class_names(Path(root))
         self.samples = [
             (path, label)
@@ -62,7 +70,7 @@ class ImageFolder:
             return centre_crop(image, self.size), label, np.zeros((3, 4), np.float32)
         # NumPy's global generator was seeded for this image and epoch; see ReplayableDataset.
         generator = np.random.Generator(np.random.PCG64(np.random.randint(1 << 31)))
-        crop = random_crop(image, self.size, generator)
+        crop = random_crop(image, self.size, generator, self.min_area)
         return crop, label, colour_matrix(generator, self.contrast)
 
     def fingerprint(self) -> str:

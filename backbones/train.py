@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, help="images a step; the learning rate follows it")
     add("--image-size", type=int, help="side of the crops in pixels (default: 224)")
     add("--base-lr", type=float, help="learning rate at a batch of 256 (default: 0.1)")
+    add("--min-area", type=float, default=0.08, help="smallest share of an image a crop covers")
     add("--seed", type=int, default=0)
     add("--teacher", default="", help="weights of the teacher, for the distilled rows")
     add("--precision", choices=("float32", "bfloat16"), default="", help="default: the recipe's")
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             batch_size=args.batch_size,
             image_size=args.image_size,
             base_lr=args.base_lr,
+            min_area=args.min_area,
             seed=args.seed,
             precision=args.precision,
             teacher=args.teacher,

@@ -46,6 +46,8 @@ class Training:
         batch_size: Images a step over all devices; the learning rate follows (section 3.1).
         image_size: Side of the crops in pixels.
         base_lr: Learning rate at a batch of 256.
+        min_area: Smallest share of an image that a crop covers; the paper's 0.08 suits photographs
+            of 500 pixels, small images want more.
         seed: Of initialisation, order and augmentation.
         precision: ``"float32"``, ``"bfloat16"``, or empty: as the recipe says.
         teacher: File of the teacher's weights, or empty.
@@ -58,6 +60,7 @@ class Training:
     batch_size: int
     image_size: int
     base_lr: float
+    min_area: float = augmentation.MIN_AREA
     seed: int = 0
     precision: str = ""
     teacher: str = ""
@@ -74,7 +77,7 @@ class Training:
             "teacher": sha256(Path(self.teacher)) if self.teacher else "",
             **{
                 name: getattr(self, name)
-                for name in ("epochs", "batch_size", "image_size", "base_lr", "seed")
+                for name in ("epochs", "batch_size", "image_size", "base_lr", "min_area", "seed")
             },
             "precision": self.wrapper_type(),
             "authors_code": self.authors_code,
@@ -161,7 +164,12 @@ def train(
     """
     folders = {
         split: ImageFolder(
-            str(training.data), split, training.image_size, training.authors_code, cache
+            str(training.data),
+            split,
+            training.image_size,
+            training.authors_code,
+            cache,
+            training.min_area,
         )
         for split in ("train", "val")
     }
@@ -303,6 +311,7 @@ def _metadata(
         "lr": scaled_lr(training.base_lr, training.batch_size),
         "precision": training.wrapper_type(),
         "authors_code": training.authors_code,
+        "min_area": training.min_area,
         "mean": augmentation.MEAN,
         "std": augmentation.STD,
         "classes": folders["train"].classes,

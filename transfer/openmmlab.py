@@ -16,5 +16,5 @@ import backbones.runtime.precision  # noqa: E402
 import backbones.runtime.randomness  # noqa: E402, F401
 import transfer.datasets.openmmlab  # noqa: E402
 import transfer.engine.classifiers  # noqa: E402
-import transfer.engine.metrics  # noqa: E402, F401
+import transfer.engine.metrics  # noqa: E402
 import transfer.engine.sparse_roi_align  # noqa: E402, F401

@@ -28,12 +28,14 @@ class SampleTraining:
         batch_size: Images a step.
         image_size: Side of the crops in pixels.
         base_lr: Learning rate at a batch of 256.
+        min_area: Smallest share of an image that a crop covers.
     """
 
     epochs: int = 8
     batch_size: int = 32
     image_size: int = 64
-    base_lr: float = 0.2
+    base_lr: float = 0.1
+    min_area: float = 0.5
 
 
 SAMPLE_TRAINING = SampleTraining()

@@ -24,7 +24,7 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=128),
-        bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=8),
+        bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=6),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
@@ -36,7 +36,7 @@ model = dict(
 
 # The built-in sample, unless the driver puts other data in its place.
 metainfo = dict(
-    classes=("beetle", "bird", "fish", "flower", "house", "ladybird", "mug", "teapot"),
+    classes=("beetle", "bird", "fish", "flower", "house", "mug"),
 )
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -96,7 +96,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="BoxAP", form="11points")
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 6
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

@@ -1,6 +1,6 @@
 """The built-in sample: a small task in three layouts, drawn from a seed.
 
-Textured figures of eight classes on cluttered, unevenly lit backgrounds, as single objects
+Textured figures of six classes on cluttered, unevenly lit backgrounds, as single objects
 (``ImageFolder``), as scenes with boxes (Pascal VOC 2007 and 2012) and as scenes with masks
 (ADE20K), all by the same renderer.
 """

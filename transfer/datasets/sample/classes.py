@@ -6,9 +6,7 @@ CLASSES: tuple[str, ...] = (
     "fish",
     "flower",
     "house",
-    "ladybird",
     "mug",
-    "teapot",
 )
 """Objects: the classes of ``ImageFolder``, of the boxes, and the first ones of the masks."""
 

@@ -1,8 +1,7 @@
-"""The eight figures of the sample.
+"""The six figures of the sample.
 
-A figure is told by its shape, its parts and its pattern together. No colour belongs to a class,
-and every class has a near relative: beetle and ladybird share their build, mug and teapot their
-handle and their ornament, fish and bird their outline.
+A figure is told by its shape, its parts and its pattern together. No colour belongs to a class, and
+no pattern to one class alone.
 """
 
 from __future__ import annotations
@@ -55,10 +54,13 @@ def _dark(rng: np.random.Generator) -> Paint:
     return flat(hsv(rng.random(), rng.uniform(0, 0.5), rng.uniform(0.08, 0.3)))
 
 
-def _insect(
-    canvas: Canvas, rng: np.random.Generator, width: float, reach: float, pattern: Pattern
-) -> None:
-    """Draws what beetle and ladybird share: legs, feelers, head, shield and two wing cases."""
+def beetle(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draws a beetle from above: legs, feelers, head, shield, striped or banded wing cases."""
+    if rng.random() < 0.5:
+        pattern = stripes(rng, 0.0, rng.uniform(0.18, 0.3))
+    else:
+        pattern = stripes(rng, np.pi / 2, rng.uniform(0.28, 0.45))
+    width, reach = rng.uniform(0.36, 0.52), rng.uniform(0.3, 0.45)
     legs, skin = _dark(rng), mix_paint(rng, pattern)
     top = rng.uniform(-0.38, -0.25)
     for side in (-1, 1):
@@ -78,21 +80,6 @@ def _insect(
     canvas.part(spline(cases), skin)
     seam = flat(skin.base * np.float32(0.35))
     canvas.part(strip([(0, top - 0.1), (0, 0.3), (0, 0.95)], 0.05, 0.03), seam, 0)
-
-
-def beetle(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a beetle: a long insect from above, its wing cases striped or banded."""
-    if rng.random() < 0.5:
-        pattern = stripes(rng, 0.0, rng.uniform(0.18, 0.3))
-    else:
-        pattern = stripes(rng, np.pi / 2, rng.uniform(0.28, 0.45))
-    _insect(canvas, rng, rng.uniform(0.36, 0.52), rng.uniform(0.3, 0.45), pattern)
-
-
-def ladybird(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a ladybird: a broad insect from above, its wing cases dotted."""
-    spots = dots(rng, rng.uniform(0.38, 0.55))
-    _insect(canvas, rng, rng.uniform(0.6, 0.8), rng.uniform(0.16, 0.3), spots)
 
 
 def fish(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -218,12 +205,12 @@ def house(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.part(_box(x - 0.02, low, x + 0.02, high), frame, 0)
 
 
-def _handle(canvas: Canvas, rng: np.random.Generator, x: float, y: float, paint: Paint) -> None:
-    """Draws the ear of a mug or teapot, open in the middle, to the right of ``x``."""
+def _handle(rng: np.random.Generator, x: float, y: float) -> Array:
+    """Draws the ear of a mug, open in the middle, to the right of ``x``."""
     high, out, thick = rng.uniform(0.26, 0.4), rng.uniform(0.32, 0.48), rng.uniform(0.11, 0.17)
     bow = [(x - 0.1, y - high), (x + 0.7 * out, y - high), (x + out, y - 0.1 * high)]
     bow += [(x + 0.6 * out, y + 0.8 * high), (x - 0.1, y + high)]
-    canvas.part(strip(bow, thick, thick), paint)
+    return strip(bow, thick, thick)
 
 
 def mug(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -232,7 +219,7 @@ def mug(canvas: Canvas, rng: np.random.Generator) -> None:
     tall, flatness = rng.uniform(0.55, 0.85), rng.uniform(0.16, 0.32)
     skin = mix_paint(rng, ornament(rng))
     glaze = flat(skin.base)
-    _handle(canvas, rng, 0.5 * (top + foot) - 0.12, 0.05, glaze)
+    canvas.part(_handle(rng, 0.5 * (top + foot) - 0.12, 0.05), glaze)
     t = np.linspace(0, np.pi, 14)
     arc = np.stack([foot * np.cos(t), tall + foot * flatness * np.sin(t)], axis=1) - (0.12, 0)
     rim = _polygon((-top - 0.12, -tall), (top - 0.12, -tall))
@@ -242,35 +229,13 @@ def mug(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.part(ellipse(-0.12, -tall, 0.86 * top, 0.8 * top * flatness), inside, 0)
 
 
-def teapot(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a teapot: ornamented round body, spout, handle, and lid with a knob."""
-    wide, tall = rng.uniform(0.5, 0.62), rng.uniform(0.42, 0.62)
-    skin = mix_paint(rng, ornament(rng))
-    glaze = flat(skin.base)
-    _handle(canvas, rng, wide - 0.06, 0.12, glaze)
-    lift = rng.uniform(-0.42, -0.15)
-    spout = [(-0.6 * wide, 0.4), (-wide - 0.2, 0.15), (-wide - 0.42, lift)]
-    canvas.part(strip(spout, 0.36, rng.uniform(0.12, 0.18)), glaze)
-    neck = 0.12 - 0.8 * tall
-    side = [(0.55 * wide, neck), (wide, 0.12), (0.62 * wide, 0.12 + tall)]
-    canvas.part(spline([*side, *((-x, y) for x, y in side[::-1])]), skin)
-    lid = glaze if rng.random() < 0.6 else mix_paint(rng)
-    dome = rng.uniform(0.1, 0.22)
-    cap = 0.6 * wide
-    canvas.part(spline([(-cap, neck + 0.06), (0, neck - dome), (cap, neck + 0.06)]), lid)
-    knob = rng.uniform(0.07, 0.11)
-    canvas.part(ellipse(0, neck - dome - 0.6 * knob, knob, knob), lid)
-
-
 FIGURES: dict[str, tuple[Callable[[Canvas, np.random.Generator], None], float]] = {
     "beetle": (beetle, 40.0),
     "bird": (bird, 18.0),
     "fish": (fish, 25.0),
     "flower": (flower, 25.0),
     "house": (house, 8.0),
-    "ladybird": (ladybird, 40.0),
     "mug": (mug, 18.0),
-    "teapot": (teapot, 18.0),
 }
 """Drawing function and greatest turn in degrees, either way, of each class."""
 

@@ -51,7 +51,7 @@ Progress = Callable[[int, int], None]
 class Sizes:
     """How many images there are of each kind."""
 
-    classification_train_per_class: int = 250
+    classification_train_per_class: int = 340
     classification_val_per_class: int = 40
     detection_2007_trainval: int = 80
     detection_2007_test: int = 100
