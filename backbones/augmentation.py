@@ -1,9 +1,9 @@
 """The paper's augmentation, in the paper's order (section 2.1).
 
 Random crop of 8 to 100 % of the area and aspect 3/4 to 4/3, resized; flip; brightness, saturation
-and hue scaled by U[0.6, 1.4]; PCA noise; normalisation. Crop, resize and flip are done image by image
-on 8-bit pixels. What follows is linear in an image's colours, so all of it is one 3 × 4 matrix an
-image, applied to the whole batch at once.
+and hue scaled by U[0.6, 1.4]; PCA noise; normalisation. Crop, resize and flip are done image by
+image on 8-bit pixels. What follows is linear in an image's colours, so all of it is one 3 × 4
+matrix an image, applied to the whole batch at once.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ class by the same name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -161,7 +162,7 @@ def build_features(architecture: str, levels: tuple[int, ...], output_stride: in
     return network
 
 
-def _create(architecture: str, **options: object) -> nn.Module:
+def _create(architecture: str, **options: Any) -> Any:
     if not timm.is_model(architecture):
         near = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
         raise UserError(
@@ -187,7 +188,7 @@ def _last_level(reductions: list[int], stride: int, architecture: str) -> int:
 
 
 def _stages(
-    network: nn.Module, maps: list[Tensor], reductions: list[int], levels: tuple[int, ...]
+    network: Any, maps: list[Tensor], reductions: list[int], levels: tuple[int, ...]
 ) -> dict[str, int]:
     names, parameters = zip(*network.named_parameters(), strict=True)
     stage_of = dict.fromkeys(names, len(STRIDES))

@@ -256,7 +256,7 @@ def log_report(report: LoadReport) -> None:
     print_log("\n".join(lines), logger="current", level=logging.INFO)
 
 
-def _head_names(classifier: nn.Module) -> tuple[str, ...]:
+def _head_names(classifier: Any) -> tuple[str, ...]:
     names = (classifier.pretrained_cfg or {}).get("classifier") or ()
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
@@ -275,7 +275,8 @@ def _from_hub(name: str) -> Path:
     if own.is_file():
         return own
     if not config.hf_hub_id:
-        return fetch(config.url, own.with_suffix(Path(config.url).suffix))
+        url = str(config.url)
+        return fetch(url, own.with_suffix(Path(url).suffix))
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

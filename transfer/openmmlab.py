@@ -3,18 +3,37 @@
 The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
 """
 
+import contextlib
+import importlib
+import io
+import warnings
+
 from transfer.engine import operators
 
+_TOOLBOXES = (
+    "mmdet.datasets",
+    "mmdet.evaluation",
+    "mmdet.models",
+    "mmseg.datasets",
+    "mmseg.evaluation",
+    "mmseg.models",
+)
+_OURS = (
+    "backbones.pyramid",
+    "backbones.runtime.loop",
+    "backbones.runtime.precision",
+    "backbones.runtime.randomness",
+    "transfer.datasets.openmmlab",
+    "transfer.engine.classifiers",
+    "transfer.engine.metrics",
+    "transfer.engine.sparse_roi_align",
+)
+
 operators.install()
-
-import mmdet.models  # noqa: E402, F401
-import mmseg.models  # noqa: E402, F401
-
-import backbones.pyramid  # noqa: E402
-import backbones.runtime.loop  # noqa: E402
-import backbones.runtime.precision  # noqa: E402
-import backbones.runtime.randomness  # noqa: E402, F401
-import transfer.datasets.openmmlab  # noqa: E402
-import transfer.engine.classifiers  # noqa: E402
-import transfer.engine.metrics  # noqa: E402
-import transfer.engine.sparse_roi_align  # noqa: E402, F401
+# Both toolboxes tell at import which optional packages they do without; none is needed here.
+with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    for _name in _TOOLBOXES:
+        importlib.import_module(_name)
+for _name in _OURS:
+    importlib.import_module(_name)

@@ -124,11 +124,18 @@ def _print_plan(plan: Plan, results: Path, console: Console) -> None:
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> None:
-    from transfer.report.gains import gain_tables
+    """The tables that the plan's records stand in, with every seed there is of their rows."""
+    from transfer.report.gains import Setting, gain_tables
     from transfer.report.terminal import print_gains
 
-    found = [records.read(_record_path(cell, results)) for cell in plan.cells]
-    for table in gain_tables(found, plan.baseline):
+    asked = [records.read(_record_path(cell, results)) for cell in plan.cells]
+    settings = {Setting.of(record) for record in asked}
+    rows = {cell.backbone for cell in plan.cells}
+    found, unreadable = records.read_all(results, plan.cells[0].data)
+    standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
+    for sentence in unreadable:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    for table in gain_tables(standing, plan.baseline):
         print_gains(table, console)
 
 

@@ -56,7 +56,7 @@ class StepBar:
         self.progress.stop()
 
     def step(self, phase: str, done: int, total: int) -> None:
-        """``phase``, ``"train"`` or ``"evaluate"``, has come to ``done`` of ``total`` steps."""
+        """What is being done has come to ``done`` of ``total`` steps."""
         if phase != self.phase:
             self.phase, self.first = phase, done
             self.started = time.monotonic()

@@ -31,6 +31,7 @@ class ResumableBatchSampler(BatchSampler):
         by_aspect_ratio: bool = False,
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
+        self.dataset = getattr(sampler, "dataset", None)
         self.by_aspect_ratio = by_aspect_ratio
         self.skipped = 0
 
@@ -41,10 +42,11 @@ class ResumableBatchSampler(BatchSampler):
 
     def _grouped(self) -> Iterator[list[int]]:
         """Full batches of one orientation as they fill up; what is left over comes mixed, last."""
+        assert self.dataset is not None
         wide: list[int] = []
         tall: list[int] = []
         for key in self.sampler:
-            info = self.sampler.dataset.get_data_info(key)
+            info = self.dataset.get_data_info(key)
             bucket = tall if info["width"] < info["height"] else wide
             bucket.append(key)
             if len(bucket) == self.batch_size:

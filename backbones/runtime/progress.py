@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from backbones.errors import UserError
 
 Listener = Callable[[str, int, int], None]
-"""Called with what is being done (``"train"`` or ``"evaluate"``), steps done, and steps in all."""
+"""Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
 
 _POINTS = 100
 

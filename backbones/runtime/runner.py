@@ -21,6 +21,8 @@ class QuietRunner(Runner):
         log_file = str(Path(self.work_dir) / "log.txt")
         logger = super().build_logger(log_level, log_file, **options)
         logger.handlers[:] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+        logging.captureWarnings(True)  # libraries' warnings belong in the log too
+        logging.getLogger("py.warnings").handlers[:] = logger.handlers
         return logger
 
     def _log_env(self, env_cfg: dict) -> None:

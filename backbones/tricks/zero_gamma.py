@@ -15,15 +15,15 @@ def set_last_gamma(network: nn.Module, value: float) -> int:
     Returns:
         How many blocks have one; networks without residual blocks have none.
     """
-    blocks = [m for m in network.modules() if hasattr(m, "zero_init_last")]
+    blocks = [m for m in network.modules() if hasattr(m, "zero_init_last")]  # timm's mark
     for block in blocks:
-        _last_norm(block).weight.data.fill_(value)
+        nn.init.constant_(_last_norm(block).weight, value)
     return len(blocks)
 
 
-def _last_norm(block: nn.Module) -> nn.Module:
+def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
     for name in ("bn3", "bn2"):
         norm = getattr(block, name, None)
-        if norm is not None:
+        if isinstance(norm, nn.BatchNorm2d):
             return norm
     raise TypeError(f"{type(block).__name__} has no last batch norm that this project knows")

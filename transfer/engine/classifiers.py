@@ -11,6 +11,7 @@ import timm
 
 from backbones import hardware, training, weights, zoo
 from backbones.cost import classifier_cost
+from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.runtime.progress import Listener
@@ -101,8 +102,15 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
     if not output.is_file():
-        training.train(planned, output, place / stem, cache=True, listener=listener)
+        training.train(planned, output, place / stem, cache=True, listener=_of_classifier(listener))
     return output
+
+
+def _of_classifier(listener: Listener | None) -> Listener | None:
+    """The listener, told that it is the classifier that is being trained."""
+    if listener is None:
+        return None
+    return lambda phase, done, total: listener(f"{phase} the classifier", done, total)
 
 
 def _preprocessing(
@@ -111,11 +119,14 @@ def _preprocessing(
     """Mean and deviation, 0 to 255: of the file itself, else of the row, else timm's."""
     if own:
         return tuple(own["mean"]), tuple(own["std"])
-    mean, std = row.mean, row.std
+    mean: Any = row.mean
+    std: Any = row.std
     if mean is None or std is None:
-        config = timm.get_pretrained_cfg(
-            cell.weights.removeprefix("timm:"), allow_unregistered=True
-        )
+        config = timm.get_pretrained_cfg(cell.weights.removeprefix("timm:"))
+        if config is None:
+            raise UserError(
+                f"timm knows no preprocessing of '{cell.weights}'; give mean and std in a .toml."
+            )
         mean, std = config.mean, config.std
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
 

@@ -130,7 +130,7 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
     for pipeline in _pipelines(cfg):
         for step in pipeline:
             if step.type == "LoadAnnotations":
-                step.reduce_zero_label = data.zero_is_ignored
+                step.pop("reduce_zero_label", None)  # the data set says it
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
         evaluator.ignore_index = data.ignore_index

@@ -196,6 +196,6 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _save(path: str, **arrays: np.ndarray) -> None:
+def _save(path: str, **arrays: Any) -> None:
     with Path(path).open("wb") as file:
         np.savez_compressed(file, **arrays)

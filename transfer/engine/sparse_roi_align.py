@@ -1,9 +1,9 @@
 """RoIAlign on the CPU as one sparse matrix product.
 
-RoIAlign is linear in the feature map, and a bin's weights are the outer product of its weights along
-y and along x. So it is a sparse matrix over the flattened channels-last map: one row a bin, one
-column a pixel. Its transpose is the gradient, which torchvision's CPU kernel computes as a serial
-scatter. The values are RoIAlign's own to rounding.
+RoIAlign is linear in the feature map, and a bin's weights are the outer product of its weights
+along y and along x. So it is a sparse matrix over the flattened channels-last map: one row a bin,
+one column a pixel. Its transpose is the gradient, which torchvision's CPU kernel computes as a
+serial scatter. The values are RoIAlign's own to rounding.
 """
 
 from __future__ import annotations

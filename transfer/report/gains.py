@@ -52,7 +52,7 @@ class Setting:
             "protocol_version",
             "precision",
         )
-        return cls(*(cell[name] for name in names), metric=record.metric)
+        return cls(**{name: cell[name] for name in names}, metric=record.metric)
 
 
 @dataclass(frozen=True)

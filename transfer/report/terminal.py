@@ -46,7 +46,7 @@ def _figures(table: GainTable, title: str) -> Table:
             _interval(result.ci_low, result.ci_high),
             "baseline" if is_baseline else _gain(_simple_gain(table, row)),
             _interval(result.gain_low, result.gain_high),
-            "" if is_baseline else result.verdict or "one seed: no claim",
+            "" if is_baseline else result.verdict or "no claim",
             "" if is_baseline else _gain(row.paper_gain),
         )
     return shown

@@ -20,9 +20,19 @@ model = dict(
         weights="timm:resnet50.tv_in1k",
     ),
     decode_head=dict(
-        channels=128, num_convs=1, concat_input=False, num_classes=10, norm_cfg=norm_cfg
+        channels=128,
+        num_convs=1,
+        concat_input=False,
+        num_classes=10,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(avg_non_ignore=True),
     ),
-    auxiliary_head=dict(channels=64, num_classes=10, norm_cfg=norm_cfg),
+    auxiliary_head=dict(
+        channels=64,
+        num_classes=10,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(avg_non_ignore=True),
+    ),
 )
 
 # The built-in sample, unless the driver puts other data in its place.

@@ -100,7 +100,7 @@ def draw_sample(
     seed: int = 0,
     progress: Progress | None = None,
     *,
-    sizes: Sizes = SIZES,
+    sizes: Sizes | None = None,
     workers: int | None = None,
 ) -> None:
     """Draws the sample beside ``root`` and moves it there once it is whole.
@@ -112,13 +112,14 @@ def draw_sample(
         root: Folder to hold the sample; absent, empty or an earlier sample.
         seed: Sets the whole sample; 0 or more.
         progress: Called after each image, in this thread.
-        sizes: Numbers of images.
+        sizes: Numbers of images; :data:`SIZES` where none are given.
         workers: Number of processes; by default one for each processor. Does not change the sample.
 
     Raises:
         UserError: ``root`` holds something else, or cannot be written.
     """
     root = root.resolve()
+    sizes = sizes or SIZES
     with _explained(root):
         _refuse_foreign(root)
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ def ensure_sample(
     seed: int = 0,
     progress: Progress | None = None,
     *,
-    sizes: Sizes = SIZES,
+    sizes: Sizes | None = None,
     workers: int | None = None,
 ) -> Path:
     """Draws the sample unless it is there.
@@ -160,6 +161,7 @@ def ensure_sample(
     Raises:
         UserError: ``root`` holds something else, or cannot be read or written.
     """
+    sizes = sizes or SIZES
     with _explained(root):
         whole = _is_whole(root, seed, sizes)
     if not whole:

@@ -1,0 +1,30 @@
+"""What several tests share: small real data and a small real network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of the tests' own, with a small sample in it."""
+    from transfer.datasets import sample
+
+    folder = tmp_path_factory.mktemp("cache")
+    sample.draw_sample(folder / "sample", sizes=sample.Sizes(8, 4, 8, 9, 8, 8, 5))
+    return folder
+
+
+@pytest.fixture
+def small_sample(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small sample in the place of the built-in one."""
+    from transfer.datasets.sample import writer
+
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    monkeypatch.setattr(writer, "SIZES", writer.Sizes(8, 4, 8, 9, 8, 8, 5))
+    return cache / "sample"
