@@ -7,3 +7,8 @@ class UserError(Exception):
     Commands print the sentence and end with exit code 2; nothing is recorded and no traceback is
     shown. Everything else that is raised is a defect of this project.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        # torch raises a loader worker's error again with the worker's whole traceback as its text.
+        return text.rsplit("UserError: ", 1)[-1].strip() if text.startswith("Caught ") else text

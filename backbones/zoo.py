@@ -259,6 +259,7 @@ def _alias(name: str, rows: list[Variant], target: str) -> Variant:
 
 CATALOGUE = _catalogue()
 """Every named row, in the order in which it is listed."""
+_ARCHITECTURES = {row.architecture for row in CATALOGUE.values()}
 
 
 def find(name: str) -> Variant:
@@ -273,11 +274,12 @@ def find(name: str) -> Variant:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if name.endswith("_scratch"):
+        base = name.removesuffix("_scratch")
+        return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
     if name.startswith("timm/") and len(name) > len("timm/"):
         model = name.removeprefix("timm/")
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
-    if name.endswith("_scratch"):
-        return _scratch(name)
     near = difflib.get_close_matches(name, CATALOGUE, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "no row has a name like it."
     raise UserError(
@@ -286,12 +288,11 @@ def find(name: str) -> Variant:
     )
 
 
-def _scratch(name: str) -> Variant:
-    base = name.removesuffix("_scratch")
-    architectures = {row.architecture for row in CATALOGUE.values()}
-    architecture = base if base in architectures else find(base).architecture
+def scratch_of(architecture: str) -> Variant:
+    """The same network from random weights: nothing frozen, BN trained, the same schedule."""
+    known = architecture in _ARCHITECTURES
     return Variant(
-        name,
+        f"{architecture}_scratch" if known else f"timm/{architecture}_scratch",
         architecture,
         scratch=True,
         note="random weights, nothing frozen, BN trained, the same schedule",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,45 @@ from mmseg.datasets import BaseSegDataset
 
 from backbones.errors import UserError
 from backbones.resources import cache_dir
-from transfer.datasets.readers import read_voc_xml
+from transfer.datasets.readers import BadFile, check_image, read_voc_xml
 from transfer.datasets.sample import ensure_sample
+
+_END_OF_JPEG = b"\xff\xd9"
+
+
+class NamesFaults:
+    """Makes a file that cannot be read one sentence with its path."""
+
+    def prepare_data(self, index: int) -> Any:
+        """An image through the pipeline.
+
+        Raises:
+            UserError: The image or its mask is missing or damaged.
+        """
+        info = self.get_data_info(index)  # type: ignore[attr-defined]
+        for key in ("img_path", "seg_map_path"):
+            if key in info:
+                _require_whole(Path(info[key]))
+        return self.pipeline(info)  # type: ignore[attr-defined]
+
+
+def _require_whole(path: Path) -> None:
+    """Look at a file's last bytes; OpenCV would fill what is missing of an image with grey."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END_OF_JPEG), os.SEEK_END)
+            whole = path.suffix != ".jpg" or file.read() == _END_OF_JPEG
+        if not whole:  # cut short, or whole with something after its end: decoding tells
+            check_image(path)
+    except (OSError, BadFile) as error:
+        raise UserError(
+            f"'{path}' cannot be read ({getattr(error, 'reason', error)}); replace it, or look for "
+            "more of the kind with 'transfer check'."
+        ) from error
 
 
 @DATASETS.register_module()
-class VocBoxes(XMLDataset):
+class VocBoxes(NamesFaults, XMLDataset):
     """Boxes in VOC's layout, read as MMDetection's ``VOCDataset`` reads them.
 
     Args:
@@ -65,7 +99,7 @@ class VocBoxes(XMLDataset):
 
 
 @DATASETS.register_module()
-class IndexMasks(BaseSegDataset):
+class IndexMasks(NamesFaults, BaseSegDataset):
     """Masks of class indices, as ADE20K and VOC have them.
 
     Args:

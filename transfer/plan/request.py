@@ -98,7 +98,7 @@ def make_plan(request: Request) -> Plan:
         remarks.append(f"{row.name} {row.note}.")
     control = _control(request, row)
     if request.weights == "none":
-        row = zoo.find(f"{row.architecture}_scratch")
+        row = zoo.scratch_of(row.architecture)
     rows = [row]
     if control:
         rows.insert(0, zoo.find(control))
@@ -108,7 +108,7 @@ def make_plan(request: Request) -> Plan:
         )
     if catalogue.SAMPLE in data_of.values() and not row.scratch:
         # Small enough to show what pretraining itself is worth.
-        rows.append(zoo.find(f"{row.architecture}_scratch"))
+        rows.append(zoo.scratch_of(row.architecture))
     cells = tuple(
         _cell(request, member, task, data_of[task], asked=member is row)
         for task in data_of

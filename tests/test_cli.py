@@ -1,0 +1,104 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from transfer import cli, run
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib")
+
+
+def python(*arguments, cwd, **variables):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "TRANSFER_CACHE": str(cwd / "cache"), **variables},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "transfer.cli", "--help"],
+        ["-m", "transfer.cli", "run", "--help"],
+        [str(ROOT / "transfer" / "run.py"), "--help"],
+        [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"],
+        ["-m", "transfer.cli", "run", "--backbone", "timm/convnext_tiny", "--dry-run"],
+        [str(ROOT / "backbones" / "train.py"), "--help"],
+    ],
+)
+def test_light_commands_answer_at_once_and_import_nothing_heavy(arguments, tmp_path):
+    start = time.monotonic()
+    done = python("-X", "importtime", *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 2
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported.intersection(HEAVY)
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_dry_run_names_the_cells_and_the_missing_data(tmp_path):
+    command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
+    told = python(*command, cwd=tmp_path).stdout
+    assert "voc0712 and ade20k not found under 'data'" in told
+    assert "resnet50d_tricks stands for resnet50d_mixup" in told
+    for row in ("resnet50_baseline", "resnet50d_tricks", "resnet50d_scratch"):
+        assert told.count(f" {row} ") >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--backbone", "resnet50d_trick"], "did you mean resnet50d_tricks"),
+        (["--backbone", "resnet50d_tricks", "--protocol", "quik"], "did you mean quick"),
+        (["--backbone", "resnet50d_tricks", "--data", "voc0721"], "did you mean voc0712"),
+        (["--backbone", "resnet50d_tricks", "--data", "voc0712"], "was not found: looked for"),
+        (["--backbone", "resnet50d_tricks", "--weights", "no.pth"], "There are no weights at"),
+        (["--backbone", "resnet50d_tricks", "--against", "nobody"], "Unknown backbone 'nobody'"),
+        (["--backbone", "resnet50d_distill"], "has no teacher"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_exit_code_2(
+    arguments, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
+    assert run.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is recorded, nothing half-written"
+
+
+def test_an_unknown_task_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["--backbone", "resnet50d_tricks", "--task", "detektion"])
+    assert stopped.value.code == 2
+    assert "invalid choice: 'detektion'" in capsys.readouterr().err
+
+
+def test_every_command_is_listed_and_has_its_module():
+    assert cli.COMMANDS.keys() == cli._SUMMARIES.keys()
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+
+
+def test_the_folder_of_the_script_shadows_no_library(tmp_path):
+    """timm imports ``datasets``; started as a script, transfer/datasets must not answer."""
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--help']\n"
+        f"sys.path.insert(0, {str(ROOT / 'transfer')!r})\n"
+        "try: runpy.run_path(sys.path[0] + '/run.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        f"assert {str(ROOT / 'transfer')!r} not in sys.path"
+    )
+    assert python("-c", code, cwd=tmp_path).returncode == 0
