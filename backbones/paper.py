@@ -47,7 +47,7 @@ def figures(row: str) -> Figures:
     """The paper's figures of a zoo row, all None where the paper does not have it.
 
     Top-1 is that of Tables 8 and 9 where the row stands there, since the transfer figures were
-    measured beside it; else of Tables 5, 6 (v2) or 2, in this order.
+    measured beside it; else of Tables 5, 6 (v2), 2 or 4, in this order.
     """
     detection = _line(8, row)
     if detection:
@@ -63,6 +63,10 @@ def figures(row: str) -> Figures:
         line = _line(number, row)
         if line:
             return Figures(float(line["top1"]), table=str(number))
+    for size in ("batch_256", "batch_1024"):
+        for line in table(4):
+            if line[f"{size}_row"] == row:
+                return Figures(float(line[f"{size}_top1"]), table="4")
     return Figures()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 if __name__ == "__main__":  # started as a script: this folder would shadow libraries' names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from backbones import suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
 
@@ -17,74 +18,116 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python backbones/train.py",
-        description="Train a classifier of the zoo with its recipe. A training that was "
+        description="Train classifiers of the zoo with their recipes. A training that was "
         "interrupted goes on where it was.",
     )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--recipe", help="row of the zoo, e.g. resnet50d_cosine")
+    what.add_argument("--suite", help="table4, table5, table6, or a .toml of your own")
     add = parser.add_argument
-    add("--recipe", required=True, help="row of the zoo, e.g. resnet50d_cosine")
     add("--data", required=True, type=Path, help="ImageFolder: train/<class>, val/<class>")
     add("--epochs", type=int, help="passes over the data (default: the recipe's)")
     add("--batch-size", type=int, help="images a step; the learning rate follows it")
     add("--image-size", type=int, help="side of the crops in pixels (default: 224)")
     add("--base-lr", type=float, help="learning rate at a batch of 256 (default: 0.1)")
     add("--min-area", type=float, default=0.08, help="smallest share of an image a crop covers")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of the one training; a suite names its own")
     add("--teacher", default="", help="weights of the teacher, for the distilled rows")
     add("--precision", choices=("float32", "bfloat16"), default="", help="default: the recipe's")
     add("--authors-code", action="store_true", help="where paper and code differ, do as the code")
     add("--workers", type=int, default=0, help="processes that read images")
     add("--cache", action="store_true", help="hold the images decoded in memory")
     add("--resume", action=argparse.BooleanOptionalAction, default=True)
-    add("--work-dir", type=Path, help="logs and the state to resume from")
-    add("--output", type=Path, help="the .safetensors to write (default: in the cache)")
+    add("--work-dir", type=Path, default=Path("work_dirs/classifiers"), help="logs and states")
+    add("--output", type=Path, help="folder for the .safetensors (default: in the cache)")
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 when done, 2 when something has to be mended first."""
+    """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
     args = build_parser().parse_args(arguments)
-    from backbones import training
+    try:
+        if args.recipe:
+            train_one(args, args.recipe, args.seed)
+            return 0
+        return train_suite(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def train_suite(args: argparse.Namespace) -> int:
+    """Every training of a suite that has no record yet; one that fails does not stop the rest."""
+    chosen = suite.load(args.suite)
+    failed = 0
+    for row in chosen.rows:
+        for seed in chosen.seeds:
+            try:
+                train_one(args, row, seed)
+            except UserError as error:
+                failed += 1
+                print(f"{row}, seed {seed}: {error}", file=sys.stderr)
+    total = len(chosen.rows) * len(chosen.seeds)
+    print(f"suite {chosen.name}: {total - failed} of {total} trained and recorded")
+    return 0 if not failed else 1 if failed < total else 2
+
+
+def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
+    """Train a row, unless that was done, and keep its record.
+
+    Returns:
+        The classifier's file.
+
+    Raises:
+        UserError: Something has to be mended first.
+    """
+    from backbones import training, weights
     from backbones.runtime.console import StepBar
 
-    try:
-        planned = training.plan(
-            args.recipe,
-            args.data,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            image_size=args.image_size,
-            base_lr=args.base_lr,
-            min_area=args.min_area,
-            seed=args.seed,
-            precision=args.precision,
-            teacher=args.teacher,
-            authors_code=args.authors_code,
-        )
-        name = f"{args.recipe}_{args.data.resolve().name}_s{args.seed}_{planned.identity()}"
-        output = args.output or cache_dir() / "classifiers" / f"{name}.safetensors"
-        work_dir = args.work_dir or Path("work_dirs") / "classifiers" / name
-        with StepBar(f"{args.recipe}, seed {args.seed}") as bar:
+    planned = training.plan(
+        row,
+        args.data,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
+        base_lr=args.base_lr,
+        min_area=args.min_area,
+        seed=seed,
+        precision=args.precision,
+        teacher=args.teacher if _is_distilled(row) else "",
+        authors_code=args.authors_code,
+    )
+    stem = f"{row}_{args.data.resolve().name}_s{seed}_{planned.identity()}"
+    output = (args.output or cache_dir() / "classifiers") / f"{stem}.safetensors"
+    if not output.is_file() or not args.resume:
+        with StepBar(f"{row}, seed {seed}") as bar:
             training.train(
                 planned,
                 output,
-                work_dir,
+                args.work_dir / stem,
                 workers=args.workers,
                 cache=args.cache,
                 listener=bar.step,
                 resume=args.resume,
             )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    from backbones import weights
-
     told = weights.read_metadata(output)
+    suite.write_record(suite.record_path(args.results, stem), told)
     print(
-        f"{args.recipe}: top-1 {told['metrics']['top1']:.2f} %, top-5 "
-        f"{told['metrics']['top5']:.2f} %, {told['images_per_second']:.0f} images/s\n"
-        f"written to {output}"
+        f"{row}, seed {seed}: top-1 {told['metrics']['top1']:.2f} %, top-5 "
+        f"{told['metrics']['top5']:.2f} %, {told['images_per_second']:.0f} images/s\n  {output}"
     )
-    return 0
+    return output
+
+
+def _is_distilled(row: str) -> bool:
+    from backbones import zoo
+
+    recipe = zoo.find(row).recipe
+    return bool(recipe and recipe.teacher)
 
 
 if __name__ == "__main__":

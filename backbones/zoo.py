@@ -8,108 +8,12 @@ are those of He et al., "Bag of Tricks for Image Classification with Convolution
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 from backbones.errors import UserError
-from backbones.paper import Figures, figures
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a classifier is trained; the defaults are the paper's baseline (section 2.1).
-
-    Attributes:
-        epochs: Passes over the training set.
-        batch_size: Images a step, over all devices.
-        base_lr: Learning rate at a batch of 256; scaled linearly with the batch (section 3.1).
-        warmup_epochs: The rate rises linearly from 0 over these (section 3.1).
-        schedule: ``"step"``, divided by 10 at 1/4, 2/4 and 3/4 of the epochs, or ``"cosine"``.
-        zero_gamma: Last BN scale of each residual block starts at 0 (section 3.1).
-        bias_decay: Whether weight decay also acts on biases, gamma and beta (section 3.1).
-        half_precision: Compute in 16 bits with float32 master weights (section 3.2).
-        label_smoothing: Epsilon of section 5.2; 0 is off.
-        mixup: Alpha of the Beta distribution of section 5.4; 0 is off.
-        teacher: Row that teaches (section 5.3); empty is none.
-    """
-
-    epochs: int = 120
-    batch_size: int = 256
-    base_lr: float = 0.1
-    warmup_epochs: float = 0.0
-    schedule: str = "step"
-    zero_gamma: bool = False
-    bias_decay: bool = True
-    half_precision: bool = False
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    teacher: str = ""
-
-    def tricks(self) -> tuple[str, ...]:
-        """Names of the tricks that are on, in the paper's order."""
-        on = {
-            "large batch": self.batch_size > 256,
-            "warmup": self.warmup_epochs > 0,
-            "zero gamma": self.zero_gamma,
-            "no bias decay": not self.bias_decay,
-            "half precision": self.half_precision,
-            "cosine": self.schedule == "cosine",
-            "label smoothing": self.label_smoothing > 0,
-            "distillation": bool(self.teacher),
-            "mixup": self.mixup > 0,
-        }
-        return tuple(name for name, used in on.items() if used)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a row's public weights are.
-
-    Attributes:
-        source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
-        near: ``"exact"``, the authors' own weights of this row, or ``"proxy"``.
-        top1: ImageNet top-1 of these very weights in percent, as published; None if unknown.
-        note: How they differ from the row.
-    """
-
-    source: str
-    near: str
-    top1: float | None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the zoo.
-
-    Attributes:
-        name: The row's name.
-        architecture: timm's name of the network, or one registered by this project.
-        recipe: How it is trained; None where the publisher's recipe is not one of the paper's.
-        weights: Public weights, or None: train it.
-        control: Row of the same depth and family without tricks; empty for none.
-        alias_of: The row that this name stands for, or empty.
-        scratch: Fine-tuned from random weights: nothing frozen, BN trained.
-        note: One sentence for people.
-        mean: Channel means that the weights expect, 0 to 1, or None: as timm states them.
-        std: Channel deviations, likewise.
-    """
-
-    name: str
-    architecture: str
-    recipe: Recipe | None = None
-    weights: Weights | None = None
-    control: str = ""
-    alias_of: str = ""
-    scratch: bool = False
-    note: str = ""
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-
-    @property
-    def paper(self) -> Figures:
-        """The paper's figures of this row."""
-        return figures(self.alias_of or self.name)
-
+from backbones.own_variant import read_variant
+from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
 
 BASELINE = Recipe()
 EFFICIENT = Recipe(
@@ -130,8 +34,6 @@ STRONGEST_PUBLIC = "resnet50d_mixup"
 
 _GLUON = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
 _MMPRETRAIN = "https://download.openmmlab.com/mmclassification/v0/resnet"
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _REFINEMENTS = {
     "efficient": EFFICIENT,
@@ -140,6 +42,14 @@ _REFINEMENTS = {
     "distill": DISTILL,
     "mixup": MIXUP,
     "mixup_distill": MIXUP_DISTILL,
+}
+# Table 4: each heuristic on top of those before it; the batch size is added to each.
+_HEURISTICS = {
+    "scaling": BASELINE,
+    "warmup": replace(BASELINE, warmup_epochs=5),
+    "zero_gamma": replace(BASELINE, warmup_epochs=5, zero_gamma=True),
+    "no_bias_decay": replace(BASELINE, warmup_epochs=5, zero_gamma=True, bias_decay=False),
+    "fp16": replace(EFFICIENT, batch_size=256),
 }
 _PUBLIC = {
     "resnet18_baseline": Weights("timm:resnet18.tv_in1k", "proxy", 69.75),
@@ -211,8 +121,8 @@ def _trained(name: str, architecture: str, recipe: Recipe, control: str) -> Vari
         recipe,
         weights,
         control="" if control == name else control,
-        mean=_IMAGENET_MEAN if own else None,
-        std=_IMAGENET_STD if own else None,
+        mean=IMAGENET_MEAN if own else None,
+        std=IMAGENET_STD if own else None,
     )
 
 
@@ -234,6 +144,11 @@ def _catalogue() -> dict[str, Variant]:
     for tweak, architecture in {"v1": "resnet50v1", "b": "resnet50", "c": "resnet50c"}.items():
         control = "resnet50v1_baseline" if tweak == "v1" else "resnet50_baseline"
         rows.append(_trained(f"resnet50{tweak}_efficient", architecture, EFFICIENT, control))
+    for batch_size in (256, 1024):
+        for heuristic, recipe in _HEURISTICS.items():
+            name = f"resnet50v1_b{batch_size}_{heuristic}"
+            sized = replace(recipe, batch_size=batch_size)
+            rows.append(_trained(name, "resnet50v1", sized, "resnet50v1_baseline"))
     for network, architecture in {
         "inception_v3": "inception_v3",
         "mobilenet": "mobilenetv1_100",
@@ -267,13 +182,16 @@ def find(name: str) -> Variant:
 
     Args:
         name: A row of :data:`CATALOGUE`; ``timm/<model>`` or ``timm/<model>.<tag>`` for any network
-            of timm; or ``<row or architecture>_scratch`` for the same network from random weights.
+            of timm; ``<row or architecture>_scratch`` for the same network from random weights; or
+            a user's file, see :mod:`backbones.own_variant`.
 
     Raises:
         UserError: No such row; the sentence has the nearest names.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if name.endswith(".toml"):
+        return read_variant(Path(name), taken=CATALOGUE)
     if name.endswith("_scratch"):
         base = name.removesuffix("_scratch")
         return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
@@ -296,6 +214,6 @@ def scratch_of(architecture: str) -> Variant:
         architecture,
         scratch=True,
         note="random weights, nothing frozen, BN trained, the same schedule",
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )

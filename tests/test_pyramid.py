@@ -56,7 +56,9 @@ def test_at_output_stride_8_it_is_mmsegs_resnet_v1d(classifier_file):
     network, path = classifier_file("resnet50d")
     ours = TimmPyramid("resnet50d", output_stride=8, weights=str(path))
     ours.init_weights()
-    theirs = ResNetV1d(depth=50, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True)
+    theirs = ResNetV1d(
+        depth=50, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True
+    )
     state = key_maps.from_timm(network.state_dict(), "mmseg")
     theirs.load_state_dict(state, strict=True)
     theirs.eval()

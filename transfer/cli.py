@@ -12,12 +12,14 @@ from backbones.errors import UserError
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
     "run": "transfer.run",
+    "backbones": "transfer.zoo",
     "prepare": "transfer.datasets.prepare",
     "check": "transfer.datasets.check",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
     "run": "fine-tune a backbone and its control, and print what was gained",
+    "backbones": "list the backbones, or show one",
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     todo = [cell for cell in plan.cells if not _record_path(cell, args.results).exists()]
     if todo:
-        _run_cells(todo, request, args, console)
+        _run_cells(todo, plan, request, args, console)
     _print_tables(plan, args.results, console)
     return 0
 
@@ -87,7 +87,7 @@ def _record_path(cell: Cell, results: Path) -> Path:
 
 
 def _run_cells(
-    todo: list[Cell], request: Request, args: argparse.Namespace, console: Console
+    todo: list[Cell], plan: Plan, request: Request, args: argparse.Namespace, console: Console
 ) -> None:
     from backbones.runtime.console import StepBar
     from transfer.engine.cell_run import run_cell
@@ -97,7 +97,8 @@ def _run_cells(
         data = load_data(cell.data if request.data == "auto" else request.data, request.data_root)
         title = f"[{number}/{len(todo)}] {cell.task} {cell.backbone}"
         with StepBar(title) as bar:
-            path = run_cell(cell, data, args.results, args.work_dir, bar.step)
+            row = plan.rows[cell.backbone]
+            path = run_cell(cell, row, data, args.results, args.work_dir, bar.step)
         record = records.read(path)
         seconds = sum(record.content["seconds"].values())
         console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from backbones.errors import UserError
 from backbones.runtime.progress import Listener
+from backbones.zoo import Variant
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.engine import classifiers, compose
@@ -22,12 +23,18 @@ from transfer.report import provenance, records
 
 
 def run_cell(
-    cell: Cell, data: DataSet, results: Path, work_dir: Path, listener: Listener | None = None
+    cell: Cell,
+    row: Variant,
+    data: DataSet,
+    results: Path,
+    work_dir: Path,
+    listener: Listener | None = None,
 ) -> Path:
     """Fine-tune a cell and write its record.
 
     Args:
         cell: What to run.
+        row: The row of the zoo that it is of.
         data: The data set it is run on.
         results: Folder of the records.
         work_dir: Folder for logs and the state to resume from.
@@ -41,7 +48,7 @@ def run_cell(
     """
     started = datetime.now(timezone.utc)
     place = work_dir / f"{cell.name}_{cell.id}"
-    ready = classifiers.prepare(cell, listener)
+    ready = classifiers.prepare(cell, row, listener)
     place.mkdir(parents=True, exist_ok=True)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(

@@ -38,13 +38,17 @@ class Ready:
     provenance: dict[str, Any]
 
 
-def prepare(cell: Cell, listener: Listener | None = None) -> Ready:
+def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> Ready:
     """Find, fetch or train a cell's classifier.
+
+    Args:
+        cell: What is fine-tuned.
+        row: The row of the zoo that it is of.
+        listener: Told about a training, where one is needed.
 
     Raises:
         UserError: It cannot be had; the sentence says what to do.
     """
-    row = zoo.find(cell.backbone)
     path = _find(cell, listener) if cell.weights else None
     own = weights.read_metadata(path) if path else {}
     mean, std = _preprocessing(cell, row, own)
@@ -57,7 +61,7 @@ def prepare(cell: Cell, listener: Listener | None = None) -> Ready:
         "tricks": list(row.recipe.tricks()) if row.recipe else [],
         "top1": _top1(cell, row, own),
         "top1_on": own.get("data", {}).get("name", "ImageNet") if path else "",
-        "near": row.weights.near if row.weights and cell.classifier == "public" else "",
+        "near": row.weights.near if row.weights and cell.weights == row.weights.source else "",
         "training": {k: own[k] for k in own if k not in ("history", "classes")},
         "mean": mean,
         "std": std,
@@ -135,4 +139,4 @@ def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
     """Top-1 of these very weights in percent; None where nobody has said it."""
     if own:
         return own["metrics"]["top1"]
-    return row.weights.top1 if row.weights and cell.classifier == "public" else None
+    return row.weights.top1 if row.weights and cell.weights == row.weights.source else None

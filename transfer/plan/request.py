@@ -76,11 +76,13 @@ class Plan:
 
     Attributes:
         cells: In the order in which they are run: task by task, the control first.
+        rows: The rows of the zoo that they are of, by name.
         baseline: Row that gains are counted from, or empty.
         remarks: Sentences for the user.
     """
 
     cells: tuple[Cell, ...]
+    rows: dict[str, zoo.Variant]
     baseline: str
     remarks: tuple[str, ...]
 
@@ -114,7 +116,7 @@ def make_plan(request: Request) -> Plan:
         for task in data_of
         for member in rows
     )
-    return Plan(cells, control, tuple(remarks))
+    return Plan(cells, {member.name: member for member in rows}, control, tuple(remarks))
 
 
 def load_data(name: str, data_root: Path) -> catalogue.DataSet:
@@ -205,7 +207,7 @@ def _weights(request: Request, row: zoo.Variant, data: str, *, asked: bool) -> t
             f"No weights of '{row.name}' are public: train it with 'python backbones/train.py "
             f"--recipe {row.name} --data IMAGENET' and give the file with --weights."
         )
-    return row.weights.source, row.weights.source, "public"
+    return _given(row.weights.source)
 
 
 def _given(weights: str) -> tuple[str, str, str]:

@@ -1,0 +1,83 @@
+"""A row of a user's own: a TOML file of a few lines.
+
+``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>`` or an address;
+``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent;
+``control`` is a row to compare with; ``name`` is the file's own unless given.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def read_variant(path: Path, taken: Container[str]) -> Variant:
+    """Read a user's row.
+
+    Args:
+        path: The TOML file.
+        taken: Names that it may not have.
+
+    Raises:
+        UserError: The file is missing, is no TOML, or has entries that are not known.
+    """
+    content = _read_toml(path)
+    unknown = content.keys() - {"name", "architecture", "weights", "mean", "std", "top1", "control"}
+    if unknown or "architecture" not in content:
+        fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
+        raise UserError(
+            f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
+            "mean, std, top1 and control."
+        )
+    source = str(content.get("weights", ""))
+    if source and not source.startswith(("timm:", "http:", "https:")):
+        source = str(path.parent / Path(source).expanduser())
+    name = str(content.get("name", path.stem))
+    if name in taken or not _NAME.fullmatch(name):
+        raise UserError(
+            f"'{path}' calls its backbone '{name}', "
+            + ("which is a row of the zoo" if name in taken else "which is no plain name")
+            + "; choose another, of letters, digits, '-', '_' and '.'."
+        )
+    return Variant(
+        name,
+        str(content["architecture"]),
+        weights=Weights(source, "own", content.get("top1")) if source else None,
+        control=str(content.get("control", "")),
+        scratch=not source,
+        mean=_three(content, "mean", path) or IMAGENET_MEAN,
+        std=_three(content, "std", path) or IMAGENET_STD,
+    )
+
+
+def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float, float] | None:
+    """Three numbers from 0 to 1, or None where the file does not say."""
+    if key not in content:
+        return None
+    value = content[key]
+    numbers = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+    if not numbers or len(value) != 3 or not all(0 <= v <= 1 for v in value):
+        raise UserError(f"'{key}' in '{path}' must be three numbers from 0 to 1, for R, G and B.")
+    return (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"There is no backbone's file at '{path}' ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not valid TOML: {error}.") from error

@@ -1,0 +1,93 @@
+"""Suites of classifiers: the paper's ablations, one small file each."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones import zoo
+from backbones.errors import UserError
+from backbones.resources import resource_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KIND = "classification"
+
+
+@dataclass(frozen=True)
+class ClassifierSuite:
+    """Which rows are trained, with which seeds.
+
+    Attributes:
+        name: Of the suite.
+        rows: Rows of the zoo.
+        seeds: Each row is trained with each of them.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def load(name: str) -> ClassifierSuite:
+    """Read a suite of ``configs/suites`` by name, or a user's own file.
+
+    Raises:
+        UserError: Not found, malformed, an unknown row, or a row or seed named twice.
+    """
+    folder = resource_dir("configs", "configs") / "suites"
+    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = [p.stem for p in folder.glob("*.toml")]
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+        raise UserError(f"There is no suite '{name}': {hint}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The suite '{path}' is not valid TOML: {error}.") from error
+    if content.get("kind") != KIND:
+        raise UserError(
+            f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
+            "'transfer run --suite'."
+        )
+    rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
+    for values, what in ((rows, "row"), (seeds, "seed")):
+        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        if twice or not values:
+            fault = f"names the {what} {twice[0]} twice" if twice else f"names no {what}"
+            raise UserError(f"The suite '{path}' {fault}.")
+    for row in rows:
+        zoo.find(row)
+    return ClassifierSuite(path.stem, rows, seeds)
+
+
+def record_path(results: Path, stem: str) -> Path:
+    """Where the record of a trained classifier stands."""
+    return results / "records" / "classifiers" / f"{stem}.json"
+
+
+def write_record(path: Path, metadata: dict[str, Any]) -> None:
+    """Keep what a training told of itself, whole or not at all.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(metadata, indent=1, sort_keys=True, allow_nan=False))
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(
+            f"'{path}' could not be written ({error.strerror}); choose another --results."
+        ) from error
