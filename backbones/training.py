@@ -121,6 +121,8 @@ def plan(
         recipe.base_lr if base_lr is None else base_lr,
         **options,
     )
+    if training.teacher:
+        weights.locate(training.teacher)
     for name in ("epochs", "batch_size", "image_size", "base_lr"):
         if not getattr(training, name) > 0:
             raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")

@@ -42,7 +42,8 @@ class Teacher(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.requires_grad_(False)
+        self.eval()
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode."""

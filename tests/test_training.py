@@ -1,0 +1,247 @@
+"""Training classifiers, on a few small images of the sample."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from backbones import suite, train, training, weights
+from backbones.errors import UserError
+from backbones.images import ImageFolder
+
+SMALL = ["--epochs", "2", "--batch-size", "16", "--image-size", "32", "--min-area", "0.5"]
+
+
+@pytest.fixture
+def folder(small_sample, tmp_path, monkeypatch):
+    """A copy of the sample's images that a test may damage, in a folder of its own."""
+    shutil.copytree(small_sample / "ImageFolder", tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "images"
+
+
+def command(folder, row="resnet18_baseline", *more):
+    output = ["--output", str(folder.parent / "out"), "--precision", "float32"]
+    return ["--recipe", row, "--data", str(folder), *SMALL, *output, *more]
+
+
+def trained(folder):
+    (path,) = (folder.parent / "out").glob("*.safetensors")
+    return path, weights.read_metadata(path)
+
+
+@pytest.mark.parametrize("row", ["resnet18_baseline", "resnet18d_mixup"])
+def test_a_classifier_carries_its_recipe_preprocessing_and_history(row, folder, capsys):
+    assert train.main(command(folder, row)) == 0
+    path, told = trained(folder)
+    assert "top-1" in capsys.readouterr().out
+    assert told["row"] == row
+    assert told["recipe"]["mixup"] == (0.2 if "mixup" in row else 0.0)
+    assert told["mean"] == pytest.approx([123.68, 116.779, 103.939])
+    assert told["data"]["images"] == {"train": 48, "val": 24}
+    assert 0 <= told["metrics"]["top1"] <= told["metrics"]["top5"] <= 100
+    assert [point["iteration"] for point in told["history"]["training"]] == list(range(1, 7))
+    checkpoint = weights.read(path, told["architecture"])
+    report = weights.match(told["architecture"], checkpoint, str(path))
+    assert not report.missing
+    record = suite.record_path(Path("results"), path.stem)
+    assert json.loads(record.read_text())["metrics"] == told["metrics"]
+
+
+def test_what_is_trained_is_not_trained_again(folder):
+    assert train.main(command(folder)) == 0
+    path, _ = trained(folder)
+    before = path.stat().st_mtime_ns
+    assert train.main(command(folder)) == 0
+    assert path.stat().st_mtime_ns == before
+
+
+def test_schedules_keep_their_share_of_the_epochs(folder):
+    planned = training.plan("resnet18d_cosine", folder, epochs=12, batch_size=16, image_size=32)
+    warm, cosine = training._schedulers(planned, steps=100)
+    assert (warm["end"], cosine["begin"], cosine["end"]) == (50, 50, 1200)
+    planned = training.plan("resnet18_baseline", folder, epochs=12, batch_size=16, image_size=32)
+    (steps,) = training._schedulers(planned, steps=100)
+    assert steps["milestones"] == [300, 600, 900]
+
+
+def test_a_training_that_was_killed_ends_as_one_that_was_not(folder, cache):
+    """SIGKILL in the middle; float32 on the CPU, so that nothing may differ at all."""
+    assert train.main(command(folder, "resnet18d_mixup")) == 0
+    _, whole = trained(folder)
+    shutil.rmtree(folder.parent / "out")
+    shutil.rmtree("work_dirs")
+    state = Path("work_dirs/classifiers")
+    code = (
+        "import backbones.runtime.checkpoint as c, time, sys\n"
+        "from backbones import train, training\n"
+        "real = training.train\n"
+        "training.train = lambda *a, **k: real(*a, save_minutes=0, **k)\n"
+        "step = c.ResumableState.before_train_iter\n"
+        "def slow(self, runner, *a, **k):\n"
+        "    step(self, runner, *a, **k)\n"
+        "    time.sleep(60 if runner.iter == 3 else 0)\n"
+        "c.ResumableState.before_train_iter = slow\n"
+        f"sys.exit(train.main({command(folder, 'resnet18d_mixup')!r}))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path.cwd())
+    deadline = time.monotonic() + 120
+    while not _at_iteration(state, 3) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder.parent / "out").exists()
+    assert train.main(command(folder, "resnet18d_mixup")) == 0
+    _, resumed = trained(folder)
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["history"] == whole["history"]
+
+
+def _at_iteration(state, iteration):
+    for path in state.rglob("state.pt"):
+        try:
+            content = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError):
+            return False
+        return content["iteration"] == iteration
+    return False
+
+
+def remove_a_class_of_val(folder):
+    shutil.rmtree(folder / "val" / "mug")
+    return "only one of them has mug"
+
+
+def empty_a_class(folder):
+    for path in (folder / "train" / "fish").iterdir():
+        path.unlink()
+    return "holds no image"
+
+
+def break_an_image(folder):
+    path = next((folder / "train" / "bird").iterdir())
+    path.write_bytes(path.read_bytes()[:60])
+    return path.name
+
+
+def remove_train(folder):
+    shutil.rmtree(folder / "train")
+    return "has no folder 'train'"
+
+
+@pytest.mark.parametrize(
+    "damage", [remove_a_class_of_val, empty_a_class, break_an_image, remove_train]
+)
+def test_bad_folders_are_one_sentence(damage, folder, capsys):
+    sentence = damage(folder)
+    assert train.main(command(folder)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert not list(folder.parent.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("row", "more", "sentence"),
+    [
+        ("resnet18_baselin", [], "did you mean resnet18_baseline"),
+        ("resnet18", [], "has no recipe of the paper's"),
+        ("resnet18_baseline", ["--batch-size", "0"], "batch_size is 0"),
+        ("resnet18_baseline", ["--batch-size", "1000"], "larger than the training set of 48"),
+        ("resnet18d_distill", [], "give its teacher's weights with --teacher"),
+        ("resnet18d_distill", ["--teacher", "none.pth"], "none.pth"),
+    ],
+)
+def test_bad_requests_are_one_sentence(row, more, sentence, folder, capsys):
+    assert train.main(command(folder, row, *more)) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_teacher_of_another_class_count_is_refused(folder, capsys):
+    torch.save(timm.create_model("resnet152d", num_classes=11).state_dict(), "teacher.pth")
+    assert train.main(command(folder, "resnet18d_distill", "--teacher", "teacher.pth")) == 2
+    assert "knows 11 classes, the data have 6" in capsys.readouterr().err
+
+
+def test_distillation_trains_with_an_own_teacher(folder):
+    """A teacher trained by the project tells its own architecture."""
+    assert train.main(command(folder, "resnet18d_smooth")) == 0
+    path, _ = trained(folder)
+    teacher = path.rename(folder.parent / "teacher.safetensors")
+    assert train.main(command(folder, "resnet18d_distill", "--teacher", str(teacher))) == 0
+    assert trained(folder)[1]["row"] == "resnet18d_distill"
+
+
+def test_a_rate_that_diverges_stops_and_says_where(folder, capsys):
+    assert train.main(command(folder, "resnet18_baseline", "--base-lr", "1e30")) == 2
+    error = capsys.readouterr().err
+    assert "diverged" in error
+    assert "at iteration" in error
+    assert not list(folder.parent.rglob("*.safetensors"))
+
+
+def test_a_suite_trains_what_it_can_and_names_what_it_cannot(folder, capsys):
+    own = folder.parent / "own.toml"
+    rows = '["resnet18_baseline", "resnet18d_distill"]'
+    own.write_text(f'kind = "classification"\nseeds = [0, 1]\nrows = {rows}\n')
+    arguments = command(folder)[2:]
+    assert train.main(["--suite", str(own), *arguments]) == 1
+    told = capsys.readouterr()
+    assert "2 of 4 trained and recorded" in told.out
+    assert "resnet18d_distill, seed 1: 'resnet18d_distill' is distilled" in told.err
+    assert len(list(Path("results/records/classifiers").glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('kind = "classification"\nrows = ["resnet50d_smoth"]', "did you mean resnet50d_smooth"),
+        (
+            'kind = "classification"\nrows = ["resnet18", "resnet18"]',
+            "names the row resnet18 twice",
+        ),
+        ('kind = "classification"\nrows = []', "names no row"),
+        ('kind = "transfer"\nrows = ["resnet18"]', "is not one of classifiers"),
+        ("kind = ", "is not valid TOML"),
+    ],
+)
+def test_bad_suites_are_one_sentence(text, sentence, tmp_path):
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        suite.load(str(tmp_path / "own.toml"))
+
+
+def test_the_papers_ablations_are_suites():
+    assert len(suite.load("table4").rows) == 10
+    assert len(suite.load("table5").rows) == 4
+    assert len(suite.load("table6").rows) == 18
+    with pytest.raises(UserError, match="did you mean table"):
+        suite.load("tabel6")
+
+
+def test_cached_images_are_the_files_own(folder):
+    plain = ImageFolder(str(folder), "val", 32)
+    held = ImageFolder(str(folder), "val", 32, cache=True)
+    for (a, label, _), (b, other, _) in zip(plain, held, strict=False):
+        assert np.array_equal(a, b)
+        assert label == other
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P"])
+def test_any_colour_mode_is_read(mode, folder):
+    path = folder / "val" / "fish" / "odd.png"
+    if mode == "CMYK":
+        path = path.with_suffix(".jpg")
+    Image.new("RGB", (50, 40), (200, 10, 10)).convert(mode).save(path)
+    images = ImageFolder(str(folder), "val", 32)
+    index = [p for p, _ in images.samples].index(path)
+    assert images[index][0].shape == (32, 32, 3)
