@@ -120,13 +120,18 @@ def _of_classifier(listener: Listener | None) -> Listener | None:
 def _preprocessing(
     cell: Cell, row: zoo.Variant, own: dict[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation, 0 to 255: of the file itself, else of the row, else timm's."""
+    """Mean and deviation, 0 to 255: of the file itself, else of the row, else timm's.
+
+    A file that says nothing of itself is read as what the row's own public weights expect.
+    """
     if own:
         return tuple(own["mean"]), tuple(own["std"])
     mean: Any = row.mean
     std: Any = row.std
     if mean is None or std is None:
-        config = timm.get_pretrained_cfg(cell.weights.removeprefix("timm:"))
+        sources = [cell.weights, row.weights.source if row.weights else ""]
+        names = [s.removeprefix("timm:") for s in sources if s.startswith("timm:")]
+        config = timm.get_pretrained_cfg([*names, cell.architecture][0])
         if config is None:
             raise UserError(
                 f"timm knows no preprocessing of '{cell.weights}'; give mean and std in a .toml."
