@@ -7,6 +7,7 @@ class by the same name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import timm
@@ -125,6 +126,7 @@ class FeatureShape:
     stage_of: dict[str, int]
 
 
+@cache
 def feature_shape(architecture: str) -> FeatureShape:
     """Find the maps and the stages of a network, without computing anything.
 

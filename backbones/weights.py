@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ def locate(source: str) -> Path:
     if scheme == "timm":
         return _from_hub(name)
     if scheme in ("http", "https"):
-        return fetch(source, cache_dir() / "weights" / source.rsplit("/", 1)[-1])
+        name = source.rsplit("/", 1)[-1]
+        return fetch(source, cache_dir() / "weights" / name, checksum=_checksum_in(name))
     path = Path(source).expanduser()
     if not path.is_file():
         raise UserError(
@@ -104,6 +106,15 @@ def locate(source: str) -> Path:
             "'timm:<model>.<tag>', or an https address."
         )
     return path
+
+
+def _checksum_in(name: str) -> str:
+    """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
+
+    GluonCV's archives name the sha1 of the file inside; there zip's own checksums have to do.
+    """
+    found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
+    return f"sha256:{found[1]}" if found else ""
 
 
 def read(path: Path, architecture: str) -> Checkpoint:

@@ -31,9 +31,7 @@ def own_copy(here, small_sample, monkeypatch):
     ("task", "metric", "steps", "tested"),
     [("detection", "mAP", 12, 9), ("segmentation", "mIoU", 6, 5)],  # 6 epochs in batches of 8
 )
-def test_a_cell_is_trained_measured_recorded_and_skipped(
-    task, metric, steps, tested, here, capsys
-):
+def test_a_cell_is_trained_measured_recorded_and_skipped(task, metric, steps, tested, here, capsys):
     command = [*SCRATCH, "--task", task, "--precision", "float32"]
     assert run.main(command) == 0
     told = capsys.readouterr().out
