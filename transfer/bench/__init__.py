@@ -1,0 +1,1 @@
+"""Speed, measured in alternating pairs: this project's path against stock ones."""

@@ -1,0 +1,147 @@
+"""``transfer bench``: this project's speed against stock training, measured in pairs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from backbones import hardware
+from backbones.errors import UserError
+from backbones.hardware import PRECISIONS
+from transfer.bench.pairs import Pairs, Run, Work, alternate
+from transfer.bench.subset import link_subset
+from transfer.datasets.catalogue import default_data_root
+from transfer.report import provenance, records
+from transfer.report.terminal import screen
+
+AGAINST = {"classification": ("timm", "network alone")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("--task", choices=tuple(AGAINST), default="classification")
+    add("--against", default="auto", help="timm, network alone (default: the task's first)")
+    add("--backbone", default="resnet18_baseline", help="row of the zoo")
+    add("--data", default="sample", help="ImageFolder (default: the sample's)")
+    add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
+    add("--images", type=int, default=5120, help="images trained on in a run")
+    add("--image-size", type=int, default=64, help="in pixels")
+    add("--batch-size", type=int, default=128)
+    add("--precision", choices=("auto", *PRECISIONS), default="auto")
+    add("--workers", type=int, default=0, help="processes that read images, on both sides")
+    add("--pairs", type=int, default=5)
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, and keep a record.
+
+    Raises:
+        UserError: Nothing to measure against, or a side failed.
+    """
+    against = AGAINST[args.task][0] if args.against == "auto" else args.against
+    if against not in AGAINST[args.task]:
+        known = ", ".join(AGAINST[args.task])
+        raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _work(args, Path(folder))
+        other = dataclasses.replace(ours, side=against)
+        console = screen()
+        measured = list(
+            alternate(
+                ours,
+                other,
+                args.pairs,
+                lambda side, done: console.print(
+                    f"{side}: {done.total:.2f} s, {done.images / done.total:.1f} images/s",
+                    highlight=False,
+                ),
+            )
+        )
+    pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
+    console.print(_table(pairs, ours, against))
+    path = _write(pairs, ours, against, args.results)
+    console.print(f"recorded in {path}", highlight=False)
+    return 0
+
+
+def _work(args: argparse.Namespace, folder: Path) -> Work:
+    precision = hardware.fast_precision() if args.precision == "auto" else args.precision
+    data, images = link_subset(args.data, folder, args.images, args.batch_size)
+    return Work(
+        args.task,
+        "ours",
+        args.backbone,
+        str(data),
+        str(args.data_root),
+        images,
+        args.image_size,
+        args.batch_size,
+        precision,
+        args.workers,
+    )
+
+
+def _table(pairs: Pairs, work: Work, against: str) -> Table:
+    title = (
+        f"{work.task}, {work.backbone}, {work.image_size} px, batch {work.batch_size}, "
+        f"{work.precision}, {hardware.cpu_name()}, {hardware.cpu_cores()} cores, "
+        f"{len(pairs.ours)} alternating pairs"
+    )
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("part")
+    for name in ("ours, s", f"{against}, s", "ratio", "from … to"):
+        shown.add_column(name, justify="right")
+    common = [part for part in pairs.ours[0].seconds if part in pairs.other[0].seconds]
+    for part in (*common, ""):
+        if part == "" and len(common) < len(pairs.ours[0].seconds):
+            continue
+        ratios = pairs.ratios(part)
+        shown.add_row(
+            part or "in all",
+            f"{_median(pairs.ours, part):.2f}",
+            f"{_median(pairs.other, part):.2f}",
+            f"{pairs.ratio(part):.2f}",
+            f"{min(ratios):.2f} … {max(ratios):.2f}",
+        )
+    shown.add_row(
+        "peak memory, MiB",
+        f"{statistics.median(r.peak_mb for r in pairs.ours):.0f}",
+        f"{statistics.median(r.peak_mb for r in pairs.other):.0f}",
+    )
+    return shown
+
+
+def _median(runs: tuple[Run, ...], part: str) -> float:
+    return statistics.median(run.seconds[part] if part else run.total for run in runs)
+
+
+def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
+    now = datetime.now(timezone.utc)
+    told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
+    content: dict[str, Any] = {
+        "kind": "bench",
+        "against": against,
+        "work": {**told, "data": Path(work.data).name},
+        "ours": [dataclasses.asdict(run) for run in pairs.ours],
+        "other": [dataclasses.asdict(run) for run in pairs.other],
+        "ratio": pairs.ratio("train"),
+        "ratios": pairs.ratios("train"),
+        "versions": provenance.versions(),
+        "hardware": provenance.machine(),
+        "git": provenance.git_state(),
+        "finished": now.isoformat(timespec="seconds"),
+    }
+    name = f"{work.task}_{against.replace(' ', '-')}_{now:%Y%m%dT%H%M%S}.json"
+    path = results / "records" / "bench" / name
+    records.write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    return path

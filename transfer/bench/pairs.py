@@ -1,0 +1,129 @@
+"""Pairs: two ways of doing the same work, run alternately, each in a process of its own.
+
+Alternating spreads whatever else the machine does over both sides; a process of its own gives each
+its own peak of memory and leaves nothing warm for the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from backbones.errors import UserError
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both sides do.
+
+    Attributes:
+        task: ``"classification"``, ``"detection"`` or ``"segmentation"``.
+        side: ``"ours"`` or what it is measured against.
+        backbone: Row of the zoo.
+        data: ImageFolder, or a data set as ``transfer run --data`` takes it.
+        data_root: Folder of the data sets.
+        images: Images trained on.
+        image_size: Side of a crop, or shorter side of an image, in pixels.
+        batch_size: Images a step.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        workers: Processes that read images.
+    """
+
+    task: str
+    side: str
+    backbone: str
+    data: str
+    data_root: str
+    images: int
+    image_size: int
+    batch_size: int
+    precision: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of one side took.
+
+    Attributes:
+        seconds: By what they were spent on; imports are not counted.
+        images: Trained on.
+        peak_mb: Most memory that the process held, in MiB.
+    """
+
+    seconds: dict[str, float]
+    images: int
+    peak_mb: float
+
+    @property
+    def total(self) -> float:
+        """Loading, training and evaluation, in seconds."""
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The runs of two sides, pair by pair.
+
+    Attributes:
+        ours: This project's.
+        other: What it is measured against.
+    """
+
+    ours: tuple[Run, ...]
+    other: tuple[Run, ...]
+
+    def ratios(self, part: str = "") -> list[float]:
+        """The other's seconds over ours, pair by pair; of one part, or in total."""
+        return [
+            _seconds(other, part) / _seconds(ours, part)
+            for ours, other in zip(self.ours, self.other, strict=True)
+        ]
+
+    def ratio(self, part: str = "") -> float:
+        """Median of the pairs' ratios; above 1 this project is the faster."""
+        return statistics.median(self.ratios(part))
+
+
+def alternate(
+    ours: Work, other: Work, pairs: int, told: Callable[[str, Run], None]
+) -> Iterator[tuple[Run, Run]]:
+    """Run pairs; which side is first changes from pair to pair.
+
+    Args:
+        ours: This project's side.
+        other: The other side.
+        pairs: How many.
+        told: Called after each run.
+
+    Raises:
+        UserError: A side failed; the sentence has its last line.
+    """
+    for number in range(pairs):
+        done = {}
+        for work in (ours, other) if number % 2 == 0 else (other, ours):
+            done[work.side] = run_side(work)
+            told(work.side, done[work.side])
+        yield done[ours.side], done[other.side]
+
+
+def run_side(work: Work) -> Run:
+    """One run of one side, in a process of its own."""
+    command = [sys.executable, "-m", "transfer.bench.side", json.dumps(dataclasses.asdict(work))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UserError(f"The side '{work.side}' failed ({last}).")
+    content: dict[str, Any] = json.loads(lines[-1])
+    return Run(content["seconds"], content["images"], content["peak_mb"])
+
+
+def _seconds(run: Run, part: str) -> float:
+    return run.seconds[part] if part else run.total

@@ -1,0 +1,30 @@
+"""One side of a pair, in a process of its own: ``python -m transfer.bench.side WORK``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from transfer.bench.pairs import Work
+
+_MODULES = {"classification": "transfer.bench.classifiers"}
+
+
+def main(text: str) -> int:
+    """Do the work that a JSON text tells of, and print what it took as one line of JSON."""
+    work = Work(**json.loads(text))
+    module = importlib.import_module(_MODULES[work.task])
+    with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as place:
+        seconds = module.SIDES[work.side](work, Path(place))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "images": work.images, "peak_mb": peak}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
