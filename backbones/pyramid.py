@@ -11,6 +11,7 @@ from typing import Any
 
 import timm
 import torch
+from mmengine.dist import is_distributed
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import convert_sync_batchnorm
@@ -36,7 +37,7 @@ class TimmPyramid(BaseModule):
         frozen_stages: -1 trains everything; 0 freezes the stem, i also stages 1 to i.
         norm_eval: Keeps batch norms on their running statistics while training.
         norm_frozen: Also takes the gamma and beta of every batch norm out of training.
-        norm_sync: Synchronises batch norms over devices; on one device they stay what they are.
+        norm_sync: Synchronises batch norms over processes; in a single one they stay as they are.
         output_stride: 32, 16 or 8; below 32 the last stages are dilated instead of strided.
         weights: A file, ``timm:<name>.<tag>``, an address, or None for random weights; loaded by
             ``init_weights``, which MMEngine's runner calls before training.
@@ -69,7 +70,9 @@ class TimmPyramid(BaseModule):
         levels = tuple(shape.levels[i] for i in out_indices)
         self.channels = [shape.channels[i] for i in out_indices]
         self.network = build_features(architecture, levels, output_stride)
-        if norm_sync:  # timm's conversion knows norms with an activation, torch's drops that
+        if norm_sync and is_distributed():
+            # timm's conversion knows norms with an activation; torch's, and MMEngine's way back
+            # to plain ones on a single device, would drop the activation.
             self.network = convert_sync_batchnorm(self.network)
         self.frozen_modules = self._freeze(shape, frozen_stages)
         if norm_frozen:

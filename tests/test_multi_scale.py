@@ -1,6 +1,7 @@
 """The authors' multi-scale test, re-derived loop by loop; their blur; their head."""
 
 import random
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -209,9 +210,7 @@ def test_a_rounding_of_the_stride_can_leave_no_pixel_out(segmentor):
         starts = list(segmentor._starts(length))
         assert starts[0] == 0
         assert starts[-1] + CROP >= length
-        assert all(
-            later - earlier < CROP for earlier, later in zip(starts, starts[1:], strict=False)
-        )
+        assert all(after - before < CROP for before, after in pairwise(starts))
         assert len(starts) == -(-(length - CROP) // 42) + 1
 
 
