@@ -29,7 +29,7 @@ def classifier(tmp_path):
     return write
 
 
-FAMILY = ["resnet18", "resnet26d", "resnet50v1", "seresnet50", "ecaresnetlight"]
+FAMILY = ["resnet18", "resnet18d", "resnet50v1", "ecaresnet26t"]
 
 
 @pytest.mark.parametrize("architecture", FAMILY)
