@@ -11,6 +11,7 @@ import timm
 import torch
 
 import transfer.openmmlab  # noqa: F401
+from backbones.errors import UserError
 from transfer.datasets import catalogue
 from transfer.engine import compose
 from transfer.engine.finetune import finetune
@@ -85,6 +86,12 @@ def test_random_weights_are_frozen_nowhere(small_sample):
     backbone, stage = cfg.model.backbone, cfg.model.roi_head.shared_head
     assert (backbone.frozen_stages, backbone.norm_eval, backbone.norm_frozen) == (-1, False, False)
     assert (stage.norm_eval, stage.norm_frozen) == (False, False)
+
+
+def test_fewer_images_than_a_batch_are_told(small_sample, tmp_path):
+    cfg = config("segmentation", small_sample)  # 8 images, batches of 16
+    with pytest.raises(UserError, match="8 training images, fewer than a batch of 16"):
+        finetune(cfg, "identity", tmp_path)
 
 
 @pytest.mark.slow
