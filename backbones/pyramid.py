@@ -12,8 +12,10 @@ from typing import Any
 
 import timm
 import torch
+from mmengine.dist import is_distributed
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -36,6 +38,7 @@ class TimmPyramid(BaseModule):
         frozen_stages: -1 trains everything; 0 freezes the stem, i also stages 1 to i.
         norm_eval: Keeps batch norms on their running statistics while training.
         norm_frozen: Also takes the gamma and beta of every batch norm out of training.
+        norm_sync: Synchronises batch norms over processes; in a single one they stay as they are.
         output_stride: 32, 16 or 8; below 32 the last stages are dilated instead of strided.
         weights: A file, ``timm:<name>.<tag>``, an address, or None for random weights; loaded by
             ``init_weights``, which MMEngine's runner calls before training.
@@ -54,6 +57,7 @@ class TimmPyramid(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_frozen: bool = False,
+        norm_sync: bool = False,
         output_stride: int = 32,
         weights: str | None = None,
     ) -> None:
@@ -67,6 +71,10 @@ class TimmPyramid(BaseModule):
         levels = tuple(shape.levels[i] for i in out_indices)
         self.channels = [shape.channels[i] for i in out_indices]
         self.network = build_features(architecture, levels, output_stride)
+        if norm_sync and is_distributed():
+            # timm's conversion knows norms with an activation; torch's, and MMEngine's way back
+            # to plain ones on a single device, would drop the activation.
+            self.network = convert_sync_batchnorm(self.network)
         self.frozen_modules = self._freeze(shape, frozen_stages)
         if norm_frozen:
             for norm in self._norms():
@@ -164,13 +172,22 @@ def build_features(architecture: str, levels: tuple[int, ...], output_stride: in
     return network
 
 
-def _create(architecture: str, **options: Any) -> Any:
+def require_known(architecture: str) -> None:
+    """See that timm has a network.
+
+    Raises:
+        UserError: It has none of this name; the sentence has names near it.
+    """
     if not timm.is_model(architecture):
         near = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
         raise UserError(
             f"timm has no network '{architecture}'"
             + (f"; near it are {near}." if near else "; 'timm.list_models()' names them all.")
         )
+
+
+def _create(architecture: str, **options: Any) -> Any:
+    require_known(architecture)
     try:
         return timm.create_model(architecture, features_only=True, **options)
     except (RuntimeError, AttributeError) as error:

@@ -6,6 +6,7 @@ scratch in silence. Here every key is accounted for, and a backbone that is not 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -45,6 +46,7 @@ class LoadReport:
         mismatched: Keys whose shapes differ, with both shapes.
         left_over: Keys of the file that the network has no place for.
         head: Keys of the classifier's head, which a backbone does not have.
+        unused: Backbone keys that fit, of stages that this network was built without.
     """
 
     source: str
@@ -54,11 +56,12 @@ class LoadReport:
     mismatched: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def by_stage(self) -> dict[str, dict[str, int]]:
-        """Counts of matched, missing and left-over keys per top-level module."""
+        """Counts of matched, unused, missing and left-over keys per top-level module."""
         counts: dict[str, dict[str, int]] = {}
-        for kind in ("matched", "missing", "mismatched", "left_over"):
+        for kind in ("matched", "unused", "missing", "mismatched", "left_over"):
             for key in getattr(self, kind):
                 stage = counts.setdefault(key.split(".")[0], {})
                 stage[kind] = stage.get(kind, 0) + 1
@@ -184,7 +187,7 @@ def load_into_features(network: nn.Module, architecture: str, source: str) -> Lo
     """Load a classifier's weights into its feature extractor.
 
     Args:
-        network: timm's ``features_only`` network.
+        network: timm's ``features_only`` network, or a part of the classifier under its own name.
         architecture: Its name.
         source: As :func:`locate`.
 
@@ -199,7 +202,12 @@ def load_into_features(network: nn.Module, architecture: str, source: str) -> Lo
         if _plain(name) in by_plain_name:
             state[name] = by_plain_name[_plain(name)]
     network.load_state_dict(state)
-    return report
+    wanted = {_plain(name) for name in state}
+    return dataclasses.replace(
+        report,
+        matched=tuple(key for key in report.matched if _plain(key) in wanted),
+        unused=tuple(key for key in report.matched if _plain(key) not in wanted),
+    )
 
 
 def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:

@@ -99,11 +99,15 @@ NAMED = {
     "detection/faster-rcnn_r50d-tricks_fpn_1x_voc0712.py": ("openmmlab", "resnet50d_tricks"),
     "detection/faster-rcnn_r50_fpn_quick_sample.py": ("quick", "resnet50_baseline"),
     "detection/faster-rcnn_r50d-tricks_fpn_quick_sample.py": ("quick", "resnet50d_tricks"),
+    "detection/faster-rcnn_r50-c4_gluoncv_voc0712.py": ("paper", "resnet50_baseline"),
+    "detection/faster-rcnn_r50d-tricks-c4_gluoncv_voc0712.py": ("paper", "resnet50d_tricks"),
     "segmentation/fcn_r50-d8_4xb4-80k_ade20k-512x512.py": ("openmmlab", "resnet50_baseline"),
     "segmentation/fcn_r50d-tricks-d8_4xb4-80k_ade20k-512x512.py": (
         "openmmlab",
         "resnet50d_tricks",
     ),
+    "segmentation/fcn_r50-d8_gluoncv_ade20k-480x480.py": ("paper", "resnet50_baseline"),
+    "segmentation/fcn_r50d-tricks-d8_gluoncv_ade20k-480x480.py": ("paper", "resnet50d_tricks"),
     "segmentation/fcn_r50-d8_quick_sample.py": ("quick", "resnet50_baseline"),
     "segmentation/fcn_r50d-tricks-d8_quick_sample.py": ("quick", "resnet50d_tricks"),
 }
@@ -129,6 +133,8 @@ def test_named_configs_are_what_the_driver_runs(file, small_sample):
     driven = composed(cell(task, protocol, row.architecture, backbone=row.name), small_sample)
     for cfg in (named, driven):
         cfg.model.backbone.weights = None
+        if "shared_head" in cfg.model.get("roi_head", {}):
+            cfg.model.roi_head.shared_head.weights = None
         cfg.model.data_preprocessor.update(mean=0, std=0)
         if classes is None:  # the driver was given the sample in the place of VOC or ADE20K
             for head in ("decode_head", "auxiliary_head"):

@@ -128,6 +128,37 @@ def test_norm_frozen_takes_gamma_and_beta_out_of_training():
     assert all("bn" not in name and "downsample.1" not in name for name in trained)
 
 
+@pytest.fixture
+def process_group():
+    """A process group of this process alone."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv1_100"])
+def test_synchronised_norms_keep_their_activation(architecture, classifier_file, process_group):
+    _, path = classifier_file(architecture)
+    plain = TimmPyramid(architecture, weights=str(path))
+    synchronised = TimmPyramid(architecture, norm_sync=True, weights=str(path))
+    for backbone in (plain, synchronised):
+        backbone.init_weights()
+        backbone.eval()
+    assert all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in synchronised._norms())
+    assert len(synchronised._norms()) == len(plain._norms()) > 0
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for own, other in zip(synchronised(images), plain(images), strict=True):
+            torch.testing.assert_close(own, other)
+
+
+def test_in_a_single_process_norms_are_plain():
+    norms = TimmPyramid("mobilenetv1_100", norm_sync=True)._norms()
+    assert not any(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms)
+
+
 def test_both_scopes_build_the_same_class():
     from mmdet.registry import MODELS as DETECTION
     from mmseg.registry import MODELS as SEGMENTATION

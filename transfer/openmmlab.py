@@ -20,12 +20,17 @@ _TOOLBOXES = (
 )
 _OURS = (
     "backbones.pyramid",
+    "backbones.roi_stage",
     "backbones.runtime.loop",
     "backbones.runtime.precision",
     "backbones.runtime.randomness",
     "transfer.datasets.openmmlab",
+    "transfer.engine.blur",
     "transfer.engine.classifiers",
     "transfer.engine.metrics",
+    "transfer.engine.multi_scale",
+    "transfer.engine.rounded_anchors",
+    "transfer.engine.slim_fcn_head",
     "transfer.engine.sparse_roi_align",
 )
 

@@ -78,8 +78,9 @@ class Curve(Hook):
         done, total = runner.iter + 1, runner.max_iters
         if done * _POINTS // total > runner.iter * _POINTS // total:
             means = {name: total_ / self._count for name, total_ in self._sums.items()}
-            lr = runner.optim_wrapper.get_lr()
-            self.points.append({"iteration": done, "lr": next(iter(lr.values()))[0], **means})
+            # Of the first parameter: "base_lr", where there is one, knows of no linear scaling.
+            lr = runner.optim_wrapper.get_lr()["lr"][0]
+            self.points.append({"iteration": done, "lr": lr, **means})
             self._sums, self._count = {}, 0
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:

@@ -58,22 +58,31 @@ def compose(
 def resolved(cfg: Config) -> dict[str, Any]:
     """The config as plain data, without what only tells where files lie."""
     told = json.loads(json.dumps(cfg.to_dict()))
-    told["model"]["backbone"]["weights"] = bool(told["model"]["backbone"]["weights"])
     for evaluator in (told["val_evaluator"], told["test_evaluator"]):
         evaluator["outcomes"] = None
     for part in _nodes(told):
         if "data_root" in part:
             part["data_root"] = ""
+        if "weights" in part:
+            part["weights"] = bool(part["weights"])
     return told
 
 
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     """The network, its channels told to the neck or the heads, and random weights unfrozen."""
     channels = feature_shape(cell.architecture).channels
-    model.backbone.update(architecture=cell.architecture, weights=weights or None)
+    shared = model.get("roi_head", {}).get("shared_head")
+    for part in (model.backbone, shared) if shared else (model.backbone,):
+        part.update(architecture=cell.architecture, weights=weights or None)
+        if cell.scratch:
+            # A random backbone behind a frozen stem and untrained BN is broken by construction.
+            part.update(norm_eval=False, norm_frozen=False)
     if cell.scratch:
-        # A random backbone behind a frozen stem and untrained BN would be broken by construction.
-        model.backbone.update(frozen_stages=-1, norm_eval=False, norm_frozen=False)
+        model.backbone.frozen_stages = -1
+    if shared:
+        model.rpn_head.in_channels = channels[2]
+        model.roi_head.bbox_roi_extractor.out_channels = channels[2]
+        model.roi_head.bbox_head.in_channels = channels[3]
     if "neck" in model:
         model.neck.in_channels = list(channels)
     for head in ("decode_head", "auxiliary_head"):

@@ -14,6 +14,7 @@ model = dict(
         architecture="resnet50",
         out_indices=(0, 1, 2, 3),
         output_stride=8,
+        norm_sync=True,
         weights="timm:resnet50.tv_in1k",
     ),
 )
