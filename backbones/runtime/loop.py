@@ -10,6 +10,8 @@ from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import BaseLoop
 from torch.utils.data import BatchSampler, Sampler
 
+from backbones.errors import UserError
+
 
 @DATA_SAMPLERS.register_module()
 class ResumableBatchSampler(BatchSampler):
@@ -73,6 +75,9 @@ class ResumableTrainLoop(BaseLoop):
         max_epochs: Passes over the data, or None.
         max_iters: Iterations, or None; the sampler is then endless.
         val_interval: Epochs, or iterations, between evaluations on the way; None for none.
+
+    Raises:
+        UserError: There is not a single batch.
     """
 
     def __init__(
@@ -88,6 +93,11 @@ class ResumableTrainLoop(BaseLoop):
             raise ValueError("give either max_epochs or max_iters")
         self.by_epoch = max_epochs is not None
         self.epoch_length = len(self.dataloader) if self.by_epoch else int(max_iters or 0)
+        if self.epoch_length < 1:
+            raise UserError(
+                "There are fewer images to train on than one batch holds (images without a box are "
+                "not trained on); check the data set's lists, or lower the batch size."
+            )
         self.max_epochs = int(max_epochs or 1)
         self.max_iters = self.max_epochs * self.epoch_length
         self.val_interval = val_interval or (self.max_epochs if self.by_epoch else self.max_iters)

@@ -9,7 +9,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from backbones.pyramid import feature_shape
-from transfer.datasets.catalogue import DataSet, Detection, MaskSplit, Segmentation
+from transfer.datasets.catalogue import (
+    DataSet,
+    Detection,
+    DetectionSplit,
+    MaskSplit,
+    Segmentation,
+)
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import config_file
 
@@ -101,15 +107,16 @@ def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> Config
 
 
 def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    if data.layout == "coco":
+        leaf = ConfigDict({**leaf})
+        leaf.pop("difficult_is_positive", None)  # COCO knows no difficult objects
     leaves = [
         ConfigDict(
             {
                 **leaf,
-                "type": "VocBoxes",
                 "data_root": str(data.root),
-                "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
-                "data_prefix": {"sub_data_root": f"{split.folder}/"},
                 "metainfo": {"classes": list(data.classes)},
+                **_boxes(data.layout, split),
             }
         )
         for split in splits
@@ -117,6 +124,21 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
     if len(leaves) == 1:
         return leaves[0]
     return ConfigDict(type="ConcatDataset", datasets=leaves)
+
+
+def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
+    """What reads a split, and where it lies under the data set's root."""
+    if layout == "coco":
+        return {
+            "type": "CocoBoxes",
+            "ann_file": split.split,
+            "data_prefix": {"img": f"{split.folder}/"},
+        }
+    return {
+        "type": "VocBoxes",
+        "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
+        "data_prefix": {"sub_data_root": f"{split.folder}/"},
+    }
 
 
 def _set_masks(cfg: Config, data: Segmentation) -> None:
@@ -133,7 +155,6 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
                 step.pop("reduce_zero_label", None)  # the data set says it
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
-        evaluator.ignore_index = data.ignore_index
 
 
 def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict:
@@ -145,6 +166,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
             "ann_file": split.list,
             "data_prefix": {"img_path": split.images, "seg_map_path": split.masks},
             "reduce_zero_label": data.zero_is_ignored,
+            "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
         }
     )
