@@ -15,6 +15,7 @@ COMMANDS = {
     "backbones": "transfer.zoo",
     "prepare": "transfer.datasets.prepare",
     "check": "transfer.datasets.check",
+    "show": "transfer.show",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
@@ -22,6 +23,7 @@ _SUMMARIES = {
     "backbones": "list the backbones, or show one",
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
+    "show": "draw a cell's predictions beside the truth",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

@@ -185,7 +185,7 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         # The heads, the crops and the padding all take 255 for what is not judged. The toolbox
         # maps labels after it has taken 1 off them where 0 is unlabelled.
         ignored = self.ignored_value - int(self.reduce_zero_label)
-        if 0 <= ignored and self.ignored_value != _IGNORED:
+        if ignored >= 0 and self.ignored_value != _IGNORED:
             self.label_map = {ignored: _IGNORED}
         return super().load_data_list()
 

@@ -24,8 +24,11 @@ def require_usable(data: DataSet, task: str) -> None:
     Raises:
         UserError: A list, an annotation, an image or a mask that cannot be used.
     """
-    other = "segmentation" if task == "detection" else "detection"
-    used = dataclasses.replace(data, **{other: None})
+    used = dataclasses.replace(
+        data,
+        detection=data.detection if task == "detection" else None,
+        segmentation=data.segmentation if task == "segmentation" else None,
+    )
     listing = list_all(used)
     findings = list(listing.findings)
     for path in listing.train.get(task, []):

@@ -51,7 +51,7 @@ def run_cell(
     """
     started = datetime.now(timezone.utc)
     require_usable(data, cell.task)
-    place = work_dir / cell.folder
+    place = work_dir / f"{cell.name}_{cell.id}"
     ready = classifiers.prepare(cell, row, listener)
     place.mkdir(parents=True, exist_ok=True)
     outcomes = place / "outcomes.npz"

@@ -73,6 +73,19 @@ def resolved(cfg: Config) -> dict[str, Any]:
     return told
 
 
+def located(told: dict[str, Any], data: DataSet) -> Config:
+    """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
+    cfg = Config(told)
+    cfg.model.backbone.weights = None
+    boxes = cfg.default_scope == "mmdet"
+    part = data.detection if boxes else data.segmentation
+    assert part is not None
+    for node in _nodes(cfg._cfg_dict):
+        if "data_root" in node:
+            node.data_root = str(part.root)
+    return cfg
+
+
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     """The network, its channels told to the neck or the heads, and random weights unfrozen."""
     channels = feature_shape(cell.architecture).channels

@@ -201,4 +201,5 @@ def _over(values: Mapping[str, float], classes: Sequence[str] = ()) -> float:
 def _save(path: str | None, outcomes: DetectionOutcomes | SegmentationOutcomes) -> None:
     if path:
         with Path(path).open("wb") as file:
-            np.savez_compressed(file, **outcomes.to_arrays())
+            arrays: dict[str, Any] = outcomes.to_arrays()
+            np.savez_compressed(file, **arrays)

@@ -62,8 +62,3 @@ class Cell:
         return f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}".replace(
             "/", "-"
         )
-
-    @property
-    def folder(self) -> str:
-        """Its folder in the work folder, and the stem of its record."""
-        return f"{self.name}_{self.id}"

@@ -186,7 +186,7 @@ def _protocol(request: Request, data: str) -> str:
         return "quick"
     loaded = catalogue.load(data, request.data_root)
     is_coco = loaded.detection is not None and loaded.detection.layout == "coco"
-    return "openmmlab_coco" if is_coco else "openmmlab"
+    return "openmmlab-coco" if is_coco else "openmmlab"
 
 
 def _precision(request: Request, protocol: str) -> str:

@@ -1,4 +1,4 @@
-# Protocol `openmmlab_coco`: MMDetection's own Faster R-CNN (FPN) on COCO, unchanged but for the
+# Protocol `openmmlab-coco`: MMDetection's own Faster R-CNN (FPN) on COCO, unchanged but for the
 # backbone. 12 epochs, batch 16, lr 0.02, 1333 x 800, COCO AP.
 # It is expected to give 37.4 mAP with torchvision's ResNet-50 (the toolbox's own model zoo).
 _base_ = [
