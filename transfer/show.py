@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such cell, or its weights or images are gone.
     """
+    if args.images < 1:
+        raise UserError(f"--images is {args.images}; it must be 1 or more.")
     record = find(args.cell, args.results)
     data = load_data(args.data or record.cell["data"], args.data_root)
     if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
@@ -92,8 +94,6 @@ def find(cell: str, results: Path) -> Record:
 
 def choose(cell: FinishedCell, record: Record, pick: str, count: int) -> list[int]:
     """The numbers of the test images to show."""
-    if count < 1:
-        raise UserError(f"--images is {count}; it must be 1 or more.")
     if pick == "first":
         return list(range(min(count, len(cell.names))))
     from transfer.report.predictions.picks import image_figures

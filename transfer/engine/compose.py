@@ -75,7 +75,8 @@ def resolved(cfg: Config) -> dict[str, Any]:
 
 def located(told: dict[str, Any], data: DataSet) -> Config:
     """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
-    cfg = Config(told)
+    loader = _with_tuples(told["test_dataloader"])
+    cfg = Config({**told, "test_dataloader": loader})
     cfg.model.backbone.weights = None
     boxes = cfg.default_scope == "mmdet"
     part = data.detection if boxes else data.segmentation
@@ -84,6 +85,16 @@ def located(told: dict[str, Any], data: DataSet) -> Config:
         if "data_root" in node:
             node.data_root = str(part.root)
     return cfg
+
+
+def _with_tuples(told: Any) -> Any:
+    """JSON made lists of the pipeline's tuples; Resize takes a list for several scales."""
+    if isinstance(told, dict):
+        return {key: _with_tuples(value) for key, value in told.items()}
+    if isinstance(told, list):
+        numbers = all(isinstance(value, int | float) for value in told)
+        return tuple(told) if numbers else [_with_tuples(value) for value in told]
+    return told
 
 
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:

@@ -46,26 +46,38 @@ class FinishedCell:
         self._autocast = torch.autocast(
             device, torch.bfloat16, enabled=bool(cfg.val_cfg.get("fp16"))
         )
+        self._batch_size = int(cfg.test_dataloader.batch_size)
         self.classes: Sequence[str] = self.dataset.metainfo["classes"]
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
         self.names = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
 
-    @torch.no_grad()
     def compare(self, indices: Sequence[int]) -> Iterator[Comparison]:
-        """Predict test images by number, one at a time as in the evaluation."""
+        """Predict test images by number, each in the batch that it was measured in.
+
+        Images of a batch are padded to one size, which a detector's figures depend on a little.
+        """
+        first, samples = -1, []
         for index in indices:
-            batch = pseudo_collate([self.dataset[index]])
-            with self._autocast:
-                (sample,) = self.model.test_step(batch)
-            path = Path(sample.img_path)
-            if "pred_sem_seg" in sample:
-                truth, found = (
-                    part.data.squeeze(0).cpu().numpy()
-                    for part in (sample.gt_sem_seg, sample.pred_sem_seg)
-                )
-                yield Comparison(path, truth, found)
-            else:
-                yield Comparison(path, _truth(sample), _found(sample))
+            if index - index % self._batch_size != first:
+                first = index - index % self._batch_size
+                samples = self._predict(range(first, first + self._batch_size))
+            yield _comparison(samples[index - first])
+
+    @torch.no_grad()
+    def _predict(self, indices: range) -> list[Any]:
+        there = [self.dataset[index] for index in indices if index < len(self.dataset)]
+        with self._autocast:
+            return self.model.test_step(pseudo_collate(there))
+
+
+def _comparison(sample: Any) -> Comparison:
+    path = Path(sample.img_path)
+    if "pred_sem_seg" not in sample:
+        return Comparison(path, _truth(sample), _found(sample))
+    truth, found = (
+        part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
+    )
+    return Comparison(path, truth, found)
 
 
 def _truth(sample: Any) -> Boxes:
