@@ -34,7 +34,7 @@ class NamesFaults:
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         for key in ("img_path", "seg_map_path"):
-            if key in info:
+            if info.get(key):
                 _require_whole(Path(info[key]))
         return self.pipeline(info)  # type: ignore[attr-defined]
 
