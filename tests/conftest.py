@@ -29,3 +29,13 @@ def small_sample(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRANSFER_CACHE", str(cache))
     monkeypatch.setattr(writer, "SIZES", writer.Sizes(8, 4, 8, 9, 8, 8, 5))
     return cache / "sample"
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    """Ten images of VOC2007 and three of ADE20K, which are not part of the project."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "fixtures"
+    folder = Path(os.environ.get("TRANSFER_FIXTURES") or beside)
+    if not (folder / "VOCdevkit").is_dir():
+        pytest.skip(f"the real images are not at '{folder}'; TRANSFER_FIXTURES says where they are")
+    return folder

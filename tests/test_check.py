@@ -319,7 +319,7 @@ def test_coco_layout(toy: Toy) -> None:
     entries[:] = entries[:0]
     (toy.folder / "val.json").write_text("[]")
     toy.file.write_text(
-        'name = "own"\nroot = "."\n[detection]\nlayout = "coco"\nclasses = []\n'
+        'name = "own"\nroot = "."\n[detection]\nlayout = "coco"\nclasses = ["cat"]\n'
         'train = [{ folder = "VOCdevkit/VOC2012/JPEGImages", split = "train.json" }]\n'
         'test = [{ folder = "VOCdevkit/VOC2012/JPEGImages", split = "val.json" }]\n'
     )

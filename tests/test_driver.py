@@ -52,7 +52,7 @@ def test_a_cell_is_trained_measured_recorded_and_skipped(task, metric, steps, te
     assert config["randomness"] == {"seed": 0}
     assert content["curve"][-1]["iteration"] == steps
     outcomes = np.load(path.with_suffix(".npz"), allow_pickle=False)
-    assert len(outcomes["image_ids"]) == content["training"]["images"]["test"]
+    assert len(outcomes["images"]) == content["training"]["images"]["test"]
 
     before = path.stat().st_mtime_ns
     start = time.monotonic()

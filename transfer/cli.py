@@ -16,6 +16,7 @@ COMMANDS = {
     "prepare": "transfer.datasets.prepare",
     "check": "transfer.datasets.check",
     "bench": "transfer.bench.command",
+    "show": "transfer.show",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
@@ -24,6 +25,7 @@ _SUMMARIES = {
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
     "bench": "measure the speed against stock training, in alternating pairs",
+    "show": "draw a cell's predictions beside the truth",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

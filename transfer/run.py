@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--seed", type=int, default=0, help="of the fine-tuning")
     add("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
+    add(
+        "--evaluate-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="evaluate on the way too, every N epochs (iterations in protocols that count those)",
+    )
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--dry-run", action="store_true", help="say what would be run, and stop")
@@ -98,7 +105,9 @@ def _run_cells(
         title = f"[{number}/{len(todo)}] {cell.task} {cell.backbone}"
         with StepBar(title) as bar:
             row = plan.rows[cell.backbone]
-            path = run_cell(cell, row, data, args.results, args.work_dir, bar.step)
+            path = run_cell(
+                cell, row, data, args.results, args.work_dir, bar.step, args.evaluate_every
+            )
         record = records.read(path)
         seconds = sum(record.content["seconds"].values())
         console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")

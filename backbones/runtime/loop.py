@@ -97,8 +97,8 @@ class ResumableTrainLoop(BaseLoop):
             sampler = self.dataloader.batch_sampler
             raise UserError(
                 f"There are {len(self.dataloader.dataset)} training images, fewer than a batch of "
-                f"{sampler.batch_size}: nothing would be trained. Give more images, or a smaller "
-                "train_dataloader.batch_size."
+                f"{sampler.batch_size}: nothing would be trained (images without a box do not "
+                "count). Check the data set's lists, or lower the batch size."
             )
         self.max_epochs = int(max_epochs or 1)
         self.max_iters = self.max_epochs * self.epoch_length

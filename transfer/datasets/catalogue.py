@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ else:
     import tomli as tomllib
 
 SAMPLE = "sample"
+LAYOUTS = ("voc", "coco")
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,7 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
 def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
     try:
         images = content.get("classifier_images")
-        return DataSet(
+        data = DataSet(
             content["name"],
             content.get("title", content["name"]),
             root,
@@ -269,10 +271,36 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
         )
     except KeyError as error:
         raise UserError(
-            f"'{path}' lacks the entry {error}; see 'Your own data' in the README."
+            f"'{path}' lacks the entry {error}; see 'Your own data' in docs/data.md."
         ) from error
     except TypeError as error:
         raise UserError(f"'{path}' has an entry that is not known: {error}.") from error
+    for fault in _faults(data):
+        raise UserError(f"'{path}' {fault}; see 'Your own data' in docs/data.md.")
+    return data
+
+
+def _faults(data: DataSet) -> Iterator[str]:
+    """What a data set's file says that cannot be meant."""
+    for part in (data.detection, data.segmentation):
+        if part is None:
+            continue
+        if not part.classes:
+            yield "lists no class"
+        for name in part.classes:
+            if part.classes.count(name) > 1:
+                yield f"lists the class '{name}' twice"
+        for name in part.headline_classes:
+            if name not in part.classes:
+                yield f"has the headline class '{name}', which 'classes' does not list"
+    if data.detection and data.detection.layout not in LAYOUTS:
+        yield f"has the layout '{data.detection.layout}'; there are {' and '.join(LAYOUTS)}"
+    if data.detection and not (data.detection.train and data.detection.test):
+        yield "names no split to train on, or none to test on"
+    if data.segmentation and not 0 <= data.segmentation.ignore_index <= 255:
+        yield f"has the ignore_index {data.segmentation.ignore_index}, which is not 0 to 255"
+    if not (data.detection or data.segmentation):
+        yield "serves neither detection nor segmentation"
 
 
 def _archive(name: str, entries: dict[str, Any]) -> Archive:

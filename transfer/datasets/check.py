@@ -81,7 +81,7 @@ def check(data: DataSet, progress: Tell | None = None) -> Report:
     listing = list_all(data)
     findings = list(listing.findings)
     looked: dict[Path, Looked] = {}
-    for result in _look_at_all(list(listing.items.values()), _rules(data)):
+    for result in look_at_all(list(listing.items.values()), data):
         looked[result.item.image] = result
         findings.extend(result.findings)
         if progress:
@@ -179,8 +179,13 @@ def _rules(data: DataSet) -> Rules:
     return Rules(classes, len(masks.classes), masks.ignore_index, masks.zero_is_ignored)
 
 
-def _look_at_all(items: list[Item], rules: Rules) -> Iterator[Looked]:
-    look = partial(look_at, rules=rules)
+def look_at_all(items: list[Item], data: DataSet) -> Iterator[Looked]:
+    """Check images one by one, on all cores where there are many.
+
+    Raises:
+        UserError: A process that reads images was killed.
+    """
+    look = partial(look_at, rules=_rules(data))
     processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
     if len(items) <= _ALONE or processes == 1:
         yield from map(look, items)

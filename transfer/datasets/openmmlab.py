@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import XMLDataset
+from mmdet.datasets import CocoDataset, XMLDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
@@ -16,6 +20,7 @@ from transfer.datasets.readers import BadFile, check_image, read_voc_xml
 from transfer.datasets.sample import ensure_sample
 
 _END_OF_JPEG = b"\xff\xd9"
+_IGNORED = 255
 
 
 class NamesFaults:
@@ -29,7 +34,7 @@ class NamesFaults:
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         for key in ("img_path", "seg_map_path"):
-            if key in info:
+            if info.get(key):
                 _require_whole(Path(info[key]))
         return self.pipeline(info)  # type: ignore[attr-defined]
 
@@ -98,17 +103,108 @@ class VocBoxes(NamesFaults, XMLDataset):
         }
 
 
+class _CocoFile(COCO):
+    """COCO's reader, which keeps silent and gives the categories in the order that is asked for.
+
+    Raises:
+        UserError: The file and the data set's classes do not name the same.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(file)
+
+    def get_cat_ids(self, cat_names: Sequence[str] = (), **_: Any) -> list[int]:
+        """The ids of the classes, in their order; MMDetection gives them in the file's."""
+        ids = {category["name"]: category["id"] for category in self.dataset["categories"]}
+        used = {annotation["category_id"] for annotation in self.dataset["annotations"]}
+        missing = [name for name in cat_names if name not in ids]
+        extra = [name for name, number in ids.items() if number in used and name not in cat_names]
+        for names, what in ((missing, "has no category"), (extra, "has boxes of")):
+            if names:
+                raise UserError(
+                    f"'{self.file}' {what} '{names[0]}'"
+                    + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+                    + "; make it agree with 'classes' in the data set's file."
+                )
+        return [ids[name] for name in cat_names]
+
+
+@DATASETS.register_module()
+class CocoBoxes(NamesFaults, CocoDataset):
+    """Boxes in COCO's layout, read as MMDetection's ``CocoDataset`` reads them.
+
+    In a test every box of the file counts, as pycocotools has it; in training those without an
+    area are passed over.
+
+    Args:
+        data_root: Folder that the paths start from.
+        options: As MMDetection's ``CocoDataset``.
+    """
+
+    COCOAPI = _CocoFile
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One image's boxes, x1 y1 x2 y2 in pixels; crowds are marked to be ignored."""
+        info = super().parse_data_info(raw_data_info)
+        if self.test_mode:
+            info["instances"] = [
+                self._instance(annotation) for annotation in raw_data_info["raw_ann_info"]
+            ]
+        return info
+
+    def _instance(self, annotation: dict) -> dict:
+        left, top, width, height = annotation["bbox"]
+        return {
+            "bbox": [left, top, left + width, top + height],
+            "bbox_label": self.cat2label[annotation["category_id"]],
+            "ignore_flag": int(annotation.get("iscrowd", 0)),
+        }
+
+
 @DATASETS.register_module()
 class IndexMasks(NamesFaults, BaseSegDataset):
-    """Masks of class indices, as ADE20K and VOC have them.
+    """Masks of class indices, as ADE20K and VOC have them; what is not judged becomes 255.
 
     Args:
         data_root: Folder that the prefixes start from, or ``"sample"`` for the built-in sample.
+        ignore_index: Value in the files of pixels that are not judged, 0 to 255.
         options: As MMSegmentation's ``BaseSegDataset``.
+
+    Raises:
+        UserError: A mask has a value that stands for no class.
     """
 
-    def __init__(self, data_root: str, **options: Any) -> None:
+    def __init__(self, data_root: str, ignore_index: int = 255, **options: Any) -> None:
+        self.ignored_value = ignore_index
         super().__init__(data_root=_root(data_root, "ADEChallengeData2016"), **options)
+
+    def load_data_list(self) -> list[dict]:
+        """The pairs of an image and a mask."""
+        # The heads, the crops and the padding all take 255 for what is not judged. The toolbox
+        # maps labels after it has taken 1 off them where 0 is unlabelled.
+        ignored = self.ignored_value - int(self.reduce_zero_label)
+        if ignored >= 0 and self.ignored_value != _IGNORED:
+            self.label_map = {ignored: _IGNORED}
+        return super().load_data_list()
+
+    def prepare_data(self, index: int) -> Any:
+        """An image and its mask through the pipeline."""
+        prepared = super().prepare_data(index)
+        sample = prepared.get("data_samples")
+        if sample is not None and "gt_sem_seg" in sample:
+            labels = sample.gt_sem_seg.data
+            classes = len(self.metainfo["classes"])
+            illegal = labels[(labels >= classes) & (labels != _IGNORED)]
+            if illegal.numel():
+                value = int(illegal.max()) + int(self.reduce_zero_label)
+                raise UserError(
+                    f"The mask '{sample.seg_map_path}' has the value {value}, and there are "
+                    f"{classes} classes; correct it, or 'classes', 'ignore_index' and "
+                    "'zero_is_ignored' in the data set's file. 'transfer check' finds all such."
+                )
+        return prepared
 
 
 def _root(data_root: str, part: str) -> str:

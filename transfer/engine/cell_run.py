@@ -15,6 +15,7 @@ from backbones.runtime.progress import Listener
 from backbones.zoo import Variant
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
+from transfer.datasets.preflight import require_usable
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import Outcome, finetune
 from transfer.plan.cells import Cell
@@ -29,6 +30,7 @@ def run_cell(
     results: Path,
     work_dir: Path,
     listener: Listener | None = None,
+    evaluate_every: int = 0,
 ) -> Path:
     """Fine-tune a cell and write its record.
 
@@ -39,6 +41,7 @@ def run_cell(
         results: Folder of the records.
         work_dir: Folder for logs and the state to resume from.
         listener: Told about every step.
+        evaluate_every: As in :func:`transfer.engine.finetune.finetune`.
 
     Returns:
         The record's file.
@@ -47,6 +50,7 @@ def run_cell(
         UserError: Nothing was recorded.
     """
     started = datetime.now(timezone.utc)
+    require_usable(data, cell.task)
     place = work_dir / f"{cell.name}_{cell.id}"
     _make_folder(place)
     ready = classifiers.prepare(cell, row, listener)
@@ -54,7 +58,7 @@ def run_cell(
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
-    outcome = finetune(cfg, cell.id, place, listener=listener)
+    outcome = finetune(cfg, cell.id, place, evaluate_every=evaluate_every, listener=listener)
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(

@@ -9,7 +9,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from backbones.pyramid import feature_shape
-from transfer.datasets.catalogue import DataSet, Detection, MaskSplit, Segmentation
+from transfer.datasets.catalogue import (
+    DataSet,
+    Detection,
+    DetectionSplit,
+    MaskSplit,
+    Segmentation,
+)
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import config_file
 
@@ -68,6 +74,30 @@ def resolved(cfg: Config) -> dict[str, Any]:
     return told
 
 
+def located(told: dict[str, Any], data: DataSet) -> Config:
+    """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
+    loader = _with_tuples(told["test_dataloader"])
+    cfg = Config({**told, "test_dataloader": loader})
+    cfg.model.backbone.weights = None
+    boxes = cfg.default_scope == "mmdet"
+    part = data.detection if boxes else data.segmentation
+    assert part is not None
+    for node in _nodes(cfg._cfg_dict):
+        if "data_root" in node:
+            node.data_root = str(part.root)
+    return cfg
+
+
+def _with_tuples(told: Any) -> Any:
+    """JSON made lists of the pipeline's tuples; Resize takes a list for several scales."""
+    if isinstance(told, dict):
+        return {key: _with_tuples(value) for key, value in told.items()}
+    if isinstance(told, list):
+        numbers = all(isinstance(value, int | float) for value in told)
+        return tuple(told) if numbers else [_with_tuples(value) for value in told]
+    return told
+
+
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     """The network, its channels told to the neck or the heads, and random weights unfrozen."""
     channels = feature_shape(cell.architecture).channels
@@ -110,15 +140,16 @@ def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> Config
 
 
 def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    if data.layout == "coco":
+        leaf = ConfigDict({**leaf})
+        leaf.pop("difficult_is_positive", None)  # COCO knows no difficult objects
     leaves = [
         ConfigDict(
             {
                 **leaf,
-                "type": "VocBoxes",
                 "data_root": str(data.root),
-                "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
-                "data_prefix": {"sub_data_root": f"{split.folder}/"},
                 "metainfo": {"classes": list(data.classes)},
+                **_boxes(data.layout, split),
             }
         )
         for split in splits
@@ -126,6 +157,21 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
     if len(leaves) == 1:
         return leaves[0]
     return ConfigDict(type="ConcatDataset", datasets=leaves)
+
+
+def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
+    """What reads a split, and where it lies under the data set's root."""
+    if layout == "coco":
+        return {
+            "type": "CocoBoxes",
+            "ann_file": split.split,
+            "data_prefix": {"img": f"{split.folder}/"},
+        }
+    return {
+        "type": "VocBoxes",
+        "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
+        "data_prefix": {"sub_data_root": f"{split.folder}/"},
+    }
 
 
 def _set_masks(cfg: Config, data: Segmentation) -> None:
@@ -142,7 +188,6 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
                 step.pop("reduce_zero_label", None)  # the data set says it
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
-        evaluator.ignore_index = data.ignore_index
 
 
 def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict:
@@ -154,6 +199,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
             "ann_file": split.list,
             "data_prefix": {"img_path": split.images, "seg_map_path": split.masks},
             "reduce_zero_label": data.zero_is_ignored,
+            "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
         }
     )

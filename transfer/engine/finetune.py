@@ -12,6 +12,7 @@ from mmengine.config import Config
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import QuietRunner, quiet_runner
+from transfer.engine import final_weights
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,18 @@ def finetune(
     work_dir: Path,
     *,
     save_minutes: float = 10.0,
+    evaluate_every: int = 0,
     listener: Listener | None = None,
 ) -> Outcome:
-    """Train, then evaluate what the last iteration left.
+    """Train, then evaluate what the last iteration left, and keep its weights.
 
     Args:
         cfg: Of :func:`transfer.engine.compose.compose`.
         identity: The cell's id; only its own state is resumed.
         work_dir: Folder for the log and the state to resume from.
         save_minutes: Time between two savings.
+        evaluate_every: Epochs (iterations, where the protocol counts those) between evaluations on
+            the way, for the curve; 0 for none. The result does not depend on it.
         listener: Told about every step.
 
     Raises:
@@ -61,7 +65,7 @@ def finetune(
     started = time.monotonic()
     state = ResumableState(str(work_dir / "state"), identity, save_minutes)
     curve = Curve()
-    runner = _runner(cfg, work_dir, [state, curve])
+    runner = _runner(cfg, work_dir, [state, curve], evaluate_every)
     if listener:
         runner.register_hook(Ticker(listener), "LOWEST")
     ready = time.monotonic()
@@ -87,11 +91,12 @@ def finetune(
         runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
         batch_size,
     )
+    final_weights.keep(runner.model, work_dir)
     state.forget()
     return outcome
 
 
-def _runner(cfg: Config, work_dir: Path, hooks: list[Any]) -> QuietRunner:
+def _runner(cfg: Config, work_dir: Path, hooks: list[Any], evaluate_every: int) -> QuietRunner:
     settings = {
         key: cfg[key]
         for key in (
@@ -108,6 +113,8 @@ def _runner(cfg: Config, work_dir: Path, hooks: list[Any]) -> QuietRunner:
             "env_cfg",
         )
     }
+    if evaluate_every:
+        settings["train_cfg"] = {**cfg.train_cfg, "val_interval": evaluate_every}
     return quiet_runner(
         work_dir=str(work_dir),
         seed=cfg.randomness.seed,

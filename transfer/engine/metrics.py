@@ -1,12 +1,8 @@
-"""The metrics of both tasks, with what each image contributed to them.
-
-VOC average precision is computed with MMDetection's matching and interpolation, mIoU with
-MMSegmentation's histograms; COCO's with pycocotools. Each is tested against an independent one.
-"""
+"""The metrics of both tasks, with what each image contributed to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +10,23 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-IOU_THRESHOLD = 0.5
+from transfer.engine.coco_ap import JudgedImage, coco_average_precision
+from transfer.engine.voc_ap import NEITHER, RIGHT, average_precision, judge
+from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
 
 
 @METRICS.register_module()
 class BoxAP(BaseMetric):
-    """VOC average precision at IoU 0.5, both forms, per class.
+    """Average precision of boxes: VOC's two forms at IoU 0.5 and COCO's three, per class.
 
-    Reports, in percent: ``mAP`` (the form that ``form`` names, over the headline classes),
-    ``mAP_11point`` and ``mAP_area`` over all classes that have a box in the test set, and
-    ``AP/<class>``.
+    Reports, in percent: ``mAP``, the headline, in the protocol's form; ``mAP_11points``,
+    ``mAP_area``, ``mAP_coco``, ``mAP_coco50`` and ``mAP_coco75``, all over the headline classes;
+    ``mAP_all``, in the protocol's form over all classes; and ``AP_<form>/<class>``. A class
+    without a box that counts in the test set has no figure and stands in no mean.
 
     Args:
-        form: ``"11points"`` (VOC2007) or ``"area"`` (VOC2010 and later).
+        form: The protocol's: ``"11points"`` (VOC2007), ``"area"`` (VOC2010 and later) or
+            ``"coco"``.
         headline_classes: Classes whose mean is ``mAP``; empty for all.
         outcomes: File for what each image contributed, or None.
     """
@@ -45,66 +45,80 @@ class BoxAP(BaseMetric):
         self.outcomes = outcomes
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Match the detections of each image with its boxes."""
-        from mmdet.evaluation.functional.mean_ap import tpfp_default
-
+        """Keep the detections and the boxes of each image."""
         for sample in data_samples:
-            found = {k: _array(v) for k, v in sample["pred_instances"].items()}
-            truth = {k: _array(v) for k, v in sample["gt_instances"].items()}
-            ignored = {k: _array(v) for k, v in sample["ignored_instances"].items()}
-            rows, positives = [], np.zeros(len(self.dataset_meta["classes"]), np.int32)
-            for label in np.unique(
-                np.concatenate([found["labels"], truth["labels"], ignored["labels"]])
-            ).astype(int):
-                mine = found["labels"] == label
-                boxes = truth["bboxes"][truth["labels"] == label]
-                difficult = ignored["bboxes"][ignored["labels"] == label]
-                positives[label] = len(boxes)
-                detections = np.hstack([found["bboxes"][mine], found["scores"][mine, None]])
-                # The devkit's boxes are inclusive: a width is x2 - x1 + 1.
-                hit, miss = tpfp_default(
-                    detections, boxes, difficult, IOU_THRESHOLD, use_legacy_coordinate=True
-                )
-                for score, is_hit, is_miss in zip(detections[:, -1], hit[0], miss[0], strict=True):
-                    rows.append((label, score, 1 if is_hit else 0 if is_miss else -1))
-            self.results.append((sample["img_id"], rows, positives))
-
-    def compute_metrics(self, results: list) -> dict[str, float]:
-        """Average precision from every image's detections, best score first."""
-        from mmdet.evaluation.functional.mean_ap import average_precision
-
-        classes = self.dataset_meta["classes"]
-        image, label, score, outcome = _columns(results)
-        positives = np.stack([row[2] for row in results])
-        if self.outcomes:
-            _save(
-                self.outcomes,
-                image_ids=np.array([str(row[0]) for row in results]),
-                image=image,
-                label=label,
-                score=score,
-                outcome=outcome,
-                positives=positives,
+            parts = (
+                {name: _array(value) for name, value in sample[part].items()}
+                for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
-        ap: dict[str, dict[str, float]] = {"11points": {}, "area": {}}
-        for index, name in enumerate(classes):
-            total = int(positives[:, index].sum())
-            if not total:
-                continue
-            mine = np.flatnonzero((label == index) & (outcome >= 0))
-            order = mine[np.argsort(-score[mine], kind="stable")]
-            hits = np.cumsum(outcome[order] == 1)
-            recall = hits / total
-            precision = hits / np.arange(1, len(order) + 1)
-            for form, values in ap.items():
-                values[name] = 100 * float(average_precision(recall, precision, form))
-        headline = [ap[self.form][name] for name in self.headline_classes or ap[self.form]]
+            self.results.append(JudgedImage(str(sample["img_id"]), *parts))
+
+    def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
+        """All forms, from all images."""
+        classes = self.dataset_meta["classes"]
+        outcomes = judge_all(results, len(classes))
+        _save(self.outcomes, outcomes)
+        ap = voc_average_precision(outcomes, classes) | coco_average_precision(results, classes)
+        headline = {form: _over(values, self.headline_classes) for form, values in ap.items()}
         return {
-            "mAP": _mean(headline),
-            "mAP_11points": _mean(list(ap["11points"].values())),
-            "mAP_area": _mean(list(ap["area"].values())),
-            **{f"AP/{name}": value for name, value in ap[self.form].items()},
+            "mAP": headline[self.form],
+            **{f"mAP_{form}": value for form, value in headline.items()},
+            "mAP_all": _over(ap[self.form]),
+            **{
+                f"AP_{form}/{name}": 100 * value
+                for form, values in ap.items()
+                for name, value in values.items()
+            },
         }
+
+
+def judge_all(images: Sequence[JudgedImage], classes: int) -> DetectionOutcomes:
+    """What became of every detection at IoU 0.5, by the devkit's rules."""
+    positives = np.zeros((len(images), classes), np.int32)
+    image, label, score, outcome = [], [], [], []
+    for number, judged in enumerate(images):
+        found, truth, ignored = judged.found, judged.truth, judged.ignored
+        np.add.at(positives[number], truth["labels"].astype(int), 1)
+        for index in np.unique(found["labels"]).astype(int):
+            mine = np.flatnonzero(found["labels"] == index)
+            scores = found["scores"][mine]
+            outcome.append(
+                judge(
+                    found["bboxes"][mine],
+                    scores,
+                    truth["bboxes"][truth["labels"] == index],
+                    ignored["bboxes"][ignored["labels"] == index],
+                )
+            )
+            image.append(np.full(len(mine), number))
+            label.append(np.full(len(mine), index))
+            score.append(scores)
+    judgement = _joined(outcome, np.int8)
+    return DetectionOutcomes(
+        images=np.array([judged.name for judged in images]),
+        positives=positives,
+        image=_joined(image, np.int32),
+        label=_joined(label, np.int32),
+        score=_joined(score, np.float32),
+        correct=judgement == RIGHT,
+        ignored=judgement == NEITHER,
+    )
+
+
+def voc_average_precision(
+    outcomes: DetectionOutcomes, classes: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Both of VOC's forms, 0 to 1, of the classes that have an object."""
+    ap: dict[str, dict[str, float]] = {"11points": {}, "area": {}}
+    totals = outcomes.positives.sum(axis=0)
+    for index, name in enumerate(classes):
+        if not totals[index]:
+            continue
+        mine = np.flatnonzero((outcomes.label == index) & ~outcomes.ignored)
+        order = mine[np.argsort(-outcomes.score[mine], kind="stable")]
+        for form, values in ap.items():
+            values[name] = average_precision(outcomes.correct[order], int(totals[index]), form)
+    return ap
 
 
 @METRICS.register_module()
@@ -112,7 +126,8 @@ class MaskIoU(BaseMetric):
     """pixAcc, mIoU and the IoU of each class, from pixels summed over the whole test set.
 
     Ignored pixels are dropped from the prediction too. Reports, in percent: ``mIoU`` (over the
-    headline classes), ``mIoU_all`` and ``pixAcc`` over all classes, and ``IoU/<class>``.
+    headline classes), ``mIoU_all`` and ``pixAcc`` over all classes, and ``IoU/<class>``. A class
+    that is neither in a mask nor predicted has no figure and stands in no mean.
 
     Args:
         headline_classes: Classes whose mean is ``mIoU``; empty for all.
@@ -151,40 +166,25 @@ class MaskIoU(BaseMetric):
         """Intersection over union, averaged over the classes that occur."""
         classes = self.dataset_meta["classes"]
         counts = np.stack([row[1] for row in results])
-        if self.outcomes:
-            _save(
-                self.outcomes,
-                image_ids=np.array([Path(row[0]).stem for row in results]),
-                intersection=counts[:, 0],
-                predicted=counts[:, 1],
-                labelled=counts[:, 2],
-            )
+        names = np.array([Path(row[0]).stem for row in results])
+        _save(self.outcomes, SegmentationOutcomes(names, *counts.transpose(1, 0, 2)))
         intersection, predicted, labelled = counts.sum(axis=0)
         union = predicted + labelled - intersection
         iou = {
-            name: 100 * float(intersection[i] / union[i])
-            for i, name in enumerate(classes)
-            if union[i]
+            name: float(intersection[index] / union[index])
+            for index, name in enumerate(classes)
+            if union[index]
         }
         return {
-            "mIoU": _mean([iou[name] for name in self.headline_classes or iou if name in iou]),
-            "mIoU_all": _mean(list(iou.values())),
+            "mIoU": _over(iou, self.headline_classes),
+            "mIoU_all": _over(iou),
             "pixAcc": 100 * float(intersection.sum() / max(labelled.sum(), 1)),
-            **{f"IoU/{name}": value for name, value in iou.items()},
+            **{f"IoU/{name}": 100 * value for name, value in iou.items()},
         }
 
 
-def _columns(results: list) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Image number, label, score and outcome of every detection, in the order of the images."""
-    image = [number for number, row in enumerate(results) for _ in row[1]]
-    flat = [detection for row in results for detection in row[1]]
-    label, score, outcome = zip(*flat, strict=True) if flat else ((), (), ())
-    return (
-        np.array(image, np.int32),
-        np.array(label, np.int16),
-        np.array(score, np.float32),
-        np.array(outcome, np.int8),
-    )
+def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)
 
 
 def _array(value: Any) -> np.ndarray:
@@ -192,10 +192,14 @@ def _array(value: Any) -> np.ndarray:
     return value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
 
 
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+def _over(values: Mapping[str, float], classes: Sequence[str] = ()) -> float:
+    """Mean in percent over classes, or over all; NaN where none of them has a figure."""
+    kept = [values[name] for name in classes or values if name in values]
+    return 100 * float(np.mean(kept)) if kept else float("nan")
 
 
-def _save(path: str, **arrays: Any) -> None:
-    with Path(path).open("wb") as file:
-        np.savez_compressed(file, **arrays)
+def _save(path: str | None, outcomes: DetectionOutcomes | SegmentationOutcomes) -> None:
+    if path:
+        with Path(path).open("wb") as file:
+            arrays: dict[str, Any] = outcomes.to_arrays()
+            np.savez_compressed(file, **arrays)

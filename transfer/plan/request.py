@@ -184,7 +184,9 @@ def _protocol(request: Request, data: str) -> str:
         return request.protocol
     if data == catalogue.SAMPLE or not hardware.cuda_devices():
         return "quick"
-    return "openmmlab"
+    loaded = catalogue.load(data, request.data_root)
+    is_coco = loaded.detection is not None and loaded.detection.layout == "coco"
+    return "openmmlab-coco" if is_coco else "openmmlab"
 
 
 def _precision(request: Request, protocol: str) -> str:

@@ -1,0 +1,466 @@
+"""Data sets as small files, and what is said of those that cannot be used."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
+
+import transfer.openmmlab  # noqa: F401
+from backbones.errors import UserError
+from transfer.datasets import catalogue
+from transfer.datasets.openmmlab import CocoBoxes, IndexMasks
+from transfer.datasets.preflight import require_usable
+from transfer.engine import compose
+from transfer.engine.metrics import BoxAP
+from transfer.plan import protocols
+from transfer.plan.cells import Cell
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def own(small_sample, tmp_path):
+    """A copy of the small sample that a test may damage; as a user's own data, by its file."""
+    shutil.copytree(small_sample, tmp_path / "own")
+    text = (ROOT / "configs" / "datasets" / "sample.toml").read_text()
+    text = text.replace('roots = ["sample"]', 'root = "own"').replace('"sample"', '"own"')
+    text = re.sub("classifier_images.*", "", text)
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    return file
+
+
+def change(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def load(file):
+    return catalogue.load(str(file), file.parent)
+
+
+def masks(file):
+    return file.parent / "own" / "ADEChallengeData2016"
+
+
+def boxes(file):
+    return file.parent / "own" / "VOCdevkit"
+
+
+def composed(task, data, protocol="quick", **changes):
+    cell = Cell(
+        backbone="resnet18_scratch",
+        architecture="resnet18",
+        weights="",
+        weights_id="",
+        classifier="none",
+        task=task,
+        protocol=protocol,
+        protocol_version=protocols.version(task, protocol),
+        data=data.name,
+        data_fingerprint="",
+        precision="float32",
+        seed=0,
+        scratch=True,
+    )
+    return compose.compose(cell, data, weights="", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def built(loader, scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        return DATASETS.build(loader.dataset)
+
+
+# What is said in the file
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_every_named_file_can_be_read(name, tmp_path):
+    content = catalogue.tomllib.loads((ROOT / f"configs/datasets/{name}.toml").read_text())
+    (tmp_path / content["roots"][0]).mkdir(parents=True)
+    data = catalogue.load(name, tmp_path)
+    assert data.name == name
+    for part in (data.detection, data.segmentation):
+        assert part is None or len(part.classes) == len(set(part.classes)) > 1
+
+
+def test_classes_of_coco_are_mmdetections():
+    from mmdet.datasets import CocoDataset
+
+    content = catalogue.tomllib.loads((ROOT / "configs/datasets/coco2017.toml").read_text())
+    assert tuple(content["detection"]["classes"]) == CocoDataset.METAINFO["classes"]
+
+
+def test_the_files_in_the_documentation_work(own, tmp_path):
+    blocks = re.findall("```toml\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "my-data").mkdir()
+    (tmp_path / "here").mkdir()
+    for task, block in zip(("detection", "segmentation"), blocks, strict=True):
+        file = tmp_path / "here" / f"{task}.toml"
+        file.write_text(block)
+        data = load(file)
+        assert getattr(data, task) is not None
+        assert data.root.resolve() == tmp_path / "my-data"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"mug"]', '"mug", "bird"]', "lists the class 'bird' twice"),
+        ("[detection]", '[detection]\nheadline_classes = ["cup"]', "headline class 'cup'"),
+        ("[detection]", '[detection]\nlayout = "yolo"', "the layout 'yolo'"),
+        ("ignore_index = 255", "ignore_index = 256", "ignore_index 256"),
+        ('test = [{ folder = "VOC2007", split = "test" }]', "test = []", "or none to test on"),
+        ("zero_is_ignored = true", "", "lacks the entry 'zero_is_ignored'"),
+        ('split = "test" }', 'spilt = "test" }', "an entry that is not known"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(own, old, new, said):
+    change(own, old, new)
+    with pytest.raises(UserError, match=re.escape(said)):
+        load(own)
+
+
+# Found before the training starts
+
+
+def unknown_class(file):
+    name = (boxes(file) / "VOC2012/ImageSets/Main/trainval.txt").read_text().split()[-1]
+    path = boxes(file) / f"VOC2012/Annotations/{name}.xml"
+    path.write_text(re.sub("<name>.*?</name>", "<name>zebra</name>", path.read_text()))
+    return path
+
+
+def mask_value(file):
+    path = sorted((masks(file) / "annotations/validation").iterdir())[0]
+    values = np.array(Image.open(path))
+    values[0, 0] = 77
+    Image.fromarray(values).save(path)
+    return path
+
+
+def mask_gone(file):
+    path = sorted((masks(file) / "annotations/training").iterdir())[0]
+    path.unlink()
+    return path
+
+
+def empty_list(file):
+    path = boxes(file) / "VOC2012/ImageSets/Main/trainval.txt"
+    path.write_text("")
+    return path
+
+
+def missing_split(file):
+    path = boxes(file) / "VOC2007/ImageSets/Main/test.txt"
+    path.unlink()
+    return path
+
+
+def image_gone(file):
+    name = (boxes(file) / "VOC2012/ImageSets/Main/trainval.txt").read_text().split()[0]
+    path = boxes(file) / f"VOC2012/JPEGImages/{name}.jpg"
+    path.unlink()
+    return path
+
+
+def cut_test_image(file):
+    name = (boxes(file) / "VOC2007/ImageSets/Main/test.txt").read_text().split()[-1]
+    path = boxes(file) / f"VOC2007/JPEGImages/{name}.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "task", "said"),
+    [
+        (mask_value, "segmentation", "has the value 77"),
+        (mask_gone, "segmentation", "does not exist"),
+        (empty_list, "detection", "names no image"),
+        (missing_split, "detection", "does not exist"),
+        (image_gone, "detection", "does not exist"),
+        (cut_test_image, "detection", "does not decode"),
+    ],
+)
+def test_what_would_end_a_training_late_is_found_before(own, damage, task, said):
+    path = damage(own)
+    with pytest.raises(UserError) as error:
+        require_usable(load(own), task)
+    assert said in str(error.value)
+    assert path.name in str(error.value)
+    other = "detection" if task == "segmentation" else "segmentation"
+    require_usable(load(own), other)  # a fault of the other task does not matter
+
+
+def test_a_public_data_set_that_is_not_whole_is_refused(own):
+    change(own, 'split = "test" }', 'split = "test", images = 4952 }')
+    with pytest.raises(UserError, match="9 images where the original has 4952"):
+        require_usable(load(own), "detection")
+
+
+def test_an_unknown_class_in_what_is_trained_on_is_found_as_the_loader_is_built(own):
+    unknown_class(own)
+    loader = composed("detection", load(own)).train_dataloader
+    with pytest.raises(UserError, match="the class 'zebra', which the data set's file does not"):
+        built(loader, "mmdet").full_init()
+
+
+def test_a_missing_split_is_told_when_the_run_is_planned(own):
+    path = missing_split(own)
+    with pytest.raises(UserError, match=f"{path.name}' cannot be read"):
+        load(own).fingerprint("detection")
+
+
+def test_a_mask_value_in_what_is_trained_on_is_named_as_it_is_loaded(own):
+    for path in (masks(own) / "annotations/training").iterdir():
+        Image.fromarray(np.full_like(Image.open(path), 77)).save(path)
+    dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
+    with pytest.raises(UserError, match=r"\.png' has the value 77, and there are 10 classes"):
+        dataset[0]
+
+
+def test_fewer_images_than_a_batch_are_refused(own, tmp_path):
+    """MMEngine would train for no iteration at all and report an untrained network."""
+    from transfer.engine.finetune import finetune
+
+    for year in ("VOC2007", "VOC2012"):
+        path = boxes(own) / year / "ImageSets/Main/trainval.txt"
+        path.write_text(path.read_text().split()[0] + "\n")
+    cfg = composed("detection", load(own))
+    with pytest.raises(UserError, match="fewer images to train on than one batch holds"):
+        finetune(cfg, "cell", tmp_path / "work")
+
+
+# Images of other kinds
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_images_are_loaded_as_colour(own, mode):
+    """And are the same picture to a few grey levels, whatever decodes them."""
+    name = (boxes(own) / "VOC2007/ImageSets/Main/test.txt").read_text().split()[0]
+    path = boxes(own) / f"VOC2007/JPEGImages/{name}.jpg"
+    picture = Image.open(path).convert(mode)
+    picture.save(path, quality=98)
+    require_usable(load(own), "detection")
+    loaded = built(composed("detection", load(own)).test_dataloader, "mmdet")[0]["inputs"]
+    assert loaded.shape[0] == 3
+    size = (loaded.shape[2], loaded.shape[1])
+    expected = np.asarray(picture.convert("RGB").resize(size), float)[..., ::-1]  # BGR
+    assert np.abs(loaded.permute(1, 2, 0).numpy() - expected).mean() < 8
+
+
+def test_an_image_smaller_than_the_crop_is_padded_with_what_is_not_judged(own):
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import MODELS
+
+    for kind, end in (("images", "jpg"), ("annotations", "png")):
+        for path in (masks(own) / kind / "training").glob(f"*.{end}"):
+            with Image.open(path) as picture:
+                picture.resize((40, 12), Image.Resampling.NEAREST).save(path)
+    cfg = composed("segmentation", load(own))
+    dataset = built(cfg.train_dataloader, "mmseg")
+    batch = pseudo_collate([dataset[0], dataset[1]])
+    assert min(batch["inputs"][0].shape[1:]) < 128
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    ready = preprocessor(batch, training=True)
+    assert ready["inputs"].shape == (2, 3, 128, 128)
+    labels = ready["data_samples"][0].gt_sem_seg.data
+    assert labels.shape == (1, 128, 128)
+    height, width = batch["inputs"][0].shape[1:]
+    assert (labels[0, height:] == 255).all()
+    assert (labels[0, :, width:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("ignore_index", "zero_is_ignored", "stored", "expected"),
+    [
+        (255, False, [0, 1, 2, 255], [0, 1, 2, 255]),
+        (255, True, [0, 1, 2, 255], [255, 0, 1, 255]),
+        (200, False, [0, 1, 2, 200], [0, 1, 2, 255]),
+        (200, True, [0, 1, 3, 200], [255, 0, 2, 255]),
+        (0, False, [0, 1, 2, 1], [255, 1, 2, 1]),
+    ],
+)
+def test_whatever_is_ignored_is_255_to_the_toolbox(
+    tmp_path, ignore_index, zero_is_ignored, stored, expected
+):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / "images/a.jpg")
+    Image.fromarray(np.array(stored, np.uint8).reshape(2, 2)).save(tmp_path / "masks/a.png")
+    dataset = IndexMasks(
+        data_root=str(tmp_path),
+        ignore_index=ignore_index,
+        reduce_zero_label=zero_is_ignored,
+        metainfo={"classes": ("a", "b", "c")},
+        data_prefix={"img_path": "images", "seg_map_path": "masks"},
+        pipeline=[
+            {"type": "mmseg.LoadImageFromFile"},
+            {"type": "mmseg.LoadAnnotations"},
+            {"type": "mmseg.PackSegInputs"},
+        ],
+    )
+    assert dataset[0]["data_samples"].gt_sem_seg.data.flatten().tolist() == expected
+
+
+# COCO's layout
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Two images; categories in another order than the classes; a crowd, and a box of no area."""
+    (tmp_path / "images").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (100, 80), (90, 90, 90)).save(tmp_path / "images" / name)
+    content = {
+        "images": [
+            {"id": 10 + number, "file_name": name, "width": 100, "height": 80}
+            for number, name in enumerate(("a.jpg", "b.jpg"))
+        ],
+        "categories": [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}],
+        "annotations": [
+            annotation(1, 10, 7, [10.5, 10, 30, 20]),
+            annotation(2, 10, 3, [50, 40, 20, 30]),
+            annotation(3, 11, 3, [0, 0, 60, 60], crowd=1),
+            annotation(4, 11, 7, [70, 60, 0.4, 10]),
+        ],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    file = tmp_path / "coco.toml"
+    file.write_text(
+        'name = "mine"\nroot = "."\n[detection]\nlayout = "coco"\nclasses = ["cat", "dog"]\n'
+        'train = [{ folder = "images", split = "all.json" }]\n'
+        'test = [{ folder = "images", split = "all.json" }]\n'
+    )
+    return file
+
+
+def annotation(number, image, category, box, crowd=0):
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": crowd,
+    }
+
+
+@pytest.mark.parametrize("protocol", ["quick", "openmmlab-coco"])
+def test_coco_is_composed_and_its_labels_are_the_classes_order(coco, protocol):
+    data = load(coco)
+    require_usable(data, "detection")
+    cfg = composed("detection", data, protocol)
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    train, test = (built(cfg[f"{part}_dataloader"], "mmdet") for part in ("train", "test"))
+    train.full_init()
+    assert len(test) == 2
+    assert len(train) <= 2
+    told = test[0]["data_samples"].gt_instances
+    assert told.labels.tolist() == [0, 1]
+    assert told.bboxes.tensor.tolist() == [[10.5, 10, 40.5, 30], [50, 40, 70, 70]]
+    there = [len(test.get_data_info(index)["instances"]) for index in range(2)]
+    assert there == [2, 2], "a test judges every box of the file"
+    form = cfg.val_evaluator.form
+    assert form == ("coco" if protocol == "openmmlab-coco" else "11points")
+
+
+def test_coco_figures_are_pycocotools_on_the_file_itself(coco):
+    """Through our reader and metric, and by pycocotools from the JSON."""
+    import contextlib
+    import io
+
+    from mmengine.structures import InstanceData
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    dataset = built(composed("detection", load(coco)).test_dataloader, "mmdet")
+    found = {
+        10: ([[10, 10, 40, 30], [12, 10, 44, 33], [50, 44, 70, 70]], [0, 0, 1], [0.9, 0.8, 0.7]),
+        11: ([[5, 5, 30, 30], [70, 60, 71, 70], [60, 10, 90, 50]], [1, 0, 1], [0.6, 0.5, 0.95]),
+    }
+    metric = BoxAP("coco")
+    metric.dataset_meta = dataset.metainfo
+    rows = []
+    for index in range(2):
+        sample = dataset[index]["data_samples"]
+        frames, labels, scores = found[sample.img_id]
+        sample.pred_instances = InstanceData(
+            bboxes=torch.tensor(frames, dtype=torch.float32),
+            labels=torch.tensor(labels),
+            scores=torch.tensor(scores),
+        )
+        metric.process({}, [sample.to_dict()])
+        rows += [
+            {
+                "image_id": sample.img_id,
+                "category_id": (7, 3)[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+            }
+            for (x1, y1, x2, y2), label, score in zip(frames, labels, scores, strict=True)
+        ]
+    figures = metric.compute_metrics(metric.results)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(coco.parent / "all.json"))
+        evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = ("mAP_coco", "mAP_coco50", "mAP_coco75")
+    assert figures["mAP"] == figures["mAP_coco"] > 10
+    for name, expected in zip(names, evaluation.stats[:3], strict=True):
+        assert figures[name] == pytest.approx(100 * expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ('["cat"]', "has boxes of 'dog'"),
+        ('["cat", "dog", "cow"]', "has no category 'cow'"),
+    ],
+)
+def test_classes_of_coco_that_do_not_agree_are_named(coco, classes, said):
+    change(coco, '["cat", "dog"]', classes)
+    with pytest.raises(UserError, match=said):
+        CocoBoxes(
+            data_root=str(coco.parent),
+            ann_file="all.json",
+            data_prefix={"img": "images/"},
+            metainfo={"classes": load(coco).detection.classes},
+        )
+
+
+def test_a_machine_with_a_gpu_runs_coco_under_its_own_protocol(coco, monkeypatch):
+    from backbones import hardware
+    from transfer.plan import request
+
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: ["a GPU"])
+    asked = request.Request(
+        backbone="resnet18_scratch",
+        tasks=("detection",),
+        against="none",
+        data=str(coco),
+        data_root=coco.parent,
+        protocol="auto",
+        weights="auto",
+        precision="auto",
+        seed=0,
+        classifier_seed=0,
+    )
+    (cell,) = request.make_plan(asked).cells
+    assert cell.protocol == "openmmlab-coco"
+    assert Config.fromfile(protocols.config_file("detection", cell.protocol)).val_evaluator == {
+        "type": "BoxAP",
+        "form": "coco",
+    }

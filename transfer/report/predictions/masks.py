@@ -1,0 +1,57 @@
+"""Colour masks on an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageOps
+from scipy import ndimage
+
+from transfer.report.predictions.colours import PAPER, Colour
+from transfer.report.predictions.comparison import IGNORED, Mask
+from transfer.report.predictions.tags import TAG_HEIGHT, Tags, font
+
+_SHARE = 0.62  # of the colour over the image in grey
+_LARGE = 0.02  # share of the image from which a region is given its name
+_STRIPES = 12  # pixels from one stripe over what is not judged to the next
+
+
+def mask_on(
+    image: Image.Image, mask: Mask, classes: Sequence[str], colours: Mapping[int, Colour]
+) -> Image.Image:
+    """An image in grey under its classes' colours, with names; what is not judged is hatched.
+
+    Args:
+        image: Already enlarged.
+        mask: (height, width) labels of the image before.
+        classes: Names by label.
+        colours: By label.
+    """
+    small = Image.fromarray(mask.astype(np.uint8))
+    labels = np.asarray(small.resize(image.size, Image.Resampling.NEAREST))
+    grey = np.asarray(ImageOps.autocontrast(image.convert("L")).convert("RGB"), float)
+    painted = grey.copy()
+    there = [int(label) for label in np.unique(labels) if label != IGNORED]
+    for label in there:
+        here = labels == label
+        painted[here] = (1 - _SHARE) * grey[here] + _SHARE * np.array(colours[label])
+    rows, columns = np.nonzero(labels == IGNORED)
+    striped = (rows + columns) % _STRIPES < 2
+    painted[rows[striped], columns[striped]] = PAPER
+    panel = Image.fromarray(painted.round().astype(np.uint8))
+    tags = Tags(ImageDraw.Draw(panel), panel.size)
+    for label in sorted(there, key=lambda label: -int((labels == label).sum())):
+        here = labels == label
+        if here.mean() >= _LARGE and classes[label] != "background":
+            _name(tags, here, classes[label], colours[label])
+    return panel
+
+
+def _name(tags: Tags, here: npt.NDArray[np.bool_], name: str, colour: Colour) -> None:
+    """Write a name where its region is widest, or a little above or below."""
+    depth = ndimage.distance_transform_edt(np.pad(here, 1))
+    y, x = divmod(int(depth.argmax()), depth.shape[1])
+    left, top = x - 1 - font().getlength(name) / 2, y - 1 - TAG_HEIGHT / 2
+    tags.write(name, colour, [(left, top + step * TAG_HEIGHT) for step in (0, 1, -1, 2, -2)])

@@ -1,0 +1,102 @@
+"""A picture: truth on the left, prediction on the right, the legend below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageOps
+
+from backbones.errors import UserError
+from transfer.report.predictions.boxes import boxes_on
+from transfer.report.predictions.colours import INK, PAPER, Colour, choose_colours
+from transfer.report.predictions.comparison import SHOWN_SCORE, Boxes, Comparison
+from transfer.report.predictions.masks import mask_on
+from transfer.report.predictions.tags import TEXT, font
+
+_LONG_SIDE = 640  # of an image on the sheet, in pixels
+_MARGIN = 12
+_LINE = TEXT + 8
+
+
+def write_sheets(
+    comparisons: Sequence[Comparison], classes: Sequence[str], folder: Path
+) -> list[Path]:
+    """Draw each comparison as a PNG; a class has one colour in all of them.
+
+    Returns:
+        The pictures' files.
+
+    Raises:
+        UserError: An image is gone, or the folder cannot be written.
+    """
+    colours = choose_colours(comparisons, classes)
+    paths = []
+    for number, comparison in enumerate(comparisons, start=1):
+        path = folder / f"{number:03}_{comparison.path.stem}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            sheet(comparison, classes, colours).save(path)
+        except OSError as error:
+            raise UserError(
+                f"The picture '{path}' could not be made ({error}); choose another folder with "
+                "--out."
+            ) from error
+        paths.append(path)
+    return paths
+
+
+def sheet(
+    comparison: Comparison, classes: Sequence[str], colours: Mapping[int, Colour]
+) -> Image.Image:
+    """One picture; ``colours`` has every label that is drawn."""
+    with Image.open(comparison.path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGB")
+    scale = _LONG_SIDE / max(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    large = image.resize(size, Image.Resampling.LANCZOS)
+    panels = [
+        boxes_on(large, side, scale, classes, colours)
+        if isinstance(side, Boxes)
+        else mask_on(large, side, classes, colours)
+        for side in (comparison.truth, comparison.found)
+    ]
+    width = 2 * size[0] + _MARGIN
+    legend = _legend(
+        [
+            (classes[label], colours[label])
+            for label in colours
+            if label in set(comparison.labels())
+        ],
+        width,
+    )
+    top = _MARGIN + 2 * _LINE
+    page = Image.new(
+        "RGB", (width + 2 * _MARGIN, top + size[1] + 2 * _MARGIN + legend.height), PAPER
+    )
+    pen = ImageDraw.Draw(page)
+    pen.text((_MARGIN, _MARGIN), comparison.path.name, INK, font())
+    scores = f", score {SHOWN_SCORE} and over" if isinstance(comparison.found, Boxes) else ""
+    for number, title in enumerate(("truth", f"prediction{scores}")):
+        left = _MARGIN + number * (size[0] + _MARGIN)
+        pen.text((left, _MARGIN + _LINE), title, INK, font())
+        page.paste(panels[number], (left, top))
+    page.paste(legend, (_MARGIN, top + size[1] + _MARGIN))
+    return page
+
+
+def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Image.Image:
+    """Swatches with names, in as many lines as they need."""
+    places, left, top = [], 0, 0
+    for name, _ in entries:
+        needed = TEXT + 6 + round(font().getlength(name)) + 2 * _MARGIN
+        if left and left + needed > width:
+            left, top = 0, top + _LINE
+        places.append((left, top))
+        left += needed
+    legend = Image.new("RGB", (width, top + _LINE), PAPER)
+    pen = ImageDraw.Draw(legend)
+    for (name, colour), (left, top) in zip(entries, places, strict=True):
+        pen.rectangle((left, top, left + TEXT, top + TEXT), fill=colour, outline=INK)
+        pen.text((left + TEXT + 6, top - 2), name, INK, font())
+    return legend

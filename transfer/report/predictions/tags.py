@@ -1,0 +1,61 @@
+"""Names on a picture, each where it covers no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from PIL import ImageDraw, ImageFont
+
+from transfer.report.predictions.colours import INK, Colour, ink_on
+from transfer.report.predictions.comparison import Frame
+
+TEXT = 15
+"""Size of all text in pixels."""
+
+TAG_HEIGHT = TEXT + 6
+
+
+def font() -> ImageFont.FreeTypeFont:
+    """The font that Pillow brings along."""
+    found = ImageFont.load_default(TEXT)
+    assert isinstance(found, ImageFont.FreeTypeFont)
+    return found
+
+
+class Tags:
+    """The names on one picture.
+
+    Args:
+        pen: Draws on the picture.
+        size: Width and height of the picture in pixels.
+    """
+
+    def __init__(self, pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+        self.pen = pen
+        self.width, self.height = size
+        self._taken: list[Frame] = []
+
+    def write(self, text: str, colour: Colour, places: Iterable[tuple[float, float]]) -> None:
+        """Write a name at the first place that is free, or at the first one of all.
+
+        Args:
+            text: The name.
+            colour: What it is written on.
+            places: Left and top corners in pixels, the best first; moved into the picture.
+        """
+        width = font().getlength(text) + 8
+        frames = []
+        for left, top in places:
+            left = min(max(left, 0.0), max(self.width - width, 0.0))
+            top = min(max(top, 0.0), max(self.height - TAG_HEIGHT, 0.0))
+            frames.append((left, top, left + width, top + TAG_HEIGHT))
+        free = (frame for frame in frames if not any(overlap(frame, t) for t in self._taken))
+        frame = next(free, frames[0])
+        self._taken.append(frame)
+        self.pen.rectangle(frame, fill=colour, outline=INK)
+        self.pen.text((frame[0] + 4, frame[1] + 2), text, ink_on(colour), font())
+
+
+def overlap(one: Frame, other: Frame) -> bool:
+    """Whether two frames share more than an edge."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
