@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,33 +10,23 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
-from backbones.zoo import Variant
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import Outcome, finetune
-from transfer.plan.cells import Cell
+from transfer.plan.cells import Task
 from transfer.plan.protocols import HEADLINE
+from transfer.plan.request import load_data
 from transfer.report import provenance, records
 
 
-def run_cell(
-    cell: Cell,
-    row: Variant,
-    data: DataSet,
-    results: Path,
-    work_dir: Path,
-    listener: Listener | None = None,
-) -> Path:
+def run_cell(task: Task, listener: Listener | None = None) -> Path:
     """Fine-tune a cell and write its record.
 
     Args:
-        cell: What to run.
-        row: The row of the zoo that it is of.
-        data: The data set it is run on.
-        results: Folder of the records.
-        work_dir: Folder for logs and the state to resume from.
+        task: What to run, and where.
         listener: Told about every step.
 
     Returns:
@@ -45,37 +34,42 @@ def run_cell(
 
     Raises:
         UserError: Nothing was recorded.
+        Interrupted: The training was asked to stop; its state is saved.
     """
     started = datetime.now(timezone.utc)
-    place = work_dir / f"{cell.name}_{cell.id}"
-    ready = classifiers.prepare(cell, row, listener)
+    cell, place = task.cell, task.place
+    data = load_data(task.data, task.data_root)
+    ready = classifiers.prepare(cell, task.row, listener)
     place.mkdir(parents=True, exist_ok=True)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
-    outcome = finetune(cfg, cell.id, place, listener=listener)
+    memory = PeakMemory()
+    outcome = finetune(cfg, cell.id, place, listener=listener, backends=task.backends)
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(
             f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
             "test set."
         )
-    path = records.path_of(results, cell.data, cell.name, cell.id)
-    content = _content(cell, data, ready, cfg, outcome, started)
+    path = records.path_of(task.results, cell.data, cell.name, cell.id)
+    content = _content(task, data, ready, cfg, outcome, started)
+    content["memory"] = memory.peaks()
     records.write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     return path
 
 
 def _content(
-    cell: Cell,
+    task: Task,
     data: DataSet,
     ready: classifiers.Ready,
     cfg: Config,
     outcome: Outcome,
     started: datetime,
 ) -> dict[str, Any]:
+    cell = task.cell
     metric = HEADLINE[cell.task]
     train_seconds = outcome.seconds["train"]
     return {
@@ -101,7 +95,7 @@ def _content(
         "versions": provenance.versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
-        "command": " ".join(["transfer", *sys.argv[1:]]),
+        "command": task.command,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -44,6 +44,7 @@ def finetune(
     *,
     save_minutes: float = 10.0,
     listener: Listener | None = None,
+    backends: tuple[str, ...] = (),
 ) -> Outcome:
     """Train, then evaluate what the last iteration left.
 
@@ -53,6 +54,7 @@ def finetune(
         work_dir: Folder for the log and the state to resume from.
         save_minutes: Time between two savings.
         listener: Told about every step.
+        backends: MMEngine's visualiser backends that curves are written to, besides its log.
 
     Raises:
         UserError: Data or disk are not as they must be, or the loss is no number.
@@ -61,7 +63,7 @@ def finetune(
     started = time.monotonic()
     state = ResumableState(str(work_dir / "state"), identity, save_minutes)
     curve = Curve()
-    runner = _runner(cfg, work_dir, [state, curve])
+    runner = _runner(cfg, work_dir, [state, curve], backends)
     if listener:
         runner.register_hook(Ticker(listener), "LOWEST")
     ready = time.monotonic()
@@ -91,7 +93,9 @@ def finetune(
     return outcome
 
 
-def _runner(cfg: Config, work_dir: Path, hooks: list[Any]) -> QuietRunner:
+def _runner(
+    cfg: Config, work_dir: Path, hooks: list[Any], backends: tuple[str, ...]
+) -> QuietRunner:
     settings = {
         key: cfg[key]
         for key in (
@@ -113,6 +117,20 @@ def _runner(cfg: Config, work_dir: Path, hooks: list[Any]) -> QuietRunner:
         seed=cfg.randomness.seed,
         default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
         custom_hooks=[*cfg.custom_hooks, *hooks],
+        visualizer=_visualizer(backends, work_dir),
         cfg=cfg,
         **settings,
     )
+
+
+def _visualizer(backends: tuple[str, ...], work_dir: Path) -> dict[str, Any] | None:
+    """MMEngine's own visualiser with further backends; None for its default."""
+    if not backends:
+        return None
+    options = {"WandbVisBackend": {"init_kwargs": {"name": work_dir.name, "resume": "allow"}}}
+    return {
+        "type": "Visualizer",
+        "vis_backends": [
+            {"type": name, **options.get(name, {})} for name in ("LocalVisBackend", *backends)
+        ],
+    }
