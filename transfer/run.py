@@ -10,8 +10,8 @@ import argparse
 import importlib.util
 import shlex
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -26,10 +26,11 @@ from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.runtime import stopping
 from transfer.datasets.catalogue import default_data_root
-from transfer.plan import suites
+from transfer.plan import probes, suites
 from transfer.plan.cells import Cell, Task
+from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
-from transfer.plan.lease import Lease, Leases, owned
+from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
@@ -56,8 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--protocol", default="auto", help="quick, openmmlab (default: by data and machine)")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
+    add("--save-minutes", type=float, default=10.0, help="between two savings of a state")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--dry-run", action="store_true", help="say what would be run, and stop")
+    add("--dry-run", action="store_true", help="say what would be run and what it costs, and stop")
+    add("--probe", action="store_true", help="with --dry-run: time a few steps where needed")
     add("--tensorboard", action="store_true", help="write curves for TensorBoard too")
     add("--wandb", action="store_true", help="send curves to Weights & Biases too")
     one = parser.add_argument_group("with --backbone").add_argument
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     for remark in plan.remarks:
         console.print(remark, highlight=False, soft_wrap=True)
     if args.dry_run:
-        _print_plan(plan, args.results, console)
+        _print_costs(plan, args, console)
         return 0
     tasks = _tasks(plan, args)
     if args.suite:
@@ -104,6 +107,8 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     for name, default in unfit.items():
         if getattr(args, name) != default:
             raise UserError(f"--{name.replace('_', '-')} goes with {other} only.")
+    if args.probe and not args.dry_run:
+        raise UserError("--probe goes with --dry-run only.")
     for name in ("seeds", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be 1 or more.")
@@ -156,6 +161,7 @@ def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
             args.work_dir,
             _command(args, cell),
             tuple(backend for name, backend in backends.items() if getattr(args, name)),
+            args.save_minutes,
         )
         for cell in plan.cells
     ]
@@ -183,9 +189,11 @@ def _run_here(tasks: list[Task], console: Console) -> None:
         KeyboardInterrupt: Stopped; the state is saved.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
-    with stopping.on_signals():
+    with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
-            lease = _take(task)
+            lease = wait_for(
+                Leases(leases_of(task)), task.name, record_path(task).exists, console.print
+            )
             if lease is None:
                 continue
             title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"
@@ -196,41 +204,27 @@ def _run_here(tasks: list[Task], console: Console) -> None:
             console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
 
 
-def _take(task: Task) -> Lease | None:
-    """The cell's lease, once nobody else has it; None if the cell was finished meanwhile."""
-    leases = Leases(leases_of(task))
-    told = False
-    while (lease := leases.take(task.name)) is None:
-        if not told:
-            print(f"waiting: {leases.holder(task.name)} runs {task.name}", file=sys.stderr)
-            told = True
-        if stopping.requested():
-            raise KeyboardInterrupt
-        time.sleep(1)
-    if record_path(task).exists():
-        lease.finish()
-        return None
-    return lease
-
-
 def _run_cell(task: Task, title: str) -> None:
-    from backbones.runtime.checkpoint import Interrupted
     from backbones.runtime.console import StepBar
     from transfer.engine.cell_run import run_cell
 
     with StepBar(title) as bar:
-        try:
-            run_cell(task, bar.step)
-        except Interrupted as error:
-            raise KeyboardInterrupt from error
+        run_cell(task, bar.step)
+
+
+@contextmanager
+def _as_keyboard_interrupt() -> Iterator[None]:
+    try:
+        yield
+    except stopping.Interrupted as error:
+        raise KeyboardInterrupt from error
 
 
 def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
     """Every cell of a suite, in workers; whether some have failed."""
     gpus = hardware.cuda_devices()
-    jobs = min(args.jobs or max(1, gpus), len(tasks))
-    durations = Durations()
-    durations.add(_read(args.results, {task.cell.data for task in tasks})[0])
+    jobs = _jobs(args, len(tasks))
+    durations = _durations(args.results, {task.cell.data for task in tasks})
 
     def start(number: int) -> WorkerProcess:
         log = args.work_dir / f"worker-{number}.log"
@@ -246,24 +240,30 @@ def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) ->
     return bool(tally.failed)
 
 
-def _print_plan(plan: Plan, results: Path, console: Console) -> None:
-    from rich.table import Table
+def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+    """What would be run and what it costs, after a timed probe of what nobody has timed here."""
+    durations = _durations(args.results, plan.data)
+    if args.probe:
+        for task in _tasks(plan, args):
+            if not record_path(task).exists() and not durations.knows(task.cell):
+                from transfer.engine.probe import probe
 
-    shown = Table(title="What would be run")
-    for name in ("task", "backbone", "classifier", "data", "protocol", "precision", "state"):
-        shown.add_column(name)
-    for cell in plan.cells:
-        done = records.path_of(results, cell.data, cell.name, cell.id).exists()
-        shown.add_row(
-            cell.task,
-            cell.backbone,
-            cell.weights or "random",
-            cell.data,
-            cell.protocol,
-            cell.precision,
-            "recorded" if done else "to do",
-        )
-    console.print(shown)
+                console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
+                probe(task)
+                durations = _durations(args.results, plan.data)
+    print_costs(plan.cells, args.results, durations, _jobs(args, len(plan.cells)), console)
+
+
+def _durations(results: Path, data: Iterable[str]) -> Durations:
+    durations = Durations()
+    durations.add(_read(results, data)[0])
+    durations.add_probes(probes.read_all())
+    return durations
+
+
+def _jobs(args: argparse.Namespace, cells: int) -> int:
+    """Cells side by side."""
+    return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> None:

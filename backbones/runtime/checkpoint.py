@@ -20,12 +20,9 @@ from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
 from backbones.runtime import stopping
+from backbones.runtime.stopping import Interrupted
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
-
-
-class Interrupted(Exception):
-    """The training was asked to stop; its state is saved."""
 
 
 @HOOKS.register_module()

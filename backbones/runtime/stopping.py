@@ -11,6 +11,10 @@ from types import FrameType
 _requested = threading.Event()
 
 
+class Interrupted(Exception):
+    """The training was asked to stop; its state is saved."""
+
+
 def request() -> None:
     """Ask every training of this process to save its state and to leave."""
     _requested.set()

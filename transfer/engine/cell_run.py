@@ -46,7 +46,14 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
     memory = PeakMemory()
-    outcome = finetune(cfg, cell.id, place, listener=listener, backends=task.backends)
+    outcome = finetune(
+        cfg,
+        cell.id,
+        place,
+        save_minutes=task.save_minutes,
+        listener=listener,
+        backends=task.backends,
+    )
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(

@@ -63,7 +63,7 @@ def finetune(
     started = time.monotonic()
     state = ResumableState(str(work_dir / "state"), identity, save_minutes)
     curve = Curve()
-    runner = _runner(cfg, work_dir, [state, curve], backends)
+    runner = build_runner(cfg, work_dir, [state, curve], backends)
     if listener:
         runner.register_hook(Ticker(listener), "LOWEST")
     ready = time.monotonic()
@@ -93,9 +93,10 @@ def finetune(
     return outcome
 
 
-def _runner(
-    cfg: Config, work_dir: Path, hooks: list[Any], backends: tuple[str, ...]
+def build_runner(
+    cfg: Config, work_dir: Path, hooks: list[Any], backends: tuple[str, ...] = ()
 ) -> QuietRunner:
+    """The runner of a cell, with further hooks."""
     settings = {
         key: cfg[key]
         for key in (

@@ -67,14 +67,13 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
 
 
 def _run(task: Task, connection: Connection) -> tuple[str, ...]:
-    from backbones.runtime.checkpoint import Interrupted
     from transfer.engine.cell_run import run_cell
 
     try:
         if stopping.requested():
             return ("stopped",)
         run_cell(task, _Teller(connection))
-    except Interrupted:
+    except stopping.Interrupted:
         return ("stopped",)
     except UserError as error:
         return ("failed", str(error), "")

@@ -80,6 +80,7 @@ class Task:
         work_dir: Folder for logs and the states to resume from.
         command: What runs this one cell again.
         backends: Where MMEngine's visualiser writes curves, such as ``"TensorboardVisBackend"``.
+        save_minutes: Time between two savings of the training's state.
     """
 
     cell: Cell
@@ -90,6 +91,7 @@ class Task:
     work_dir: Path
     command: str
     backends: tuple[str, ...] = ()
+    save_minutes: float = 10.0
 
     @property
     def name(self) -> str:

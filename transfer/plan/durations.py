@@ -13,6 +13,7 @@ from transfer.plan.sizes import size_of
 from transfer.report.provenance import machine
 from transfer.report.records import Record
 
+_Network = tuple[str, bool]  # architecture, and whether nothing of it is frozen
 _SHARED = ("task", "data", "data_fingerprint", "protocol", "protocol_version", "precision")
 
 
@@ -38,7 +39,7 @@ class Estimate:
 class Durations:
     """Estimates from records of the same task, data, protocol, precision, settings and hardware."""
 
-    known: dict[str, dict[str, list[Record]]] = field(default_factory=dict)
+    known: dict[str, dict[_Network, list[Record]]] = field(default_factory=dict)
     here: dict[str, Any] = field(default_factory=lambda: _like(machine()))
 
     def add(self, records: Iterable[Record]) -> None:
@@ -46,28 +47,39 @@ class Durations:
         for record in records:
             if _like(record.content.get("hardware", {})) == self.here:
                 networks = self.known.setdefault(_setting(record.cell), {})
-                networks.setdefault(record.cell["architecture"], []).append(record)
+                networks.setdefault(_network(record.cell), []).append(record)
+
+    def add_probes(self, probes: Iterable[Record]) -> None:
+        """Take timed probes into account where no record says how long a network takes."""
+        self.add([probe for probe in probes if not self._known(probe.cell)])
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether this very network was timed here."""
+        return self._known(vars(cell))
+
+    def _known(self, cell: dict[str, Any]) -> bool:
+        return _network(cell) in self.known.get(_setting(cell), {})
 
     def of(self, cell: Cell) -> Estimate | None:
         """What a cell will take; None where nothing like it was run here."""
         networks = self.known.get(_setting(vars(cell)), {})
-        if cell.architecture in networks:
-            return _estimate(networks[cell.architecture], 1.0, same_network=True)
+        wanted = _network(vars(cell))
+        if wanted in networks:
+            return _estimate(networks[wanted], 1.0, same_network=True)
         own = size_of(cell.architecture)
-        others = {name: size_of(name) for name in networks}
-        sized = {name: size.multiply_adds for name, size in others.items() if size}
-        if own is None or not sized:
+        sizes = {network: size_of(network[0]) for network in networks}
+        work = {network: size.multiply_adds for network, size in sizes.items() if size}
+        if own is None or not work:
             return None
-        nearest = min(sized, key=lambda name: abs(sized[name] - own.multiply_adds))
-        scale = own.multiply_adds / sized[nearest]
+        nearest = min(work, key=lambda network: abs(work[network] - own.multiply_adds))
+        scale = own.multiply_adds / work[nearest]
         return _estimate(networks[nearest], scale, same_network=False)
 
-    def total(self, cells: Iterable[Cell]) -> float | None:
-        """Seconds of some cells, one after another; None where one of them is not known."""
+    def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
+        """Seconds of some cells, one after another, and how many cells that leaves out."""
         estimates = [self.of(cell) for cell in cells]
-        if None in estimates:
-            return None
-        return sum(estimate.seconds for estimate in estimates if estimate)
+        known = [estimate.seconds for estimate in estimates if estimate]
+        return sum(known), len(estimates) - len(known)
 
 
 def _estimate(records: list[Record], scale: float, *, same_network: bool) -> Estimate:
@@ -84,6 +96,10 @@ def _setting(cell: dict[str, Any]) -> str:
     """What two cells must share to take as long."""
     shared = {name: cell[name] for name in _SHARED}
     return json.dumps({**shared, "overrides": cell.get("overrides", ())}, sort_keys=True)
+
+
+def _network(cell: dict[str, Any]) -> _Network:
+    return cell["architecture"], cell.get("scratch", False)
 
 
 def _like(hardware: dict[str, Any]) -> dict[str, Any]:

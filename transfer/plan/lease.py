@@ -30,12 +30,13 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from backbones.errors import UserError
+from backbones.runtime import stopping
 
 BEAT_SECONDS = 15.0
 """Time between two touches of a lease by its owner."""
@@ -44,6 +45,7 @@ PATIENCE_SECONDS = 150.0
 """Silence after which an owner on another machine is dead; network disks show changes late."""
 
 _SUFFIX = ".lease"
+_LOOK_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,41 @@ class Leases:
             self._seen[path] = (changed, now)
             return owner
         return owner if now - since < self.patience else None
+
+
+def wait_for(
+    leases: Leases, name: str, done: Callable[[], bool], tell: Callable[[str], None]
+) -> Lease | None:
+    """Take a cell for this process as soon as nobody else has it.
+
+    Args:
+        leases: The folder's.
+        name: Of the cell.
+        done: Whether the cell is finished.
+        tell: Told once who has it, where somebody does.
+
+    Returns:
+        The lease, or None when another has finished the cell.
+
+    Raises:
+        UserError: The folder cannot be written.
+        Interrupted: This process was asked to stop.
+    """
+    told = False
+    while not done():
+        if lease := leases.take(name):
+            if not done():
+                return lease
+            lease.finish()
+            break
+        holder = leases.holder(name)
+        if holder and not told:
+            tell(f"waiting for {name}, which {holder} runs")
+            told = True
+        if stopping.requested():
+            raise stopping.Interrupted(f"stopped while waiting for {name}")
+        time.sleep(_LOOK_EVERY)
+    return None
 
 
 @contextlib.contextmanager

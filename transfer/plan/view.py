@@ -130,21 +130,24 @@ class SuiteView:
         return f"{self.total} cells: {told}; {self._time_left()}"
 
     def _time_left(self) -> str:
-        ahead = self.durations.total(job.task.cell for job in self.tally.waiting)
+        ahead, unknown = self.durations.total(job.task.cell for job in self.tally.waiting)
         rest = [self._rest_of(cell) for cell in self.running.values()]
-        if ahead is None or None in rest:
-            return "time left not known yet"
-        seconds = max((r for r in rest if r is not None), default=0.0) + ahead / self.jobs
-        return f"about {timedelta(seconds=round(seconds))} left"
+        known = [seconds for seconds in rest if seconds is not None]
+        seconds = max(known, default=0.0) + ahead / self.jobs
+        if not unknown and len(known) == len(rest):
+            return f"about {timedelta(seconds=round(seconds))} left"
+        return (
+            f"more than {timedelta(seconds=round(seconds))} left" if seconds else "time not known"
+        )
 
     def _rest_of(self, cell: _Running) -> float | None:
         """Seconds that a running cell still takes."""
-        whole = self.durations.total([cell.task.cell])
+        whole = self.durations.of(cell.task.cell)
         if whole is None:
             return None
         if cell.phase == "train" and cell.total:
-            return whole * (1 - cell.done / cell.total)
-        return max(0.0, whole - (time.monotonic() - cell.since))
+            return whole.seconds * (1 - cell.done / cell.total)
+        return max(0.0, whole.seconds - (time.monotonic() - cell.since))
 
     def _render(self) -> RenderableType:
         rows = Table.grid(padding=(0, 1))
