@@ -39,8 +39,8 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     started = datetime.now(timezone.utc)
     cell, place = task.cell, task.place
     data = load_data(task.data, task.data_root)
+    _make_folder(place)
     ready = classifiers.prepare(cell, task.row, listener)
-    place.mkdir(parents=True, exist_ok=True)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
@@ -66,6 +66,16 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     records.write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     return path
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The work folder '{place}' cannot be made ({error.strerror}); give another with "
+            "--work-dir."
+        ) from error
 
 
 def _content(

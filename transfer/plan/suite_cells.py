@@ -113,9 +113,10 @@ class _Planner:
         if not named or catalogue.found(data, self.choice.data_root):
             return fingerprint(data, self.choice.data_root, task)
         self.remarks.append(
-            f"{data} was not found under '{self.choice.data_root}' ('transfer prepare {data} "
-            f"--root {self.choice.data_root}' fetches it): {task} "
-            + ("cannot run yet." if self.choice.without_data else "is left out.")
+            f"{data} was not found under '{self.choice.data_root}': {task} "
+            + ("cannot run yet" if self.choice.without_data else "is left out")
+            + f". The head of configs/datasets/{data}.toml says what it is; 'transfer prepare' "
+            "fetches the public data sets."
         )
         return "" if self.choice.without_data else None
 
