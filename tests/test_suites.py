@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +19,21 @@ import chaos_suite
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from backbones import zoo
 from backbones.errors import UserError
+from backbones.runtime import stopping
 from backbones.safetensors_header import read_own_metadata
 from transfer import run
 from transfer.plan import lease, suites
 from transfer.plan.cells import Task
 from transfer.plan.durations import Durations
 from transfer.plan.process import WorkerProcess, environment_of
-from transfer.plan.schedule import Schedule, record_path
+from transfer.plan.schedule import Job, Schedule, Tally, record_path
 from transfer.plan.sizes import COSTS, size_of
 from transfer.plan.suite_cells import Choice, make_suite_plan
+from transfer.plan.view import SuiteView
 from transfer.report import failures, records
 from transfer.report.provenance import machine
 
@@ -498,73 +503,104 @@ def quick_suite(folder, cache, **options):
     return chaos_suite.write_suite(folder, cache / "sample", **options)
 
 
-def test_failures_workers_that_die_and_other_owners(here, cache):
-    """One cell is run elsewhere at first, one fails, and one's worker is killed."""
-    suite = quick_suite(here, cache, tasks=["segmentation"], seeds=[0, 1], epochs=3)
+def test_failures_are_kept_and_a_cell_that_runs_elsewhere_is_waited_for(here, cache):
+    """One cell fails, one runs elsewhere until its owner gives it back, and one is done."""
+    suite = quick_suite(here, cache, tasks=["segmentation"], seeds=[0, 1])
     first, second = tasks_of(suite, here)
     (here / "cut.pth").write_bytes(b"PK\x03\x04 cut short")
     broken = replace(first, cell=replace(first.cell, weights="cut.pth", weights_id="", seed=7))
     held = lease.Leases(record_path(first).parent.with_name("leases")).take(first.name)
-    pids, done = {}, []
+    done = []
 
-    def act(event, *arguments):
-        if event == "started":
-            pids.setdefault(arguments[0], arguments[1])
-        elif event == "stepped" and arguments[0] is second and pids[second]:
-            os.kill(pids[second], signal.SIGKILL)
-            pids[second] = None
-        elif event == "finished" and not done:
+    def give_back_once(event, *arguments):
+        if event == "finished" and not done:
             done.append(arguments[0])
             held.give_back()
 
-    watcher = Told(act)
+    watcher = Told(give_back_once)
     tally = schedule([broken, first, second], watcher, retry=1).run()
 
     assert [task.name for task in tally.done] == [second.name, first.name]
     assert [task.name for task, _ in tally.failed] == [broken.name]
     assert watcher.of("failed").count(broken.name) == 2, "once more, as --retry 1 says"
-    assert watcher.of("failed").count(second.name) == 1, (
-        "its worker was killed, then it was retried"
-    )
     kept = failures.read(record_path(broken))
     assert kept.attempts == 2
     assert "'cut.pth' could not be read as weights" in kept.reason
-    assert failures.read(record_path(second)) is None, "forgotten once the record stands"
     found, unreadable = records.read_all(here / "results", "tiny")
     assert len(found) == 2
     assert unreadable == [], "a failure is never mistaken for a record"
-    undisturbed([first, second], here / "calm")
-    assert chaos_suite.metrics(here) == chaos_suite.metrics(here / "calm")
 
 
-def test_a_suite_survives_kill_9_of_its_driver(here, cache):
-    """A small version of ``chaos_suite.py``."""
+def test_a_worker_that_is_killed_says_what_that_means(tmp_path):
+    worker = WorkerProcess(0, {}, tmp_path / "worker.log")
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.connection.poll(20)
+    ((kind, reason),) = worker.messages()
+    assert kind == "died"
+    assert reason.startswith("its process was ended by SIGKILL: the system does that when memory")
+    worker.kill()
+
+
+def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache, capsys):
     suite = quick_suite(here, cache)
-    draw = random.Random(4)
-    victims, faults = chaos_suite.run_with_kills(suite, here / "killed", 2, draw, longest=8)
-    assert faults == []
-    assert victims
-    undisturbed(tasks_of(suite, here), here / "calm")
-    assert chaos_suite.compare(here / "killed", here / "calm") == []
+    (here / "blocked").write_text("a file where the folder should be")
+    assert run.main(["--suite", str(suite), "--results", str(here / "blocked")]) == 2
+    assert "the results folder must be writable" in capsys.readouterr().err
+    assert multiprocessing.active_children() == []
 
 
-def test_sigterm_saves_the_state_and_leaves_and_the_next_run_goes_on(here, cache):
-    suite = quick_suite(here, cache, tasks=["segmentation"], epochs=8)
-    (task,) = tasks_of(suite, here)
+def test_signals_ask_once_and_interrupt_the_second_time():
+    with stopping.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.requested()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert not stopping.requested()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cache):
+    tasks = tasks_of(quick_suite(here, cache, tasks=["segmentation"], seeds=[0, 1, 2, 3]), here)
+    running, waiting, failing, elsewhere = tasks
+    durations = Durations()
+    durations.add([record_of(running.cell, 60.0)])
+    shown = io.StringIO()
+    console = Console(file=shown, width=120, force_terminal=terminal)
+    tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
+    with SuiteView(4, console, durations, jobs=2) as view:
+        view.started(failing, 5)
+        view.failed(failing, "no room [on] the disk", again=False)
+        tally.failed.append((failing, ""))
+        view.started(running, 6)
+        view.stepped(running, "train", 30, 60)
+        view.refresh(tally)
+        summary = view._summary()
+    assert summary.startswith("4 cells: 1 running, 1 failed, 2 waiting (1 run by another driver); ")
+    assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
+    assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
+    assert ("30/60" in shown.getvalue()) == terminal
+    assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+
+
+def test_sigterm_and_kill_9_lose_nothing(here, cache):
+    """A small version of ``chaos_suite.py``: both tasks, asked to stop once and killed once."""
+    suite = quick_suite(here, cache, epochs=2)
+    boxes, masks = tasks_of(suite, here)
     driver = chaos_suite.start(suite, here)
-    log = task.place / "log.txt"
+    log = boxes.place / "log.txt"
     while not log.exists():
         assert driver.poll() is None
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(60) == 130
     assert "run the same command again to go on" in (here / "driver.log").read_text()
-    assert not record_path(task).exists()
-    assert (task.place / "state" / "state.pt").exists()
-    driver = chaos_suite.start(suite, here)
-    assert driver.wait(120) == 0, (here / "driver.log").read_text()
+    assert chaos_suite.records_of(here) == {}
+    assert (boxes.place / "state" / "state.pt").exists()
+    victims, faults = chaos_suite.run_with_kills(suite, here, 1, random.Random(), longest=6)
+    assert victims in (["driver"], ["worker"])
+    assert faults == []
     assert "resumed at iteration" in log.read_text()
-    undisturbed([task], here / "calm")
+    undisturbed([boxes, masks], here / "calm")
     assert chaos_suite.compare(here, here / "calm") == []
 
 

@@ -7,6 +7,7 @@ driver: it is killed by the kernel on Linux, and elsewhere ends when its pipe do
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import queue
 import signal
@@ -52,6 +53,7 @@ def serve(connection: Connection, environment: dict[str, str], log: Path, driver
 
     while True:
         connection.send(_run(tasks.get(), connection))
+        gc.collect()  # a runner holds itself in circles, and with them its memory
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
