@@ -1,13 +1,21 @@
-"""What a network costs: parameters and multiply-adds, computed, never looked up."""
+"""What a network costs: parameters and multiply-adds, computed, never looked up.
+
+``python -m backbones.cost`` writes those of the zoo to ``costs.csv``, for commands that must not
+import torch.
+"""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from backbones import zoo
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
 
@@ -38,3 +46,17 @@ def classifier_cost(architecture: str, image_size: int = 224) -> Cost:
             network(torch.zeros(1, 3, image_size, image_size))
     parameters = sum(p.numel() for p in network.parameters())
     return Cost(parameters, counter.get_total_flops() // 2, image_size)
+
+
+def write_table(file: TextIO) -> None:
+    """The costs of every network of the zoo, as ``costs.csv`` beside this file holds them."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["architecture", "parameters", "multiply_adds_224"])
+    for architecture in sorted({row.architecture for row in zoo.CATALOGUE.values()}):
+        cost = classifier_cost(architecture)
+        writer.writerow([architecture, cost.parameters, cost.multiply_adds])
+
+
+if __name__ == "__main__":
+    with Path(__file__).with_name("costs.csv").open("w", encoding="utf-8") as table:
+        write_table(table)

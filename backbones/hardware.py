@@ -33,6 +33,17 @@ def cuda_devices() -> int:
 
 
 @cache
+def cuda_names() -> tuple[str, ...]:
+    """Names of the CUDA devices that may be used."""
+    names = []
+    for index in range(cuda_devices()):
+        name = ctypes.create_string_buffer(256)
+        ctypes.CDLL("libcuda.so.1").cuDeviceGetName(name, len(name), index)
+        names.append(name.value.decode())
+    return tuple(names)
+
+
+@cache
 def cpu_flags() -> frozenset[str]:
     """The CPU's feature flags as Linux lists them; empty elsewhere."""
     match = re.search(r"^flags\s*:(.*)$", _cpuinfo(), re.MULTILINE)

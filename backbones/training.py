@@ -24,6 +24,7 @@ from backbones.runtime import loop, precision, randomness  # noqa: F401  (regist
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
+from backbones.safetensors_header import METADATA_KEY
 from backbones.tricks.cosine import cosine_scheduler
 from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.linear_scaling import scaled_lr
@@ -343,7 +344,7 @@ def _write(output: Path, model: Classifier, metadata: dict[str, Any]) -> None:
     part = output.with_suffix(".part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={weights.METADATA_KEY: json.dumps(metadata)})
+        save_file(tensors, part, metadata={METADATA_KEY: json.dumps(metadata)})
         part.replace(output)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -25,10 +25,8 @@ from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.safetensors_header import METADATA_KEY
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
-
-METADATA_KEY = "transfer_bench"
-"""Key of the JSON text in a safetensors header: recipe, preprocessing and history."""
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further ways to find weights: a scheme and what turns the rest of the name into a file."""

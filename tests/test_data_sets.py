@@ -236,7 +236,7 @@ def test_fewer_images_than_a_batch_are_refused(own, tmp_path):
         path = boxes(own) / year / "ImageSets/Main/trainval.txt"
         path.write_text(path.read_text().split()[0] + "\n")
     cfg = composed("detection", load(own))
-    with pytest.raises(UserError, match="fewer images to train on than one batch holds"):
+    with pytest.raises(UserError, match="fewer than a batch of"):
         finetune(cfg, "cell", tmp_path / "work")
 
 

@@ -7,7 +7,11 @@ its control.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -17,30 +21,42 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
+from backbones import hardware
+from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
+from backbones.runtime import stopping
 from transfer.datasets.catalogue import default_data_root
-from transfer.plan.cells import Cell
+from transfer.plan import probes, suites
+from transfer.plan.cells import Cell, Task
+from transfer.plan.dry_run import print_costs
+from transfer.plan.durations import Durations
+from transfer.plan.lease import Leases, owned, wait_for
+from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
+from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.suite_cells import Choice, make_suite_plan
+from transfer.plan.view import SuiteView
 from transfer.report import records
 from transfer.report.terminal import screen
 
-SUMMARY = "fine-tune a backbone and its control, and print what was gained"
+SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
+_OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
+_OF_A_SUITE = {"seeds": None, "only": "", "jobs": None, "retry": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--backbone", help="row of the zoo, timm/<name>, or a .toml of your own")
+    what.add_argument("--suite", help="quick, paper, lr-sweep, or a .toml of your own")
     add = parser.add_argument
-    add("--backbone", required=True, help="row of the zoo, timm/<name>, or a .toml of your own")
     add("--task", choices=(*TASKS, "all"), default="all")
-    add("--against", default="auto", help="row to compare with: auto (its control), NAME or none")
     add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
     add("--protocol", default="auto", help="quick, openmmlab (default: by data and machine)")
-    add("--weights", default="auto", help="auto, none, a file, timm:<model>.<tag> or an address")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
-    add("--seed", type=int, default=0, help="of the fine-tuning")
-    add("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
+    add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
     add(
         "--evaluate-every",
         type=int,
@@ -48,36 +64,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="evaluate on the way too, every N epochs (iterations in protocols that count those)",
     )
-    add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
+    add("--save-minutes", type=float, default=10.0, help="between two savings of a state")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--dry-run", action="store_true", help="say what would be run, and stop")
+    add("--dry-run", action="store_true", help="say what would be run and what it costs, and stop")
+    add("--probe", action="store_true", help="with --dry-run: time a few steps where needed")
+    add("--tensorboard", action="store_true", help="write curves for TensorBoard too")
+    add("--wandb", action="store_true", help="send curves to Weights & Biases too")
+    one = parser.add_argument_group("with --backbone").add_argument
+    one("--against", default="auto", help="row to compare with: auto (its control), NAME or none")
+    one("--weights", default="auto", help="auto, none, a file, timm:<model>.<tag> or an address")
+    one("--seed", type=int, default=0, help="of the fine-tuning")
+    one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
+    many = parser.add_argument_group("with --suite").add_argument
+    many("--seeds", type=int, help="fine-tunings of each classifier (default: the suite's)")
+    many("--only", default="", help="run only cells of this name: a part of it, or a pattern")
+    many("--jobs", type=int, help="cells side by side (default: one a GPU, one without)")
+    many("--retry", type=int, default=0, help="further attempts at a cell that fails")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells that have no record yet, and print the tables.
 
+    Returns:
+        0 when every cell has its record, 1 when some of a suite have failed.
+
     Raises:
         UserError: Something has to be mended first; nothing half-done is recorded.
     """
+    _refuse_unfit_arguments(args)
     console = screen()
-    request = _request(args)
-    plan = make_plan(request)
+    plan = _plan(args)
     for remark in plan.remarks:
         console.print(remark, highlight=False, soft_wrap=True)
     if args.dry_run:
-        _print_plan(plan, args.results, console)
+        _print_costs(plan, args, console)
         return 0
-    todo = [cell for cell in plan.cells if not _record_path(cell, args.results).exists()]
-    if todo:
-        _run_cells(todo, plan, request, args, console)
+    tasks = _tasks(plan, args)
+    if args.suite:
+        failed = _run_suite(tasks, args, console)
+    else:
+        _run_here(tasks, console)
+        failed = False
     _print_tables(plan, args.results, console)
-    return 0
+    return int(failed)
 
 
-def _request(args: argparse.Namespace) -> Request:
-    return Request(
+def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
+    unfit, other = (_OF_A_BACKBONE, "--backbone") if args.suite else (_OF_A_SUITE, "--suite")
+    for name, default in unfit.items():
+        if getattr(args, name) != default:
+            raise UserError(f"--{name.replace('_', '-')} goes with {other} only.")
+    if args.probe and not args.dry_run:
+        raise UserError("--probe goes with --dry-run only.")
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"--{name} must be 1 or more.")
+    for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
+        if getattr(args, name) and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"--{name} needs the package '{package}', which is not installed: "
+                f"pip install {package}."
+            )
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    tasks = TASKS if args.task == "all" else (args.task,)
+    if args.suite:
+        choice = Choice(
+            data_root=args.data_root,
+            tasks=tasks,
+            data=args.data,
+            protocol=args.protocol,
+            precision=args.precision,
+            seeds=args.seeds,
+            only=args.only,
+            without_data=args.dry_run,
+        )
+        return make_suite_plan(suites.load(args.suite), choice)
+    request = Request(
         backbone=args.backbone,
-        tasks=TASKS if args.task == "all" else (args.task,),
+        tasks=tasks,
         against=args.against,
         data=args.data,
         data_root=args.data_root,
@@ -87,50 +153,125 @@ def _request(args: argparse.Namespace) -> Request:
         seed=args.seed,
         classifier_seed=args.classifier_seed,
     )
+    return make_plan(request)
 
 
-def _record_path(cell: Cell, results: Path) -> Path:
-    return records.path_of(results, cell.data, cell.name, cell.id)
+def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
+    backends = {"tensorboard": "TensorboardVisBackend", "wandb": "WandbVisBackend"}
+    return [
+        Task(
+            cell,
+            plan.rows[cell.backbone],
+            plan.data[cell.data],
+            args.data_root,
+            args.results,
+            args.work_dir,
+            _command(args, cell),
+            tuple(backend for name, backend in backends.items() if getattr(args, name)),
+            args.save_minutes,
+            args.evaluate_every,
+        )
+        for cell in plan.cells
+    ]
 
 
-def _run_cells(
-    todo: list[Cell], plan: Plan, request: Request, args: argparse.Namespace, console: Console
-) -> None:
+def _command(args: argparse.Namespace, cell: Cell) -> str:
+    """What runs one cell again."""
+    given = ["transfer", "run"]
+    if args.suite:
+        seeds = ["--seeds", str(args.seeds)] if args.seeds else []
+        given += ["--suite", args.suite, *seeds, "--only", cell.id]
+    else:
+        given += ["--backbone", args.backbone, "--against", args.against]
+        given += ["--weights", args.weights, "--seed", str(args.seed)]
+        given += ["--classifier-seed", str(args.classifier_seed)]
+    given += ["--task", cell.task, "--data", args.data, "--protocol", cell.protocol]
+    return shlex.join([*given, "--precision", cell.precision])
+
+
+def _run_here(tasks: list[Task], console: Console) -> None:
+    """The cells of one backbone, in this process; the first that fails ends it.
+
+    Raises:
+        UserError: A cell could not be run, or another driver runs it.
+        KeyboardInterrupt: Stopped; the state is saved.
+    """
+    todo = [task for task in tasks if not record_path(task).exists()]
+    with stopping.on_signals(), _as_keyboard_interrupt():
+        for number, task in enumerate(todo, start=1):
+            lease = wait_for(
+                Leases(leases_of(task)), task.name, record_path(task).exists, console.print
+            )
+            if lease is None:
+                continue
+            title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"
+            with owned(lease):
+                _run_cell(task, title)
+            record = records.read(record_path(task))
+            seconds = sum(record.content["seconds"].values())
+            console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
+
+
+def _run_cell(task: Task, title: str) -> None:
     from backbones.runtime.console import StepBar
     from transfer.engine.cell_run import run_cell
-    from transfer.plan.request import load_data
 
-    for number, cell in enumerate(todo, start=1):
-        data = load_data(cell.data if request.data == "auto" else request.data, request.data_root)
-        title = f"[{number}/{len(todo)}] {cell.task} {cell.backbone}"
-        with StepBar(title) as bar:
-            row = plan.rows[cell.backbone]
-            path = run_cell(
-                cell, row, data, args.results, args.work_dir, bar.step, args.evaluate_every
-            )
-        record = records.read(path)
-        seconds = sum(record.content["seconds"].values())
-        console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
+    with StepBar(title) as bar:
+        run_cell(task, bar.step)
 
 
-def _print_plan(plan: Plan, results: Path, console: Console) -> None:
-    from rich.table import Table
+@contextmanager
+def _as_keyboard_interrupt() -> Iterator[None]:
+    try:
+        yield
+    except stopping.Interrupted as error:
+        raise KeyboardInterrupt from error
 
-    shown = Table(title="What would be run")
-    for name in ("task", "backbone", "classifier", "data", "protocol", "precision", "state"):
-        shown.add_column(name)
-    for cell in plan.cells:
-        done = _record_path(cell, results).exists()
-        shown.add_row(
-            cell.task,
-            cell.backbone,
-            cell.weights or "random",
-            cell.data,
-            cell.protocol,
-            cell.precision,
-            "recorded" if done else "to do",
-        )
-    console.print(shown)
+
+def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
+    """Every cell of a suite, in workers; whether some have failed."""
+    gpus = hardware.cuda_devices()
+    jobs = _jobs(args, len(tasks))
+    durations = _durations(args.results, {task.cell.data for task in tasks})
+
+    def start(number: int) -> WorkerProcess:
+        log = args.work_dir / f"worker-{number}.log"
+        return WorkerProcess(number, environment_of(number, jobs, gpus), log)
+
+    with stopping.on_signals(), SuiteView(len(tasks), console, durations, jobs) as view:
+        schedule = Schedule(tasks, jobs=jobs, retry=args.retry, start=start, watcher=view)
+        tally = schedule.run()
+    told = f"{len(tally.done)} of {len(tasks)} cells have their record"
+    if tally.failed:
+        told += f"; {len(tally.failed)} failed and are tried again on the next run"
+    console.print(f"suite {args.suite}: {told}", highlight=False, soft_wrap=True)
+    return bool(tally.failed)
+
+
+def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+    """What would be run and what it costs, after a timed probe of what nobody has timed here."""
+    durations = _durations(args.results, plan.data)
+    if args.probe:
+        for task in _tasks(plan, args):
+            if not record_path(task).exists() and not durations.knows(task.cell):
+                from transfer.engine.probe import probe
+
+                console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
+                probe(task)
+                durations = _durations(args.results, plan.data)
+    print_costs(plan.cells, args.results, durations, _jobs(args, len(plan.cells)), console)
+
+
+def _durations(results: Path, data: Iterable[str]) -> Durations:
+    durations = Durations()
+    durations.add(_read(results, data)[0])
+    durations.add_probes(probes.read_all())
+    return durations
+
+
+def _jobs(args: argparse.Namespace, cells: int) -> int:
+    """Cells side by side."""
+    return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> None:
@@ -138,15 +279,26 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> None:
     from transfer.report.gains import Setting, gain_tables
     from transfer.report.terminal import print_gains
 
-    asked = [records.read(_record_path(cell, results)) for cell in plan.cells]
-    settings = {Setting.of(record) for record in asked}
+    paths = [records.path_of(results, c.data, c.name, c.id) for c in plan.cells]
+    settings = {Setting.of(records.read(path)) for path in paths if path.exists()}
     rows = {cell.backbone for cell in plan.cells}
-    found, unreadable = records.read_all(results, plan.cells[0].data)
-    standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
+    found, unreadable = _read(results, plan.data)
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
+    standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
     for table in gain_tables(standing, plan.baseline):
         print_gains(table, console)
+
+
+def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], list[str]]:
+    """The records that stand in the folders of some data sets, and what could not be read."""
+    found: list[records.Record] = []
+    unreadable: list[str] = []
+    for name in {records.folder(results, name): name for name in data}.values():
+        readable, bad = records.read_all(results, name)
+        found += readable
+        unreadable += bad
+    return found, unreadable
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,12 +19,10 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
+from backbones.runtime import stopping
+from backbones.runtime.stopping import Interrupted
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
-
-
-class Interrupted(Exception):
-    """The training was asked to stop; its state is saved."""
 
 
 @HOOKS.register_module()
@@ -70,14 +68,20 @@ class ResumableState(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Save when it is time, or when asked to stop."""
-        if self.stop_requested or time.monotonic() - self.saved_at >= self.seconds:
+        stop = self.stop_requested or stopping.requested()
+        if stop or time.monotonic() - self.saved_at >= self.seconds:
             self._save(runner)
-        if self.stop_requested:
+        if stop:
             raise Interrupted(f"stopped at iteration {runner.iter}; run again to go on")
 
     def after_train(self, runner: Any) -> None:
         """Keep the finished training, so that a kill while evaluating costs the evaluation only."""
         self._save(runner)
+
+    def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """Leave the last evaluation when asked to stop; one on the way is finished first."""
+        if stopping.requested() and runner.iter >= runner.max_iters:
+            raise Interrupted("stopped while evaluating; the finished training is saved")
 
     def forget(self) -> None:
         """Remove what is kept: the training is done, or is to start anew."""

@@ -42,9 +42,5 @@ def quiet_runner(*, seed: int, **settings: Any) -> QuietRunner:
     """
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
-    return QuietRunner(
-        randomness={"seed": seed},
-        experiment_name=name,
-        visualizer={"type": "Visualizer"},  # with no place to write to: the record has the curve
-        **settings,
-    )
+    silent = {"visualizer": {"type": "Visualizer"}}  # with no place to write to
+    return QuietRunner(randomness={"seed": seed}, experiment_name=name, **{**silent, **settings})

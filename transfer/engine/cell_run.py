@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,62 +10,62 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
-from backbones.zoo import Variant
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.datasets.preflight import require_usable
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import Outcome, finetune
-from transfer.plan.cells import Cell
+from transfer.plan.cells import Task
 from transfer.plan.protocols import HEADLINE
+from transfer.plan.request import load_data
 from transfer.report import provenance, records
 
 
-def run_cell(
-    cell: Cell,
-    row: Variant,
-    data: DataSet,
-    results: Path,
-    work_dir: Path,
-    listener: Listener | None = None,
-    evaluate_every: int = 0,
-) -> Path:
+def run_cell(task: Task, listener: Listener | None = None) -> Path:
     """Fine-tune a cell and write its record.
 
     Args:
-        cell: What to run.
-        row: The row of the zoo that it is of.
-        data: The data set it is run on.
-        results: Folder of the records.
-        work_dir: Folder for logs and the state to resume from.
+        task: What to run, and where.
         listener: Told about every step.
-        evaluate_every: As in :func:`transfer.engine.finetune.finetune`.
 
     Returns:
         The record's file.
 
     Raises:
         UserError: Nothing was recorded.
+        Interrupted: The training was asked to stop; its state is saved.
     """
     started = datetime.now(timezone.utc)
+    cell, place = task.cell, task.place
+    data = load_data(task.data, task.data_root)
     require_usable(data, cell.task)
-    place = work_dir / f"{cell.name}_{cell.id}"
     _make_folder(place)
-    ready = classifiers.prepare(cell, row, listener)
+    ready = classifiers.prepare(cell, task.row, listener)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
-    outcome = finetune(cfg, cell.id, place, evaluate_every=evaluate_every, listener=listener)
+    memory = PeakMemory()
+    outcome = finetune(
+        cfg,
+        cell.id,
+        place,
+        save_minutes=task.save_minutes,
+        evaluate_every=task.evaluate_every,
+        listener=listener,
+        backends=task.backends,
+    )
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(
             f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
             "test set."
         )
-    path = records.path_of(results, cell.data, cell.name, cell.id)
-    content = _content(cell, data, ready, cfg, outcome, started)
+    path = records.path_of(task.results, cell.data, cell.name, cell.id)
+    content = _content(task, data, ready, cfg, outcome, started)
+    content["memory"] = memory.peaks()
     records.write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     return path
@@ -83,13 +82,14 @@ def _make_folder(place: Path) -> None:
 
 
 def _content(
-    cell: Cell,
+    task: Task,
     data: DataSet,
     ready: classifiers.Ready,
     cfg: Config,
     outcome: Outcome,
     started: datetime,
 ) -> dict[str, Any]:
+    cell = task.cell
     metric = HEADLINE[cell.task]
     train_seconds = outcome.seconds["train"]
     return {
@@ -115,7 +115,7 @@ def _content(
         "versions": provenance.versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
-        "command": " ".join(["transfer", *sys.argv[1:]]),
+        "command": task.command,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.runtime.progress import Listener
 from transfer.plan.cells import Cell
+from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.request import SAMPLE_TRAINING, load_data
 
 _PIXEL_RANGE = 255.0
@@ -105,9 +107,17 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     stem = f"{name}_s{seed}_{planned.identity()}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
-    if not output.is_file():
-        training.train(planned, output, place / stem, cache=True, listener=_of_classifier(listener))
+    lease = wait_for(Leases(place / "leases"), stem, output.is_file, _say(listener))
+    if lease:
+        with owned(lease):
+            training.train(
+                planned, output, place / stem, cache=True, listener=_of_classifier(listener)
+            )
     return output
+
+
+def _say(listener: Listener | None) -> Callable[[str], None]:
+    return lambda sentence: listener(sentence, 0, 0) if listener else None
 
 
 def _of_classifier(listener: Listener | None) -> Listener | None:

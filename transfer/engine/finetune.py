@@ -46,6 +46,7 @@ def finetune(
     save_minutes: float = 10.0,
     evaluate_every: int = 0,
     listener: Listener | None = None,
+    backends: tuple[str, ...] = (),
 ) -> Outcome:
     """Train, then evaluate what the last iteration left, and keep its weights.
 
@@ -57,6 +58,7 @@ def finetune(
         evaluate_every: Epochs (iterations, where the protocol counts those) between evaluations on
             the way, for the curve; 0 for none. The result does not depend on it.
         listener: Told about every step.
+        backends: MMEngine's visualiser backends that curves are written to, besides its log.
 
     Raises:
         UserError: Data or disk are not as they must be, or the loss is no number.
@@ -65,7 +67,9 @@ def finetune(
     started = time.monotonic()
     state = ResumableState(str(work_dir / "state"), identity, save_minutes)
     curve = Curve()
-    runner = _runner(cfg, work_dir, [state, curve], evaluate_every)
+    runner = build_runner(
+        cfg, work_dir, [state, curve], backends=backends, evaluate_every=evaluate_every
+    )
     if listener:
         runner.register_hook(Ticker(listener), "LOWEST")
     ready = time.monotonic()
@@ -96,7 +100,15 @@ def finetune(
     return outcome
 
 
-def _runner(cfg: Config, work_dir: Path, hooks: list[Any], evaluate_every: int) -> QuietRunner:
+def build_runner(
+    cfg: Config,
+    work_dir: Path,
+    hooks: list[Any],
+    *,
+    backends: tuple[str, ...] = (),
+    evaluate_every: int = 0,
+) -> QuietRunner:
+    """The runner of a cell, with further hooks."""
     settings = {
         key: cfg[key]
         for key in (
@@ -120,6 +132,20 @@ def _runner(cfg: Config, work_dir: Path, hooks: list[Any], evaluate_every: int) 
         seed=cfg.randomness.seed,
         default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
         custom_hooks=[*cfg.custom_hooks, *hooks],
+        visualizer=_visualizer(backends, work_dir),
         cfg=cfg,
         **settings,
     )
+
+
+def _visualizer(backends: tuple[str, ...], work_dir: Path) -> dict[str, Any]:
+    """MMEngine's own visualiser; without backends it writes nowhere: the record has the curve."""
+    if not backends:
+        return {"type": "Visualizer"}
+    options = {"WandbVisBackend": {"init_kwargs": {"name": work_dir.name, "resume": "allow"}}}
+    return {
+        "type": "Visualizer",
+        "vis_backends": [
+            {"type": name, **options.get(name, {})} for name in ("LocalVisBackend", *backends)
+        ],
+    }

@@ -6,7 +6,10 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from backbones.zoo import Variant
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,42 @@ class Cell:
         return f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}".replace(
             "/", "-"
         )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell, and where what it needs is and what it gives goes; none of it changes its result.
+
+    Attributes:
+        cell: What to run.
+        row: The row of the zoo that it is of.
+        data: Its data set, as :func:`transfer.plan.request.load_data` takes it.
+        data_root: Folder of the data sets.
+        results: Folder of the records.
+        work_dir: Folder for logs and the states to resume from.
+        command: What runs this one cell again.
+        backends: Where MMEngine's visualiser writes curves, such as ``"TensorboardVisBackend"``.
+        save_minutes: Time between two savings of the training's state.
+        evaluate_every: Epochs or iterations between evaluations on the way; 0 for none.
+    """
+
+    cell: Cell
+    row: Variant
+    data: str
+    data_root: Path
+    results: Path
+    work_dir: Path
+    command: str
+    backends: tuple[str, ...] = ()
+    save_minutes: float = 10.0
+    evaluate_every: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the cell's files."""
+        return f"{self.cell.name}_{self.cell.id}"
+
+    @property
+    def place(self) -> Path:
+        """The cell's own folder for its log and its state."""
+        return self.work_dir / self.name

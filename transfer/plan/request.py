@@ -79,12 +79,14 @@ class Plan:
         rows: The rows of the zoo that they are of, by name.
         baseline: Row that gains are counted from, or empty.
         remarks: Sentences for the user.
+        data: What :func:`load_data` takes for each data set's name in a cell.
     """
 
     cells: tuple[Cell, ...]
     rows: dict[str, zoo.Variant]
     baseline: str
     remarks: tuple[str, ...]
+    data: dict[str, str]
 
 
 def make_plan(request: Request) -> Plan:
@@ -111,12 +113,22 @@ def make_plan(request: Request) -> Plan:
     if catalogue.SAMPLE in data_of.values() and not row.scratch:
         # Small enough to show what pretraining itself is worth.
         rows.append(zoo.scratch_of(row.architecture))
+    plain = dataclasses.replace(request, weights="auto")  # what was given is the asked row's own
     cells = tuple(
-        _cell(request, member, task, data_of[task], asked=member is row)
-        for task in data_of
+        make_cell(
+            dataclasses.replace(request if member is row else plain, data=data), member, task, lists
+        )
+        for task, data in data_of.items()
+        for lists in [fingerprint(data, request.data_root, task)]
         for member in rows
     )
-    return Plan(cells, {member.name: member for member in rows}, control, tuple(remarks))
+    return Plan(
+        cells,
+        {member.name: member for member in rows},
+        control,
+        tuple(remarks),
+        {data_name(data): data for data in data_of.values()},
+    )
 
 
 def load_data(name: str, data_root: Path) -> catalogue.DataSet:
@@ -153,9 +165,14 @@ def _control(request: Request, row: zoo.Variant) -> str:
     return "" if control == row.name else control
 
 
-def _cell(request: Request, row: zoo.Variant, task: str, data: str, *, asked: bool) -> Cell:
-    protocol = _protocol(request, data)
-    weights, identity, classifier = _weights(request, row, data, asked=asked)
+def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: str) -> Cell:
+    """One cell of a request whose data are decided.
+
+    Raises:
+        UserError: Unknown protocol, or there are no such weights.
+    """
+    protocol = _protocol(request, request.data)
+    weights, identity, classifier = _weights(request, row)
     return Cell(
         backbone=row.name,
         architecture=row.architecture,
@@ -165,15 +182,25 @@ def _cell(request: Request, row: zoo.Variant, task: str, data: str, *, asked: bo
         task=task,
         protocol=protocol,
         protocol_version=protocols.version(task, protocol),
-        data=data if not data.endswith(".toml") else Path(data).stem,
-        data_fingerprint=_fingerprint(data, request.data_root, task),
+        data=data_name(request.data),
+        data_fingerprint=data_fingerprint,
         precision=_precision(request, protocol),
         seed=request.seed,
         scratch=not weights,
     )
 
 
-def _fingerprint(data: str, data_root: Path, task: str) -> str:
+def data_name(data: str) -> str:
+    """What a cell calls a data set that was given by name or as a file."""
+    return Path(data).stem if data.endswith(".toml") else data
+
+
+def fingerprint(data: str, data_root: Path, task: str) -> str:
+    """Of the lists of images that a task trains and tests on.
+
+    Raises:
+        UserError: Unknown data, or not on this machine.
+    """
     if data == catalogue.SAMPLE:  # follows from the code that draws it; need not be drawn yet
         return f"sample-v{sample.VERSION}"
     return catalogue.load(data, data_root).fingerprint(task)
@@ -196,13 +223,13 @@ def _precision(request: Request, protocol: str) -> str:
     return hardware.fast_precision() if protocol == "quick" else "float32"
 
 
-def _weights(request: Request, row: zoo.Variant, data: str, *, asked: bool) -> tuple[str, str, str]:
+def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
     """Where a row's weights come from, what identifies them, and whose they are."""
-    if asked and request.weights not in ("auto", "none"):
+    if request.weights not in ("auto", "none"):
         return _given(request.weights)
     if row.scratch:
         return "", "", "none"
-    if data == catalogue.SAMPLE and row.recipe:
+    if request.data == catalogue.SAMPLE and row.recipe:
         return _trained_on_sample(row, request.classifier_seed)
     if row.weights is None:
         raise UserError(

@@ -30,6 +30,7 @@ class Setting:
         protocol_version: Hash of what it says.
         precision: ``"float32"`` or ``"bfloat16"``.
         metric: The headline metric.
+        overrides: Further settings of the config, as JSON.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Setting:
     protocol_version: str
     precision: str
     metric: str
+    overrides: str = "[]"
 
     @classmethod
     def of(cls, record: Record) -> Setting:
@@ -52,7 +54,10 @@ class Setting:
             "protocol_version",
             "precision",
         )
-        return cls(**{name: cell[name] for name in names}, metric=record.metric)
+        overrides = json.dumps(cell.get("overrides", []))
+        return cls(
+            **{name: cell[name] for name in names}, metric=record.metric, overrides=overrides
+        )
 
 
 @dataclass(frozen=True)

@@ -37,17 +37,12 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """CPU, cores, and GPUs if there are any; no name of the machine."""
-    told: dict[str, Any] = {
+    return {
         "cpu": hardware.cpu_name(),
         "cores": hardware.cpu_cores(),
         "system": f"{platform.system()} {platform.machine()}",
-        "gpus": [],
+        "gpus": list(hardware.cuda_names()),
     }
-    if hardware.cuda_devices():
-        import torch
-
-        told["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return told
 
 
 def git_state() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +24,8 @@ def print_gains(table: GainTable, console: Console) -> None:
     title = f"{setting.task.capitalize()} on {setting.data}, protocol {setting.protocol}"
     if setting.data == "sample":
         title += " (SAMPLE: drawn images, not VOC or ADE20K)"
+    if setting.overrides != "[]":
+        title += ", " + ", ".join(f"{k} = {v}" for k, v in json.loads(setting.overrides))
     console.print(_figures(table, title))
     console.print(_differences(table))
     for line in (*_remarks(table), *table.analysis.notes, *table.left_out):

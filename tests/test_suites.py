@@ -1,0 +1,616 @@
+"""Suites: their files, their cells, their cost, and running them through failures and kills."""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import chaos_suite
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from backbones import zoo
+from backbones.errors import UserError
+from backbones.runtime import stopping
+from backbones.safetensors_header import read_own_metadata
+from transfer import run
+from transfer.plan import lease, suites
+from transfer.plan.cells import Task
+from transfer.plan.durations import Durations
+from transfer.plan.process import WorkerProcess, environment_of
+from transfer.plan.schedule import Job, Schedule, Tally, record_path
+from transfer.plan.sizes import COSTS, size_of
+from transfer.plan.suite_cells import Choice, make_suite_plan
+from transfer.plan.view import SuiteView
+from transfer.report import failures, records
+from transfer.report.provenance import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+QUICK = """
+kind = "transfer"
+data = "sample"
+protocol = "quick"
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, cache):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    return tmp_path
+
+
+def suite_file(folder, text, name="own"):
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def plan_of(text, folder, **choice):
+    return make_suite_plan(
+        suites.load(suite_file(folder, text)), Choice(data_root=folder / "data", **choice)
+    )
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def test_the_projects_suites_are_known_and_hold_what_they_say():
+    assert {"quick", "paper", "lr-sweep"} <= set(suites.names())
+    assert "table6" not in suites.names(), "that one trains classifiers"
+    paper = suites.load("paper")
+    with (ROOT / "results" / "paper" / "table8.csv").open() as file:
+        lines = [line for line in file if not line.startswith("#")]
+    rows = [row["row"] for row in csv.DictReader(lines)]
+    assert [row.backbone for row in paper.rows] == rows
+    assert paper.protocol == "paper"
+    assert {row.seeds for row in paper.rows} == {(0, 1, 2, 3, 4)}
+    quick = suites.load("quick")
+    assert len(quick.rows) == 3
+    assert {row.seeds for row in quick.rows} == {(0, 1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('rows = ["a"', "is not valid TOML"),
+        ("\x00", "is not valid TOML"),
+        ('rows = ["resnet50_baseline"]', 'must say kind = "transfer"'),
+        ('kind = "classification"\nrows = []', "backbones/train.py"),
+        (QUICK, "'rows' must be a list of rows"),
+        (QUICK + "rows = []", "'rows' must be a list of rows"),
+        (QUICK + "rows = [3]", "'rows' must be names of rows"),
+        (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean 'seeds'"),
+        (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
+        (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
+        (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
+        (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
+        (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
+        (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
+        (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),
+        (QUICK.replace("float32", "float8") + 'rows = ["a"]', "'precision' must be auto"),
+        (QUICK.replace('"sample"', "{ boxes = 'a' }") + 'rows = ["a"]', "'data' must be"),
+    ],
+)
+def test_a_malformed_suite_is_named_with_what_is_wrong(text, sentence, tmp_path):
+    with pytest.raises(UserError, match="suite") as error:
+        suites.load(suite_file(tmp_path, text))
+    assert sentence in str(error.value)
+    assert "own.toml" in str(error.value)
+
+
+def is_suite_or_sentence(read):
+    try:
+        return bool(read().rows)
+    except UserError as error:
+        return "own.toml" in str(error)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda t: t.encode()))
+def test_any_bytes_are_a_suite_or_a_sentence(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("suite") / "own.toml"
+    path.write_bytes(b'kind = "transfer"\nrows = ["a"]\n' + content)
+    assert is_suite_or_sentence(lambda: suites.load(str(path)))
+
+
+KEYS = ("tasks", "data", "protocol", "precision", "seeds", "rows", "overrides", "vary", "baseline")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES))
+def test_entries_of_any_kind_are_a_suite_or_a_sentence(content):
+    reader = suites._Reader(Path("own.toml"))
+    assert is_suite_or_sentence(lambda: reader.suite(content))
+
+
+@pytest.mark.parametrize(
+    ("suite", "sentence"),
+    [("quik", "did you mean quick"), ("none.toml", "There is no suite"), ("table6", "train.py")],
+)
+def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here, capsys):
+    assert run.main(["--suite", suite, "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--suite", "quick", "--weights", "a.pth"], "--weights goes with --backbone only"),
+        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs goes with --suite only"),
+        (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
+        (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
+        (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
+        (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments, sentence, here, capsys):
+    assert run.main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_missing_package_for_curves_is_named(here, capsys, monkeypatch):
+    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    assert run.main(["--suite", "quick", "--wandb"]) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+
+
+# --- Cells ----------------------------------------------------------------------------------------
+
+
+def test_cells_come_task_by_task_and_seed_by_seed(here):
+    text = QUICK + 'seeds = [4, 2]\nrows = ["resnet18_scratch", "resnet18_baseline"]'
+    plan = plan_of(text, here)
+    told = [(cell.task, cell.seed, cell.backbone) for cell in plan.cells]
+    assert told == [
+        (task, seed, row)
+        for task in ("detection", "segmentation")
+        for seed in (2, 4)
+        for row in ("resnet18_scratch", "resnet18_baseline")
+    ]
+    assert len({cell.id for cell in plan.cells}) == 8
+    assert {cell.precision for cell in plan.cells} == {"float32"}
+
+
+def test_a_cell_of_a_suite_is_the_cell_of_a_single_run(here):
+    """So that what was run before with --backbone is not run again."""
+    from transfer.plan.request import Request, make_plan
+
+    single = make_plan(
+        Request(
+            backbone="resnet18d_mixup",
+            tasks=("detection", "segmentation"),
+            against="auto",
+            data="sample",
+            data_root=here,
+            protocol="auto",
+            weights="auto",
+            precision="float32",
+            seed=3,
+            classifier_seed=1,
+        )
+    )
+    rows = '["resnet18_baseline", "resnet18d_mixup", "resnet18d_scratch"]'
+    suite = plan_of(QUICK + f"seeds = [3]\nclassifier_seeds = [1]\nrows = {rows}", here)
+    assert {cell.id for cell in suite.cells} == {cell.id for cell in single.cells}
+
+
+def test_the_command_line_narrows_a_suite(here):
+    text = QUICK + 'seeds = [0, 7]\nrows = ["resnet18_scratch", "resnet18_baseline"]'
+    assert {c.seed for c in plan_of(text, here, seeds=3).cells} == {0, 1, 2}
+    assert {c.task for c in plan_of(text, here, tasks=("detection",)).cells} == {"detection"}
+    chosen = plan_of(text, here, only="segm*scratch*s7*").cells
+    assert [(c.task, c.backbone, c.seed) for c in chosen] == [
+        ("segmentation", "resnet18_scratch", 7)
+    ]
+    assert plan_of(text, here, only=chosen[0].id).cells == chosen
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ('["resnet18_baselin"]', "did you mean resnet18_baseline"),
+        ('["resnet18_baseline", "resnet18_baseline"]', "twice"),
+        ('["resnet18_baseline", {backbone = "resnet18_baseline", seeds = [0, 1]}]', "twice"),
+    ],
+)
+def test_an_unknown_row_and_a_repeated_cell_are_named(rows, sentence, here):
+    with pytest.raises(UserError, match=sentence):
+        plan_of(QUICK + f"rows = {rows}", here)
+
+
+def test_a_baseline_that_is_no_row_is_named(here):
+    with pytest.raises(UserError, match=r"baseline 'resnet18' .* none of its rows"):
+        plan_of(QUICK + 'baseline = "resnet18"\nrows = ["resnet18_scratch"]', here)
+
+
+def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_own(here):
+    text = (
+        QUICK
+        + """rows = ["resnet18_scratch", "resnet18d_scratch"]
+[overrides]
+"train_cfg.max_epochs" = 2
+[overrides.segmentation]
+"train_cfg.max_epochs" = 3
+[vary.detection]
+"optim_wrapper.optimizer.lr" = [0.1, 0.2]
+"model.x" = [[1, 2], [3]]
+"""
+    )
+    plan = plan_of(text, here)
+    masks = {cell.overrides for cell in plan.cells if cell.task == "segmentation"}
+    assert masks == {(("train_cfg.max_epochs", 3),)}
+    boxes = [cell for cell in plan.cells if cell.task == "detection"]
+    assert len(boxes) == 2 * 4
+    told = {
+        (dict(c.overrides)["optim_wrapper.optimizer.lr"], dict(c.overrides)["model.x"])
+        for c in boxes
+    }
+    assert told == {(lr, x) for lr in (0.1, 0.2) for x in ((1, 2), (3,))}
+    assert {dict(cell.overrides)["train_cfg.max_epochs"] for cell in boxes} == {2}
+    assert len({cell.id for cell in plan.cells}) == len(plan.cells)
+
+
+def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
+    data = chaos_suite.write_suite(here, here, rows=["a"], seeds=[0]).with_name("tiny.toml")
+    (here / "sample").symlink_to(Path(os.environ["TRANSFER_CACHE"]) / "sample")
+    data.write_text(data.read_text().replace(json.dumps(str(here)), '"sample"'))
+    text = 'kind = "transfer"\ndata = "tiny.toml"\nprotocol = "quick"\nrows = '
+    plan = plan_of(text + '["resnet50_baseline", "resnet50d_cosine"]', here)
+    assert {cell.backbone for cell in plan.cells} == {"resnet50_baseline"}
+    (remark,) = plan.remarks
+    assert "resnet50d_cosine needs training" in remark
+    assert "--recipe resnet50d_cosine" in remark
+    with pytest.raises(UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"):
+        plan_of(text + '["resnet50d_cosine"]', here)
+
+
+def classifier(path, seed, row="resnet18d_mixup"):
+    """A safetensors file with the header that the project's training writes."""
+    own = json.dumps({"row": row, "architecture": "resnet18d", "seed": seed})
+    header = json.dumps({"__metadata__": {"transfer_bench": own}}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def test_each_classifier_of_a_row_is_fine_tuned(here, monkeypatch):
+    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
+    for seed in range(3):
+        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
+    text = (
+        QUICK
+        + """tasks = ["detection"]
+rows = [
+  {backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"},
+  {backbone = "resnet18d_mixup", classifiers = ["mixup_s1.safetensors"], seeds = [1, 2]},
+]"""
+    )
+    cells = plan_of(text, here).cells
+    told = [(cell.classifier, cell.seed) for cell in cells]
+    assert sorted(told) == [
+        ("seed 0", 0),
+        ("seed 1", 0),
+        ("seed 1", 1),
+        ("seed 1", 2),
+        ("seed 2", 0),
+    ]
+    assert len({cell.weights_id for cell in cells}) == 3
+    beside = here / "mixup_s0.safetensors"
+    classifier(beside, 7)
+    cells = plan_of(text, here, only="seed7").cells
+    assert [cell.weights for cell in cells] == [str(beside)], "beside the suite's file comes first"
+
+
+def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here):
+    given = '{backbone = "resnet18_baseline", classifiers = "c*.safetensors"}'
+    row = f'rows = ["resnet18_scratch", {given}]'
+    plan = plan_of(QUICK + row, here)
+    assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
+    assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
+    classifier(here / "c0.safetensors", 0)
+    with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
+        plan_of(QUICK + row, here)
+
+
+@given(st.binary(max_size=60))
+def test_the_header_of_any_bytes_is_a_table_or_a_sentence(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("header") / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(content)) + content)
+    try:
+        told = read_own_metadata(path)
+    except UserError as error:
+        told = {"sentence": str(error)}
+    assert isinstance(told, dict)
+    assert "not a whole safetensors file" in told.get("sentence", "not a whole safetensors file")
+
+
+def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        read_own_metadata(path)
+
+
+# --- Costs ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_costs_has_every_network_and_is_what_is_computed():
+    from backbones.cost import classifier_cost
+
+    assert all(size_of(row.architecture) for row in zoo.CATALOGUE.values())
+    for architecture in ("resnet18d", "resnet50v1", "mobilenetv1_100"):
+        cost = classifier_cost(architecture)
+        told = size_of(architecture)
+        assert (told.parameters, told.multiply_adds) == (cost.parameters, cost.multiply_adds)
+
+
+@pytest.mark.slow
+def test_the_whole_table_of_costs_is_what_is_computed():
+    from backbones.cost import write_table
+
+    computed = io.StringIO()
+    write_table(computed)
+    assert COSTS.read_text() == computed.getvalue()
+
+
+def record_of(cell, seconds, **changes):
+    """A record of a cell as far as costs are concerned."""
+    content = {
+        "cell": {**vars(cell), "overrides": list(cell.overrides), "id": cell.id},
+        "seconds": {"start_up": 0.0, "train": seconds, "evaluate": 0.0},
+        "hardware": machine(),
+        "memory": {"host": 3 << 30},
+        **changes,
+    }
+    return records.Record(Path("a.json"), json.loads(json.dumps(content)))
+
+
+def test_durations_come_from_records_of_the_same_hardware_and_setting(here):
+    text = QUICK + 'rows = ["resnet18_scratch", "resnet50_scratch"]\ntasks = ["detection"]'
+    small, large = plan_of(text, here).cells
+    durations = Durations()
+    other = {**machine(), "cpu": "another"}
+    durations.add([record_of(small, 999.0, hardware=other)])
+    assert durations.of(small) is None
+    durations.add([record_of(small, 100.0), record_of(small, 110.0)])
+    assert durations.of(small).seconds == pytest.approx(105.0)
+    assert durations.of(small).same_network
+    assert durations.of(small).host_bytes == 3 << 30
+    scaled = durations.of(large)
+    ratio = size_of("resnet50").multiply_adds / size_of("resnet18").multiply_adds
+    assert scaled.seconds == pytest.approx(105.0 * ratio)
+    assert not scaled.same_network
+    assert durations.total([small, large]) == (pytest.approx(105.0 * (1 + ratio)), 0)
+    longer = plan_of(text + '\n[overrides]\n"train_cfg.max_epochs" = 12', here).cells
+    assert durations.of(longer[0]) is None, "another setting takes another time"
+    durations.add_probes([record_of(small, 1.0), record_of(large, 7.0)])
+    assert durations.of(small).seconds == pytest.approx(105.0), "a record outweighs a probe"
+    assert durations.of(large).seconds == pytest.approx(7.0)
+
+
+def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_path):
+    command = ["-X", "importtime", "-m", "transfer.cli", "run", "--suite", "quick", "--dry-run"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TRANSFER_CACHE": str(tmp_path / "cache")},
+    )
+    assert time.monotonic() - start < 2
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib"}
+    assert "18 cells: 0 recorded, 18 to do." in done.stdout
+    assert "25.56" in done.stdout
+    assert "4.09" in done.stdout
+    assert "--probe times a few steps" in done.stdout
+    assert "Disk: at most" in done.stdout
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+# --- Workers --------------------------------------------------------------------------------------
+
+
+def test_workers_have_a_gpu_each_and_their_share_of_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    told = [environment_of(number, 3, 2)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
+    assert told == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
+    told = [environment_of(number, 2, 2)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
+    assert told == ["5", "7"]
+    assert int(environment_of(0, 64, 0)["OMP_NUM_THREADS"]) == 1
+    assert environment_of(0, 1, 0) == {}
+
+
+def tasks_of(suite, folder):
+    """The tasks of a suite on the small sample, as the driver makes them."""
+    plan = make_suite_plan(suites.load(str(suite)), Choice(data_root=folder))
+    return [
+        Task(
+            cell,
+            plan.rows[cell.backbone],
+            plan.data[cell.data],
+            folder,
+            folder / "results",
+            folder / "work",
+            "",
+        )
+        for cell in plan.cells
+    ]
+
+
+class Told:
+    """A watcher that keeps what it is told, and may do something when it is."""
+
+    def __init__(self, act=None):
+        self.events = []
+        self.act = act
+
+    def __getattr__(self, name):
+        def tell(*arguments):
+            self.events.append((name, *arguments))
+            if self.act:
+                self.act(name, *arguments)
+
+        return tell
+
+    def of(self, name):
+        return [event[1].name for event in self.events if event[0] == name]
+
+
+def schedule(tasks, watcher, **options):
+    def start(number):
+        return WorkerProcess(number, {"OMP_NUM_THREADS": "1"}, tasks[0].work_dir / "worker.log")
+
+    return Schedule(tasks, **{"jobs": 1, "retry": 0, **options}, start=start, watcher=watcher)
+
+
+def undisturbed(tasks, folder):
+    """The same cells, run one after another in this process: the reference."""
+    from transfer.engine.cell_run import run_cell
+
+    for task in tasks:
+        run_cell(replace(task, results=folder / "results", work_dir=folder / "work"))
+
+
+def quick_suite(folder, cache, **options):
+    """A suite of cells of a few steps on the small sample."""
+    options = {"rows": ["resnet18_scratch"], "seeds": [0], "epochs": 1, **options}
+    return chaos_suite.write_suite(folder, cache / "sample", **options)
+
+
+def test_failures_are_kept_and_a_cell_that_runs_elsewhere_is_waited_for(here, cache):
+    """One cell fails, one runs elsewhere until its owner gives it back, and one is done."""
+    suite = quick_suite(here, cache, tasks=["segmentation"], seeds=[0, 1])
+    first, second = tasks_of(suite, here)
+    (here / "cut.pth").write_bytes(b"PK\x03\x04 cut short")
+    broken = replace(first, cell=replace(first.cell, weights="cut.pth", weights_id="", seed=7))
+    held = lease.Leases(record_path(first).parent.with_name("leases")).take(first.name)
+    done = []
+
+    def give_back_once(event, *arguments):
+        if event == "finished" and not done:
+            done.append(arguments[0])
+            held.give_back()
+
+    watcher = Told(give_back_once)
+    tally = schedule([broken, first, second], watcher, retry=1).run()
+
+    assert [task.name for task in tally.done] == [second.name, first.name]
+    assert [task.name for task, _ in tally.failed] == [broken.name]
+    assert watcher.of("failed").count(broken.name) == 2, "once more, as --retry 1 says"
+    kept = failures.read(record_path(broken))
+    assert kept.attempts == 2
+    assert "'cut.pth' could not be read as weights" in kept.reason
+    found, unreadable = records.read_all(here / "results", "tiny")
+    assert len(found) == 2
+    assert unreadable == [], "a failure is never mistaken for a record"
+
+
+def test_a_worker_that_is_killed_says_what_that_means(tmp_path):
+    worker = WorkerProcess(0, {}, tmp_path / "worker.log")
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.connection.poll(20)
+    ((kind, reason),) = worker.messages()
+    assert kind == "died"
+    assert reason.startswith("its process was ended by SIGKILL: the system does that when memory")
+    worker.kill()
+
+
+def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache, capsys):
+    suite = quick_suite(here, cache)
+    (here / "blocked").write_text("a file where the folder should be")
+    assert run.main(["--suite", str(suite), "--results", str(here / "blocked")]) == 2
+    assert "the results folder must be writable" in capsys.readouterr().err
+    assert multiprocessing.active_children() == []
+
+
+def test_signals_ask_once_and_interrupt_the_second_time():
+    with stopping.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.requested()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert not stopping.requested()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cache):
+    tasks = tasks_of(quick_suite(here, cache, tasks=["segmentation"], seeds=[0, 1, 2, 3]), here)
+    running, waiting, failing, elsewhere = tasks
+    durations = Durations()
+    durations.add([record_of(running.cell, 60.0)])
+    shown = io.StringIO()
+    console = Console(file=shown, width=120, force_terminal=terminal)
+    tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
+    with SuiteView(4, console, durations, jobs=2) as view:
+        view.started(failing, 5)
+        view.failed(failing, "no room [on] the disk", again=False)
+        tally.failed.append((failing, ""))
+        view.started(running, 6)
+        view.stepped(running, "train", 30, 60)
+        view.refresh(tally)
+        summary = view._summary()
+    assert summary.startswith("4 cells: 1 running, 1 failed, 2 waiting (1 run by another driver); ")
+    assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
+    assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
+    assert ("30/60" in shown.getvalue()) == terminal
+    assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+
+
+def test_sigterm_and_kill_9_lose_nothing(here, cache):
+    """A small version of ``chaos_suite.py``: both tasks, asked to stop once and killed once."""
+    suite = quick_suite(here, cache, epochs=2)
+    boxes, masks = tasks_of(suite, here)
+    driver = chaos_suite.start(suite, here)
+    log = boxes.place / "log.txt"
+    while not log.exists():
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(60) == 130
+    assert "run the same command again to go on" in (here / "driver.log").read_text()
+    assert chaos_suite.records_of(here) == {}
+    assert (boxes.place / "state" / "state.pt").exists()
+    victims, faults = chaos_suite.run_with_kills(suite, here, 1, random.Random(), longest=6)
+    assert victims in (["driver"], ["worker"])
+    assert faults == []
+    assert "resumed at iteration" in log.read_text()
+    undisturbed([boxes, masks], here / "calm")
+    assert chaos_suite.compare(here, here / "calm") == []
+
+
+@pytest.mark.slow
+def test_four_drivers_together_run_every_cell_once(here, cache):
+    suite = chaos_suite.write_suite(
+        here, cache / "sample", rows=["resnet18_scratch"], seeds=range(4), tasks=["segmentation"]
+    )
+    finished, faults = chaos_suite.run_together(suite, here, drivers=4)
+    assert faults == []
+    assert sum(finished) == 4
+    assert len(chaos_suite.records_of(here)) == 4
+    assert chaos_suite.leftovers(here) == []

@@ -1,0 +1,326 @@
+"""One owner a cell: leases, for drivers on one machine or on a shared disk.
+
+The owner of a cell is the process that runs it. What it owns stands in a file
+``<cell>.<generation>.lease``, and the file with the highest generation counts.
+
+- **Taking.** A lease is written to the side and linked to its name, which succeeds for one process
+  only, on network disks too. A cell whose newest lease is free or whose owner is dead is taken by
+  linking the next generation; of several processes that try, one succeeds.
+- **Who is dead.** A lease names machine, boot, process and the process's start. On the same machine
+  the kernel is asked, so that a killed owner is replaced at once and a process that inherited its
+  number is not taken for it. Of another machine nothing can be asked: its owner touches the lease
+  every :data:`BEAT_SECONDS`, and is dead when the file has not changed for :data:`PATIENCE_SECONDS`
+  of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
+- **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
+  cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
+  so that generations never start again and a slow process cannot take an old one.
+- **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
+  lease was superseded, and stops.
+
+No lock of the file system is used: on shared disks they are missing, or local, more often than
+hard links are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from backbones.errors import UserError
+from backbones.runtime import stopping
+
+BEAT_SECONDS = 15.0
+"""Time between two touches of a lease by its owner."""
+
+PATIENCE_SECONDS = 150.0
+"""Silence after which an owner on another machine is dead; network disks show changes late."""
+
+_SUFFIX = ".lease"
+_LOOK_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told apart from every other on every machine.
+
+    Attributes:
+        host: Name of the machine, for people.
+        machine: Identity of the running system: host, boot and process namespace.
+        pid: Number of the process there.
+        started: When it started, in the kernel's ticks since the boot; empty where unknown.
+        free: Whether it has given the cell back.
+    """
+
+    host: str
+    machine: str
+    pid: int
+    started: str
+    free: bool = False
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """A process of this machine."""
+        return cls(platform.node(), _this_machine(), pid, _start_of(pid) or "")
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the kernel here can be asked about it."""
+        return self.machine == _this_machine()
+
+    def runs(self) -> bool:
+        """Whether a process of this machine is alive."""
+        started = _start_of(self.pid)
+        return started is not None and started == self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class Lease:
+    """A cell that is owned, until it is given back.
+
+    Args:
+        path: The lease's file.
+        owner: Who holds it.
+
+    Attributes:
+        lost: Whether another has taken the cell over.
+    """
+
+    def __init__(self, path: Path, owner: Owner) -> None:
+        self.path = path
+        self.owner = owner
+        self.lost = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """The cell has its record: remove its leases."""
+        self._end()
+        name, own = _parse(self.path)
+        for path, generation in _generations(self.path.parent, name):
+            if generation <= own:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
+    def give_back(self) -> None:
+        """The cell is not finished: let another have it."""
+        self._end()
+        side = _write_beside(self.path, replace(self.owner, free=True))
+        try:
+            os.replace(side, self.path)
+        except OSError:
+            side.unlink(missing_ok=True)  # it is given back when this process ends
+
+    def _keep(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            self.lost = not self._beat()
+
+    def _beat(self) -> bool:
+        """Touch the lease; False when the cell is another's now."""
+        name, own = _parse(self.path)
+        try:
+            os.utime(self.path)
+            return all(g <= own for _, g in _generations(self.path.parent, name))
+        except FileNotFoundError:
+            return False
+        except OSError:  # a disk that is away for a moment
+            return True
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+class Leases:
+    """The leases of a folder, and what was seen of other machines' beats.
+
+    Args:
+        folder: Where they are; made when the first is taken.
+        patience: Silence in seconds after which another machine's owner is dead.
+    """
+
+    def __init__(self, folder: Path, patience: float = PATIENCE_SECONDS) -> None:
+        self.folder = folder
+        self.patience = patience
+        self._seen: dict[Path, tuple[int, float]] = {}
+
+    def holder(self, name: str) -> Owner | None:
+        """Who owns a cell; None when it can be taken."""
+        newest = self._newest(name)
+        return self._holder_of(newest[0]) if newest else None
+
+    def take(self, name: str, pid: int | None = None) -> Lease | None:
+        """Take a cell for a process of this machine.
+
+        Args:
+            name: Of the cell.
+            pid: The process that will run it; this one where none is given.
+
+        Returns:
+            The lease, or None when another owns the cell.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        newest = self._newest(name)
+        if newest and self._holder_of(newest[0]):
+            return None
+        generation = newest[1] + 1 if newest else 1
+        path = self.folder / f"{name}.{generation:03d}{_SUFFIX}"
+        owner = Owner.of(os.getpid() if pid is None else pid)
+        if not self._link(path, owner):
+            return None
+        return Lease(path, owner)
+
+    def _link(self, path: Path, owner: Owner) -> bool:
+        """Make a lease whole and at once; False where there is one of that name."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            side = _write_beside(path, owner)
+            try:
+                os.link(side, path)
+            except FileExistsError:
+                return False
+            finally:
+                side.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return False  # the last of the others has just removed the empty folder: try again
+        except OSError as error:
+            raise UserError(
+                f"No cell can be taken in '{self.folder}' ({error.strerror}); the results folder "
+                "must be writable and its disk must know hard links. Choose another with --results."
+            ) from error
+        return True
+
+    def _newest(self, name: str) -> tuple[Path, int] | None:
+        return max(_generations(self.folder, name), key=lambda found: found[1], default=None)
+
+    def _holder_of(self, path: Path) -> Owner | None:
+        """A lease's owner if it lives."""
+        try:
+            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+            changed = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError):
+            owner, changed = Owner("an unknown machine", "", 0, ""), 0
+        if owner.free:
+            return None
+        if owner.on_this_machine:
+            return owner if owner.runs() else None
+        now = time.monotonic()
+        known, since = self._seen.get(path, (None, now))
+        if known != changed:
+            self._seen[path] = (changed, now)
+            return owner
+        return owner if now - since < self.patience else None
+
+
+def wait_for(
+    leases: Leases, name: str, done: Callable[[], bool], tell: Callable[[str], None]
+) -> Lease | None:
+    """Take a cell for this process as soon as nobody else has it.
+
+    Args:
+        leases: The folder's.
+        name: Of the cell.
+        done: Whether the cell is finished.
+        tell: Told once who has it, where somebody does.
+
+    Returns:
+        The lease, or None when another has finished the cell.
+
+    Raises:
+        UserError: The folder cannot be written.
+        Interrupted: This process was asked to stop.
+    """
+    told = False
+    while not done():
+        if lease := leases.take(name):
+            if not done():
+                return lease
+            lease.finish()
+            break
+        holder = leases.holder(name)
+        if holder and not told:
+            tell(f"waiting for {name}, which {holder} runs")
+            told = True
+        if stopping.requested():
+            raise stopping.Interrupted(f"stopped while waiting for {name}")
+        time.sleep(_LOOK_EVERY)
+    return None
+
+
+@contextlib.contextmanager
+def owned(lease: Lease) -> Iterator[Lease]:
+    """Hold a lease while inside; finished when that went well, given back when not."""
+    try:
+        yield lease
+    except BaseException:
+        lease.give_back()
+        raise
+    lease.finish()
+
+
+def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
+    try:
+        names = [e for e in os.listdir(folder) if e.startswith(f"{name}.") and e.endswith(_SUFFIX)]
+    except OSError:
+        return []
+    return [(folder / found, _parse(folder / found)[1]) for found in names]
+
+
+def _parse(path: Path) -> tuple[str, int]:
+    """A lease's cell and generation; a foreign file's generation is 0."""
+    name, _, generation = path.name.removesuffix(_SUFFIX).rpartition(".")
+    return name, int(generation) if generation.isdigit() else 0
+
+
+def _write_beside(path: Path, owner: Owner) -> Path:
+    """The lease's text in a file beside its place, on the disk."""
+    side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with side.open("w", encoding="utf-8") as file:
+        json.dump(asdict(owner), file)
+        file.flush()
+        os.fsync(file.fileno())
+    return side
+
+
+@cache
+def _this_machine() -> str:
+    """Host, boot and process namespace: equal only where process numbers mean the same."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process of this machine started; None if there is no such living process."""
+    if not os.path.isdir("/proc/self"):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, started = fields[0], fields[19]
+    return None if state in "ZX" else started  # a zombie runs nothing

@@ -1,0 +1,287 @@
+"""Runs cells to the end: side by side, with other drivers, through failures and requests to stop.
+
+A cell is done when its record stands, whoever wrote it. It is run by whoever holds its lease
+(:mod:`transfer.plan.lease`); the driver takes leases in the name of its workers, so that a cell is
+free once the process that ran it is dead, and not before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Protocol
+
+from backbones.errors import UserError
+from backbones.runtime import stopping
+from transfer.plan.cells import Task
+from transfer.plan.lease import Lease, Leases
+from transfer.plan.process import WorkerProcess
+from transfer.report import failures, records
+
+_LOOK_EVERY = 2.0  # seconds between two looks at a cell that another driver runs
+_WAIT = 0.25  # seconds; bounds the answer to a signal
+
+
+def record_path(task: Task) -> Path:
+    """The file of a cell's record."""
+    return records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
+
+
+def leases_of(task: Task) -> Path:
+    """The folder of the leases, beside that of the records."""
+    return record_path(task).parent.with_name("leases")
+
+
+@dataclass
+class Job:
+    """A cell on its way.
+
+    Attributes:
+        task: What is run.
+        failed: Attempts that failed in this run.
+        look_at: When to look again whether another driver still runs it, monotonic seconds.
+        elsewhere: Who runs it, if another driver does.
+    """
+
+    task: Task
+    failed: int = 0
+    look_at: float = 0.0
+    elsewhere: str = ""
+
+
+@dataclass
+class Tally:
+    """How the cells stand.
+
+    Attributes:
+        done: With a record.
+        failed: Given up in this run, with the reason.
+        waiting: Not begun, or begun by another driver.
+    """
+
+    done: list[Task] = field(default_factory=list)
+    failed: list[tuple[Task, str]] = field(default_factory=list)
+    waiting: deque[Job] = field(default_factory=deque)
+
+
+class Watcher(Protocol):
+    """Whoever shows how it goes."""
+
+    def started(self, task: Task, pid: int) -> None:
+        """A cell has begun, or goes on from its last state."""
+
+    def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
+        """A cell has come so far."""
+
+    def left(self, task: Task) -> None:
+        """A cell is no longer run here, and not finished."""
+
+    def finished(self, task: Task, here: bool) -> None:
+        """A cell has its record."""
+
+    def failed(self, task: Task, reason: str, again: bool) -> None:
+        """A cell has failed."""
+
+    def refresh(self, tally: Tally) -> None:
+        """Some time has passed."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A cell that a worker runs, and the lease that it runs it with."""
+
+    job: Job
+    lease: Lease
+
+
+@dataclass
+class _Slot:
+    """A place for one worker, and what that is doing."""
+
+    number: int
+    worker: WorkerProcess | None = None
+    run: _Run | None = None
+
+
+class Schedule:
+    """The cells of a run and the workers that run them.
+
+    Args:
+        tasks: The cells, in the order in which they are begun.
+        jobs: Cells side by side.
+        retry: Further attempts at a cell that fails.
+        start: Starts a worker, given its number.
+        watcher: Told how it goes.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        *,
+        jobs: int,
+        retry: int,
+        start: Callable[[int], WorkerProcess],
+        watcher: Watcher,
+    ) -> None:
+        self.tally = Tally()
+        for task in tasks:
+            if record_path(task).exists():
+                self.tally.done.append(task)
+            else:
+                self.tally.waiting.append(Job(task))
+        self.retry = retry
+        self.start = start
+        self.watcher = watcher
+        self.slots = [_Slot(number) for number in range(jobs)]
+        self.leases: dict[Path, Leases] = {}
+
+    def run(self) -> Tally:
+        """Run until every cell is done or given up, or until a stop is asked for.
+
+        Raises:
+            UserError: The results folder cannot be written.
+            KeyboardInterrupt: Stopped; the states of what was running are saved.
+        """
+        try:
+            while not stopping.requested() and (self.tally.waiting or self._running()):
+                self._hand_out()
+                self._listen()
+                self.watcher.refresh(self.tally)
+            if stopping.requested():
+                self._stop()
+                raise KeyboardInterrupt
+        finally:
+            for slot in self.slots:
+                self._end_worker(slot)
+        return self.tally
+
+    def _running(self) -> list[_Slot]:
+        return [slot for slot in self.slots if slot.run]
+
+    def _hand_out(self) -> None:
+        """A cell for every idle worker, as far as there are cells that nobody runs."""
+        for slot in self.slots:
+            for job in list(self.tally.waiting) if not slot.run else ():
+                if job.look_at <= time.monotonic() and self._begin(slot, job):
+                    break
+
+    def _begin(self, slot: _Slot, job: Job) -> bool:
+        """Begin a cell if nobody else runs it, or has run it."""
+        task = job.task
+        folder = leases_of(task)
+        leases = self.leases.setdefault(folder, Leases(folder))
+        job.look_at = time.monotonic() + _LOOK_EVERY
+        if record_path(task).exists():
+            self.tally.waiting.remove(job)
+            self._finish(task, here=False)
+            return False
+        holder = leases.holder(task.name)
+        job.elsewhere = str(holder or "")
+        if holder:
+            return False
+        slot.worker = slot.worker or self.start(slot.number)
+        lease = leases.take(task.name, slot.worker.pid)
+        if lease is None:
+            return False
+        self.tally.waiting.remove(job)
+        if record_path(task).exists():  # finished between the first look and the lease
+            lease.finish()
+            self._finish(task, here=False)
+            return False
+        slot.run = _Run(job, lease)
+        slot.worker.hand(task)
+        self.watcher.started(task, slot.worker.pid)
+        return True
+
+    def _listen(self) -> None:
+        """Hear the workers out; waits a moment where nothing is said."""
+        connections = [slot.worker.connection for slot in self.slots if slot.worker]
+        if connections:
+            wait(connections, timeout=_WAIT)
+        else:
+            time.sleep(_WAIT)
+        for slot in self.slots:
+            for message in slot.worker.messages() if slot.worker else ():
+                self._hear(slot, message)
+            if slot.run and slot.run.lease.lost:
+                self._put_back(slot, slot.run)
+
+    def _hear(self, slot: _Slot, message: tuple) -> None:
+        kind, *rest = message
+        run = slot.run
+        if run is None:  # an idle worker that died is replaced when it is needed
+            self._end_worker(slot)
+        elif kind == "step":
+            self.watcher.stepped(run.job.task, *rest)
+        elif kind == "done":
+            self._done(slot, run)
+        elif kind == "stopped":  # by us, or by somebody who told this worker alone
+            self._put_back(slot, run)
+        else:
+            reason, detail = (rest[0], rest[1] if kind == "failed" else "")
+            self._failed(slot, run, reason, detail)
+            if kind == "died" or detail:  # after a defect the process cannot be trusted
+                self._end_worker(slot)
+
+    def _done(self, slot: _Slot, run: _Run) -> None:
+        task = run.job.task
+        try:
+            records.read(record_path(task))
+        except UserError as error:
+            self._failed(slot, run, str(error), "")
+            return
+        run.lease.finish()
+        slot.run = None
+        self._finish(task, here=True)
+
+    def _finish(self, task: Task, *, here: bool) -> None:
+        failures.forget(record_path(task))
+        self.tally.done.append(task)
+        self.watcher.finished(task, here)
+
+    def _failed(self, slot: _Slot, run: _Run, reason: str, detail: str) -> None:
+        job = run.job
+        job.failed += 1
+        again = job.failed <= self.retry
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        kept = failures.Failure(job.task.name, reason, detail, job.failed, when)
+        try:
+            failures.write(record_path(job.task), kept)
+        except UserError as error:  # the disk that failed the cell may fail this too
+            reason = f"{reason} (not kept: {error})"
+        run.lease.give_back()
+        slot.run = None
+        if again:
+            job.look_at = 0.0
+            self.tally.waiting.append(job)
+        else:
+            self.tally.failed.append((job.task, reason))
+        self.watcher.failed(job.task, reason, again)
+
+    def _put_back(self, slot: _Slot, run: _Run) -> None:
+        """The cell is not finished, and not run by this worker any more."""
+        self._end_worker(slot)
+        run.lease.give_back()
+        slot.run = None
+        run.job.look_at = 0.0
+        self.tally.waiting.appendleft(run.job)
+        self.watcher.left(run.job.task)
+
+    def _stop(self) -> None:
+        """Let every running cell save its state; a second request ends them at once."""
+        for slot in self._running():
+            assert slot.worker
+            slot.worker.stop()
+        while self._running():
+            self._listen()
+            self.watcher.refresh(self.tally)
+
+    def _end_worker(self, slot: _Slot) -> None:
+        if slot.worker:
+            slot.worker.kill()
+            slot.worker = None

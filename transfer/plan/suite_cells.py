@@ -1,0 +1,241 @@
+"""From a suite to its cells."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from backbones import zoo
+from backbones.errors import UserError
+from backbones.resources import cache_dir
+from backbones.safetensors_header import read_own_metadata
+from transfer.datasets import catalogue
+from transfer.plan.cells import Cell
+from transfer.plan.protocols import TASKS
+from transfer.plan.request import Plan, Request, data_name, fingerprint, make_cell
+from transfer.plan.suites import Suite, SuiteRow
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line changes in a suite.
+
+    Attributes:
+        data_root: Folder of the data sets.
+        tasks: Only these.
+        data: ``"auto"`` for the suite's own.
+        protocol: ``"auto"`` for the suite's own.
+        precision: ``"auto"`` for the suite's own.
+        seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's own.
+        only: Pattern of cells' names, or a part of them; empty for all.
+        without_data: Plan cells of data that are not on this machine, to tell their cost.
+    """
+
+    data_root: Path
+    tasks: tuple[str, ...] = TASKS
+    data: str = "auto"
+    protocol: str = "auto"
+    precision: str = "auto"
+    seeds: int | None = None
+    only: str = ""
+    without_data: bool = False
+
+
+def make_suite_plan(suite: Suite, choice: Choice) -> Plan:
+    """The cells of a suite: task by task and seed by seed, so that a first table stands early.
+
+    A row whose weights are neither public nor given is left out with a remark that says how they
+    are made; so is a task whose data are not on this machine.
+
+    Raises:
+        UserError: Unknown row, protocol or data, a cell that is named twice, or nothing to run.
+    """
+    return _Planner(suite, choice).plan()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A classifier: a file or the row's own weights, the seed, and what to call it."""
+
+    weights: str = "auto"
+    seed: int = 0
+    label: str = ""
+
+
+class _Untrained(Exception):
+    """A row that has to be trained before it can be fine-tuned."""
+
+
+class _Planner:
+    def __init__(self, suite: Suite, choice: Choice) -> None:
+        self.suite = suite
+        self.choice = choice
+        self.rows = {row.backbone: zoo.find(row.backbone) for row in suite.rows}
+        self.data = dict(suite.data) if choice.data == "auto" else dict.fromkeys(TASKS, choice.data)
+        self.remarks: list[str] = []
+
+    def plan(self) -> Plan:
+        cells = [
+            cell
+            for task in self.choice.tasks
+            if task in self.data and (lists := self._fingerprint(task)) is not None
+            for cell in self._cells(task, lists)
+        ]
+        self._refuse_repeated(cells)
+        chosen = [cell for cell in cells if _is_chosen(cell, self.choice.only)]
+        if not chosen:
+            raise UserError(self._why_nothing(cells))
+        rows = {row.name: row for row in self.rows.values()}
+        aliases = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of]
+        return Plan(
+            tuple(chosen),
+            rows,
+            self._baseline(),
+            tuple(dict.fromkeys((*aliases, *self.remarks))),
+            {data_name(data): data for data in self.data.values()},
+        )
+
+    def _baseline(self) -> str:
+        baseline = self.suite.baseline
+        if baseline and baseline not in self.rows:
+            raise UserError(
+                f"The baseline '{baseline}' of the suite '{self.suite.path}' is none of its rows "
+                f"({', '.join(self.rows)})."
+            )
+        return self.rows[baseline].name if baseline else ""
+
+    def _fingerprint(self, task: str) -> str | None:
+        """Of the task's data; None, with a remark, where they are not on this machine."""
+        data = self.data[task]
+        named = data in catalogue.names() and data != catalogue.SAMPLE
+        if not named or catalogue.found(data, self.choice.data_root):
+            return fingerprint(data, self.choice.data_root, task)
+        self.remarks.append(
+            f"{data} was not found under '{self.choice.data_root}': {task} "
+            + ("cannot run yet" if self.choice.without_data else "is left out")
+            + f". The head of configs/datasets/{data}.toml says what it is; 'transfer prepare' "
+            "fetches the public data sets."
+        )
+        return "" if self.choice.without_data else None
+
+    def _cells(self, task: str, lists: str) -> list[Cell]:
+        """The cells of one task, by seed first and in the order of the rows next."""
+        cells = []
+        for row in self.suite.rows:
+            if task not in row.tasks:
+                continue
+            try:
+                sources = self._sources(row)
+            except _Untrained as error:
+                self.remarks.append(str(error))
+                continue
+            for source in sources:
+                request = self._request(row.backbone, self.data[task], source)
+                cell = make_cell(request, self.rows[row.backbone], task, lists)
+                cell = replace(cell, classifier=source.label or cell.classifier)
+                cells += [
+                    replace(cell, seed=seed, overrides=overrides)
+                    for overrides in self.suite.settings[task]
+                    for seed in self._seeds(row)
+                ]
+        return sorted(cells, key=lambda cell: cell.seed)
+
+    def _seeds(self, row: SuiteRow) -> tuple[int, ...]:
+        return row.seeds if self.choice.seeds is None else tuple(range(self.choice.seeds))
+
+    def _request(self, backbone: str, data: str, source: _Source) -> Request:
+        suite, choice = self.suite, self.choice
+        return Request(
+            backbone=backbone,
+            tasks=choice.tasks,
+            against="none",
+            data=data,
+            data_root=choice.data_root,
+            protocol=suite.protocol if choice.protocol == "auto" else choice.protocol,
+            weights=source.weights,
+            precision=suite.precision if choice.precision == "auto" else choice.precision,
+            seed=0,
+            classifier_seed=source.seed,
+        )
+
+    def _sources(self, entry: SuiteRow) -> list[_Source]:
+        """The classifiers of a row.
+
+        Raises:
+            _Untrained: There are none yet.
+            UserError: A file is of another row.
+        """
+        row = self.rows[entry.backbone]
+        if row.scratch:
+            return [_Source()]
+        if entry.classifiers:
+            return [self._file(row, path) for path in self._files(entry)]
+        if catalogue.SAMPLE in self.data.values() and row.recipe:
+            return [_Source(seed=seed) for seed in entry.classifier_seeds]
+        if row.weights is None:
+            raise _Untrained(
+                f"{row.name} needs training, its weights are not public: 'python "
+                f"backbones/train.py --recipe {row.name} --data IMAGENET', and name the file as "
+                "the row's classifiers in a suite file of your own. The rest goes on."
+            )
+        return [_Source()]
+
+    def _files(self, entry: SuiteRow) -> list[Path]:
+        """The files of a row's patterns, each once."""
+        found: dict[Path, None] = {}
+        for pattern in entry.classifiers:
+            wanted = Path(pattern).expanduser()
+            places = (self.suite.path.parent, cache_dir() / "classifiers")
+            matches = next((m for place in places if (m := _matches(place, wanted))), [])
+            if not matches:
+                raise _Untrained(
+                    f"{entry.backbone} needs training: no classifier matches '{pattern}' in "
+                    f"'{places[0]}' or '{places[1]}'. The rest goes on."
+                )
+            found.update(dict.fromkeys(matches))
+        return list(found)
+
+    def _file(self, row: zoo.Variant, path: Path) -> _Source:
+        own = read_own_metadata(path) if path.suffix == ".safetensors" else {}
+        trained = own.get("row", row.name)
+        if trained not in (row.name, row.alias_of):
+            raise UserError(
+                f"The classifier '{path}' is a '{trained}', but the suite '{self.suite.path}' "
+                f"names it for '{row.name}'."
+            )
+        return _Source(str(path), label=f"seed {own['seed']}" if "seed" in own else "")
+
+    def _refuse_repeated(self, cells: list[Cell]) -> None:
+        seen: set[str] = set()
+        for cell in cells:
+            if cell.id in seen:
+                raise UserError(
+                    f"The suite '{self.suite.path}' names the cell {cell.name} twice: a row with "
+                    "the same classifier and seed stands in it more than once."
+                )
+            seen.add(cell.id)
+
+    def _why_nothing(self, cells: list[Cell]) -> str:
+        if not cells:
+            return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(self.remarks)
+        known = sorted({cell.name for cell in cells})
+        near = difflib.get_close_matches(self.choice.only, known, n=2, cutoff=0.3) or known[:2]
+        return (
+            f"No cell of the suite '{self.suite.name}' matches --only '{self.choice.only}'; their "
+            f"names are like {' and '.join(near)}."
+        )
+
+
+def _matches(place: Path, pattern: Path) -> list[Path]:
+    """Files that a pattern means; an absolute one does not depend on the place."""
+    if pattern.is_absolute():
+        place, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
+    return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+
+
+def _is_chosen(cell: Cell, only: str) -> bool:
+    """Whether a pattern means a cell; one without wildcards may be any part of its name."""
+    name = f"{cell.name}_{cell.id}"
+    return only in name or fnmatchcase(name, only)

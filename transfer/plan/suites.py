@@ -1,0 +1,280 @@
+"""Suites: which rows, tasks, data and seeds are run together, each a small TOML file.
+
+.. code-block:: toml
+
+    kind = "transfer"
+    tasks = ["detection", "segmentation"]
+    data = { detection = "voc0712", segmentation = "ade20k" }   # or one name for both
+    protocol = "paper"
+    seeds = [0, 1, 2]                       # of the fine-tunings
+    baseline = "resnet50_baseline"
+    rows = [
+      "resnet50_baseline",                  # its public weights
+      { backbone = "resnet50d_mixup", classifiers = ["mixup_s*.safetensors"], seeds = [0] },
+    ]
+
+    [overrides.detection]                   # of the config, the same for all rows
+    "train_cfg.max_epochs" = 6
+
+    [vary.detection]                        # one table for each of these values
+    "optim_wrapper.optimizer.lr" = [0.01, 0.02]
+
+A row's ``classifiers`` are files, or patterns of files: each is fine-tuned with each seed. They are
+looked for beside the suite's file, and then where ``backbones/train.py`` puts them.
+``classifier_seeds`` does the same on the sample, whose classifiers are trained where they are
+missing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+from backbones.hardware import PRECISIONS
+from backbones.resources import resource_dir
+from transfer.plan.protocols import TASKS
+from transfer.plan.request import DEFAULT_DATA
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KIND = "transfer"
+
+Overrides = tuple[tuple[str, Any], ...]
+"""Settings of the config, by their dotted names."""
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One entry of a suite's rows.
+
+    Attributes:
+        backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
+        classifiers: Files or patterns of files; empty for the row's public weights.
+        classifier_seeds: Of the classifiers that are trained for the sample.
+        seeds: Of its fine-tunings.
+        tasks: Those that it takes part in.
+    """
+
+    backbone: str
+    classifiers: tuple[str, ...]
+    classifier_seeds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite as its file says it.
+
+    Attributes:
+        name: Of the file, without its ending.
+        path: The file; its classifiers' patterns start from its folder.
+        rows: In the order in which they are run.
+        data: Data set or ``.toml`` of each task.
+        protocol: ``"auto"`` or a protocol's name.
+        precision: ``"auto"`` or a precision.
+        baseline: Row that gains are counted from, or empty.
+        settings: For each task, the overrides that its cells are run with, one after another.
+    """
+
+    name: str
+    path: Path
+    rows: tuple[SuiteRow, ...]
+    data: Mapping[str, str]
+    protocol: str
+    precision: str
+    baseline: str
+    settings: Mapping[str, tuple[Overrides, ...]]
+
+
+def names() -> list[str]:
+    """The suites that are known by name."""
+    kinds = {path.stem: _parse(path).get("kind") for path in _folder().glob("*.toml")}
+    return sorted(name for name, kind in kinds.items() if kind == KIND)
+
+
+def load(name: str) -> Suite:
+    """Read a suite of ``configs/suites`` by name, or a user's own file.
+
+    Raises:
+        UserError: Not found, malformed, or an entry that is not known or of the wrong kind.
+    """
+    path = Path(name).expanduser() if name.endswith(".toml") else _folder() / f"{name}.toml"
+    if not path.is_file():
+        known = names()
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+        raise UserError(
+            f"There is no suite '{name}': "
+            + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}.")
+            + " Your own is a file that ends in .toml."
+        )
+    content = _parse(path)
+    kind = content.pop("kind", None)
+    if kind == "classification":
+        raise UserError(
+            f"The suite '{path}' trains classifiers: run it with 'python backbones/train.py "
+            f"--suite {name}'."
+        )
+    if kind != KIND:
+        raise UserError(f"The suite '{path}' must say kind = \"{KIND}\"; it says {kind!r}.")
+    return _Reader(path).suite(content)
+
+
+class _Reader:
+    """Checks each entry of a suite's file, and names the one that is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def suite(self, content: dict[str, Any]) -> Suite:
+        keys = ("tasks", "data", "protocol", "precision", "baseline", "rows", *_OF_A_ROW)
+        self._known(content, (*keys, "overrides", "vary"), "")
+        tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
+        entries = content.get("rows")
+        if not isinstance(entries, list) or not entries:
+            raise self._wrong("rows", "a list of rows that is not empty")
+        return Suite(
+            self.path.stem,
+            self.path,
+            tuple(self._row(entry, content, tasks) for entry in entries),
+            self._data(content.get("data", DEFAULT_DATA)),
+            self._text(content.get("protocol", "auto"), "protocol"),
+            self._precision(content.get("precision", "auto")),
+            self._text(content.get("baseline", ""), "baseline"),
+            self._settings(content),
+        )
+
+    def _row(self, entry: Any, suite: dict[str, Any], tasks: tuple[str, ...]) -> SuiteRow:
+        told = {"backbone": entry} if isinstance(entry, str) else entry
+        if not isinstance(told, dict) or not isinstance(told.get("backbone"), str):
+            raise self._wrong("rows", 'names of rows, or tables with a "backbone"')
+        name = told["backbone"]
+        self._known(told, ("backbone", "classifiers", "tasks", *_OF_A_ROW), f" of row '{name}'")
+        files = told.get("classifiers", [])
+        files = [files] if isinstance(files, str) else files
+        if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
+            raise self._wrong("classifiers", "file names or patterns")
+        return SuiteRow(
+            name,
+            tuple(files),
+            self._seeds(told, suite, "classifier_seeds"),
+            self._seeds(told, suite, "seeds"),
+            self._tasks(told.get("tasks", list(tasks)), "tasks"),
+        )
+
+    def _seeds(self, row: dict[str, Any], suite: dict[str, Any], key: str) -> tuple[int, ...]:
+        seeds = row.get(key, suite.get(key, [0]))
+        if not isinstance(seeds, list) or not seeds:
+            raise self._wrong(key, "a list of numbers that is not empty")
+        if not all(isinstance(seed, int) and type(seed) is int and seed >= 0 for seed in seeds):
+            raise self._wrong(key, "whole numbers from 0 on")
+        return tuple(self._once(seeds, key))
+
+    def _tasks(self, tasks: Any, key: str) -> tuple[str, ...]:
+        if not isinstance(tasks, list) or not tasks or not set(map(str, tasks)) <= set(TASKS):
+            raise self._wrong(key, f"a list of {' and '.join(TASKS)}")
+        return tuple(self._once(tasks, key))
+
+    def _data(self, data: Any) -> dict[str, str]:
+        if isinstance(data, str) and data:
+            return dict.fromkeys(TASKS, self._data_file(data))
+        if not isinstance(data, dict) or not data or not set(data) <= set(TASKS):
+            raise self._wrong("data", "a data set's name, or one for each task")
+        return {
+            task: self._data_file(self._text(name, f"data.{task}")) for task, name in data.items()
+        }
+
+    def _data_file(self, name: str) -> str:
+        """A user's file is named relative to the suite's."""
+        return str(self.path.parent / name) if name.endswith(".toml") else name
+
+    def _settings(self, content: dict[str, Any]) -> dict[str, tuple[Overrides, ...]]:
+        return {
+            task: tuple(
+                tuple(sorted((k, _frozen(v)) for k, v in {**fixed, **dict(varied)}.items()))
+                for varied in self._combinations(content, task)
+            )
+            for task in TASKS
+            for fixed in [self._of_task(content, "overrides", task)]
+        }
+
+    def _combinations(self, content: dict[str, Any], task: str) -> list[Overrides]:
+        """Every choice of one value for each varied setting."""
+        varied = self._of_task(content, "vary", task)
+        for name, values in varied.items():
+            if not isinstance(values, list) or not values:
+                raise self._wrong(f'vary."{name}"', "a list of values that is not empty")
+            self._once(values, f'vary."{name}"')
+        pairs = [[(name, value) for value in values] for name, values in varied.items()]
+        return list(itertools.product(*pairs))
+
+    def _of_task(self, content: dict[str, Any], key: str, task: str) -> dict[str, Any]:
+        """The settings for every task, and those for this one over them."""
+        table = content.get(key, {})
+        if not isinstance(table, dict) or not all(
+            isinstance(table.get(t, {}), dict) for t in TASKS
+        ):
+            raise self._wrong(key, "a table of settings, or one for each task")
+        general = {name: value for name, value in table.items() if name not in TASKS}
+        settings = {**general, **table.get(task, {})}
+        for name, value in settings.items():
+            if isinstance(value, dict):
+                raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
+        return settings
+
+    def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+        for key in table:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}."
+                raise UserError(
+                    f"The suite '{self.path}' has an unknown key '{key}'{where}: {hint}"
+                )
+
+    def _once(self, values: list[Any], key: str) -> list[Any]:
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise UserError(f"The suite '{self.path}' names {twice!r} twice in '{key}'.")
+        return values
+
+    def _text(self, value: Any, key: str) -> str:
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
+        return value
+
+    def _precision(self, value: Any) -> str:
+        if value not in ("auto", *PRECISIONS):
+            raise self._wrong("precision", f"auto, {' or '.join(PRECISIONS)}")
+        return value
+
+    def _wrong(self, key: str, wanted: str) -> UserError:
+        return UserError(f"In the suite '{self.path}', '{key}' must be {wanted}.")
+
+
+_OF_A_ROW = ("seeds", "classifier_seeds")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _folder() -> Path:
+    return resource_dir("configs", "configs") / "suites"
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"The suite '{path}' cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"The suite '{path}' is not valid TOML: {error}.") from error
