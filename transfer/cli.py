@@ -15,6 +15,7 @@ COMMANDS = {
     "backbones": "transfer.zoo",
     "prepare": "transfer.datasets.prepare",
     "check": "transfer.datasets.check",
+    "table": "transfer.report.table",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
@@ -22,6 +23,7 @@ _SUMMARIES = {
     "backbones": "list the backbones, or show one",
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
+    "table": "set our figures beside the paper's, for each of its nine tables",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

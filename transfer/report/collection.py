@@ -1,0 +1,102 @@
+"""Everything that was measured, read once: what the tables, the page and the README rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbones import zoo
+from backbones.errors import UserError
+from transfer.report import classification, records
+from transfer.report.gains import GainTable, Setting, gain_table
+from transfer.report.records import Record
+
+BASELINE = "resnet50_baseline"
+"""The row that rows without a control of their own are compared with."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All that was measured.
+
+    Attributes:
+        gains: Tables of fine-tunings, one a setting and control.
+        groups: Trained classifiers that may stand in one table.
+        costs: By architecture, parameters and multiply-adds at 224 pixels, as records tell them.
+        left_out: A sentence for each file that is in no table.
+    """
+
+    gains: tuple[GainTable, ...]
+    groups: tuple[classification.Group, ...]
+    costs: dict[str, tuple[int, int]]
+    left_out: tuple[str, ...]
+
+
+def collect(results: Path, data: str = "") -> Collection:
+    """Read a folder of results.
+
+    Args:
+        results: The folder.
+        data: ``"sample"`` for the sample's records, which stand apart; else all others.
+    """
+    found, unreadable = records.read_all(results, data)
+    trained, unusable = classification.read_all(results) if data != "sample" else ([], [])
+    groups, repeated = classification.groups(trained)
+    costs = {
+        told["architecture"]: (told["parameters"], told["multiply_adds_224"])
+        for told in (record.content["classifier"] for record in found)
+        if told["parameters"]
+    }
+    left_out = (*unreadable, *unusable, *repeated)
+    return Collection(tuple(families(found)), tuple(groups), costs, left_out)
+
+
+def families(found: Iterable[Record]) -> list[GainTable]:
+    """A table for each setting and control, settings and rows in a fixed order."""
+    settings: dict[Setting, list[Record]] = {}
+    for record in found:
+        settings.setdefault(Setting.of(record), []).append(record)
+    tables = []
+    for setting in sorted(settings, key=lambda s: (s.task, s.data, s.protocol, repr(s))):
+        by_control: dict[str, list[Record]] = {}
+        members = settings[setting]
+        controls = _controls(members)
+        for record in members:
+            by_control.setdefault(controls[record.cell["backbone"]], []).append(record)
+        tables += [gain_table(setting, _ordered(g), control) for control, g in by_control.items()]
+    return tables
+
+
+def _controls(members: Sequence[Record]) -> dict[str, str]:
+    """By row, the row that it is compared with; a control belongs to its own table."""
+    names = {record.cell["backbone"] for record in members}
+    own = {name: _control(name) for name in names}
+    shared = BASELINE if BASELINE in names else min(set(own.values()) - {""}, default=BASELINE)
+    return {
+        name: name if name in own.values() else own[name] if own[name] in names else shared
+        for name in names
+    }
+
+
+def _control(name: str) -> str:
+    try:
+        return zoo.find(name).control
+    except UserError:  # a user's own row: the record does not tell its control
+        return ""
+
+
+_ORDER = {name: number for number, name in enumerate(zoo.CATALOGUE)}
+
+
+def _ordered(members: Sequence[Record]) -> list[Record]:
+    """As the zoo lists its rows, others behind them by name; fine-tunings by seed."""
+    return sorted(
+        members,
+        key=lambda r: (
+            _ORDER.get(r.cell["backbone"], len(_ORDER)),
+            r.cell["backbone"],
+            r.cell["seed"],
+            r.path.name,
+        ),
+    )
