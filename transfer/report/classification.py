@@ -133,12 +133,12 @@ def _setting(told: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _precision_names(precision: str, half: bool) -> tuple[str, ...]:
-    """``bfloat16 where the recipe says so`` is met by its rows and by the full-precision rows."""
+    """``bfloat16 for half precision`` is met by its rows and by the full-precision rows."""
     if half and precision != "float32":
-        return f"{precision} where the recipe has half precision", precision
+        return f"{precision} for half precision", precision
     if not half and precision == "float32":
         halves = ("float16", "bfloat16")
-        return precision, *(f"{half} where the recipe has half precision" for half in halves)
+        return precision, *(f"{half} for half precision" for half in halves)
     return (precision,)
 
 
@@ -183,8 +183,12 @@ def _fits(one: Trained, key: dict[str, str]) -> bool:
 
 
 def _in_words(names: dict[str, str]) -> str:
-    told = [f"{what} {name}" for what, name in names.items() if name != _OWN]
-    return ", ".join([*told, "the rest as the recipe says"])
+    told = [
+        name if what == "precision" else f"{what} {name}"
+        for what, name in names.items()
+        if name != _OWN
+    ]
+    return ", ".join(["own recipes", *told])
 
 
 def _by_row(members: Sequence[Trained]) -> tuple[dict[str, tuple[Trained, ...]], list[str]]:

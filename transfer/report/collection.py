@@ -58,14 +58,20 @@ def families(found: Iterable[Record]) -> list[GainTable]:
     for record in found:
         settings.setdefault(Setting.of(record), []).append(record)
     tables = []
-    for setting in sorted(settings, key=lambda s: (s.task, s.data, s.protocol, repr(s))):
+    for setting in sorted(settings, key=_place):
         by_control: dict[str, list[Record]] = {}
         members = settings[setting]
         controls = _controls(members)
         for record in members:
             by_control.setdefault(controls[record.cell["backbone"]], []).append(record)
-        tables += [gain_table(setting, _ordered(g), control) for control, g in by_control.items()]
+        for control in sorted(by_control, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
+            tables.append(gain_table(setting, _ordered(by_control[control]), control))
     return tables
+
+
+def _place(setting: Setting) -> tuple[str, str, bool, str, str]:
+    """The paper's own protocol first."""
+    return setting.task, setting.data, setting.protocol != "paper", setting.protocol, repr(setting)
 
 
 def _controls(members: Sequence[Record]) -> dict[str, str]:

@@ -158,7 +158,11 @@ def _cells(gains: GainTable, row: GainRow) -> list[Cell]:
     """Top-1, pixAcc where it is measured, mean … verdict, fine-tunings, agreement."""
     top1 = _known(figure, row.top1, _NO_TOP1)
     judged = judged_agreement(gains, row)
-    agrees: Cell = _NOT_JUDGED if judged is None or judged.verdict is None else judged.verdict
+    agrees: Cell = _NOT_JUDGED
+    if row.name == gains.baseline:
+        agrees = "baseline"
+    elif judged and judged.verdict:
+        agrees = f"{judged.verdict} ({interval(judged.low, judged.high)})"
     accuracy: list[Cell] = []
     if gains.setting.task == "segmentation":
         accuracy = [_pixel_accuracy(row.records)]

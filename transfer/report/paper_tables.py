@@ -159,6 +159,8 @@ def _classification(number: int, found: Collection) -> Iterator[Table]:
         yield _beside_the_paper(number, spec, group, found, place)
     rows = {line[c.row] for line in paper.table(number) for c in spec.columns if c.row}
     other = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
+    if spec.data == PLACES:  # the other tables show these rows already
+        other = []
     for place, group in enumerate(other):
         yield _on_other_images(number, spec, group, found, place)
 

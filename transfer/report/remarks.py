@@ -6,7 +6,7 @@ from transfer.report.agreement import PaperAgreement, agreement
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.power import MAX_UNITS
 from transfer.report.rows import RowResult
-from transfer.report.wording import count, interval, signed
+from transfer.report.wording import count, interval
 
 PAPER_PROTOCOL = "paper"
 PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
@@ -109,13 +109,10 @@ def _notes_of_rows(table: GainTable) -> list[str]:
 
 
 def _agreements(table: GainTable) -> list[str]:
-    lines = []
-    for row in table.rows:
-        judged = judged_agreement(table, row)
-        if judged and judged.verdict:
-            lines.append(
-                f"{row.name}: the paper's gain {signed(judged.paper_gain)} {judged.verdict} with "
-                f"ours (a difference of two single runs is predicted in "
-                f"{interval(judged.low, judged.high)}), if {judged.assumption}."
-            )
-    return lines
+    judged = [judged_agreement(table, row) for row in table.rows]
+    assumptions = {one.assumption for one in judged if one and one.verdict}
+    return [
+        "Agreement: the paper's gain is a difference of two single runs, and agrees where it lies "
+        f"in the interval that ours predict for one, in brackets. It is assumed that {assumption}."
+        for assumption in sorted(assumptions)
+    ]

@@ -1,0 +1,61 @@
+"""Gains with their simultaneous intervals, and the paper's dot beside each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transfer.report.gains import GainTable
+from transfer.report.pictures.style import INK, OURS, PAPER, canvas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BESIDE = 0.22  # rows; the paper's dot stands this far below ours
+
+
+def draw(table: GainTable) -> Figure | None:
+    """One line a row; None where no row has a gain."""
+    rows = [row for row in table.rows if row.statistics.gain is not None]
+    rows = [row for row in rows if row.name != table.baseline]
+    if not rows:
+        return None
+    with canvas(7.0, 1.3 + 0.42 * len(rows)) as (figure, (axes,)):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, row in enumerate(rows):
+            found = row.statistics
+            assert found.gain is not None
+            if found.gain_low is not None and found.gain_high is not None:
+                axes.plot([found.gain_low, found.gain_high], [place, place], color=OURS, lw=2)
+                axes.plot(found.gain, place, "o", color=OURS, ms=7)
+            else:
+                axes.plot(found.gain, place, "o", mec=OURS, mfc="none", ms=7)
+            if row.paper_gain is not None:
+                axes.plot(row.paper_gain, place + _BESIDE, "D", mec=PAPER, mfc="none", ms=5)
+        axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color="#8a8a8a", alpha=0.25)
+        axes.set_xlabel(f"gain in {table.setting.metric} over {table.baseline}, points")
+        axes.set_title(table.setting.title)
+        _legend(figure, table)
+        return figure
+
+
+def _legend(figure: Figure, table: GainTable) -> None:
+    from matplotlib.lines import Line2D
+
+    rows = [row for row in table.rows if row.name != table.baseline]
+    told = []
+    if any(row.statistics.gain_low is not None for row in rows):
+        told.append(
+            Line2D([], [], color=OURS, marker="o", ms=6, label="ours, simultaneous 95 % interval")
+        )
+    if any(row.statistics.gain_low is None for row in rows):
+        told.append(Line2D([], [], mec=OURS, mfc="none", marker="o", ls="", label="ours, no claim"))
+    if any(row.paper_gain is not None for row in rows):
+        told.append(
+            Line2D([], [], mec=PAPER, mfc="none", marker="D", ls="", ms=5,
+                   label="the paper's, single runs on its own data")
+        )  # fmt: skip
+    figure.legend(handles=told, loc="outside lower center", ncols=len(told))
