@@ -13,7 +13,12 @@ from transfer.plan.cells import Cell
 from transfer.report import records
 
 METRIC = {"detection": "mAP", "segmentation": "mIoU"}
-VOC = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"]  # fmt: skip
+VOC = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle",
+    "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person",
+    "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 PAPER_ROWS = [line["row"] for line in paper.table(8)]
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "prepare": "transfer.datasets.prepare",
     "check": "transfer.datasets.check",
     "table": "transfer.report.table",
+    "report": "transfer.report.page",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
@@ -24,6 +25,7 @@ _SUMMARIES = {
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
     "table": "set our figures beside the paper's, for each of its nine tables",
+    "report": "write everything that was measured to one HTML page",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

@@ -13,6 +13,7 @@ from backbones.errors import UserError
 from transfer.report import gain_layout
 from transfer.report.classification import IMAGENET, PLACES, Group
 from transfer.report.collection import Collection
+from transfer.report.gains import GainTable
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.wording import figure, interval
 
@@ -147,22 +148,55 @@ def paper_table(number: int, found: Collection) -> list[Table]:
         number: 1 to 9.
         found: All that was measured.
     """
+    return [*beside_the_paper(number, found), *on_other_images(number, found)]
+
+
+def beside_the_paper(number: int, found: Collection) -> list[Table]:
+    """One of the paper's tables with ours of the same images, one for each setting there is."""
     if number in TRANSFER:
-        return list(_transfer(number, found))
-    return list(_classification(number, found))
-
-
-def _classification(number: int, found: Collection) -> Iterator[Table]:
+        notes = tuple(_line_notes(number, ("refinement",)))
+        data = TRANSFER[number][1]
+        return [
+            gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
+            for place, gains in enumerate(_on_its_data(number, found) or [None])
+        ]
     spec = CLASSIFICATION[number]
     own = [group for group in found.groups if group.data == spec.data]
-    for place, group in enumerate(own or [None]):
-        yield _beside_the_paper(number, spec, group, found, place)
-    rows = {line[c.row] for line in paper.table(number) for c in spec.columns if c.row}
-    other = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
+    return [
+        _beside_the_paper(number, spec, group, found, place)
+        for place, group in enumerate(own or [None])
+    ]
+
+
+def on_other_images(number: int, found: Collection) -> list[Table]:
+    """What was measured for a table on other images than the paper's."""
+    if number in TRANSFER:
+        own = _on_its_data(number, found)
+        task = TRANSFER[number][0]
+        other = [one for one in found.gains if one.setting.task == task and one not in own]
+        return [
+            gain_layout.gain_table(gains, f"{_name(number, place)}-{gains.setting.data}")
+            for place, gains in enumerate(other)
+        ]
+    spec = CLASSIFICATION[number]
     if spec.data == PLACES:  # the other tables show these rows already
-        other = []
-    for place, group in enumerate(other):
-        yield _on_other_images(number, spec, group, found, place)
+        return []
+    rows = {line[c.row] for line in paper.table(number) for c in spec.columns if c.row}
+    other_groups = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
+    return [
+        _on_other_images(number, spec, group, found, place)
+        for place, group in enumerate(other_groups)
+    ]
+
+
+def _on_its_data(number: int, found: Collection) -> list[GainTable]:
+    """The tables of gains whose data and baseline are those of Table 8 or 9."""
+    baseline = paper.table(number)[0]["row"]
+    return [
+        one
+        for one in found.gains
+        if (one.setting.task, one.setting.data) == TRANSFER[number] and one.baseline == baseline
+    ]
 
 
 def _beside_the_paper(
@@ -259,22 +293,6 @@ def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
             lines.setdefault(line["note"], []).append(" ".join(line[name] for name in labels))
     for note, names in lines.items():
         yield f"{', '.join(names)}: {note}."
-
-
-def _transfer(number: int, found: Collection) -> Iterator[Table]:
-    task, data = TRANSFER[number]
-    rows = {line["row"] for line in paper.table(number)}
-    own = [
-        one
-        for one in found.gains
-        if (one.setting.task, one.setting.data) == (task, data) and one.baseline in rows
-    ]
-    notes = tuple(_line_notes(number, ("refinement",)))
-    for place, gains in enumerate(own or [None]):
-        yield gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
-    other = [one for one in found.gains if one.setting.task == task and one not in own]
-    for place, gains in enumerate(other):
-        yield gain_layout.gain_table(gains, f"{_name(number, place)}-{gains.setting.data}")
 
 
 def _name(number: int, place: int) -> str:
