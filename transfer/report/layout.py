@@ -141,7 +141,7 @@ def to_html(shown: Table) -> str:
         f'<figure id="{html.escape(shown.name)}" class="table">\n'
         f'<div class="scroll" tabindex="0" role="region" '
         f'aria-label="{html.escape(shown.title)}">\n'
-        f"<table>\n<caption>{html.escape(shown.title)}</caption>\n"
+        f"<table>\n<caption><span>{html.escape(shown.title)}</span></caption>\n"
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
         + (f"<figcaption><ul>{notes}</ul></figcaption>\n" if notes else "")
         + "</figure>\n"

@@ -15,7 +15,7 @@ def verdict(table: GainTable) -> str:
         return f"{table.setting.title}: only {table.baseline} was measured, so no gain is counted."
     judged = [row for row in others if row.statistics.verdict]
     if not judged:
-        return f"{table.setting.title}: nothing is claimed, {table.analysis.reason}."
+        return f"{table.setting.title}: nothing is claimed; {table.analysis.reason}."
     parts = [_share(kind, judged, table) for kind in ("gain", "loss", "cannot tell")]
     silent = len(others) - len(judged)
     if silent:

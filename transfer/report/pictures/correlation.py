@@ -10,7 +10,7 @@ import numpy as np
 from backbones import paper
 from transfer.report.correlation import Correlation, correlate
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.pictures.style import OURS, PAPER, canvas
+from transfer.report.pictures.style import OURS, PAPER, Margins, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     if len(ours) < 2 or setting.metric not in _PAPER:
         return None
     on = _commonest([row for table in tables for row in table.rows if row.top1 is not None])
-    with canvas(7.2, 3.7, panels=2) as (figure, (left, right)):
+    with canvas(7.2, 3.7, Margins(top=0.65, bottom=0.5), panels=2) as (figure, (left, right)):
         _panel(left, ours, OURS, "o", f"Ours: {setting.data}, {setting.protocol}")
         left.set_xlabel(f"top-1 on {on}, %")
         left.set_ylabel(f"{setting.metric}, %")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.pictures.choice import drawn_rows, how_many
-from transfer.report.pictures.style import COLOURS, INK, canvas
+from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
+from transfer.report.pictures.style import COLOURS, INK, Margins, canvas
 from transfer.report.wording import count
 
 if TYPE_CHECKING:
@@ -21,34 +22,40 @@ _ACROSS = 3
 FloatArray = npt.NDArray[np.float64]
 
 
-def draw(table: GainTable) -> Figure | None:
-    """Loss over iterations, one panel a row with the baseline in it; None without curves."""
+def draw(tables: Sequence[GainTable]) -> Figure | None:
+    """Loss over iterations, one panel a row with its baseline in it; None without curves.
+
+    Args:
+        tables: All tables of one setting.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    rows = [row for row in drawn_rows(table) if _curves(row) is not None]
-    others = [row for row in rows if row.name != table.baseline]
-    panels = others or rows
-    if not panels:
+    pairs = compared(tables) or [Pair(row, None) for table in tables for row in table.rows]
+    shown = largest([pair for pair in pairs if _curves(pair.row) is not None])
+    if not shown:
         return None
-    height = 0.9 + 1.7 * math.ceil(len(panels) / _ACROSS)
-    width = 7.2 if len(panels) > 1 else 4.6
-    with canvas(width, height, len(panels), _ACROSS, shared=True) as (figure, grid):
-        for place, (axes, row) in enumerate(zip(grid, panels, strict=True)):
-            for base in rows:
-                if base.name == table.baseline and base is not row:
-                    _band(axes, base, INK, ":")
-            _band(axes, row, COLOURS[place], "-")
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
+    lines = math.ceil(len(shown) / _ACROSS)
+    margins = Margins(left=0.65, bottom=0.6, top=0.65, between=0.25)
+    size = (7.2 if len(shown) > 1 else 4.6, 0.8 + 1.75 * lines)
+    with canvas(*size, margins, len(shown), _ACROSS, shared=True) as (figure, panels):
+        for place, (axes, pair) in enumerate(zip(panels, shown, strict=True)):
+            if pair.baseline and _curves(pair.baseline) is not None:
+                _band(axes, pair.baseline, INK, ":")
+            _band(axes, pair.row, COLOURS[place], "-")
+            runs = count(len(pair.row.records), "run")
+            axes.set_title(f"{pair.row.name}, {runs}", fontsize=8)
             axes.tick_params(labelsize=7)
-            axes.set_title(f"{row.name}, {count(len(row.records), 'run')}", fontsize=8)
             axes.grid(color="#8a8a8a", alpha=0.25)
-        more = how_many(table, len(panels), len(table.rows) - bool(others))
-        figure.suptitle(table.setting.title + more, x=0.01, ha="left", fontsize=10)
+        axes = panels[0]
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.locator_params(axis="x", nbins=5)
+        more = how_many(len(shown), len(pairs))
+        figure.suptitle(tables[0].setting.title + more, x=0.01, y=0.99, ha="left", fontsize=10)
         band = "mean of the runs, band from the lowest to the highest"
-        dots = f"; dotted: {table.baseline}" if others and len(rows) > len(others) else ""
+        dots = f"; dotted: {against(tables)}" if any(pair.baseline for pair in shown) else ""
         figure.supxlabel(f"iteration ({band}{dots})", fontsize=8)
         figure.supylabel("training loss", fontsize=9)
         return figure
@@ -66,19 +73,18 @@ def _band(axes: Axes, row: GainRow, colour: str, dashes: str) -> None:
 
 def _curves(row: GainRow) -> tuple[FloatArray, FloatArray] | None:
     """Iterations, (points,), and losses, (runs, points), of the runs that have a curve."""
-    runs = []
-    for record in row.records:
-        curve = [p for p in record.content["curve"] if _is_point(p)]
-        if curve:
-            runs.append(np.array([(p["iteration"], p["loss"]) for p in curve], dtype=float).T)
+    runs = [run for record in row.records if (run := _points(record.content["curve"])).size]
     if not runs:
         return None
-    at = runs[0][0]
-    return at, np.array([np.interp(at, iterations, losses) for iterations, losses in runs])
+    at = runs[0][:, 0]
+    return at, np.array([np.interp(at, run[:, 0], run[:, 1]) for run in runs])
 
 
-def _is_point(point: object) -> bool:
-    if not isinstance(point, dict):
-        return False
-    told = point.get("iteration"), point.get("loss")
-    return all(isinstance(v, int | float) and np.isfinite(v) for v in told)
+def _points(curve: Sequence[Any]) -> FloatArray:
+    """Iteration and loss, (points, 2); empty where a curve has none or is malformed."""
+    try:
+        told = [(point["iteration"], point["loss"]) for point in curve]
+        points = np.array(told, dtype=np.float64).reshape(-1, 2)
+    except (KeyError, TypeError, ValueError):
+        return np.empty((0, 2))
+    return points[np.isfinite(points).all(axis=1)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from transfer.report.gains import GainTable
-from transfer.report.pictures.style import INK, OURS, PAPER, canvas
+from transfer.report.gains import GainRow, GainTable
+from transfer.report.pictures.choice import against, compared
+from transfer.report.pictures.style import INK, OURS, PAPER, Margins, canvas, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,13 +15,19 @@ if TYPE_CHECKING:
 _BESIDE = 0.22  # rows; the paper's dot stands this far below ours
 
 
-def draw(table: GainTable) -> Figure | None:
-    """One line a row; None where no row has a gain."""
-    rows = [row for row in table.rows if row.statistics.gain is not None]
-    rows = [row for row in rows if row.name != table.baseline]
+def draw(tables: Sequence[GainTable]) -> Figure | None:
+    """One line a row; None where no row has a gain.
+
+    Args:
+        tables: All tables of one setting.
+    """
+    rows = [pair.row for pair in compared(tables) if pair.row.statistics.gain is not None]
     if not rows:
         return None
-    with canvas(7.0, 1.3 + 0.42 * len(rows)) as (figure, (axes,)):
+    setting = tables[0].setting
+    margins = Margins(left=0.2 + text_width(row.name for row in rows), bottom=0.8)
+    high = margins.top + margins.bottom + 0.36 * len(rows) + 0.1
+    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(rows):
             found = row.statistics
@@ -36,16 +44,15 @@ def draw(table: GainTable) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#8a8a8a", alpha=0.25)
-        axes.set_xlabel(f"gain in {table.setting.metric} over {table.baseline}, points")
-        axes.set_title(table.setting.title)
-        _legend(figure, table)
+        axes.set_xlabel(f"gain in {setting.metric} over {against(tables)}, points")
+        axes.set_title(setting.title)
+        _legend(figure, rows)
         return figure
 
 
-def _legend(figure: Figure, table: GainTable) -> None:
+def _legend(figure: Figure, rows: Sequence[GainRow]) -> None:
     from matplotlib.lines import Line2D
 
-    rows = [row for row in table.rows if row.name != table.baseline]
     told = []
     if any(row.statistics.gain_low is not None for row in rows):
         told.append(
@@ -54,8 +61,6 @@ def _legend(figure: Figure, table: GainTable) -> None:
     if any(row.statistics.gain_low is None for row in rows):
         told.append(Line2D([], [], mec=OURS, mfc="none", marker="o", ls="", label="ours, no claim"))
     if any(row.paper_gain is not None for row in rows):
-        told.append(
-            Line2D([], [], mec=PAPER, mfc="none", marker="D", ls="", ms=5,
-                   label="the paper's, single runs on its own data")
-        )  # fmt: skip
-    figure.legend(handles=told, loc="outside lower center", ncols=len(told))
+        label = "the paper's, single runs on its own data"
+        told.append(Line2D([], [], mec=PAPER, mfc="none", marker="D", ls="", ms=5, label=label))
+    figure.legend(handles=told, loc="lower center", ncols=len(told))

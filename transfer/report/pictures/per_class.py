@@ -2,73 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.pictures.choice import drawn_rows, how_many
-from transfer.report.pictures.style import COLOURS, INK, MARKERS, canvas
+from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
+from transfer.report.pictures.style import (
+    COLOURS,
+    INK,
+    MARKERS,
+    Margins,
+    canvas,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PREFIX = {"detection": "AP/", "segmentation": "IoU/"}
+_PREFIXES = ("AP", "IoU")
 _MOST_CLASSES = 30
 
 
-def changes(table: GainTable) -> dict[str, dict[str, float]]:
+def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     """By row and class, the mean over runs minus the baseline's; classes that both have."""
-    prefix = _PREFIX.get(table.setting.task, "")
-    base = next((row for row in table.rows if row.name == table.baseline), None)
-    if base is None:
-        return {}
-    before = _means(base, prefix)
     found = {}
-    for row in drawn_rows(table):
-        after = _means(row, prefix)
-        shared = before.keys() & after.keys()
-        if row.name != table.baseline and shared:
-            found[row.name] = {name: after[name] - before[name] for name in sorted(shared)}
+    for pair in pairs:
+        before, after = _means(pair.baseline), _means(pair.row)
+        shared = sorted(before.keys() & after.keys())
+        if shared:
+            found[pair.row.name] = {name: after[name] - before[name] for name in shared}
     return found
 
 
-def draw(table: GainTable) -> Figure | None:
-    """One line a class, one mark a row; None where there is nothing to compare."""
-    found = changes(table)
-    classes = sorted({name for change in found.values() for name in change})
+def draw(tables: Sequence[GainTable]) -> Figure | None:
+    """One line a class, one mark a row; None where there is nothing to compare.
+
+    Args:
+        tables: All tables of one setting.
+    """
+    pairs = compared(tables)
+    found = changes(largest(pairs))
+    classes, of = _classes(found)
     if not classes:
         return None
-    mean = {n: float(np.mean([c[n] for c in found.values() if n in c])) for n in classes}
-    classes.sort(key=lambda name: -mean[name])
-    shown = classes
-    if len(classes) > _MOST_CLASSES:
-        half = _MOST_CLASSES // 2
-        shown = classes[:half] + classes[-half:]
-    with canvas(7.0, 1.5 + 0.21 * len(shown)) as (figure, (axes,)):
+    setting = tables[0].setting
+    margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
+    high = margins.top + margins.bottom + 0.21 * len(classes)
+    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (row, change) in enumerate(found.items()):
-            at = [(change[name], y) for y, name in enumerate(shown) if name in change]
+            at = [(change[name], y) for y, name in enumerate(classes) if name in change]
             axes.plot(
                 *zip(*at, strict=True), MARKERS[place], color=COLOURS[place], mfc="none", label=row
             )
-        axes.set_yticks(range(len(shown)), shown)
-        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set_ylim(len(classes) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(color="#8a8a8a", alpha=0.25)
-        kind = _PREFIX[table.setting.task].rstrip("/")
-        some = "" if shown is classes else f", {len(shown)} of {len(classes)} classes"
-        axes.set_xlabel(f"change in {kind} against {table.baseline}, points{some}")
-        rows = len(table.rows) - 1
-        axes.set_title(table.setting.title + how_many(table, len(found), rows))
-        figure.legend(loc="outside lower center", ncols=3)
+        some = "" if len(classes) == of else f", {len(classes)} of {of} classes"
+        axes.set_xlabel(f"change against {against(tables)}, points{some}")
+        kind = "AP" if setting.task == "detection" else "IoU"
+        axes.set_title(f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
+        figure.legend(loc="lower center", ncols=3)
         return figure
 
 
-def _means(row: GainRow, prefix: str) -> dict[str, float]:
+def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
+    """The classes to show, largest mean change first, and how many there are."""
+    names = sorted({name for change in found.values() for name in change})
+    mean = {name: np.mean([c[name] for c in found.values() if name in c]) for name in names}
+    names.sort(key=lambda name: -mean[name])
+    half = _MOST_CLASSES // 2
+    return (names[:half] + names[-half:] if len(names) > _MOST_CLASSES else names), len(names)
+
+
+def _means(row: GainRow | None) -> dict[str, float]:
+    """By class, the mean over a row's runs of its AP or IoU."""
     values: dict[str, list[float]] = {}
-    for record in row.records:
-        for name, value in record.content["metrics"].items():
-            if prefix and name.startswith(prefix) and isinstance(value, int | float):
-                values.setdefault(name.removeprefix(prefix), []).append(value)
+    for record in row.records if row else ():
+        for key, value in record.content["metrics"].items():
+            prefix, _, name = key.partition("/")
+            if prefix in _PREFIXES and name and isinstance(value, int | float):
+                values.setdefault(name, []).append(value)
     return {name: float(np.mean(found)) for name, found in values.items()}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ PAPER = "#d55e00"
 OURS = "#0072b2"
 COLOURS = (OURS, PAPER, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 MARKERS = "osD^vP*"
-MOST_ROWS = len(COLOURS)
 
 _SETTINGS: Any = {
     "font.family": "sans-serif",
@@ -53,15 +53,42 @@ _SETTINGS: Any = {
 }
 
 
+@dataclass(frozen=True)
+class Margins:
+    """Room around the axes, and between them, in inches.
+
+    Said outright: matplotlib's automatic layouts draw every picture twice to measure it.
+    """
+
+    left: float = 0.7
+    right: float = 0.15
+    bottom: float = 0.55
+    top: float = 0.35
+    between: float = 0.5
+    above: float = 0.45
+
+
+def text_width(texts: Iterable[str], size: float = 9) -> float:
+    """Inches that the longest of some texts takes, on the safe side."""
+    return max((len(text) for text in texts), default=0) * size * 0.62 / 72
+
+
 @contextmanager
 def canvas(
-    width: float, height: float, panels: int = 1, across: int = 2, *, shared: bool = False
+    width: float,
+    height: float,
+    margins: Margins,
+    panels: int = 1,
+    across: int = 2,
+    *,
+    shared: bool = False,
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
     """An empty picture in this project's style.
 
     Args:
         width: In inches.
         height: Likewise.
+        margins: Room for titles and labels.
         panels: How many axes.
         across: How many of them stand side by side.
         shared: Whether all have one scale.
@@ -74,12 +101,22 @@ def canvas(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    columns = min(panels, across)
+    lines = math.ceil(panels / columns)
+    inner = (width - margins.left - margins.right - (columns - 1) * margins.between) / columns
+    high = (height - margins.bottom - margins.top - (lines - 1) * margins.above) / lines
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
-        columns = min(panels, across)
-        lines = math.ceil(panels / columns)
         grid = figure.subplots(lines, columns, squeeze=False, sharex=shared, sharey=shared)
+        figure.subplots_adjust(
+            left=margins.left / width,
+            right=1 - margins.right / width,
+            bottom=margins.bottom / height,
+            top=1 - margins.top / height,
+            wspace=margins.between / inner,
+            hspace=margins.above / high,
+        )
         for empty in grid.flat[panels:]:
             empty.set_axis_off()
         yield figure, list(grid.flat[:panels])
@@ -128,6 +165,9 @@ def inline(drawn: bytes, prefix: str, described: str) -> str:
     text = drawn.decode()
     text = text[text.index("<svg") :]
     text = text.replace(INK, "currentColor").replace("fill: #ffffff", "fill: none")
+    for place, colour in enumerate(COLOURS):  # page.css has brighter ones for a dark room
+        text = text.replace(colour, f"var(--row-{place})")
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would speak to all of the page
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)
