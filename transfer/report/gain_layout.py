@@ -8,6 +8,7 @@ import numpy as np
 
 from backbones import paper, zoo
 from transfer.report.gains import GainRow, GainTable, paper_row
+from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
 from transfer.report.remarks import judged_agreement, remarks
@@ -24,8 +25,14 @@ _NO_INTERVAL = "One fine-tuning shows no interval and claims nothing; give --see
 _METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}
 
 
-def gain_table(gains: GainTable, name: str) -> Table:
-    """Every row of a setting, with mean, gain and verdict."""
+def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Table:
+    """Every row of a setting, with mean, gain and verdict.
+
+    Args:
+        gains: The table.
+        name: Its short name.
+        image_noise: Whether to draw the test images anew, which takes minutes on large test sets.
+    """
     metric = gains.setting.metric
     columns = (
         "backbone",
@@ -43,7 +50,8 @@ def gain_table(gains: GainTable, name: str) -> Table:
     )
     rows = [_line(gains, row) for row in gains.rows]
     title = gains.setting.title + f", against {gains.baseline}"
-    return table(name, title, columns, rows, remarks(gains))
+    noise = told(gains) if image_noise else []
+    return table(name, title, columns, rows, (*remarks(gains), *noise))
 
 
 def _line(gains: GainTable, row: GainRow) -> list[Cell]:

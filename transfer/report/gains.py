@@ -31,6 +31,7 @@ class Setting:
         protocol_version: Hash of what it says.
         precision: ``"float32"`` or ``"bfloat16"``.
         metric: The headline metric.
+        overrides: Further settings of the config, as JSON.
     """
 
     task: str
@@ -40,13 +41,15 @@ class Setting:
     protocol_version: str
     precision: str
     metric: str
+    overrides: str = "[]"
 
     @property
     def title(self) -> str:
         """What the table is of, for people."""
         told = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
         sample = " (SAMPLE: drawn images, not VOC or ADE20K)" if self.data == "sample" else ""
-        return f"{told}, {self.precision}{sample}"
+        changed = "".join(f", {key} = {value}" for key, value in json.loads(self.overrides))
+        return f"{told}, {self.precision}{changed}{sample}"
 
     @classmethod
     def of(cls, record: Record) -> Setting:
@@ -60,7 +63,10 @@ class Setting:
             "protocol_version",
             "precision",
         )
-        return cls(**{name: cell[name] for name in names}, metric=record.metric)
+        overrides = json.dumps(cell.get("overrides", []))
+        return cls(
+            **{name: cell[name] for name in names}, metric=record.metric, overrides=overrides
+        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ a loss below, and "cannot tell" reaches across.</dd>
 <dt>"Cannot tell"</dt><dd>Not "no difference": the note below the table tells the smallest gain that
 would have been found with 80&nbsp;% power.</dd>
 <dt>One fine-tuning</dt><dd>Shows no interval and claims nothing.</dd>
+<dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
+kept next to each record. It stands beside the interval over seeds and is never mixed into it.</dd>
 <dt>The paper's gain</dt><dd>A difference of two single runs. It is judged against ours only on the
 paper's own data and protocol.</dd>
 <dt>Correlation</dt><dd>One point a row; percentile bootstrap over rows; none below five rows.</dd>
@@ -124,7 +126,7 @@ def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[st
     for name, tables in settings(found):
         yield f'<h3 id="{name}">{html.escape(tables[0].setting.title)}</h3>'
         for place, table in enumerate(tables):
-            yield _table(gain_table(table, f"{name}-table{place + 1}"))
+            yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
         figures = "".join(_picture(picture) for picture in drawn[name])
         if figures:
             yield f'<div class="pictures">{figures}</div>'

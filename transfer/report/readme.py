@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transfer.report import paper_tables
+from transfer.report import image_noise, paper_tables
 from transfer.report.collection import collect
 from transfer.report.layout import to_markdown
 from transfer.report.records import write_atomically
@@ -23,9 +23,13 @@ def text(results: Path) -> str:
     parts = [_HEAD]
     for number in paper_tables.NUMBERS:
         parts += [to_markdown(shown) for shown in paper_tables.paper_table(number, found)]
+    noise = [(table, image_noise.told(table)) for table in found.gains]
+    if any(lines for _, lines in noise):
+        parts.append("## Noise of the test sets\n")
+        parts += [f"- {t.setting.title}. {line}" for t, lines in noise for line in lines]
     if found.left_out:
-        parts.append("## Left out\n\n" + "".join(f"- {line}\n" for line in found.left_out))
-    return "\n".join(parts)
+        parts.append("\n## Left out\n\n" + "".join(f"- {line}\n" for line in found.left_out))
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def write(results: Path) -> Path:

@@ -39,10 +39,12 @@ def _measured(table: GainTable) -> list[str]:
     setting = table.setting
     told = table.rows[0].records[0].content
     images = told["training"]["images"]
+    counts = f"{images['train']} images trained on, {images['test']} tested on"
+    if not images["train"]:
+        counts = "how many images is not known"
     lines = [
         f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
-        f"{images['train']} images trained on, {images['test']} tested on; the rest of the config "
-        "is the same in every row."
+        f"{counts}; the rest of the config is the same in every row."
     ]
     on = sorted({row.top1_on for row in table.rows if row.top1_on})
     if on:

@@ -21,7 +21,6 @@ from transfer.report.pictures.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PREFIXES = ("AP", "IoU")
 _MOST_CLASSES = 30
 
 
@@ -82,8 +81,20 @@ def _means(row: GainRow | None) -> dict[str, float]:
     """By class, the mean over a row's runs of its AP or IoU."""
     values: dict[str, list[float]] = {}
     for record in row.records if row else ():
-        for key, value in record.content["metrics"].items():
+        metrics = record.content["metrics"]
+        wanted = _prefixes(metrics)
+        for key, value in metrics.items():
             prefix, _, name = key.partition("/")
-            if prefix in _PREFIXES and name and isinstance(value, int | float):
+            if prefix in wanted and name and isinstance(value, int | float):
                 values.setdefault(name, []).append(value)
     return {name: float(np.mean(found)) for name, found in values.items()}
+
+
+def _prefixes(metrics: Mapping[str, object]) -> set[str]:
+    """What the headline's figures of single classes start with: ``IoU``, ``AP`` or ``AP_<form>``.
+
+    Records hold average precision in several forms; the headline's is the one with its mean.
+    """
+    forms = [key.removeprefix("mAP_") for key in metrics if key.startswith("mAP_")]
+    same = [form for form in forms if metrics[f"mAP_{form}"] == metrics.get("mAP")]
+    return {"IoU", "AP", *(f"AP_{form}" for form in same[:1])}
