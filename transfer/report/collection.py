@@ -48,8 +48,23 @@ def collect(results: Path, data: str = "") -> Collection:
         for told in (record.content["classifier"] for record in found)
         if told["parameters"]
     }
-    left_out = (*unreadable, *unusable, *repeated)
+    left_out = (*unreadable, *unusable, *repeated, *_apart(found))
     return Collection(tuple(families(found)), tuple(groups), costs, left_out)
+
+
+def _apart(found: Iterable[Record]) -> list[str]:
+    """Protocols and data sets of which there are several versions, whose rows stand apart."""
+    versions: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
+    for setting in {Setting.of(record) for record in found}:
+        key = (setting.task, setting.data, setting.protocol)
+        versions.setdefault(key, set()).add((setting.protocol_version, setting.data_fingerprint))
+    return [
+        f"{task} on {data}, protocol {protocol}: records of {len(several)} versions, "
+        f"{'; '.join(f'protocol {one}, data {other}' for one, other in sorted(several))}; each "
+        "has a table of its own, and none is compared with the other's rows."
+        for (task, data, protocol), several in sorted(versions.items())
+        if len(several) > 1
+    ]
 
 
 def families(found: Iterable[Record]) -> list[GainTable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -104,7 +105,7 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
             outcomes = kind.from_arrays(dict(arrays))
     except FileNotFoundError as error:
         raise UserError(f"there are no per-image results beside '{record.path.name}'.") from error
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path.name}' cannot be read ({error}).") from error
     outcomes = _of_classes(outcomes, _headline_classes(record))
     found = metric_value(outcomes, _metric(record, metric))

@@ -43,8 +43,10 @@ def _measured(table: GainTable) -> list[str]:
     if not images["train"]:
         counts = "how many images is not known"
     lines = [
+        f"Protocol {setting.protocol}, version {setting.protocol_version}; data {setting.data}, "
+        f"fingerprint {setting.data_fingerprint}.",
         f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
-        f"{counts}; the rest of the config is the same in every row."
+        f"{counts}; the rest of the config is the same in every row.",
     ]
     on = sorted({row.top1_on for row in table.rows if row.top1_on})
     if on:
@@ -68,7 +70,8 @@ def _measured(table: GainTable) -> list[str]:
 def _method(table: GainTable) -> list[str]:
     analysis = table.analysis
     if analysis.method is None:
-        return [f"No verdicts: {analysis.reason}."] if len(table.rows) > 1 else []
+        others = any(row.name != table.baseline for row in table.rows)
+        return [f"No verdicts: {analysis.reason}."] if others else []
     return [
         f"Verdicts by {analysis.method}, simultaneous 95 % intervals over "
         f"{count(len(analysis.family), 'row')} against {table.baseline}: {analysis.reason}."

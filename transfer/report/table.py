@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from backbones.errors import UserError
 from transfer.report import paper_tables, readme
 from transfer.report.collection import collect
 from transfer.report.layout import FORMATS
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """
     numbers = paper_tables.numbers(args.table)
     if args.write:
+        if args.table != "all":
+            raise UserError("--write makes the README, which holds all tables: give 'all'.")
         print(readme.write(args.results))
         return 0
     found = collect(args.results, "sample" if args.sample else "")
