@@ -15,11 +15,31 @@ def content(value=50.0, **cell):
     config["randomness"] = {"seed": 0}
     return {
         "schema": records.SCHEMA,
-        "cell": {"backbone": "resnet50_baseline", "data": "voc0712", "seed": 0, **cell},
+        "cell": {
+            "backbone": "resnet50_baseline",
+            "task": "detection",
+            "data": "voc0712",
+            "data_fingerprint": "0123",
+            "protocol": "openmmlab",
+            "protocol_version": "4567",
+            "precision": "float32",
+            "seed": 0,
+            **cell,
+        },
         "headline": {"metric": "mAP", "value": value},
         "metrics": {"mAP": value},
-        "classifier": {},
+        "classifier": {
+            "architecture": "resnet50",
+            "sha256": "89ab",
+            "tricks": [],
+            "top1": 76.1,
+            "top1_on": "ImageNet",
+            "parameters": 25_557_032,
+            "multiply_adds_224": 4_089_184_256,
+        },
         "config": records.told_config(config),
+        "training": {"images": {"train": 100, "test": 10}},
+        "curve": [],
         "versions": {},
     }
 
@@ -68,6 +88,9 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         (json.dumps({**content(), "schema": 99}), "has schema 99"),
         (json.dumps(content(float("nan"))), "no finite headline metric"),
         (json.dumps({**content(), "headline": {"metric": "mAP"}}), "no finite headline metric"),
+        (json.dumps({**content(), "headline": [12.5]}), "no finite headline metric"),
+        (json.dumps({**content(), "training": 3}), "malformed: training.images.train, training"),
+        (json.dumps(content(seed="one")), "malformed: cell.seed missing or of another type"),
     ],
 )
 def test_what_is_no_record_is_named_and_the_rest_stands(text, sentence, tmp_path):

@@ -17,6 +17,9 @@ COMMANDS = {
     "check": "transfer.datasets.check",
     "bench": "transfer.bench.command",
     "show": "transfer.show",
+    "table": "transfer.report.table",
+    "report": "transfer.report.page",
+    "import": "transfer.report.imported",
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
@@ -26,6 +29,9 @@ _SUMMARIES = {
     "check": "look for faults in a data set, image by image",
     "bench": "measure the speed against stock training, in alternating pairs",
     "show": "draw a cell's predictions beside the truth",
+    "table": "set our figures beside the paper's, for each of its nine tables",
+    "report": "write everything that was measured to one HTML page",
+    "import": "make a record of a finished run of MMDetection or MMSegmentation",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
 

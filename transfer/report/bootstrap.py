@@ -14,6 +14,7 @@ only falls, and AP takes the best precision from each recall on.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -105,17 +106,17 @@ def paired_bootstrap(
     runs = [*baseline, *row]
     _check_same_test_set(runs)
     images = len(runs[0].images)
-    whole = np.ones((images, 1), dtype=np.int32)
 
-    def means(weights: npt.NDArray[np.int32]) -> tuple[FloatArray, FloatArray]:
-        figures = [_figure(run, metric, weights) for run in runs]
-        return np.mean(figures[: len(baseline)], axis=0), np.mean(figures[len(baseline) :], axis=0)
+    def mean(several: Sequence[_Outcomes]) -> FloatArray:
+        return np.mean([_resampled(run, metric, resamples) for run in several], axis=0)
 
-    drawn = [np.subtract(*means(weights)[::-1]) for weights in _draws(images, resamples)]
-    differences = np.concatenate(drawn)
+    differences = mean(row) - mean(baseline)
     differences = differences[np.isfinite(differences)]
     low, high = np.percentile(differences, (2.5, 97.5)) if len(differences) else (np.nan, np.nan)
-    base_figure, row_figure = (float(figure[0]) for figure in means(whole))
+    base_figure, row_figure = (
+        float(np.mean([metric_value(run, metric) for run in several]))
+        for several in (baseline, row)
+    )
     return ImageNoise(
         metric=metric,
         images=images,
@@ -125,6 +126,18 @@ def paired_bootstrap(
         difference=row_figure - base_figure,
         low=float(low),
         high=float(high),
+    )
+
+
+@lru_cache(maxsize=32)  # the baseline's runs are asked for with every row
+def _resampled(
+    run: DetectionOutcomes | SegmentationOutcomes,
+    metric: DetectionMetric | SegmentationMetric,
+    resamples: int,
+) -> FloatArray:
+    """The metric of one fine-tuning on each draw, (resamples,), in points."""
+    return np.concatenate(
+        [_figure(run, metric, weights) for weights in _draws(len(run.images), resamples)]
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,14 @@ def correlate(points: Mapping[str, tuple[float, float]]) -> Correlation:
     Args:
         points: by row, the top-1 of the very weights used and the row's mean metric, in points.
     """
-    finite = {row: pair for row, pair in points.items() if np.isfinite(pair).all()}
+    return _correlate(tuple(points.items()))
+
+
+@lru_cache(maxsize=256)  # a picture and its caption ask for the same points
+def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlation:
+    finite = {row: pair for row, pair in points if np.isfinite(pair).all()}
     left_out = tuple(
-        f"{row}: its top-1 or its metric is not a number" for row in points if row not in finite
+        f"{row}: its top-1 or its metric is not a number" for row, _ in points if row not in finite
     )
     n = len(finite)
     if n < FEWEST_ROWS:

@@ -13,6 +13,7 @@ from typing import Any
 
 from backbones import zoo
 from backbones.errors import UserError
+from backbones.paper import figures
 from transfer.report.records import Record, without_backbone
 from transfer.report.rows import Observation, RowResult
 from transfer.report.statistics import TableResult, analyse
@@ -41,6 +42,14 @@ class Setting:
     precision: str
     metric: str
     overrides: str = "[]"
+
+    @property
+    def title(self) -> str:
+        """What the table is of, for people."""
+        told = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
+        sample = " (SAMPLE: drawn images, not VOC or ADE20K)" if self.data == "sample" else ""
+        changed = "".join(f", {key} = {value}" for key, value in json.loads(self.overrides))
+        return f"{told}, {self.precision}{changed}{sample}"
 
     @classmethod
     def of(cls, record: Record) -> Setting:
@@ -121,46 +130,108 @@ def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
 def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> GainTable:
     """One table.
 
-    Raises:
-        UserError: No record can stand in it.
+    Args:
+        setting: What the records share.
+        records: One or more; those that cannot stand beside the others are left out and named.
+        baseline: The row that gains are counted from.
     """
-    usable, left_out = _comparable(records, baseline)
-    analysis = analyse([_observation(record) for record in usable], baseline)
+    comparable, different = _comparable(records, baseline)
+    usable, repeated = _once(comparable)
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
+    analysis = analyse(
+        [_observation(record) for record in usable],
+        baseline,
+        targets=_targets(by_row, setting.metric, baseline),
+    )
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )
-    return GainTable(setting, baseline, rows, analysis, (*left_out, *analysis.left_out))
+    left_out = (*different, *repeated, *_together(analysis.left_out))
+    return GainTable(setting, baseline, rows, analysis, left_out)
+
+
+def paper_row(name: str) -> str:
+    """The row of the zoo that a name stands for: an alias's target, else the name itself."""
+    try:
+        return zoo.find(name).alias_of or name
+    except UserError:  # a user's own row is not in the zoo
+        return name
 
 
 def _observation(record: Record) -> Observation:
-    classifier = record.content["classifier"]["sha256"] or "random"
-    return Observation(record.cell["backbone"], classifier, record.cell["seed"], record.value)
+    return Observation(
+        record.cell["backbone"], _classifier(record), record.cell["seed"], record.value
+    )
+
+
+def _classifier(record: Record) -> str:
+    return record.content["classifier"]["sha256"] or "random"
+
+
+def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:
+    """The paper's gain of each row that has one: what its cost in seeds is asked for."""
+    gains = {row: _paper_gain(row, metric, baseline) for row in rows}
+    return {row: gain for row, gain in gains.items() if gain}
 
 
 def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
     """Records whose configs agree in all but the backbone; the baseline's decides."""
     reference = next((r for r in records if r.cell["backbone"] == baseline), records[0])
     wanted = reference.content["config"]["comparable_sha256"]
-    usable, left_out = [], []
+    usable: list[Record] = []
+    others: list[Record] = []
     for record in records:
-        if record.content["config"]["comparable_sha256"] == wanted:
-            usable.append(record)
-        else:
-            difference = _first_difference(_rest(reference), _rest(record))
-            left_out.append(
-                f"{record.cell['backbone']} ({record.path.name}) was fine-tuned differently: "
-                f"{difference}"
+        same = record.content["config"]["comparable_sha256"] == wanted
+        (usable if same else others).append(record)
+    told: dict[tuple[str, str], list[Record]] = {}  # by row and by what its config says
+    for record in others:
+        key = (record.cell["backbone"], record.content["config"]["comparable_sha256"])
+        told.setdefault(key, []).append(record)
+    return usable, [_refusal(reference, group) for group in told.values()]
+
+
+def _refusal(reference: Record, records: Sequence[Record]) -> str:
+    """Why records that were all fine-tuned in one other way are not in the table."""
+    first = records[0]
+    more = f" and {len(records) - 1} more" if len(records) > 1 else ""
+    try:
+        difference = _first_difference(_rest(reference), _rest(first))
+    except UserError as error:
+        difference = str(error)
+    row = first.cell["backbone"]
+    return f"{row} ({first.path.name}{more}) was fine-tuned differently: {difference}"
+
+
+def _once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Each fine-tuning once: the first of its records, by name."""
+    kept: dict[tuple[str, str, int], Record] = {}
+    repeated = []
+    for record in records:
+        key = (record.cell["backbone"], _classifier(record), record.cell["seed"])
+        first = kept.setdefault(key, record)
+        if first is not record:
+            repeated.append(
+                f"{record.path.name} is of the same row, classifier and seed as "
+                f"{first.path.name}; one fine-tuning counts once, so remove one of them."
             )
-    return usable, left_out
+    return list(kept.values()), repeated
+
+
+def _together(sentences: Iterable[str]) -> list[str]:
+    """``row: reason`` lines, with the rows of one reason named together."""
+    rows: dict[str, list[str]] = {}
+    for sentence in sentences:
+        row, _, reason = sentence.partition(": ")
+        rows.setdefault(reason, []).append(row)
+    return [f"{', '.join(names)}: {reason}" for reason, names in rows.items()]
 
 
 def _rest(record: Record) -> dict[str, Any]:
     try:
         return without_backbone(json.loads(record.content["config"]["json"]))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"The record '{record.path}' holds no readable config.") from error
 
 
@@ -180,7 +251,6 @@ def _first_difference(left: Any, right: Any, place: str = "") -> str:
 def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: str) -> GainRow:
     classifiers = [record.content["classifier"] for record in records]
     known = [c["top1"] for c in {c["sha256"]: c for c in classifiers}.values() if c["top1"]]
-    paper, of_baseline = _paper(result.row, metric), _paper(baseline, metric)
     first = classifiers[0]
     return GainRow(
         result.row,
@@ -191,14 +261,16 @@ def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: st
         first["parameters"],
         first["multiply_adds_224"],
         result,
-        paper,
-        paper - of_baseline if paper is not None and of_baseline is not None else None,
+        _paper(result.row, metric),
+        _paper_gain(result.row, metric, baseline),
         tuple(records),
     )
 
 
+def _paper_gain(row: str, metric: str, baseline: str) -> float | None:
+    paper, of_baseline = _paper(row, metric), _paper(baseline, metric)
+    return None if paper is None or of_baseline is None else paper - of_baseline
+
+
 def _paper(row: str, metric: str) -> float | None:
-    try:
-        return zoo.find(row).paper.of(metric)
-    except UserError:  # a user's own row is not in the zoo
-        return None
+    return figures(paper_row(row)).of(metric)

@@ -7,7 +7,9 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from transfer.report.gains import GainRow, GainTable
+from transfer.report.gains import GainTable
+from transfer.report.remarks import remarks
+from transfer.report.wording import count, figure, interval, signed
 
 _WIDTH = 140  # where there is no terminal to ask
 
@@ -20,15 +22,9 @@ def screen() -> Console:
 
 def print_gains(table: GainTable, console: Console) -> None:
     """A table of gains, what differs between its rows, and what it rests on."""
-    setting = table.setting
-    title = f"{setting.task.capitalize()} on {setting.data}, protocol {setting.protocol}"
-    if setting.data == "sample":
-        title += " (SAMPLE: drawn images, not VOC or ADE20K)"
-    if setting.overrides != "[]":
-        title += ", " + ", ".join(f"{k} = {v}" for k, v in json.loads(setting.overrides))
-    console.print(_figures(table, title))
+    console.print(_figures(table, table.setting.title))
     console.print(_differences(table))
-    for line in (*_remarks(table), *table.analysis.notes, *table.left_out):
+    for line in remarks(table):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     console.print()
 
@@ -45,13 +41,13 @@ def _figures(table: GainTable, title: str) -> Table:
         is_baseline = row.name == table.baseline
         shown.add_row(
             row.name,
-            _figure(row.top1),
-            _figure(result.mean),
-            _interval(result.ci_low, result.ci_high),
-            "baseline" if is_baseline else _gain(_simple_gain(table, row)),
-            _interval(result.gain_low, result.gain_high),
+            figure(row.top1),
+            figure(result.mean),
+            interval(result.ci_low, result.ci_high),
+            "baseline" if is_baseline else signed(result.gain),
+            interval(result.gain_low, result.gain_high),
             "" if is_baseline else result.verdict or "no claim",
-            "" if is_baseline else _gain(row.paper_gain),
+            "" if is_baseline else signed(row.paper_gain),
         )
     return shown
 
@@ -68,49 +64,7 @@ def _differences(table: GainTable) -> Table:
             f"{row.parameters / 1e6:.2f}",
             f"{row.multiply_adds / 1e9:.2f}",
             ", ".join(row.tricks) or "none",
-            f"{_count(result.classifiers, 'classifier')}, "
-            f"{_count(result.fine_tunings, 'fine-tuning')}",
+            f"{count(result.classifiers, 'classifier')}, "
+            f"{count(result.fine_tunings, 'fine-tuning')}",
         )
     return shown
-
-
-def _remarks(table: GainTable) -> list[str]:
-    setting = table.setting
-    first = table.rows[0].records[0].content
-    lines = [
-        f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
-        f"{first['training']['images']['train']} images trained on, "
-        f"{first['training']['images']['test']} tested on; the rest of the config is the same in "
-        "every row."
-    ]
-    on = sorted({row.top1_on for row in table.rows if row.top1_on})
-    if on:
-        lines.append(f"top-1 was measured on {', '.join(on)}.")
-    if setting.data == "sample":
-        lines.append(
-            "A sample's gain need not have the paper's sign: classifiers and images are tiny, "
-            "and the paper's gain stands beside it for orientation only."
-        )
-    return lines
-
-
-def _simple_gain(table: GainTable, row: GainRow) -> float | None:
-    """The difference of the means, also where one seed allows no claim about it."""
-    base = next((r for r in table.rows if r.name == table.baseline), None)
-    return row.statistics.mean - base.statistics.mean if base else None
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _gain(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{low:.2f} … {high:.2f}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

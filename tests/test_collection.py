@@ -1,0 +1,373 @@
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from transfer import cli
+from transfer.report import classification, readme, records, remarks
+from transfer.report.collection import collect, families
+from transfer.report.gain_layout import gain_table
+from transfer.report.gains import GainRow
+from transfer.report.image_noise import image_noise, told
+from transfer.report.layout import to_markdown
+from transfer.report.outcomes import DetectionOutcomes
+from transfer.report.paper_tables import paper_table
+from transfer.report.records import Record
+from transfer.report.verdicts import verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def in_memory(backbone, seed, value, **changed):
+    of = synthetic.cell(backbone, seed=seed, **changed)
+    return Record(Path(f"{of.name}_{of.id}.json"), synthetic.content(of, value, points=2))
+
+
+def only_table(results):
+    (table,) = collect(results).gains
+    return table
+
+
+def row_of(table, name) -> GainRow:
+    return next(row for row in table.rows if row.name == name)
+
+
+def test_the_readme_is_not_stale():
+    made = readme.text(ROOT / "results")
+    assert (ROOT / "results" / "README.md").read_text(encoding="utf-8") == made, (
+        "run 'transfer table all --write'"
+    )
+
+
+def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
+    assert cli.main(["table", "8", "--write", "--results", str(tmp_path)]) == 2
+    assert "give 'all'" in capsys.readouterr().err
+    assert cli.main(["table", "all", "--write", "--results", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert text == readme.text(tmp_path)
+    assert "protocol paper, float32" in text
+    assert "There are no per-image results" in text or "there are no per-image results" in text
+
+
+def test_the_samples_records_are_not_in_the_readme(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], data="sample", protocol="quick")
+    assert "SAMPLE" not in readme.text(tmp_path)
+    assert "SAMPLE" in to_markdown(gain_table(collect(tmp_path, "sample").gains[0], "t"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"data": "voc2012-animals"}, {"protocol": "paper"}, {"precision": "bfloat16"},
+     {"protocol_version": "00000000"}, {"data_fingerprint": "ffff"},
+     {"overrides": (("optim_wrapper.optimizer.lr", 0.005),)}],
+)  # fmt: skip
+def test_rows_of_another_setting_never_share_a_table(changed, tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2))
+    synthetic.write_suite(tmp_path, ["resnet50d_mixup"], seeds=range(2), **changed)
+    tables = collect(tmp_path).gains
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert {row.name for table in tables for row in table.rows} == {
+        "resnet50_baseline", "resnet50d_mixup"}  # fmt: skip
+
+
+def test_other_data_stand_apart_from_the_papers_columns(tmp_path):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, data="voc2012-animals")
+    of_paper, own = paper_table(8, collect(tmp_path))
+    ours = of_paper.columns.index("mAP, ours")
+    assert all(row[ours].startswith("–") for row in of_paper.rows)
+    assert "voc2012-animals, protocol openmmlab, float32" in own.title
+    assert not any(column.endswith(", paper") for column in own.columns)
+
+
+def test_a_row_with_another_optimiser_is_refused_by_name_and_the_rest_stands(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_mixup"], seeds=range(3))
+    for seed in range(3):
+        of = synthetic.cell("resnet50d_smooth", seed=seed)
+        synthetic.write(tmp_path, of, 99.0, lr=0.05)
+    table = only_table(tmp_path)
+    assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_mixup"]
+    (sentence,) = table.left_out
+    assert "resnet50d_smooth (" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+
+
+def test_one_fine_tuning_counts_once(tmp_path):
+    path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
+    (tmp_path / "records" / "copy.json").write_bytes(path.read_bytes())
+    table = only_table(tmp_path)
+    assert row_of(table, "resnet50_baseline").statistics.fine_tunings == 1
+    assert any("counts once, so remove one" in sentence for sentence in table.left_out)
+
+
+def test_malformed_half_written_foreign_and_nan_records_are_named_and_the_rest_stands(
+    tmp_path, capsys
+):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:3], seeds=range(3), protocol="paper")
+    good = json.dumps(synthetic.content(synthetic.cell("resnet50d_smooth"), 70.0))
+    folder = tmp_path / "records"
+    (folder / "half.json").write_text(good[: len(good) // 2])
+    (folder / "foreign.json").write_text('{"package": "lock"}')
+    (folder / "nan.json").write_text(good.replace('"value": 70.0', '"value": NaN'))
+    (folder / "list.json").write_text(good.replace('"cell": {', '"cell": [], "x": {'))
+    (folder / "classifiers").mkdir()
+    (folder / "classifiers" / "bad.json").write_text('{"row": 1}')
+    assert cli.main(["table", "8", "--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for name in ("half.json", "foreign.json", "nan.json", "list.json", "classifiers/bad.json"):
+        assert sum(name in line for line in out.splitlines()) == 1, name
+    assert "| gain |" in out
+    assert readme.text(tmp_path).count("half.json") == 1
+
+
+def test_two_versions_of_a_protocol_are_named(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2))
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2),
+                          protocol_version="deadbeef")  # fmt: skip
+    found = collect(tmp_path)
+    assert len(found.gains) == 2
+    (sentence,) = found.left_out
+    assert "records of 2 versions, protocol 5f4dfa4e" in sentence
+    assert "protocol deadbeef" in sentence
+    for table in found.gains:
+        assert table.setting.protocol_version in " ".join(remarks.remarks(table))
+
+
+def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, seeds=[0])
+    table = only_table(tmp_path)
+    shown = gain_table(table, "t")
+    for row in shown.rows:
+        assert row[shown.columns.index("95 % interval")].startswith("–")
+        assert row[shown.columns.index("verdict")] in ("baseline", "no claim")
+    assert "nothing is claimed" in verdict(table)
+    lines = [n for n in shown.notes if "shows no interval and claims nothing" in n]
+    together = [line for line in lines if line.count("resnet50d_") == 6]
+    assert len(together) == 1, "one line for all rows of one reason"
+
+
+def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recipe():
+    weights = [in_memory("resnet50_baseline", s, 70 + s / 10) for s in range(3)]
+    (table,) = families(weights)
+    assert "about these weights, not about the recipe" in " ".join(remarks.remarks(table))
+    recipe = []
+    for classifier, seed in itertools.product("abc", range(2)):
+        of = synthetic.cell("resnet50_baseline", seed=seed, classifier=f"seed {classifier}")
+        value = 70 + ord(classifier) - 97 + seed / 10
+        content = synthetic.content(of, value, classifier=classifier, points=2)
+        recipe.append(Record(Path(f"{of.id}.json"), content))
+    (table,) = families(recipe)
+    assert "All figures are about the recipe." in remarks.remarks(table)
+    result = table.rows[0].statistics
+    assert (result.n, result.fine_tunings) == (3, 6)
+    assert result.sd_between == pytest.approx(1.0)
+    assert result.sd_within == pytest.approx(np.sqrt(0.005))
+
+
+def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
+    rng = np.random.default_rng(3)
+    (table,) = families(
+        in_memory(row, seed, 70 + rng.normal(0, 1))
+        for row in ("resnet50_baseline", "resnet50d_mixup")
+        for seed in range(4)
+    )
+    result = row_of(table, "resnet50d_mixup").statistics
+    assert result.verdict == "cannot tell"
+    (note,) = [n for n in remarks.remarks(table) if "cannot tell" in n]
+    assert f"would have found a gain of {result.detectable:.2f}" in note
+    assert "a gain of +3.56 needs" in note, "the paper's gain: 81.10 - 77.54"
+    assert f"{result.needed_low} to {result.needed_high} seeds" in note
+
+
+def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
+    for protocol in ("paper", "openmmlab"):
+        synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, protocol=protocol)
+    paper, toolbox = paper_table(8, collect(tmp_path))
+    assert "protocol paper" in paper.title
+    judged = [row[-1] for row in paper.rows[1:]]
+    assert all(cell.startswith("agrees (") for cell in judged)
+    assert all(row[-1].startswith("–") for row in toolbox.rows[1:])
+
+
+def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_tricks"], protocol="paper")
+    (shown,) = paper_table(8, collect(tmp_path))
+    (line,) = [row for row in shown.rows if row[0] == "+ mixup w/o distill"]
+    assert not line[shown.columns.index("mAP, ours")].startswith("–")
+    assert len(shown.rows) == 7
+
+
+def test_rows_of_other_depths_are_compared_with_their_own_control(tmp_path):
+    rows = ["resnet18_baseline", "resnet18d_mixup", "resnet50_baseline", "resnet50d_mixup",
+            "timm/convnext_tiny", "my_own"]  # fmt: skip
+    synthetic.write_suite(tmp_path, rows, seeds=range(3))
+    tables = {t.baseline: [row.name for row in t.rows] for t in collect(tmp_path).gains}
+    assert tables == {
+        "resnet18_baseline": ["resnet18_baseline", "resnet18d_mixup"],
+        "resnet50_baseline": ["resnet50_baseline", "resnet50d_mixup", "my_own",
+                              "timm/convnext_tiny"],
+    }  # fmt: skip
+
+
+def test_a_user_row_alone_makes_a_table_without_gains():
+    (table,) = families([in_memory("my_own", s, 50 + s) for s in range(3)])
+    assert [row.name for row in table.rows] == ["my_own"]
+    assert "no gain is judged" in " ".join(remarks.remarks(table))
+
+
+def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():
+    """A/A through records and table, over all 126 splits of ten runs of one row."""
+    values = 78 + np.random.default_rng(5).normal(0, 0.5, 10)
+    verdicts = []
+    for half in itertools.combinations(range(1, 10), 4):
+        first = {0, *half}
+        found = [
+            in_memory("resnet50d_mixup" if i in first else "resnet50d_tricks", i, float(value))
+            for i, value in enumerate(values)
+        ]
+        (table,) = families([as_baseline(r, "resnet50d_mixup") for r in found])
+        verdicts.append(row_of(table, "resnet50d_tricks").statistics.verdict)
+    assert len(verdicts) == 126
+    share = sum(one != "cannot tell" for one in verdicts) / 126
+    assert share <= 0.079, "the largest share that docs/statistics.md states for a single row"
+    assert verdicts.count("cannot tell") > 0
+
+
+def as_baseline(record, name):
+    """The same record with its row called the baseline, where it is of ``name``."""
+    if record.cell["backbone"] != name:
+        return record
+    content = {**record.content, "cell": {**record.cell, "backbone": "resnet50_baseline"}}
+    return Record(record.path, content)
+
+
+def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, (40, 20))
+    for row, quality in (("resnet50_baseline", 0.5), ("resnet50d_mixup", 0.9),
+                         ("resnet50d_smooth", 0.7)):  # fmt: skip
+        for seed in range(2):
+            outcomes = detections(truth, quality, rng)
+            from transfer.report.bootstrap import metric_value
+
+            value = metric_value(outcomes, "mAP 11-point")
+            path = synthetic.write(tmp_path, synthetic.cell(row, seed=seed), value, points=2)
+            if row != "resnet50d_smooth":
+                np.savez(path.with_suffix(".npz"), **outcomes.to_arrays())
+    table = only_table(tmp_path)
+    found = {one.row: one for one in image_noise(table)}
+    noise = found["resnet50d_mixup"].noise
+    assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
+    assert noise.low < noise.difference < noise.high
+    assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
+    assert len(told(table)) == 2
+    (path,) = (tmp_path / "records").glob("*mixup*s0*.npz")
+    np.savez(path, **detections(truth, 0.1, rng).to_arrays())
+    assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
+    path.write_bytes(b"PK\x03\x04 half")
+    assert "cannot be read" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+
+
+def detections(truth, quality, rng):
+    image, label = np.nonzero(truth)
+    correct = rng.random(len(image)) < quality
+    return DetectionOutcomes(
+        images=np.array([str(i) for i in range(len(truth))]), positives=truth, image=image,
+        label=label, score=rng.random(len(image)), correct=correct,
+        ignored=np.zeros(len(image), bool),
+    )  # fmt: skip
+
+
+def test_the_headline_is_drawn_anew_over_its_own_classes():
+    from transfer.report.image_noise import _of_classes
+
+    truth = np.array([[1, 2, 0], [0, 1, 3]])
+    outcomes = detections(truth, 0.5, np.random.default_rng(1))
+    some = _of_classes(outcomes, [2, 1])
+    assert some.positives.tolist() == [[0, 2], [3, 1]]
+    assert len(some.label) == (outcomes.label > 0).sum()
+
+
+def test_imagenet_is_told_by_its_counts_and_other_images_stand_apart(tmp_path):
+    for seed, top1 in ((0, 77.0), (1, 77.4), (2, 77.2)):
+        synthetic.write_classifier(tmp_path, "resnet50d_efficient", seed, top1=top1,
+                                   **synthetic.IMAGENET)  # fmt: skip
+    synthetic.write_classifier(tmp_path, "resnet50d_efficient", top1=51.0)
+    of_paper, other = paper_table(5, collect(tmp_path))
+    line = of_paper.rows[3]
+    assert line[of_paper.columns.index("top-1, ours")] == "77.20 (76.70 … 77.70; 3 seeds)"
+    assert "tiny-imagenet-200, not ImageNet" in other.title
+    assert [row[0] for row in other.rows] == ["ResNet-50-D"]
+    assert "51.00 (one seed)" in other.rows[0]
+    assert not any("77.16" in cell for row in other.rows for cell in row), "the paper's"
+
+
+def test_only_trainings_alike_share_a_group():
+    def trained(row, seed=0, **changed):
+        content = synthetic.classifier(row, seed, **changed)
+        return classification._trained(Path(f"{row}{seed}{changed}.json"), content)
+
+    own = [trained("resnet50v1_baseline"), trained("resnet50d_efficient"),
+           trained("resnet50d_mixup")]  # fmt: skip
+    (group,), _ = classification.groups(own)
+    assert len(group.rows) == 3, "half precision and 200 epochs are the recipes' own"
+    short = [trained(row, epochs=30) for row in ("resnet50v1_baseline", "resnet50d_mixup")]
+    found, _ = classification.groups([*own, *short])
+    assert [len(group.rows) for group in found] == [2, 3]
+    at_120 = [trained("resnet50d_mixup", 1, epochs=120)]
+    found, _ = classification.groups([*own, *at_120])
+    assert sorted(len(group.rows) for group in found) == [3, 3], (
+        "rows of 120 epochs stand beside the one that was set to 120, and in their own group"
+    )
+    bf16 = [trained("resnet50d_efficient", 1, precision="Bfloat16OptimWrapper")]
+    found, _ = classification.groups([own[1], *bf16])
+    assert len(found) == 2, "float16 and bfloat16 never share a table"
+    again, repeated = classification.groups([own[0], own[0]])
+    assert len(again) == 1
+    assert repeated == [] or "counts once" in repeated[0]
+
+
+def test_a_classifier_without_finite_figures_is_named(tmp_path):
+    path = synthetic.write_classifier(tmp_path, "resnet50d_efficient")
+    path.write_text(path.read_text().replace('"top1": 77.0', '"top1": NaN'))
+    good, bad = classification.read_all(tmp_path)
+    assert good == []
+    assert "top1 is nan" in bad[0]
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_become_all_tables_and_the_report_in_ten_seconds(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(records.os, "fsync", lambda descriptor: None)  # of writing, not measured
+    from backbones import zoo
+
+    rows = list(zoo.CATALOGUE)[:50]
+    for task, (data, protocol) in itertools.product(
+        ("detection", "segmentation"),
+        (("voc0712", "paper"), ("voc0712", "openmmlab"), ("a", "openmmlab"), ("b", "openmmlab")),
+    ):
+        synthetic.write_suite(tmp_path, rows, range(25), task, data=data, protocol=protocol)
+    assert len(list((tmp_path / "records").glob("*.json"))) == 10_000
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-m", "transfer.cli", "report", "--results", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    for number in range(1, 10):
+        assert f'id="table{number}"' in page
+    seconds = (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )
+    print(f"{seconds:.1f} s of one core")
+    assert seconds < 10, "processor time: what else the machine does is not counted"

@@ -1,0 +1,192 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+
+from backbones.errors import UserError
+from transfer import cli
+from transfer.report import records
+from transfer.report.collection import collect
+from transfer.report.finished_run import literal_config, read_run
+
+RUNS = Path(__file__).parent / "finished_runs"  # left by mmdet's and mmseg's own tools/train.py
+
+
+def imported(capsys, *arguments):
+    code = cli.main(["import", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "value"), [("det", "mAP", 10.505529555181662), ("seg", "mIoU", 32.4247)]
+)
+def test_a_finished_run_becomes_a_record_that_says_what_is_unknown(
+    name, metric, value, tmp_path, capsys
+):
+    code, out = imported(capsys, RUNS / name, "--data", "mine", "--results", tmp_path)
+    assert code == 0
+    (path,) = (tmp_path / "records").glob("*.json")
+    record = records.read(path)
+    assert (record.metric, record.value) == (metric, pytest.approx(value, abs=1e-4))
+    assert record.cell["protocol"] == "imported"
+    assert record.cell["backbone"] == "resnet50"
+    assert record.cell["seed"] == 0
+    assert record.cell["precision"] == "float32"
+    losses = [point["loss"] for point in record.content["curve"]]
+    assert len(losses) == (6 if name == "seg" else 0), "the detector's epochs ended before a line"
+    assert losses == sorted(losses, reverse=True)
+    unknown = record.content["imported"]["unknown"]
+    assert any("top-1" in sentence for sentence in unknown)
+    assert all(sentence in out.out for sentence in unknown)
+    (table,) = collect(tmp_path).gains
+    assert table.rows[0].top1 is None
+
+
+@pytest.mark.parametrize("name", ["det", "seg"])
+def test_log_scalars_and_folder_tell_the_same(name):
+    (log,) = RUNS.glob(f"{name}/*/*.log")
+    (scalars,) = RUNS.glob(f"{name}/*/vis_data/scalars.json")
+    from_log, from_scalars, from_folder = (read_run(p) for p in (log, scalars, RUNS / name))
+    assert from_scalars == from_folder
+    assert from_log.config == from_scalars.config
+    assert from_log.config["randomness"] == {"seed": 0}
+    assert from_log.metrics == pytest.approx(from_scalars.metrics, abs=1e-4)
+    assert len(from_log.curve) == len(from_scalars.curve)
+    for one, other in zip(from_log.curve, from_scalars.curve, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_the_last_evaluation_counts_not_the_best(tmp_path):
+    lines = [{"loss": 1.0, "step": 1}, {"pascal_voc/mAP": 0.8, "step": 1},
+             {"pascal_voc/mAP": 0.5, "pascal_voc/AP50": 0.5, "step": 2}]  # fmt: skip
+    path = write_run(tmp_path, "\n".join(map(json.dumps, lines)))
+    assert read_run(path).metrics["pascal_voc/mAP"] == 0.5
+
+
+def write_run(folder, scalars, config=None):
+    place = folder / "20260101_000000" / "vis_data"
+    place.mkdir(parents=True)
+    (place / "scalars.json").write_text(scalars)
+    if config:
+        (place / "config.py").write_text(config)
+    return folder
+
+
+def test_units_become_percent(tmp_path, capsys):
+    run = write_run(
+        tmp_path / "run", '{"pascal_voc/mAP": 0.805, "pascal_voc/AP50": 0.81, "step": 3}'
+    )
+    code, out = imported(capsys, run, "--results", tmp_path)
+    assert code == 0
+    (path,) = (tmp_path / "records").glob("*.json")
+    assert records.read(path).value == pytest.approx(80.5)
+    assert records.read(path).content["metrics"]["pascal_voc/AP50"] == pytest.approx(81)
+    assert "the seed; give it with --seed." in out.out
+    assert "the backbone; name it with --backbone." in out.out
+
+
+@pytest.mark.parametrize(
+    ("scalars", "sentence"),
+    [
+        ("", "holds no evaluation"),
+        ('{"loss": 1.0, "step": 1}', "holds no evaluation"),
+        ("\x00\xff not a log", "holds no evaluation"),
+        ('{"mIoU": NaN, "step": 1}', "has mIoU nan, which is no figure"),
+        ('{"accuracy/top1": 76.1, "step": 1}', "known here are mAP"),
+        ("[" * 100_000, "holds no evaluation"),
+    ],
+)
+def test_what_is_no_finished_run_is_named_and_nothing_is_written(
+    scalars, sentence, tmp_path, capsys
+):
+    run = write_run(tmp_path / "run", scalars)
+    code, out = imported(capsys, run, "--results", tmp_path / "results")
+    assert code == 2
+    assert sentence in out.err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_a_folder_without_a_run_is_named(place, tmp_path):
+    with pytest.raises(UserError, match=r"is not there|holds no vis_data/scalars\.json"):
+        read_run(tmp_path / place)
+
+
+def test_a_half_written_last_line_is_skipped_and_said(tmp_path):
+    run = write_run(tmp_path, '{"mIoU": 31.5, "aAcc": 70, "step": 4}\n{"mIoU": 4')
+    found = read_run(run)
+    assert found.metrics["mIoU"] == 31.5
+    assert "1 lines of its log could not be read." in found.unknown
+
+
+def test_a_broken_off_second_start_does_not_hide_the_first(tmp_path):
+    shutil.copytree(RUNS / "det", tmp_path / "run")
+    later = tmp_path / "run" / "20270101_000000" / "vis_data"
+    later.mkdir(parents=True)
+    (later / "scalars.json").write_text('{"loss": 2.0, "step": 1}\n')
+    assert read_run(tmp_path / "run").metrics == read_run(RUNS / "det").metrics
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "import os\nmodel = dict(type='A')",
+        "model = dict(type=open('{proof}', 'w').write('ran'))",
+        "model = __import__('pathlib').Path('{proof}').touch()",
+        "model = [x for x in (1, 2)]",
+        "model = dict(**{'a': (lambda: 1)()})",
+        "model = " + "(" * 500 + ")" * 500,
+        "model: dict = 3 +",
+        "for i in range(3): pass",
+    ],
+)
+def test_a_config_is_never_run(config, tmp_path):
+    proof = tmp_path / "proof"
+    assert literal_config(config.replace("{proof}", str(proof))) is None
+    run = write_run(
+        tmp_path / "run", '{"mIoU": 3.0, "step": 1}', config.replace("{proof}", str(proof))
+    )
+    assert any("stand alone" in sentence for sentence in read_run(run).unknown)
+    assert not proof.exists()
+
+
+@pytest.mark.slow
+def test_the_config_is_read_as_mmengine_reads_it():
+    mmengine = pytest.importorskip("mmengine.config")
+    (path,) = RUNS.glob("det/*/vis_data/config.py")
+    read = json.loads(json.dumps(mmengine.Config.fromfile(str(path)).to_dict()))
+    assert literal_config(path.read_text()) == read
+
+
+def test_imported_runs_never_share_a_table_with_our_own(tmp_path, capsys):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(3))
+    imported(capsys, RUNS / "det", "--data", "voc0712", "--backbone", "resnet50d_tricks",
+             "--results", tmp_path)  # fmt: skip
+    tables = collect(tmp_path).gains
+    assert sorted(table.setting.protocol for table in tables) == ["imported", "openmmlab"]
+    assert all(len(table.rows) == 1 for table in tables)
+
+
+def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    config = "model = dict(backbone=dict(type='{0}'))\noptim_wrapper = dict(optimizer=dict(lr={1}))"
+    for row, lr, shift in (("resnet50_baseline", 0.01, 0), ("mine", 0.01, 9), ("other", 0.02, 0)):
+        for seed in range(3):
+            value = 0.6 + shift / 100 + rng.normal(0, 0.002)
+            run = write_run(
+                tmp_path / f"{row}{seed}",
+                json.dumps({"pascal_voc/mAP": value, "step": 1}),
+                config.format(row, lr),
+            )
+            imported(capsys, run, "--backbone", row, "--data", "mine", "--seed", seed,
+                     "--results", tmp_path)  # fmt: skip
+    (table,) = collect(tmp_path).gains
+    assert [row.name for row in table.rows] == ["resnet50_baseline", "mine"]
+    assert table.rows[1].statistics.verdict == "gain"
+    (sentence,) = table.left_out
+    assert sentence.startswith("other (")
+    assert "and 2 more) was fine-tuned differently" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.02, the baseline's is 0.01" in sentence

@@ -1,0 +1,218 @@
+"""A finished run of MMDetection or MMSegmentation, read as data; nothing of it is executed.
+
+What is read is what MMEngine's runner leaves: ``<work_dir>/<time>/vis_data/scalars.json`` with one
+JSON object a line, ``vis_data/config.py`` with the resolved config as Python, and ``<time>.log``.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+
+_LARGEST = 200_000_000  # bytes; a log beyond it is none
+_BOOKKEEPING = {"data_time", "time", "memory", "epoch", "iter", "step", "lr", "base_lr", "eta"}
+_LINE = re.compile(r"- INFO - (?:Epoch|Iter)\((train|val|test)\)\s+(.*)")
+_FIGURE = re.compile(r"([\w./-]+): +(-?\d[\d.]*(?:e[-+]?\d+)?|nan)(?= |$)")
+_PLACE = re.compile(r"\[ *(\d+)(?:/ *\d+)?\](?:\[ *(\d+)/ *(\d+)\])?")
+_SEED = re.compile(r"^ +seed: (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run says of itself.
+
+    Attributes:
+        source: The file that its figures come from.
+        digest: Hash of that file.
+        metrics: Of the last evaluation, as the run names them.
+        curve: ``{"iteration", "loss", …}`` on the way.
+        config: The resolved config; None where there is none that is plain data.
+        seed: Of the run, or None.
+        unknown: Sentences about what the run does not tell.
+    """
+
+    source: Path
+    digest: str
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    config: dict[str, Any] | None
+    seed: int | None
+    unknown: tuple[str, ...]
+
+
+def read_run(place: Path) -> FinishedRun:
+    """Read a work folder, the folder of one start in it, a ``scalars.json`` or a ``.log``.
+
+    Raises:
+        UserError: There is no evaluation in it, or it is no such run.
+    """
+    scalars, log = _files(place)
+    source = scalars or log
+    if source is None:
+        raise UserError(
+            f"'{place}' holds no vis_data/scalars.json and no .log; give the work folder or the "
+            "log of a finished run of MMDetection or MMSegmentation."
+        )
+    text = _text(source)
+    told = _text(log) if log else ""
+    points, unknown = _of_scalars(text) if scalars else (list(_of_log(text)), [])
+    evaluations = [point for kind, point in points if kind == "evaluation"]
+    if not evaluations:
+        raise UserError(
+            f"'{source}' holds no evaluation; a run that was not evaluated has no figure to import."
+        )
+    config = _config(source, told)
+    if config is None:
+        unknown.append("its config was not found as plain data, so its rows stand alone.")
+    seed = _seed(config, told)
+    return FinishedRun(
+        source,
+        hashlib.sha256(text.encode()).hexdigest(),
+        {k: v for k, v in evaluations[-1].items() if k not in _BOOKKEEPING},
+        [point for kind, point in points if kind == "training"],
+        config,
+        seed,
+        tuple(unknown),
+    )
+
+
+def _files(place: Path) -> tuple[Path | None, Path | None]:
+    """The last start's scalars and log, where they are there."""
+    if place.is_file():
+        if place.suffix == ".log":
+            return None, place
+        return place, next(iter(sorted(place.parent.parent.glob("*.log"))), None)
+    if not place.is_dir():
+        raise UserError(f"'{place}' is not there; give a work folder or a log.")
+    found = sorted(place.glob("**/vis_data/scalars.json"))
+    for scalars in reversed(found):  # a start that was broken off may have no evaluation
+        log = next(iter(sorted(scalars.parent.parent.glob("*.log"))), None)
+        if any(kind == "evaluation" for kind, _ in _of_scalars(_text(scalars))[0]):
+            return scalars, log
+    return (found[-1] if found else None), next(iter(sorted(place.glob("**/*.log"))[::-1]), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"'{path}' is too large for a log ({path.stat().st_size} bytes).")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
+
+
+def _of_scalars(text: str) -> tuple[list[tuple[str, dict[str, float]]], list[str]]:
+    points, broken = [], 0
+    for line in text.splitlines():
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
+            broken += 1
+            continue
+        if isinstance(told, dict):
+            figures = {k: float(v) for k, v in told.items() if _is_number(v)}
+            points.append(_kind(figures, int(figures.get("step", figures.get("iter", 0)))))
+    unknown = [f"{broken} lines of its log could not be read."] if broken else []
+    return [point for point in points if point], unknown
+
+
+def _of_log(text: str) -> Iterator[tuple[str, dict[str, float]]]:
+    steps = 0
+    for found in _LINE.finditer(text):
+        if found[1] == "train":
+            steps = _step(found[2], steps)
+        figures = {name: float(value) for name, value in _FIGURE.findall(found[2])}
+        point = _kind(figures, steps)
+        if point and (point[0] == "training") == (found[1] == "train"):
+            yield point
+
+
+def _step(line: str, before: int) -> int:
+    """The iteration of ``[epoch][done/all]`` or of ``[iteration/all]``."""
+    place = _PLACE.match(line)
+    if not place:
+        return before
+    if place[2] is None:
+        return int(place[1])
+    return (int(place[1]) - 1) * int(place[3]) + int(place[2])
+
+
+def _kind(figures: dict[str, float], step: int) -> tuple[str, dict[str, float]] | None:
+    """Whether a line tells of training or of an evaluation; None for neither."""
+    if "loss" in figures:
+        losses = {k: v for k, v in figures.items() if "loss" in k or k == "lr"}
+        return "training", {"iteration": step, **losses}
+    return ("evaluation", figures) if figures.keys() - _BOOKKEEPING else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _seed(config: dict[str, Any] | None, log: str) -> int | None:
+    chosen = (config or {}).get("randomness")
+    if isinstance(chosen, dict) and isinstance(chosen.get("seed"), int):
+        return int(chosen["seed"])
+    found = _SEED.search(log)  # where none was chosen, MMEngine draws one and logs it
+    return int(found[1]) if found else None
+
+
+def _config(source: Path, log: str) -> dict[str, Any] | None:
+    """The resolved config: of ``vis_data/config.py``, else of the log."""
+    beside = source.parent / "config.py"
+    if beside.is_file():
+        return literal_config(_text(beside))
+    found = re.search(r"- INFO - Config:\n(.*?)(?=^\d{4}/\d\d/\d\d |\Z)", log, re.DOTALL | re.M)
+    return literal_config(found[1]) if found else None
+
+
+def literal_config(text: str) -> dict[str, Any] | None:
+    """A config of assignments, ``name = dict(…)``, read as data.
+
+    Args:
+        text: Python; never run. Only literals and calls of ``dict`` and ``list`` are understood.
+
+    Returns:
+        Its values by name, tuples as lists; None where anything else stands in it.
+    """
+    try:
+        body = ast.parse(text).body
+        return {name: _value(node) for name, node in _assignments(body)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _assignments(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    for statement in body:
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            raise ValueError("not a plain assignment")
+        yield statement.targets[0].id, statement.value
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str | int | float | bool | type(None)):
+            return node.value
+    elif isinstance(node, ast.List | ast.Tuple | ast.Set):
+        return [_value(element) for element in node.elts]
+    elif isinstance(node, ast.Dict):
+        keys = [str(_value(key)) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_value, node.values), strict=True))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    elif isinstance(node, ast.Call) and _makes_dict(node):
+        return {str(word.arg): _value(word.value) for word in node.keywords}
+    raise ValueError("not plain data")
+
+
+def _makes_dict(call: ast.Call) -> bool:
+    """Whether a call is ``dict(name=…, …)``."""
+    return isinstance(call.func, ast.Name) and call.func.id == "dict" and not call.args

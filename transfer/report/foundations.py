@@ -1,0 +1,92 @@
+"""What a table rests on: data, protocol, classifiers, machines, versions, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from transfer.report.gains import GainRow, GainTable
+from transfer.report.layout import Table, table
+from transfer.report.records import Record
+
+
+def foundations(tables: Sequence[GainTable]) -> list[str]:
+    """Sentences about one setting: every value that occurs among its records.
+
+    Args:
+        tables: All tables of the setting.
+    """
+    setting = tables[0].setting
+    found = [r.content for r in _records(tables)]
+    hardware = [content.get("hardware") for content in found]
+    lines = [
+        f"Data: {setting.data}, fingerprint {setting.data_fingerprint}.",
+        f"Protocol: {setting.protocol}, version {setting.protocol_version}; precision "
+        f"{setting.precision}.",
+        f"Records: {len(found)}.",
+        f"Machines: {_listed(_machine(told) for told in hardware)}.",
+        f"Versions: {_listed(_pairs(content['versions']) for content in found)}.",
+        f"Code: {_listed(_commit(content.get('git')) for content in found)}.",
+    ]
+    unknown = sorted({line for content in found for line in _unknown(content)})
+    return lines + [f"Imported: {line}" for line in unknown]
+
+
+def rests_on(gains: GainTable, name: str) -> Table:
+    """What differs between the rows of a table: network, cost, tricks, weights, seeds."""
+    columns = ("backbone", "network", "M parameters", "G mult-adds", "tricks", "weights", "seeds")
+    return table(name, f"What the rows rest on, {gains.setting.title}", columns,
+                 [_row(row) for row in gains.rows])  # fmt: skip
+
+
+def commands(tables: Sequence[GainTable]) -> list[str]:
+    """The commands that made a setting's records, each once."""
+    told = (record.content.get("command") for record in _records(tables))
+    return sorted({command for command in told if isinstance(command, str) and command})
+
+
+def _row(row: GainRow) -> list[str]:
+    weights = {
+        f"{classifier.get('source', '')} {classifier['sha256'][:12]}".strip() or "random"
+        for classifier in (record.content["classifier"] for record in row.records)
+    }
+    return [
+        row.name,
+        row.architecture,
+        f"{row.parameters / 1e6:.2f}" if row.parameters else "unknown",
+        f"{row.multiply_adds / 1e9:.2f}" if row.multiply_adds else "unknown",
+        ", ".join(row.tricks) or "none",
+        "; ".join(sorted(weights)),
+        ", ".join(str(seed) for seed in sorted({r.cell["seed"] for r in row.records})),
+    ]
+
+
+def _records(tables: Iterable[GainTable]) -> list[Record]:
+    return [record for one in tables for row in one.rows for record in row.records]
+
+
+def _listed(told: Iterable[str]) -> str:
+    return "; ".join(sorted({text for text in told if text})) or "not told"
+
+
+def _machine(told: Any) -> str:
+    if not isinstance(told, dict):
+        return ""
+    gpus = told.get("gpus") or []
+    cpu = f"{told.get('cpu', 'unknown CPU')}, {told.get('cores', '?')} cores"
+    return " + ".join([cpu, *(str(gpu) for gpu in gpus)])
+
+
+def _pairs(told: Any) -> str:
+    return ", ".join(f"{key} {told[key]}" for key in sorted(told)) if isinstance(told, dict) else ""
+
+
+def _commit(told: Any) -> str:
+    if not isinstance(told, dict) or not told.get("commit"):
+        return ""
+    return f"commit {str(told['commit'])[:12]}" + (" with changes" if told.get("changed") else "")
+
+
+def _unknown(content: dict[str, Any]) -> list[str]:
+    imported = content.get("imported")
+    return list(imported.get("unknown", [])) if isinstance(imported, dict) else []

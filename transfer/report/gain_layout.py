@@ -1,0 +1,199 @@
+"""Tables of gains, laid out: alone, or line by line beside the paper's Tables 8 and 9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from backbones import paper, zoo
+from transfer.report.gains import GainRow, GainTable, paper_row
+from transfer.report.image_noise import told
+from transfer.report.layout import Cell, Missing, Table, table
+from transfer.report.records import Record
+from transfer.report.remarks import judged_agreement, remarks
+from transfer.report.rows import mean_interval
+from transfer.report.wording import figure, interval, signed
+
+_TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
+_HEADLINES = {8: ("voc_map", "mAP"), 9: ("miou", "mIoU")}
+_NOT_JUDGED = Missing(
+    "Agreement is judged on the paper's data and protocol only, and where our gain has an interval."
+)
+_NO_TOP1 = "Nobody has told the top-1 of these weights."
+_NO_INTERVAL = "One fine-tuning shows no interval and claims nothing; give --seeds for more."
+_METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}
+
+
+def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Table:
+    """Every row of a setting, with mean, gain and verdict.
+
+    Args:
+        gains: The table.
+        name: Its short name.
+        image_noise: Whether to draw the test images anew, which takes minutes on large test sets.
+    """
+    metric = gains.setting.metric
+    columns = (
+        "backbone",
+        "top-1",
+        metric,
+        "95 % interval",
+        "gain",
+        "simultaneous 95 %",
+        "verdict",
+        "classifiers",
+        "fine-tunings",
+        "spread between",
+        "spread within",
+        f"paper's gain on {_METRIC_DATA.get(metric, 'its data')}",
+    )
+    rows = [_line(gains, row) for row in gains.rows]
+    title = gains.setting.title + f", against {gains.baseline}"
+    noise = told(gains) if image_noise else []
+    return table(name, title, columns, rows, (*remarks(gains), *noise))
+
+
+def _line(gains: GainTable, row: GainRow) -> list[Cell]:
+    result = row.statistics
+    return [
+        row.name,
+        _known(figure, row.top1, _NO_TOP1),
+        *_measured(gains, row),
+        str(result.classifiers),
+        str(result.fine_tunings),
+        _known(
+            figure,
+            result.sd_between,
+            "One classifier: what another training of it would add to the spread is not known.",
+        ),
+        _known(figure, result.sd_within, "No classifier was fine-tuned twice; give --seeds."),
+        _of_paper(gains, row),
+    ]
+
+
+def _known(write: Callable[[float | None], str], value: float | None, reason: str) -> Cell:
+    return Missing(reason) if value is None else write(value)
+
+
+def _of_paper(gains: GainTable, row: GainRow) -> Cell:
+    if row.name == gains.baseline:
+        return "baseline"
+    return _known(signed, row.paper_gain, "The paper does not have this row.")
+
+
+def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
+    """Mean, interval, gain, its interval, verdict."""
+    result = row.statistics
+    head: list[Cell] = [figure(result.mean), _interval(result.ci_low, result.ci_high)]
+    if row.name == gains.baseline:
+        return [*head, "baseline", "baseline", "baseline"]
+    return [
+        *head,
+        _known(signed, result.gain, f"{gains.baseline} has no record in this setting."),
+        _interval(result.gain_low, result.gain_high),
+        result.verdict or "no claim",
+    ]
+
+
+def _interval(low: float | None, high: float | None) -> Cell:
+    return Missing(_NO_INTERVAL) if low is None or high is None else interval(low, high)
+
+
+def beside_the_paper(
+    number: int, name: str, gains: GainTable | None, data: str, notes: tuple[str, ...]
+) -> Table:
+    """Table 8 or 9: the paper's lines with ours beside them, then rows that the paper lacks.
+
+    Args:
+        number: 8 or 9.
+        name: The table's short name.
+        gains: What was measured on the paper's data, in one setting; None for nothing.
+        data: Name of the paper's data set.
+        notes: What the paper's lines need said.
+    """
+    field, metric = _HEADLINES[number]
+    accuracy = ("pixAcc, paper", "pixAcc, ours") if number == 9 else ()
+    columns = (
+        "refinement",
+        "backbone",
+        "top-1, paper",
+        "top-1, these weights",
+        *accuracy,
+        f"{metric}, paper",
+        f"{metric}, ours",
+        "95 % interval",
+        "gain, ours",
+        "simultaneous 95 %",
+        "verdict",
+        "fine-tunings",
+        "gain, paper",
+        "paper's gain",
+    )
+    lines = paper.table(number)
+    measured = {paper_row(row.name): row for row in gains.rows} if gains else {}
+    rows = []
+    for line in lines:
+        of_paper = [line["top1"], *([line["pixacc"]] if number == 9 else []), line[field]]
+        gain = float(line[field]) - float(lines[0][field])
+        row = measured.pop(line["row"], None)
+        missing = Missing(_how_to_run(line["row"], number, data))
+        blank: list[Cell] = [missing] * (9 if number == 9 else 8)
+        ours = _cells(gains, row) if gains and row else blank
+        rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
+    nothing = Missing("The paper does not have this row.")
+    for row in measured.values():
+        assert gains
+        of_ours = [nothing] * (3 if number == 9 else 2)
+        rows.append(_woven(["", row.name], of_ours, _cells(gains, row), nothing, number))
+    setting = f", {gains.setting.title}" if gains else ""
+    title = f"Table {number}. {_TITLES[number]}{setting}"
+    return table(name, title, columns, rows, (*(remarks(gains) if gains else ()), *notes))
+
+
+def _woven(
+    head: Sequence[str], of_paper: Sequence[Cell], ours: Sequence[Cell], gain: Cell, number: int
+) -> list[Cell]:
+    """The paper's and our figures, one beside the other."""
+    pairs = 3 if number == 9 else 2
+    beside = [cell for pair in zip(of_paper, ours[:pairs], strict=True) for cell in pair]
+    *rest, agrees = ours[pairs:]
+    first = gain if head[0] != paper.table(number)[0]["refinement"] else "baseline"
+    return [*head, *beside, *rest, first, agrees]
+
+
+def _cells(gains: GainTable, row: GainRow) -> list[Cell]:
+    """Top-1, pixAcc where it is measured, mean … verdict, fine-tunings, agreement."""
+    top1 = _known(figure, row.top1, _NO_TOP1)
+    judged = judged_agreement(gains, row)
+    agrees: Cell = _NOT_JUDGED
+    if row.name == gains.baseline:
+        agrees = "baseline"
+    elif judged and judged.verdict:
+        agrees = f"{judged.verdict} ({interval(judged.low, judged.high)})"
+    accuracy: list[Cell] = []
+    if gains.setting.task == "segmentation":
+        accuracy = [_pixel_accuracy(row.records)]
+    runs = str(row.statistics.fine_tunings)
+    return [top1, *accuracy, *_measured(gains, row), runs, agrees]
+
+
+def _pixel_accuracy(records: tuple[Record, ...]) -> Cell:
+    known = [r.content["metrics"].get("pixAcc") for r in records]
+    values = np.array([value for value in known if value is not None], dtype=float)
+    if not len(values):
+        return Missing("The records have no pixel accuracy.")
+    low, high = mean_interval(values)
+    told = f" ({interval(low, high)})" if low is not None else ""
+    return f"{figure(float(values.mean()))}{told}"
+
+
+def _how_to_run(row: str, number: int, data: str) -> str:
+    task = "detection" if number == 8 else "segmentation"
+    command = f"transfer run --backbone {row} --task {task} --data {data} --protocol paper"
+    if zoo.find(row).weights is None:
+        return (
+            f"No weights of {row} are public: train it ('python backbones/train.py --recipe {row} "
+            f"--data IMAGENET'), then '{command} --weights FILE'."
+        )
+    return f"Not run on {data} here; '{command}' does it."

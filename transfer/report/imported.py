@@ -1,0 +1,225 @@
+"""``transfer import``: a finished run of MMDetection or MMSegmentation becomes a record.
+
+The record is marked ``imported`` and says what is not known. Imported runs have a protocol of their
+own, so they never share a table with cells that were run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError
+from transfer.report import records
+from transfer.report.finished_run import FinishedRun, read_run
+
+PROTOCOL = "imported"
+_UNKNOWN = "unknown"
+_POINTS = 100
+_ELSEWHERE = (  # says where files lie and what is shown, not what was computed
+    "work_dir", "load_from", "resume", "launcher", "log_level", "log_processor", "visualizer",
+    "vis_backends", "default_hooks", "env_cfg", "custom_imports", "data_root", "img_scales",
+)  # fmt: skip
+_HEADLINES = (
+    # name in the run, task, our name, and what makes percent of it
+    ("mAP", "detection", "mAP", 1.0),  # this project's metric
+    ("pascal_voc/mAP", "detection", "mAP", 100.0),
+    ("coco/bbox_mAP", "detection", "COCO AP", 100.0),
+    ("mIoU", "segmentation", "mIoU", 1.0),
+)
+_PRECISIONS = {"OptimWrapper": "float32", "Bfloat16OptimWrapper": "bfloat16"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="work folder, scalars.json or .log")
+    add("--backbone", default="", help="name of the row (default: the config's network)")
+    add("--data", default="", help="name of the data set (default: the config's class of it)")
+    add("--seed", type=int, help="of the run, where it does not tell")
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the record, and say what is unknown about it.
+
+    Raises:
+        UserError: It is no finished run, or its metric is not a number.
+    """
+    content = record_of(read_run(args.run), args.backbone, args.data, args.seed)
+    cell = content["cell"]
+    name = re.sub(r"[^\w.-]", "-", f"{cell['task']}_{PROTOCOL}_{cell['backbone']}_s{cell['seed']}")
+    path = records.path_of(args.results, cell["data"], name, cell["id"])
+    records.write(path, content)
+    headline = content["headline"]
+    print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")
+    for sentence in content["imported"]["unknown"]:
+        print(f"  {sentence}")
+    return 0
+
+
+def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) -> dict[str, Any]:
+    """The content of the record.
+
+    Args:
+        found: The run.
+        backbone: The row's name, or empty: the config's network.
+        data: The data set's name, or empty: the config's class of it.
+        seed: Of the run, or None: what the run tells.
+
+    Raises:
+        UserError: It has no metric that is known here, or one that is not a number.
+    """
+    task, metric, value, scale = _headline(found)
+    config = found.config or {}
+    network = _network(config)
+    wrapper = _at(config, "optim_wrapper", "type")
+    chosen = found.seed if seed is None else seed
+    cell = {
+        "backbone": backbone or network,
+        "architecture": network,
+        "weights": _weights(config),
+        "weights_id": _weights(config),
+        "classifier": _UNKNOWN,
+        "task": task,
+        "protocol": PROTOCOL,
+        "protocol_version": _UNKNOWN,
+        "data": data or str(_dataset(config).get("type", _UNKNOWN)),
+        "data_fingerprint": _UNKNOWN,
+        "precision": _PRECISIONS.get(wrapper, str(_at(config, "optim_wrapper", "dtype") or wrapper
+                                                  or _UNKNOWN)),
+        # Runs of unknown seed are told apart by their logs.
+        "seed": int(found.digest[:7], 16) if chosen is None else chosen,
+        "overrides": [],
+    }  # fmt: skip
+    identity = hashlib.sha256(json.dumps([cell, found.digest], sort_keys=True).encode())
+    return {
+        "schema": records.SCHEMA,
+        "cell": {**cell, "id": identity.hexdigest()[:12]},
+        "headline": {"metric": metric, "value": value},
+        "metrics": {metric: value, **_others(found, task, scale)},
+        "curve": found.curve[:: max(1, math.ceil(len(found.curve) / _POINTS))],
+        "evaluations": [],
+        "classifier": {
+            "source": _weights(config),
+            "sha256": f"{_UNKNOWN}: {_weights(config)}",
+            "architecture": network,
+            "tricks": [],
+            "top1": None,
+            "top1_on": "",
+            "parameters": 0,
+            "multiply_adds_224": 0,
+        },
+        "config": records.told_config(_comparable(config, found)),
+        "training": {"images": {"train": 0, "test": 0}},
+        "versions": {},
+        "command": f"transfer import {found.source}",
+        "imported": {
+            "from": found.source.name,
+            "sha256": found.digest,
+            "unknown": [*_not_known(cell, chosen), *found.unknown],
+        },
+    }
+
+
+def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
+    for name, task, metric, scale in _HEADLINES:
+        if name in found.metrics:
+            value = scale * found.metrics[name]
+            if not math.isfinite(value):
+                raise UserError(
+                    f"The last evaluation in '{found.source}' has {name} {value}, which is no "
+                    "figure; nothing was imported."
+                )
+            return task, metric, value, scale
+    known = ", ".join(name for name, *_ in _HEADLINES)
+    raise UserError(
+        f"The last evaluation in '{found.source}' has {', '.join(sorted(found.metrics))}; known "
+        f"here are {known}."
+    )
+
+
+def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | None]:
+    """All other figures of the evaluation, in percent; the accuracy of pixels by our name."""
+    renamed = {"aAcc": "pixAcc"} if task == "segmentation" else {}
+    return {
+        renamed.get(name, name): scale * value if math.isfinite(value) else None
+        for name, value in found.metrics.items()
+        if name not in {headline for headline, *_ in _HEADLINES}
+    }
+
+
+def _comparable(config: dict[str, Any], found: FinishedRun) -> dict[str, Any]:
+    """The config without places and names; one that is not known equals no other."""
+    kept = {name: _without_places(part) for name, part in config.items() if name not in _ELSEWHERE}
+    if not isinstance(kept.get("model"), dict):
+        return {"model": {"backbone": {}, "data_preprocessor": {}}, "unknown config": found.digest}
+    model = kept["model"]
+    model.setdefault("backbone", {})
+    model.pop("pretrained", None)  # the backbone's weights
+    if not isinstance(model.get("data_preprocessor"), dict):
+        model["data_preprocessor"] = {}
+    return kept
+
+
+def _without_places(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {k: _without_places(v) for k, v in part.items() if k not in ("data_root", "_scope_")}
+    return [_without_places(one) for one in part] if isinstance(part, list) else part
+
+
+def _network(config: dict[str, Any]) -> str:
+    backbone = _at(config, "model", "backbone")
+    if not isinstance(backbone, dict):
+        return _UNKNOWN
+    if backbone.get("architecture"):
+        return str(backbone["architecture"])
+    return f"{backbone.get('type', _UNKNOWN)}{backbone.get('depth', '')}"
+
+
+def _weights(config: dict[str, Any]) -> str:
+    """Where the backbone's weights came from, as the config says it; empty for nowhere."""
+    backbone = _at(config, "model", "backbone")
+    inside = backbone if isinstance(backbone, dict) else {}
+    told = (
+        inside.get("weights")
+        or _at(inside, "init_cfg", "checkpoint")
+        or _at(config, "model", "pretrained")
+        or config.get("load_from")
+    )
+    return str(told) if told else ""
+
+
+def _dataset(config: dict[str, Any]) -> dict[str, Any]:
+    """The innermost data set that is trained on."""
+    found = _at(config, "train_dataloader", "dataset")
+    while isinstance(found, dict) and ("dataset" in found or found.get("datasets")):
+        found = found["dataset"] if "dataset" in found else found["datasets"][0]
+    return found if isinstance(found, dict) else {}
+
+
+def _at(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _not_known(cell: dict[str, Any], seed: int | None) -> list[str]:
+    lines = [
+        "the images: how many, and which; only the name of the data set is told.",
+        "the classifier's top-1, its file, and how it was trained.",
+        "what it cost: time, machine, and versions are not taken over.",
+        "whether the evaluation is of the same kind as this project's (11 points or area, "
+        "difficult objects, scales).",
+    ]
+    told = {"backbone": "the backbone; name it with --backbone.", "data": "the data set; name it "
+            "with --data.", "precision": "the precision."}  # fmt: skip
+    lines += [sentence for name, sentence in told.items() if cell[name] == _UNKNOWN]
+    if seed is None:
+        lines.append("the seed; give it with --seed.")
+    return lines

@@ -1,0 +1,161 @@
+"""A table before it has a format, and the formats it can take."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A cell without a figure: why there is none, and what command would fill it."""
+
+    reason: str
+
+
+Cell = str | Missing
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; figures are text already, with the digits they are to be shown with.
+
+    Attributes:
+        name: Short and without blanks, such as ``table8``.
+        title: For people.
+        columns: Their headings.
+        rows: One cell a column; an empty cell is ``– [a]``, and the notes tell of ``[a]``.
+        notes: Sentences below the table.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def table(
+    name: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    notes: Iterable[str] = (),
+) -> Table:
+    """A table whose empty cells point to their reasons, each told once below it."""
+    marks: dict[str, str] = {}
+    filled = tuple(tuple(_text(cell, marks) for cell in row) for row in rows)
+    reasons = (f"[{mark}] {reason}" for reason, mark in marks.items())
+    return Table(name, title, tuple(columns), filled, (*reasons, *notes))
+
+
+def _text(cell: Cell, marks: dict[str, str]) -> str:
+    if isinstance(cell, str):
+        return cell
+    return f"– [{marks.setdefault(cell.reason, _letter(len(marks)))}]"
+
+
+def _letter(number: int) -> str:
+    """A, b, … z, aa, ab, … in small letters."""
+    before = _letter(number // 26 - 1) if number >= 26 else ""
+    return before + "abcdefghijklmnopqrstuvwxyz"[number % 26]
+
+
+def to_markdown(shown: Table) -> str:
+    """A heading, the table, and its notes as a list."""
+    lines = [
+        f"### {shown.title}",
+        "",
+        _markdown_row(shown.columns),
+        _markdown_row(["---", *["---:"] * (len(shown.columns) - 1)]),
+        *(_markdown_row(row) for row in shown.rows),
+    ]
+    if shown.notes:
+        lines += ["", *(f"- {note}" for note in shown.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def to_csv(shown: Table) -> str:
+    """Lines of fields; the title before them and the notes after them start with ``#``."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(shown.columns)
+    writer.writerows(shown.rows)
+    notes = "".join(f"# {note}\n" for note in shown.notes)
+    return f"# {shown.title}\n{text.getvalue()}{notes}"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "…": r"\dots{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+}
+
+
+def to_latex(shown: Table) -> str:
+    """A ``table`` environment that needs no package."""
+    body = [_latex_row(shown.columns) + r" \hline", *(_latex_row(row) for row in shown.rows)]
+    notes = [rf"\\ {{\footnotesize {_latex(note)}}}" for note in shown.notes]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_latex(shown.title)}}}",
+            rf"\label{{tab:{shown.name}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(shown.columns) - 1)}}}",
+            *body,
+            r"\end{tabular}",
+            *notes,
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_latex(cell) for cell in cells) + r" \\"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def to_html(shown: Table) -> str:
+    """A ``figure`` with the table and its notes; rows and columns are told to screen readers."""
+    heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in shown.columns)
+    body = "\n".join(_html_row(row) for row in shown.rows)
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in shown.notes)
+    return (
+        f'<figure id="{html.escape(shown.name)}" class="table">\n'
+        f'<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{html.escape(shown.title)}">\n'
+        f"<table>\n<caption><span>{html.escape(shown.title)}</span></caption>\n"
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
+        + (f"<figcaption><ul>{notes}</ul></figcaption>\n" if notes else "")
+        + "</figure>\n"
+    )
+
+
+def _html_row(cells: Sequence[str]) -> str:
+    first, *rest = (html.escape(cell) for cell in cells)
+    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in rest)}</tr>'
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "md": to_markdown,
+    "csv": to_csv,
+    "latex": to_latex,
+    "html": to_html,
+}

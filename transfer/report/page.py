@@ -1,0 +1,179 @@
+"""``transfer report``: everything that was measured, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import html
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from transfer.report import paper_tables
+from transfer.report.collection import Collection, collect
+from transfer.report.foundations import commands, foundations, rests_on
+from transfer.report.gain_layout import gain_table
+from transfer.report.gains import GainTable
+from transfer.report.layout import Table, to_html
+from transfer.report.pictures import style
+from transfer.report.pictures.gallery import Picture, pictures
+from transfer.report.records import write_atomically
+from transfer.report.verdicts import verdict
+
+_HERE = Path(__file__).resolve().parent
+_TITLE = "Does a better classifier make a better detector and a better segmenter?"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+_METHOD = """
+<dl>
+<dt>Figure of a row</dt><dd>Mean over its fine-tunings, always of the last epoch, never of the best;
+where a row has several classifiers, fine-tunings are averaged within each first. Its interval is a
+95&nbsp;% t interval.</dd>
+<dt>Gain and verdict</dt><dd>Dunnett's comparison of all rows of a table with their common baseline,
+the spread pooled over rows; where one spread plainly exceeds the others, Welch's tests with Holm's
+correction, and the table says so. The intervals hold together at 95&nbsp;%: a gain lies above zero,
+a loss below, and "cannot tell" reaches across.</dd>
+<dt>"Cannot tell"</dt><dd>Not "no difference": the note below the table tells the smallest gain that
+would have been found with 80&nbsp;% power.</dd>
+<dt>One fine-tuning</dt><dd>Shows no interval and claims nothing.</dd>
+<dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
+kept next to each record. It stands beside the interval over seeds and is never mixed into it.</dd>
+<dt>The paper's gain</dt><dd>A difference of two single runs. It is judged against ours only on the
+paper's own data and protocol.</dd>
+<dt>Correlation</dt><dd>One point a row; percentile bootstrap over rows; none below five rows.</dd>
+</dl>
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--out", type=Path, help="the page (default: report.html in that folder)")
+    add("--pictures", type=Path, metavar="DIR", help="also write each picture as PNG and SVG")
+    add("--sample", action="store_true", help="of the sample's records, which stand apart")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    found = collect(args.results, "sample" if args.sample else "")
+    drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
+    out = args.out or args.results / "report.html"
+    write_atomically(out, page(found, drawn).encode())
+    print(out)
+    if args.pictures:
+        for picture in (one for several in drawn.values() for one in several):
+            for path in style.save(picture.figure, args.pictures / picture.name):
+                print(path)
+    return 0
+
+
+def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
+    """The tables of each setting, with a short name for it."""
+    grouped = [list(tables) for _, tables in groupby(found.gains, key=lambda table: table.setting)]
+    return [(f"setting{place + 1}", tables) for place, tables in enumerate(grouped)]
+
+
+def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:
+    """The whole page.
+
+    Args:
+        found: All that was measured.
+        drawn: By setting, its pictures.
+    """
+    sections = [
+        ("verdict", "In short", _verdict(found)),
+        ("measured", "What was measured", "".join(_measured(found, drawn))),
+        ("paper", "The paper's nine tables", "".join(_paper(found))),
+        ("method", "How each number was made", _METHOD + "".join(_foundations(found))),
+        ("again", "Make it again", "".join(_commands(found))),
+    ]
+    if found.left_out:
+        sections.append(("left-out", "Left out", _list(found.left_out)))
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
+    body = "".join(
+        f'<section id="{name}"><h2>{title}</h2>{content}</section>\n'
+        for name, title, content in sections
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
+        f"<title>{_TITLE}</title>\n<style>\n{_read('page.css')}</style>\n</head>\n<body>\n"
+        f'<a class="skip" href="#verdict">Skip to the verdict</a>\n<header><h1>{_TITLE}</h1>'
+        f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{body}</main>\n'
+        f"<script>\n{_read('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _verdict(found: Collection) -> str:
+    if not found.gains:
+        return (
+            '<div class="verdict"><p>No fine-tuning has been measured yet, so there is no verdict. '
+            "<code>transfer run --backbone resnet50d_tricks</code> measures the first.</p></div>"
+        )
+    return f'<div class="verdict">{_list(verdict(table) for table in found.gains)}</div>'
+
+
+def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[str]:
+    for name, tables in settings(found):
+        yield f'<h3 id="{name}">{html.escape(tables[0].setting.title)}</h3>'
+        for place, table in enumerate(tables):
+            yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
+        figures = "".join(_picture(picture) for picture in drawn[name])
+        if figures:
+            yield f'<div class="pictures">{figures}</div>'
+
+
+def _picture(picture: Picture) -> str:
+    drawn = style.inline(style.svg(picture.figure), picture.name, picture.caption)
+    return (
+        f'<figure><div class="picture">{drawn}</div>'
+        f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _paper(found: Collection) -> Iterator[str]:
+    for number in paper_tables.NUMBERS:
+        for shown in paper_tables.beside_the_paper(number, found):
+            yield _table(shown)
+
+
+def _table(shown: Table) -> str:
+    text = to_html(shown)
+    for kind in ("gain", "loss"):
+        text = text.replace(f"<td>{kind}</td>", f'<td class="{kind}">{kind}</td>')
+    return text
+
+
+def _foundations(found: Collection) -> Iterator[str]:
+    for name, tables in settings(found):
+        yield f"<h3>{html.escape(tables[0].setting.title)}</h3>"
+        yield _list(foundations(tables))
+        for place, table in enumerate(tables):
+            yield _table(rests_on(table, f"{name}-rests{place + 1}"))
+
+
+def _commands(found: Collection) -> Iterator[str]:
+    yield (
+        "<p>This page: <code>transfer report</code>. The tables: <code>transfer table all</code>. "
+        "Each fine-tuning is skipped where its record stands, so any of these goes on where it was "
+        "left.</p>"
+    )
+    for _, tables in settings(found):
+        lines = commands(tables)
+        yield (
+            f"<details><summary>{html.escape(tables[0].setting.title)}: {len(lines)} "
+            f"commands</summary><pre>{html.escape(chr(10).join(lines))}</pre></details>"
+        )
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"

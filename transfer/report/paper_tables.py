@@ -1,0 +1,312 @@
+"""The paper's nine tables, with our figures beside the paper's.
+
+What was measured on other images than the paper's stands in tables of its own, behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backbones import paper, zoo
+from backbones.errors import UserError
+from transfer.report import gain_layout
+from transfer.report.classification import IMAGENET, PLACES, Group
+from transfer.report.collection import Collection
+from transfer.report.gains import GainTable
+from transfer.report.layout import Cell, Missing, Table, table
+from transfer.report.wording import figure, interval
+
+NUMBERS = tuple(range(1, 10))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the paper's, and where ours comes from.
+
+    Attributes:
+        heading: What it is.
+        field: Its column in the paper's CSV.
+        row: The CSV's column that names the row of the zoo; empty where the paper quotes it.
+        ours: ``top1``, ``top5``, ``minutes_per_epoch``, ``parameters`` or ``multiply_adds``.
+    """
+
+    heading: str
+    field: str
+    row: str = "row"
+    ours: str = ""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One of the paper's tables of classifiers.
+
+    Attributes:
+        title: What it is about.
+        labels: The CSV's columns that name a line.
+        columns: Its figures.
+        data: The images that it was measured on.
+        suite: Suite that fills it; empty where there is none.
+        notes: Where the paper does not agree with itself, and what a reader must know.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    columns: tuple[Column, ...]
+    data: str = IMAGENET
+    suite: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _accuracy(prefix: str = "", row: str = "row", heading: str = "") -> tuple[Column, ...]:
+    return (
+        Column(f"{heading}top-1", f"{prefix}top1", row, "top1"),
+        Column(f"{heading}top-5", f"{prefix}top5", row, "top5"),
+    )
+
+
+_FLOPS = Column("G mult-adds", "flops_g", ours="multiply_adds")
+CLASSIFICATION = {
+    1: Classification(
+        "Cost and accuracy", ("model",), (_FLOPS, *_accuracy()), notes=("FLOPs are multiply-adds.",)
+    ),
+    2: Classification(
+        "Baselines",
+        ("model",),
+        (
+            *_accuracy(),
+            Column("reference top-1", "reference_top1", ""),
+            Column("reference top-5", "reference_top5", ""),
+        ),
+    ),
+    3: Classification(
+        "Efficient training against the baseline",
+        ("model",),
+        tuple(
+            column
+            for kind in ("efficient", "baseline")
+            for column in (
+                Column(
+                    f"{kind} min/epoch",
+                    f"{kind}_minutes_per_epoch",
+                    f"{kind}_row",
+                    "minutes_per_epoch",
+                ),
+                *_accuracy(f"{kind}_", f"{kind}_row", f"{kind} "),
+            )
+        ),
+    ),
+    4: Classification(
+        "Efficient training, step by step (each line has the tricks above it)",
+        ("heuristic",),
+        tuple(
+            column
+            for size in ("256", "1024")
+            for column in _accuracy(f"batch_{size}_", f"batch_{size}_row", f"batch {size} ")
+        ),
+        suite="table4",
+    ),
+    5: Classification(
+        "Model tweaks",
+        ("model",),
+        (Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
+        suite="table5",
+        notes=(
+            "The paper's tables do not agree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",
+        ),
+    ),
+    6: Classification(
+        "Training refinements",
+        ("network", "refinement", "version"),
+        _accuracy(),
+        suite="table6",
+        notes=(
+            "The last three lines of a network are alternatives on top of label smoothing.",
+            "ResNet-50-D stands twice: single runs in v2, means of four runs in CVPR.",
+        ),
+    ),
+    7: Classification(
+        "MIT Places365",
+        ("model",),
+        (
+            *_accuracy("val_", heading="validation "),
+            Column("test top-1", "test_top1", ""),
+            Column("test top-5", "test_top5", ""),
+        ),
+        data=PLACES,
+        notes=("Labels of the test images are not public, so ours are of the validation images.",),
+    ),
+}
+TRANSFER = {8: ("detection", "voc0712"), 9: ("segmentation", "ade20k")}
+"""Task and data set of the two tables of fine-tunings."""
+
+
+def paper_table(number: int, found: Collection) -> list[Table]:
+    """One of the paper's tables, then what was measured on other images.
+
+    Args:
+        number: 1 to 9.
+        found: All that was measured.
+    """
+    return [*beside_the_paper(number, found), *on_other_images(number, found)]
+
+
+def beside_the_paper(number: int, found: Collection) -> list[Table]:
+    """One of the paper's tables with ours of the same images, one for each setting there is."""
+    if number in TRANSFER:
+        notes = tuple(_line_notes(number, ("refinement",)))
+        data = TRANSFER[number][1]
+        return [
+            gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
+            for place, gains in enumerate(_on_its_data(number, found) or [None])
+        ]
+    spec = CLASSIFICATION[number]
+    own = [group for group in found.groups if group.data == spec.data]
+    return [
+        _beside_the_paper(number, spec, group, found, place)
+        for place, group in enumerate(own or [None])
+    ]
+
+
+def on_other_images(number: int, found: Collection) -> list[Table]:
+    """What was measured for a table on other images than the paper's."""
+    if number in TRANSFER:
+        own = _on_its_data(number, found)
+        task = TRANSFER[number][0]
+        other = [one for one in found.gains if one.setting.task == task and one not in own]
+        return [
+            gain_layout.gain_table(gains, f"{_name(number, place)}-{gains.setting.data}")
+            for place, gains in enumerate(other)
+        ]
+    spec = CLASSIFICATION[number]
+    if spec.data == PLACES:  # the other tables show these rows already
+        return []
+    rows = {line[c.row] for line in paper.table(number) for c in spec.columns if c.row}
+    other_groups = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
+    return [
+        _on_other_images(number, spec, group, found, place)
+        for place, group in enumerate(other_groups)
+    ]
+
+
+def _on_its_data(number: int, found: Collection) -> list[GainTable]:
+    """The tables of gains whose data and baseline are those of Table 8 or 9."""
+    baseline = paper.table(number)[0]["row"]
+    return [
+        one
+        for one in found.gains
+        if (one.setting.task, one.setting.data) == TRANSFER[number] and one.baseline == baseline
+    ]
+
+
+def _beside_the_paper(
+    number: int, spec: Classification, group: Group | None, found: Collection, place: int
+) -> Table:
+    columns = [*spec.labels]
+    for column in spec.columns:
+        columns += [f"{column.heading}, paper", f"{column.heading}, ours"]
+        if not column.row:
+            columns.pop()
+    rows = []
+    for line in paper.table(number):
+        cells: list[Cell] = [line[label] for label in spec.labels]
+        for column in spec.columns:
+            cells.append(_of_paper(line, column))
+            if column.row:
+                cells.append(_ours(line[column.row], column, spec, group, found))
+        rows.append(cells)
+    suffix = f", trained with {group.training}" if group else ""
+    title = f"Table {number}. {spec.title}, {spec.data}{suffix}"
+    notes = (*spec.notes, *_line_notes(number, spec.labels))
+    return table(_name(number, place), title, columns, rows, notes)
+
+
+def _on_other_images(
+    number: int, spec: Classification, group: Group, found: Collection, place: int
+) -> Table:
+    """Our figures alone: the paper's are of other images and do not belong beside them."""
+    columns = [*spec.labels, *(c.heading for c in spec.columns if c.row)]
+    lines = {tuple(line[label] for label in spec.labels): line for line in paper.table(number)}
+    rows = []
+    for labels, line in lines.items():
+        if {line[c.row] for c in spec.columns if c.row} & group.rows.keys():
+            cells = [_ours(line[c.row], c, spec, group, found) for c in spec.columns if c.row]
+            rows.append([*labels, *cells])
+    title = f"Table {number} on {group.data}, not {spec.data}. {spec.title}; {group.training}"
+    note = f"Measured on {group.data}: not to be compared with the paper's figures."
+    return table(f"{_name(number, place)}-{group.data}", title, columns, rows, (note,))
+
+
+def _of_paper(line: dict[str, str], column: Column) -> Cell:
+    value = line[column.field]
+    if not value:
+        return Missing("The paper gives no figure.")
+    spread = line.get(f"{column.field}_std")
+    return f"{value} ± {spread}" if spread else value
+
+
+def _ours(
+    row: str, column: Column, spec: Classification, group: Group | None, found: Collection
+) -> Cell:
+    if not row:
+        return Missing("The paper quotes this network; it is no row of this project's.")
+    if column.ours in ("parameters", "multiply_adds"):
+        return _cost(row, column.ours, found)
+    value = group.mean(row, column.ours) if group else None
+    if group is None or value is None:
+        return Missing(_how_to_train(row, spec))
+    if column.ours != "top1":
+        return figure(value)
+    low, high = group.top1_interval(row)
+    seeds = len(group.rows[row])
+    told = f"{interval(low, high)}; {seeds} seeds" if low is not None else "one seed"
+    return f"{figure(value)} ({told})"
+
+
+def _cost(row: str, what: str, found: Collection) -> Cell:
+    architecture = zoo.find(row).architecture
+    if architecture not in found.costs:
+        return Missing(
+            f"No record tells the cost of {architecture}; 'transfer backbones {row}' computes it."
+        )
+    parameters, multiply_adds = found.costs[architecture]
+    return figure(parameters / 1e6 if what == "parameters" else multiply_adds / 1e9)
+
+
+def _how_to_train(row: str, spec: Classification) -> str:
+    recipe = zoo.find(row).recipe
+    assert recipe is not None
+    what = f"--suite {spec.suite}" if spec.suite else f"--recipe {row}"
+    teacher = " --teacher WEIGHTS" if recipe.teacher else ""
+    place = {IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data]
+    return (
+        f"Not trained on {spec.data} here; 'python backbones/train.py {what} --data "
+        f"{place}{teacher}' does it."
+    )
+
+
+def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
+    """What the paper's CSV says of single lines; one note for the lines that share it."""
+    lines: dict[str, list[str]] = {}
+    for line in paper.table(number):
+        if line["note"]:
+            lines.setdefault(line["note"], []).append(" ".join(line[name] for name in labels))
+    for note, names in lines.items():
+        yield f"{', '.join(names)}: {note}."
+
+
+def _name(number: int, place: int) -> str:
+    return f"table{number}" + (f"-{place + 1}" if place else "")
+
+
+def numbers(asked: str) -> tuple[int, ...]:
+    """``"all"`` or one number.
+
+    Raises:
+        UserError: There is no such table.
+    """
+    if asked == "all":
+        return NUMBERS
+    if asked.isdecimal() and int(asked) in NUMBERS:
+        return (int(asked),)
+    raise UserError(f"The paper has no table '{asked}': give 1 to 9, or all.")

@@ -1,0 +1,1 @@
+"""Pictures of the results; matplotlib is imported only when one is drawn."""

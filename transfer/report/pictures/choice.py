@@ -1,0 +1,47 @@
+"""Which rows are drawn where not all can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transfer.report.gains import GainRow, GainTable
+
+MOST_ROWS = 6
+"""Colours that stay apart, and panels that a page has room for."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row, and the baseline that it is compared with where that was measured."""
+
+    row: GainRow
+    baseline: GainRow | None
+
+
+def compared(tables: Sequence[GainTable]) -> list[Pair]:
+    """Every row of a setting but the baselines."""
+    return [
+        Pair(row, next((one for one in table.rows if one.name == table.baseline), None))
+        for table in tables
+        for row in table.rows
+        if row.name != table.baseline
+    ]
+
+
+def largest(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those with the largest gains or losses, in their old order."""
+    weights = sorted((abs(pair.row.statistics.gain or 0.0) for pair in pairs), reverse=True)
+    least = weights[MOST_ROWS - 1] if len(weights) > MOST_ROWS else 0.0
+    return [pair for pair in pairs if abs(pair.row.statistics.gain or 0.0) >= least][:MOST_ROWS]
+
+
+def how_many(drawn: int, of: int) -> str:
+    """A remark for the title where rows are missing."""
+    return "" if drawn == of else f" ({drawn} of {of} rows, the largest changes)"
+
+
+def against(tables: Sequence[GainTable]) -> str:
+    """What gains are counted from, in words."""
+    names = {table.baseline for table in tables}
+    return names.pop() if len(names) == 1 else "each row's control"

@@ -1,0 +1,54 @@
+"""Every picture of a folder of results, with what each shows in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from transfer.report.gains import GainTable
+from transfer.report.pictures import correlation, curves, gains, per_class
+from transfer.report.pictures.choice import against
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture.
+
+    Attributes:
+        name: Short, for files and anchors.
+        caption: For people.
+        figure: Matplotlib's.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
+    """The pictures of one setting; one that has nothing to show is not drawn.
+
+    Args:
+        tables: All tables of the setting.
+        name: Put before each picture's own name.
+    """
+    metric, control = tables[0].setting.metric, against(tables)
+    found = correlation.told(correlation.correlate(correlation.points(tables)))
+    drawn = (
+        ("gains", gains.draw, f"Gains in {metric} over {control}, with simultaneous 95 % intervals "
+         "where there are two runs or more; the paper's gains beside them."),
+        ("classes", per_class.draw, f"Change of each class against {control}, mean over runs; the "
+         "largest gains first."),
+        ("curves", curves.draw, "Learning curves: mean training loss over runs, with a band from "
+         "the lowest to the highest run."),
+        ("correlation", correlation.draw, f"Top-1 against {metric}, one point a row; beside it the "
+         f"paper's own seven points. Ours: {found.replace(chr(10), ', ')}."),
+    )  # fmt: skip
+    for kind, draw, caption in drawn:
+        figure = draw(tables)
+        if figure is not None:
+            yield Picture(f"{name}-{kind}", caption, figure)

@@ -1,0 +1,100 @@
+"""Per class, what each row changed against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transfer.report.gains import GainRow, GainTable
+from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
+from transfer.report.pictures.style import (
+    COLOURS,
+    INK,
+    MARKERS,
+    Margins,
+    canvas,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_CLASSES = 30
+
+
+def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """By row and class, the mean over runs minus the baseline's; classes that both have."""
+    found = {}
+    for pair in pairs:
+        before, after = _means(pair.baseline), _means(pair.row)
+        shared = sorted(before.keys() & after.keys())
+        if shared:
+            found[pair.row.name] = {name: after[name] - before[name] for name in shared}
+    return found
+
+
+def draw(tables: Sequence[GainTable]) -> Figure | None:
+    """One line a class, one mark a row; None where there is nothing to compare.
+
+    Args:
+        tables: All tables of one setting.
+    """
+    pairs = compared(tables)
+    found = changes(largest(pairs))
+    classes, of = _classes(found)
+    if not classes:
+        return None
+    setting = tables[0].setting
+    margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
+    high = margins.top + margins.bottom + 0.21 * len(classes)
+    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for place, (row, change) in enumerate(found.items()):
+            at = [(change[name], y) for y, name in enumerate(classes) if name in change]
+            axes.plot(
+                *zip(*at, strict=True), MARKERS[place], color=COLOURS[place], mfc="none", label=row
+            )
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set_ylim(len(classes) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(color="#8a8a8a", alpha=0.25)
+        some = "" if len(classes) == of else f", {len(classes)} of {of} classes"
+        axes.set_xlabel(f"change against {against(tables)}, points{some}")
+        kind = "AP" if setting.task == "detection" else "IoU"
+        axes.set_title(f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
+        figure.legend(loc="lower center", ncols=3)
+        return figure
+
+
+def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
+    """The classes to show, largest mean change first, and how many there are."""
+    names = sorted({name for change in found.values() for name in change})
+    mean = {name: np.mean([c[name] for c in found.values() if name in c]) for name in names}
+    names.sort(key=lambda name: -mean[name])
+    half = _MOST_CLASSES // 2
+    return (names[:half] + names[-half:] if len(names) > _MOST_CLASSES else names), len(names)
+
+
+def _means(row: GainRow | None) -> dict[str, float]:
+    """By class, the mean over a row's runs of its AP or IoU."""
+    values: dict[str, list[float]] = {}
+    for record in row.records if row else ():
+        metrics = record.content["metrics"]
+        wanted = _prefixes(metrics)
+        for key, value in metrics.items():
+            prefix, _, name = key.partition("/")
+            if prefix in wanted and name and isinstance(value, int | float):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(found)) for name, found in values.items()}
+
+
+def _prefixes(metrics: Mapping[str, object]) -> set[str]:
+    """What the headline's figures of single classes start with: ``IoU``, ``AP`` or ``AP_<form>``.
+
+    Records hold average precision in several forms; the headline's is the one with its mean.
+    """
+    forms = [key.removeprefix("mAP_") for key in metrics if key.startswith("mAP_")]
+    same = [form for form in forms if metrics[f"mAP_{form}"] == metrics.get("mAP")]
+    return {"IoU", "AP", *(f"AP_{form}" for form in same[:1])}

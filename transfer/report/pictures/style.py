@@ -1,0 +1,177 @@
+"""How every picture looks: colours that the colour-blind tell apart, ink that follows the page.
+
+The colours are those of Okabe and Ito ("Color Universal Design", 2008), without the yellow, which
+is too pale for print. No line is told by its colour alone: markers and dashes differ too.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transfer.report.records import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1a1a1b"
+"""Of text and axes; becomes the page's own text colour where an SVG stands in a page."""
+PAPER = "#d55e00"
+OURS = "#0072b2"
+COLOURS = (OURS, PAPER, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+MARKERS = "osD^vP*"
+
+_SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "transfer-bench",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Room around the axes, and between them, in inches.
+
+    Said outright: matplotlib's automatic layouts draw every picture twice to measure it.
+    """
+
+    left: float = 0.7
+    right: float = 0.15
+    bottom: float = 0.55
+    top: float = 0.35
+    between: float = 0.5
+    above: float = 0.45
+
+
+def text_width(texts: Iterable[str], size: float = 9) -> float:
+    """Inches that the longest of some texts takes, on the safe side."""
+    return max((len(text) for text in texts), default=0) * size * 0.62 / 72
+
+
+@contextmanager
+def canvas(
+    width: float,
+    height: float,
+    margins: Margins,
+    panels: int = 1,
+    across: int = 2,
+    *,
+    shared: bool = False,
+) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """An empty picture in this project's style.
+
+    Args:
+        width: In inches.
+        height: Likewise.
+        margins: Room for titles and labels.
+        panels: How many axes.
+        across: How many of them stand side by side.
+        shared: Whether all have one scale.
+
+    Yields:
+        The figure and its axes; places without a panel stay empty. No window system and no global
+        state of pyplot is used.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(panels, across)
+    lines = math.ceil(panels / columns)
+    inner = (width - margins.left - margins.right - (columns - 1) * margins.between) / columns
+    high = (height - margins.bottom - margins.top - (lines - 1) * margins.above) / lines
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=shared, sharey=shared)
+        figure.subplots_adjust(
+            left=margins.left / width,
+            right=1 - margins.right / width,
+            bottom=margins.bottom / height,
+            top=1 - margins.top / height,
+            wspace=margins.between / inner,
+            hspace=margins.above / high,
+        )
+        for empty in grid.flat[panels:]:
+            empty.set_axis_off()
+        yield figure, list(grid.flat[:panels])
+
+
+def svg(figure: Figure) -> bytes:
+    """The picture as SVG: the same bytes for the same figures, and no date."""
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    with mpl.rc_context(_SETTINGS):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as PNG at 200 dots an inch, for print."""
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    with mpl.rc_context(_SETTINGS):
+        figure.savefig(out, format="png", dpi=200, metadata={"Software": None})
+    return out.getvalue()
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write ``<stem>.svg`` and ``<stem>.png``.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    files = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
+    write_atomically(files[0], svg(figure))
+    write_atomically(files[1], png(figure))
+    return files
+
+
+def inline(drawn: bytes, prefix: str, described: str) -> str:
+    """An SVG as part of a page: the page's ink, no ground of its own, names that do not clash.
+
+    Args:
+        drawn: Of :func:`svg`.
+        prefix: Put before every id in it.
+        described: What the picture shows, for those who cannot see it.
+    """
+    text = drawn.decode()
+    text = text[text.index("<svg") :]
+    text = text.replace(INK, "currentColor").replace("fill: #ffffff", "fill: none")
+    for place, colour in enumerate(COLOURS):  # page.css has brighter ones for a dark room
+        text = text.replace(colour, f"var(--row-{place})")
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would speak to all of the page
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r"url\(#", f"url(#{prefix}-", text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
+    label = described.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

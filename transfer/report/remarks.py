@@ -1,0 +1,123 @@
+"""What must be said beside a table of gains, in sentences."""
+
+from __future__ import annotations
+
+from transfer.report.agreement import PaperAgreement, agreement
+from transfer.report.gains import GainRow, GainTable
+from transfer.report.power import MAX_UNITS
+from transfer.report.rows import RowResult
+from transfer.report.wording import count, interval
+
+PAPER_PROTOCOL = "paper"
+PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
+
+
+def remarks(table: GainTable) -> list[str]:
+    """Every sentence below a table, the most needed first."""
+    return [
+        *_measured(table),
+        *_method(table),
+        *_about(table),
+        *(_reach(row.statistics) for row in table.rows if row.statistics.detectable is not None),
+        *_notes_of_rows(table),
+        *table.analysis.notes,
+        *_agreements(table),
+        *table.left_out,
+    ]
+
+
+def judged_agreement(table: GainTable, row: GainRow) -> PaperAgreement | None:
+    """Our gain against the paper's; None but on the paper's own data and protocol."""
+    setting = table.setting
+    ours = setting.protocol == PAPER_PROTOCOL and setting.data == PAPER_DATA[setting.task]
+    if not ours or row.paper_gain is None or row.name == table.baseline:
+        return None
+    return agreement(row.statistics, table.rows[0].statistics, row.paper_gain)
+
+
+def _measured(table: GainTable) -> list[str]:
+    setting = table.setting
+    told = table.rows[0].records[0].content
+    images = told["training"]["images"]
+    counts = f"{images['train']} images trained on, {images['test']} tested on"
+    if not images["train"]:
+        counts = "how many images is not known"
+    lines = [
+        f"Protocol {setting.protocol}, version {setting.protocol_version}; data {setting.data}, "
+        f"fingerprint {setting.data_fingerprint}.",
+        f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
+        f"{counts}; the rest of the config is the same in every row.",
+    ]
+    on = sorted({row.top1_on for row in table.rows if row.top1_on})
+    if on:
+        lines.append(f"top-1 was measured on {', '.join(on)}.")
+    if setting.data == "sample":
+        lines.append(
+            "A sample's gain need not have the paper's sign: classifiers and images are tiny, "
+            "and the paper's gain stands beside it for orientation only."
+        )
+    imported = [
+        f"{record.cell['backbone']} ({record.path.name})"
+        for row in table.rows
+        for record in row.records
+        if "imported" in record.content
+    ]
+    if imported:
+        lines.append(f"Imported, not run here: {', '.join(imported)}.")
+    return lines
+
+
+def _method(table: GainTable) -> list[str]:
+    analysis = table.analysis
+    if analysis.method is None:
+        others = any(row.name != table.baseline for row in table.rows)
+        return [f"No verdicts: {analysis.reason}."] if others else []
+    return [
+        f"Verdicts by {analysis.method}, simultaneous 95 % intervals over "
+        f"{count(len(analysis.family), 'row')} against {table.baseline}: {analysis.reason}."
+    ]
+
+
+def _about(table: GainTable) -> list[str]:
+    """Whether the figures are about recipes or about given weights, rows of a kind together."""
+    kinds: dict[str, list[str]] = {}
+    for row in table.rows:
+        kinds.setdefault(row.statistics.about, []).append(row.name)
+    if len(kinds) == 1:
+        return [f"All figures are {next(iter(kinds))}."]
+    return [f"{', '.join(rows)}: {about}." for about, rows in kinds.items()]
+
+
+def _reach(row: RowResult) -> str:
+    """What "cannot tell" means: the gain in reach, and what a given gain would cost."""
+    assert row.detectable is not None
+    assert row.target_gain is not None
+    cost = _range(row.needed_low, row.needed_high)
+    whose = "classifiers" if row.unit == "classifier" else "seeds"
+    return (
+        f"{row.row}: cannot tell. This design would have found a gain of {row.detectable:.2f} "
+        f"({interval(row.detectable_low, row.detectable_high)}) with 80 % power; a gain of "
+        f"{row.target_gain:+.2f} needs {cost} {whose} a row."
+    )
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if low is None:
+        return f"more than {MAX_UNITS}"
+    if high is None:
+        return f"{low} or more (above {MAX_UNITS} at worst)"
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _notes_of_rows(table: GainTable) -> list[str]:
+    return [f"{row.name}: {note}" for row in table.rows for note in row.statistics.notes]
+
+
+def _agreements(table: GainTable) -> list[str]:
+    judged = [judged_agreement(table, row) for row in table.rows]
+    assumptions = {one.assumption for one in judged if one and one.verdict}
+    return [
+        "Agreement: the paper's gain is a difference of two single runs, and agrees where it lies "
+        f"in the interval that ours predict for one, in brackets. It is assumed that {assumption}."
+        for assumption in sorted(assumptions)
+    ]

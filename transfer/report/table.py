@@ -1,0 +1,42 @@
+"""``transfer table``: our figures beside the paper's, for each of its nine tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from backbones.errors import UserError
+from transfer.report import paper_tables, readme
+from transfer.report.collection import collect
+from transfer.report.layout import FORMATS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="1 to 9, as the paper counts them, or all")
+    add("--format", choices=tuple(FORMATS), default="md")
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--sample", action="store_true", help="of the sample's records, which stand apart")
+    add("--write", action="store_true", help="with all: write README.md of that folder anew")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables, or write the README that holds them.
+
+    Raises:
+        UserError: There is no such table, or the README cannot be written.
+    """
+    numbers = paper_tables.numbers(args.table)
+    if args.write:
+        if args.table != "all":
+            raise UserError("--write makes the README, which holds all tables: give 'all'.")
+        print(readme.write(args.results))
+        return 0
+    found = collect(args.results, "sample" if args.sample else "")
+    for number in numbers:
+        for shown in paper_tables.paper_table(number, found):
+            print(FORMATS[args.format](shown))
+    for sentence in found.left_out:
+        print(f"Left out: {sentence}")
+    return 0
