@@ -1,7 +1,7 @@
 """Every number of both transfer protocols, read off what is built from them.
 
-The specification is the table of the paper's and the toolboxes' protocols in the README. Objects
-are asked, never the config's text: layers, samplers, optimisers, schedules, data sets, losses.
+The specification is docs/protocols.md. Objects are asked, never the config's text: layers, samplers,
+optimisers, schedules, data sets, losses.
 """
 
 import copy
@@ -358,6 +358,52 @@ def test_losses_of_the_detector(detector):
     labels = torch.tensor([3, 20, 7])
     expected = nn.functional.cross_entropy(logits, labels)
     assert float(roi.loss_cls(logits, labels)) == pytest.approx(float(expected))
+
+
+def test_rpn_losses_are_divided_by_the_samples(detector):
+    """Both by 256, positive or not, as GluonCV's training script divides them."""
+    head = detector.rpn_head
+    draws = torch.Generator().manual_seed(0)
+    scores = torch.randn(1, 15, 38, 57, generator=draws)
+    deltas = torch.randn(1, 60, 38, 57, generator=draws) / 4
+    metas = [{"img_shape": (600, 900), "pad_shape": (600, 900)}]
+    boxes = torch.tensor([[100.0, 100.0, 400.0, 400.0]])
+    truth = [InstanceData(bboxes=boxes, labels=torch.tensor([0]))]  # an object, to the RPN
+    torch.manual_seed(3)
+    found = head.loss_by_feat([scores], [deltas], truth, metas)
+    torch.manual_seed(3)  # the same anchors are drawn
+    everything = head.get_anchors([(38, 57)], metas, device="cpu")
+    labels, weights, targets, _, _ = head.get_targets(*everything, truth, metas)
+    used, positive = weights[0][0] > 0, labels[0][0] == 0
+    logit = scores[0].permute(1, 2, 0).flatten()
+    crossed = nn.functional.binary_cross_entropy_with_logits(
+        logit[used], positive[used].float(), reduction="sum"
+    )
+    delta = deltas[0].permute(1, 2, 0).reshape(-1, 4)
+    off = nn.functional.smooth_l1_loss(
+        delta[positive], targets[0][0][positive], reduction="sum", beta=1 / 9
+    )
+    assert positive.any()
+    assert float(found["loss_rpn_cls"][0]) == pytest.approx(float(crossed) / 256, rel=1e-4)
+    assert float(found["loss_rpn_bbox"][0]) == pytest.approx(float(off) / 256, rel=1e-4)
+
+
+def test_roi_losses_are_divided_by_the_samples(detector):
+    """Both by 128, and the boxes' loss is that of the object's own class alone."""
+    head = detector.roi_head.bbox_head
+    draws = torch.Generator().manual_seed(0)
+    scores, deltas = torch.randn(128, 21, generator=draws), torch.randn(128, 80, generator=draws)
+    labels = torch.full((128,), 20)
+    labels[:32] = torch.randint(0, 20, (32,), generator=draws)
+    targets, weights = torch.zeros(128, 4), torch.zeros(128, 4)
+    targets[:32], weights[:32] = torch.randn(32, 4, generator=draws), 1.0
+    rois = torch.zeros(128, 5)
+    found = head.loss(scores, deltas, rois, labels, torch.ones(128), targets, weights)
+    own = deltas.reshape(128, 20, 4)[torch.arange(32), labels[:32]]
+    off = nn.functional.smooth_l1_loss(own, targets[:32], reduction="sum")
+    crossed = nn.functional.cross_entropy(scores, labels, reduction="sum")
+    assert float(found["loss_bbox"]) == pytest.approx(float(off) / 128, rel=1e-5)
+    assert float(found["loss_cls"]) == pytest.approx(float(crossed) / 128, rel=1e-5)
 
 
 def test_optimiser_and_schedule_of_the_detector(runners):
