@@ -78,13 +78,14 @@ def located(told: dict[str, Any], data: DataSet) -> Config:
     """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
     loader = _with_tuples(told["test_dataloader"])
     cfg = Config({**told, "test_dataloader": loader})
-    cfg.model.backbone.weights = None
     boxes = cfg.default_scope == "mmdet"
     part = data.detection if boxes else data.segmentation
     assert part is not None
     for node in _nodes(cfg._cfg_dict):
         if "data_root" in node:
             node.data_root = str(part.root)
+        if "weights" in node:  # the backbone's, and those of a head that is a stage of it
+            node.weights = None
     return cfg
 
 

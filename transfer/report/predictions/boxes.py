@@ -13,6 +13,7 @@ from transfer.report.predictions.comparison import Boxes, Frame
 from transfer.report.predictions.tags import TAG_HEIGHT, Tags
 
 _DASH, _GAP = 8, 6
+_RIM = 3
 
 
 def boxes_on(
@@ -34,7 +35,7 @@ def boxes_on(
     panel = image.copy()
     pen = ImageDraw.Draw(panel)
     tags = Tags(pen, panel.size)
-    shown = [(box, _scaled(box.frame, scale)) for box in boxes.shown()]
+    shown = [(box, _placed(box.frame, scale, panel.size)) for box in boxes.shown()]
     for box, frame in shown:
         _outline(pen, frame, colours[box.label], box.dashed)
     for box, frame in reversed(shown):  # the best score chooses its place first
@@ -42,9 +43,12 @@ def boxes_on(
     return panel
 
 
-def _scaled(frame: Frame, scale: float) -> Frame:
-    x1, y1, x2, y2 = frame
-    return (x1 * scale, y1 * scale, x2 * scale, y2 * scale)
+def _placed(frame: Frame, scale: float, size: tuple[int, int]) -> Frame:
+    """A frame on the enlarged image, moved in by a line's width where it runs along the edge."""
+    low, high = _RIM, (size[0] - _RIM, size[1] - _RIM)
+    x1, x2 = (min(max(edge * scale, low), high[0]) for edge in frame[::2])
+    y1, y2 = (min(max(edge * scale, low), high[1]) for edge in frame[1::2])
+    return (x1, y1, x2, y2)
 
 
 def _places(frame: Frame) -> Iterator[tuple[float, float]]:
