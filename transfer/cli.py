@@ -23,7 +23,7 @@ COMMANDS = {
     "doctor": "transfer.doctor",
 }
 _SUMMARIES = {
-    "run": "fine-tune a backbone and its control, and print what was gained",
+    "run": "fine-tune a backbone and its control, or a suite, and print what was gained",
     "backbones": "list the backbones, or show one",
     "prepare": "fetch and unpack the public data sets",
     "check": "look for faults in a data set, image by image",

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--task", choices=(*TASKS, "all"), default="all")
     add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--protocol", default="auto", help="quick, openmmlab (default: by data and machine)")
+    add("--protocol", default="auto", help="quick, openmmlab, paper (default: by data and machine)")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
     add(

@@ -48,12 +48,13 @@ def print_costs(
 
 def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
     shown = Table(title="What would be run")
-    for name in ("task", "backbone", "classifier", "seeds", "data", "protocol", "precision"):
-        shown.add_column(
-            name, overflow="fold" if name in ("backbone", "classifier") else "ellipsis"
-        )
-    for name in ("M params", "G mult-adds", "hours to go", "state"):
-        shown.add_column(name, justify="right")
+    shown.add_column("task", no_wrap=True)
+    shown.add_column("backbone", no_wrap=True)
+    shown.add_column("classifier", overflow="fold")
+    for name in ("seeds", "data", "protocol", "precision"):
+        shown.add_column(name)
+    for name in ("M params", "G mult-adds", "hours", "state"):
+        shown.add_column(name, justify="right", no_wrap=name != "G mult-adds")
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         key = (cell.task, cell.backbone, cell.weights_id, cell.overrides)
@@ -78,11 +79,12 @@ def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
 
 
 def _classifier(cell: Cell) -> str:
+    """The weights, short: an address or a file by its last part."""
     if not cell.weights:
         return "random"
-    if cell.weights_id.startswith("sha256:"):
-        return Path(cell.weights).name
-    return cell.weights
+    if cell.weights.startswith("sample:"):
+        return f"of the sample, {cell.classifier}"
+    return cell.weights.rsplit("/", 1)[-1]
 
 
 def _protocol(cell: Cell) -> str:

@@ -103,7 +103,7 @@ class SuiteView:
     def failed(self, task: Task, reason: str, again: bool) -> None:
         """A cell has failed."""
         self.running.pop(task.name, None)
-        self._say(f"failed  {task.name}: {reason}" + (" Tried again." if again else ""))
+        self._say(f"failed  {task.name}: {reason}" + (" (tried again)" if again else ""))
 
     def refresh(self, tally: Tally) -> None:
         """Remember how the cells stand; a line about it now and then where no one watches."""
