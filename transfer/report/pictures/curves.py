@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
-from transfer.report.pictures.style import COLOURS, INK, Margins, canvas
+from transfer.report.pictures.style import COLOURS, INK, Margins, canvas, title
 from transfer.report.wording import count
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.locator_params(axis="x", nbins=5)
         more = how_many(len(shown), len(pairs))
-        figure.suptitle(tables[0].setting.title + more, x=0.01, y=0.99, ha="left", fontsize=10)
+        title(figure, tables[0].setting.title + more)
         band = "mean of the runs, band from the lowest to the highest"
         dots = f"; dotted: {against(tables)}" if any(pair.baseline for pair in shown) else ""
         figure.supxlabel(f"iteration ({band}{dots})", fontsize=8)

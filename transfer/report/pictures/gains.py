@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.pictures.choice import against, compared
-from transfer.report.pictures.style import INK, OURS, PAPER, Margins, canvas, text_width
+from transfer.report.pictures.style import INK, OURS, PAPER, Margins, canvas, text_width, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#8a8a8a", alpha=0.25)
         axes.set_xlabel(f"gain in {setting.metric} over {against(tables)}, points")
-        axes.set_title(setting.title)
+        title(figure, setting.title)
         _legend(figure, rows)
         return figure
 

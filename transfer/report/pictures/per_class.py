@@ -16,6 +16,7 @@ from transfer.report.pictures.style import (
     Margins,
     canvas,
     text_width,
+    title,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         some = "" if len(classes) == of else f", {len(classes)} of {of} classes"
         axes.set_xlabel(f"change against {against(tables)}, points{some}")
         kind = "AP" if setting.task == "detection" else "IoU"
-        axes.set_title(f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
+        title(figure, f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
         figure.legend(loc="lower center", ncols=3)
         return figure
 

@@ -122,6 +122,13 @@ def canvas(
         yield figure, list(grid.flat[:panels])
 
 
+def title(figure: Figure, text: str) -> None:
+    """A title at the picture's left edge, smaller where it would not fit."""
+    width, height = figure.get_size_inches()
+    size = min(10.0, 10.0 * (width - 0.2) / text_width([text], 10.0))
+    figure.suptitle(text, x=0.1 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=size)
+
+
 def svg(figure: Figure) -> bytes:
     """The picture as SVG: the same bytes for the same figures, and no date."""
     import matplotlib as mpl
