@@ -1,7 +1,7 @@
 """Every number of both transfer protocols, read off what is built from them.
 
-The specification is docs/protocols.md. Objects are asked, never the config's text: layers, samplers,
-optimisers, schedules, data sets, losses.
+The specification is docs/protocols.md. Objects are asked, never the config's text: layers,
+samplers, optimisers, schedules, data sets, losses.
 """
 
 import copy
