@@ -1,7 +1,7 @@
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,12 @@ def python(*arguments, cwd, **variables):
     )
 
 
+def _children_seconds():
+    """Processor time: what a busy machine makes of it is not the command's doing."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -36,10 +42,10 @@ def python(*arguments, cwd, **variables):
     ],
 )
 def test_light_commands_answer_at_once_and_import_nothing_heavy(arguments, tmp_path):
-    start = time.monotonic()
+    before = _children_seconds()
     done = python("-X", "importtime", *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 2
+    assert _children_seconds() - before < 2
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported.intersection(HEAVY)
     assert not list(tmp_path.iterdir()), "nothing is written"

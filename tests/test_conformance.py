@@ -27,7 +27,7 @@ import transfer.openmmlab  # noqa: F401
 from backbones import key_maps
 from transfer.datasets import catalogue
 from transfer.engine import compose
-from transfer.engine.finetune import _runner
+from transfer.engine.finetune import build_runner
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
 
@@ -115,7 +115,7 @@ def composed(data, task, protocol, architecture, weights, overrides):
 
 def ready_to_train(cfg, folder):
     """A runner as it is when its first iteration starts, with the rates scaled."""
-    runner = _runner(cfg, folder, [])
+    runner = build_runner(cfg, folder, [])
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
