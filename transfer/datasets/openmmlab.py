@@ -60,7 +60,7 @@ class VocBoxes(NamesFaults, XMLDataset):
 
     Args:
         difficult_is_positive: Train on difficult objects as on any other (the authors' protocol);
-            otherwise they are neither positive nor negative.
+            otherwise they are no objects, and what lies on them is background.
         data_root: Folder of the VOC years, or ``"sample"`` for the built-in sample.
         options: As MMDetection's ``XMLDataset``.
 
