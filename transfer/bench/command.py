@@ -22,16 +22,20 @@ from transfer.datasets.catalogue import default_data_root
 from transfer.report import provenance, records
 from transfer.report.terminal import screen
 
-AGAINST = {"classification": ("timm", "network alone")}
+AGAINST = {
+    "classification": ("timm", "network alone"),
+    "detection": ("stock",),
+    "segmentation": ("stock",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
     add("--task", choices=tuple(AGAINST), default="classification")
-    add("--against", default="auto", help="timm, network alone (default: the task's first)")
+    add("--against", default="auto", help="timm, network alone; stock (default: the task's first)")
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
-    add("--data", default="sample", help="ImageFolder (default: the sample's)")
+    add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
     add("--images", type=int, default=5120, help="images trained on in a run")
     add("--image-size", type=int, default=64, help="in pixels")
@@ -76,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, folder: Path) -> Work:
     precision = hardware.fast_precision() if args.precision == "auto" else args.precision
-    data, images = link_subset(args.data, folder, args.images, args.batch_size)
+    data, images = args.data, args.images
+    if args.task == "classification":
+        data, images = link_subset(args.data, folder, args.images, args.batch_size)
     return Work(
         args.task,
         "ours",

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from transfer.bench.pairs import Work
 
-_MODULES = {"classification": "transfer.bench.classifiers"}
+_MODULES = {
+    "classification": "transfer.bench.classifiers",
+    "detection": "transfer.bench.fine_tuning",
+    "segmentation": "transfer.bench.fine_tuning",
+}
 
 
 def main(text: str) -> int:

@@ -183,7 +183,7 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
     train.dataset = _masks(train.dataset, data, data.train)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset = _masks(loader.dataset, data, data.test)
-    for pipeline in _pipelines(cfg):
+    for pipeline in pipelines(cfg):
         for step in pipeline:
             if step.type == "LoadAnnotations":
                 step.pop("reduce_zero_label", None)  # the data set says it
@@ -206,7 +206,8 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
     )
 
 
-def _pipelines(cfg: Config) -> list[list[ConfigDict]]:
+def pipelines(cfg: Config) -> list[list[ConfigDict]]:
+    """Every pipeline of the loaders, each a list of steps."""
     loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
     return [part["pipeline"] for loader in loaders for part in _nodes(loader) if "pipeline" in part]
 
