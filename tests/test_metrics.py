@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmdet.evaluation.functional import eval_map
 from mmdet.evaluation.metrics import CocoMetric
 from mmengine.structures import InstanceData, PixelData
@@ -344,9 +346,9 @@ def test_ground_truth_of_voc2007_scores_100(real_files):
         metainfo={"classes": classes},
         test_mode=True,
         pipeline=[
-            {"type": "mmdet.LoadImageFromFile"},
-            {"type": "mmdet.LoadAnnotations", "with_bbox": True},
-            {"type": "mmdet.PackDetInputs", "meta_keys": ("img_id",)},
+            {"type": LoadImageFromFile},
+            {"type": LoadAnnotations, "with_bbox": True},
+            {"type": PackDetInputs, "meta_keys": ("img_id",)},
         ],
     )
     samples = [data[index]["data_samples"] for index in range(len(data))]
