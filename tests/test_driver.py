@@ -34,7 +34,7 @@ def own_copy(here, small_sample, monkeypatch):
 
 @pytest.mark.parametrize(
     ("task", "metric", "steps", "tested"),
-    [("detection", "mAP", 12, 9), ("segmentation", "mIoU", 6, 5)],  # 6 epochs in batches of 8
+    [("detection", "mAP", 16, 9), ("segmentation", "mIoU", 6, 5)],  # 8 and 6 epochs, batches of 8
 )
 def test_a_cell_is_trained_measured_recorded_and_skipped(task, metric, steps, tested, here, capsys):
     command = [*SCRATCH, "--task", task, "--precision", "float32"]
