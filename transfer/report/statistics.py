@@ -118,6 +118,8 @@ def _relate(
 def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str]) -> str | None:
     """Why no row can be compared with the baseline; None where one can."""
     if baseline not in rows:
+        if not baseline:
+            return "no row was named to compare with, so no gain is judged"
         return f"the baseline {baseline} has no finished fine-tuning, so no gain is judged"
     if rows[baseline].no_claim:
         return f"no gain is judged, for the baseline {baseline} has {rows[baseline].no_claim}"
