@@ -8,18 +8,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
+from backbones.toml_file import read_toml
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -34,7 +29,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     Raises:
         UserError: The file is missing, is no TOML, or has entries that are not known.
     """
-    content = _read_toml(path)
+    content = _content(path)
     unknown = content.keys() - {"name", "architecture", "weights", "mean", "std", "top1", "control"}
     if unknown or "architecture" not in content:
         fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
@@ -74,10 +69,8 @@ def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float,
     return (float(value[0]), float(value[1]), float(value[2]))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _content(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except OSError as error:
         raise UserError(f"There is no backbone's file at '{path}' ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not valid TOML: {error}.") from error

@@ -17,11 +17,15 @@ _MAX_HEADER = 100_000_000  # bytes: the bound of the format itself
 
 
 def read_own_metadata(path: Path) -> dict[str, Any]:
-    """What the project's own training wrote beside the tensors; empty for others' files.
+    """What the project's own training wrote beside the tensors.
+
+    Empty for the files of others, and for those of another format.
 
     Raises:
         UserError: The file cannot be read, or its header is none.
     """
+    if path.suffix != ".safetensors":
+        return {}
     try:
         with path.open("rb") as file:
             (length,) = _LENGTH.unpack(file.read(_LENGTH.size))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backbones import zoo
+from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from backbones.near_names import suggestion
 from backbones.resources import resource_dir
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from backbones.toml_file import read_toml
 
 KIND = "classification"
 
@@ -46,14 +41,10 @@ def load(name: str) -> ClassifierSuite:
     folder = resource_dir("configs", "configs") / "suites"
     path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path, "The suite")
     except OSError as error:
         known = [p.stem for p in folder.glob("*.toml")]
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
-        raise UserError(f"There is no suite '{name}': {hint}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The suite '{path}' is not valid TOML: {error}.") from error
+        raise UserError(f"There is no suite '{name}': {suggestion(name, known)}") from error
     if content.get("kind") != KIND:
         raise UserError(
             f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
@@ -81,13 +72,5 @@ def write_record(path: Path, metadata: dict[str, Any]) -> None:
     Raises:
         UserError: The folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(metadata, indent=1, sort_keys=True, allow_nan=False))
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"'{path}' could not be written ({error.strerror}); choose another --results."
-        ) from error
+    text = json.dumps(metadata, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(path, text.encode())

@@ -12,6 +12,7 @@ if __name__ == "__main__":  # started as a script: this folder would shadow libr
 from backbones import suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.safetensors_header import read_own_metadata
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +86,7 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
     Raises:
         UserError: Something has to be mended first.
     """
-    from backbones import training, weights
+    from backbones import training
     from backbones.runtime.console import StepBar
 
     planned = training.plan(
@@ -114,7 +115,7 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
                 listener=bar.step,
                 resume=args.resume,
             )
-    told = weights.read_metadata(output)
+    told = read_own_metadata(output)
     suite.write_record(suite.record_path(args.results, stem), told)
     print(
         f"{row}, seed {seed}: top-1 {told['metrics']['top1']:.2f} %, top-5 "

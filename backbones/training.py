@@ -24,7 +24,7 @@ from backbones.runtime import loop, precision, randomness  # noqa: F401  (regist
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
-from backbones.safetensors_header import METADATA_KEY
+from backbones.safetensors_header import METADATA_KEY, read_own_metadata
 from backbones.tricks.cosine import cosine_scheduler
 from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.linear_scaling import scaled_lr
@@ -278,7 +278,7 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     recipe = training.row.recipe
     assert recipe is not None
     path = Path(training.teacher)
-    own = weights.read_metadata(path)
+    own = read_own_metadata(path)
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
     checkpoint = weights.read(path, architecture)
     taught = next(

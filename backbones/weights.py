@@ -7,13 +7,12 @@ scratch in silence. Here every key is accounted for, and a backbone that is not 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.resources import cache_dir
-from backbones.safetensors_header import METADATA_KEY
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
@@ -73,12 +71,10 @@ class Checkpoint:
     Attributes:
         tensors: The state dict.
         convention: Whose names the file used.
-        metadata: What the project's own training wrote beside the tensors; empty for others.
     """
 
     tensors: dict[str, Tensor]
     convention: str
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def locate(source: str) -> Path:
@@ -128,9 +124,8 @@ def read(path: Path, architecture: str) -> Checkpoint:
     Raises:
         UserError: The file is cut short, of no known format, or holds code.
     """
-    metadata: dict[str, Any] = {}
     if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
+        state: dict[str, Any] = dict(_read_safetensors(path))
     elif mxnet_params.is_mxnet_params(path):
         arrays = mxnet_params.read_params(path)
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -139,26 +134,19 @@ def read(path: Path, architecture: str) -> Checkpoint:
     tensors, convention = key_maps.to_timm(state, architecture)
     if not tensors:
         raise UserError(f"'{path}' holds no tensors; give a classifier's state dict.")
-    return Checkpoint(dict(tensors), convention, metadata)
+    return Checkpoint(dict(tensors), convention)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What the project's own training wrote into a file beside the tensors; empty for others."""
-    return _read_safetensors(path)[1] if path.suffix == ".safetensors" else {}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text = (file.metadata() or {}).get(METADATA_KEY, "{}")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"'{path}' is not a whole safetensors file ({error}); fetch or write it again."
         ) from error
-    return state, json.loads(text)
 
 
 def _read_torch(path: Path) -> dict[str, Any]:

@@ -29,9 +29,6 @@ DISTILL = replace(SMOOTH, teacher="resnet152d_smooth")
 MIXUP = replace(SMOOTH, mixup=0.2, epochs=200)
 MIXUP_DISTILL = replace(MIXUP, teacher="resnet152d_mixup")
 
-STRONGEST_PUBLIC = "resnet50d_mixup"
-"""The row that ``resnet50d_tricks`` stands for: the strongest whose weights are public."""
-
 _GLUON = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
 _MMPRETRAIN = "https://download.openmmlab.com/mmclassification/v0/resnet"
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import transfer.openmmlab  # noqa: F401
 from backbones.errors import UserError
+from backbones.toml_file import read_toml
 from transfer.datasets import catalogue
 from transfer.datasets.openmmlab import CocoBoxes, IndexMasks
 from transfer.datasets.preflight import require_usable
@@ -84,7 +85,7 @@ def built(loader, scope):
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_every_named_file_can_be_read(name, tmp_path):
-    content = catalogue.tomllib.loads((ROOT / f"configs/datasets/{name}.toml").read_text())
+    content = read_toml(ROOT / f"configs/datasets/{name}.toml")
     (tmp_path / content["roots"][0]).mkdir(parents=True)
     data = catalogue.load(name, tmp_path)
     assert data.name == name
@@ -95,7 +96,7 @@ def test_every_named_file_can_be_read(name, tmp_path):
 def test_classes_of_coco_are_mmdetections():
     from mmdet.datasets import CocoDataset
 
-    content = catalogue.tomllib.loads((ROOT / "configs/datasets/coco2017.toml").read_text())
+    content = read_toml(ROOT / "configs/datasets/coco2017.toml")
     assert tuple(content["detection"]["classes"]) == CocoDataset.METAINFO["classes"]
 
 

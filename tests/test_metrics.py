@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 import transfer.openmmlab  # noqa: F401
-from transfer.datasets.catalogue import tomllib
+from backbones.toml_file import read_toml
 from transfer.datasets.openmmlab import IndexMasks, VocBoxes
 from transfer.engine.coco_ap import JudgedImage, coco_average_precision
 from transfer.engine.metrics import BoxAP, MaskIoU, judge_all, voc_average_precision
@@ -409,4 +409,4 @@ def test_the_150_classes_are_the_releases_own_in_its_order(real_files):
 def classes_of(name, task):
     """From the data set's file; the data set need not be here."""
     file = Path(__file__).resolve().parents[1] / "configs" / "datasets" / f"{name}.toml"
-    return tuple(tomllib.loads(file.read_text())[task]["classes"])
+    return tuple(read_toml(file)[task]["classes"])

@@ -17,6 +17,7 @@ from PIL import Image
 from backbones import suite, train, training, weights
 from backbones.errors import UserError
 from backbones.images import ImageFolder
+from backbones.safetensors_header import read_own_metadata
 
 SMALL = ["--epochs", "2", "--batch-size", "16", "--image-size", "32", "--min-area", "0.5"]
 
@@ -36,7 +37,7 @@ def command(folder, row="resnet18_baseline", *more):
 
 def trained(folder):
     (path,) = (folder.parent / "out").glob("*.safetensors")
-    return path, weights.read_metadata(path)
+    return path, read_own_metadata(path)
 
 
 @pytest.mark.parametrize("row", ["resnet18_baseline", "resnet18d_mixup"])

@@ -10,6 +10,7 @@ from rich.table import Table
 from backbones import zoo
 from backbones.variants import Variant
 from transfer.report.terminal import screen
+from transfer.report.wording import figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,8 +66,8 @@ def _show(row: Variant, console: Console) -> None:
         "recipe": _recipe(row),
         "weights": _weights(row),
         "paper": (
-            f"top-1 {_figure(paper.top1)}, VOC mAP {_figure(paper.voc_map)}, ADE20K pixAcc "
-            f"{_figure(paper.pixacc)}, mIoU {_figure(paper.miou)} (Table {paper.table})"
+            f"top-1 {figure(paper.top1)}, VOC mAP {figure(paper.voc_map)}, ADE20K pixAcc "
+            f"{figure(paper.pixacc)}, mIoU {figure(paper.miou)} (Table {paper.table})"
             if paper.table
             else "not in the paper"
         ),
@@ -107,7 +108,3 @@ def _weights(row: Variant) -> str:
     top1 = f", top-1 {row.weights.top1}" if row.weights.top1 else ""
     note = f" ({row.weights.note})" if row.weights.note else ""
     return f"{row.weights.source}, {row.weights.near}{top1}{note}"
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"

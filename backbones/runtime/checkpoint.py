@@ -54,7 +54,7 @@ class ResumableState(Hook):
         state = load_state(self.folder, self.identity)
         if state is None:
             return
-        _unwrapped(runner.model).load_state_dict(state["model"])
+        unwrapped(runner.model).load_state_dict(state["model"])
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
@@ -93,7 +93,7 @@ class ResumableState(Hook):
             state = {
                 "identity": self.identity,
                 "iteration": runner.iter,
-                "model": _unwrapped(runner.model).state_dict(),
+                "model": unwrapped(runner.model).state_dict(),
                 "optimizer": runner.optim_wrapper.state_dict(),
                 "schedulers": [s.state_dict() for s in runner.param_schedulers],
                 "hooks": {
@@ -151,5 +151,6 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
     return None
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
+    """A model without what trains it on several devices."""
     return getattr(model, "module", model)

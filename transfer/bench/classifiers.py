@@ -21,9 +21,10 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import AverageMeter, accuracy
 
-from backbones import training, weights, zoo
+from backbones import training, zoo
 from backbones.augmentation import MEAN, STD
 from backbones.images import SUFFIXES
+from backbones.safetensors_header import read_own_metadata
 from transfer.bench.pairs import Work
 
 _MIN_AREA = 0.25
@@ -57,7 +58,7 @@ def ours(work: Work, place: Path) -> dict[str, float]:
         listener=listen,
     )
     end = time.monotonic()
-    steps = weights.read_metadata(output)["seconds"]
+    steps = read_own_metadata(output)["seconds"]
     return {
         "start_up": trained["end"] - started - steps,
         "train": steps,

@@ -14,12 +14,13 @@ from typing import Any
 from rich.table import Table
 
 from backbones import hardware
+from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
-from transfer.report import provenance, records
+from transfer.report import provenance
 from transfer.report.terminal import screen
 
 AGAINST = {
@@ -108,14 +109,13 @@ def _table(pairs: Pairs, work: Work, against: str) -> Table:
     for name in ("ours, s", f"{against}, s", "ratio", "from … to"):
         shown.add_column(name, justify="right")
     common = [part for part in pairs.ours[0].seconds if part in pairs.other[0].seconds]
-    for part in (*common, ""):
-        if part == "" and len(common) < len(pairs.ours[0].seconds):
-            continue
+    whole = [""] if len(common) == len(pairs.ours[0].seconds) else []
+    for part in common + whole:
         ratios = pairs.ratios(part)
         shown.add_row(
             part or "in all",
-            f"{_median(pairs.ours, part):.2f}",
-            f"{_median(pairs.other, part):.2f}",
+            _median(pairs.ours, part),
+            _median(pairs.other, part),
             f"{pairs.ratio(part):.2f}",
             f"{min(ratios):.2f} … {max(ratios):.2f}",
         )
@@ -127,8 +127,8 @@ def _table(pairs: Pairs, work: Work, against: str) -> Table:
     return shown
 
 
-def _median(runs: tuple[Run, ...], part: str) -> float:
-    return statistics.median(run.seconds[part] if part else run.total for run in runs)
+def _median(runs: tuple[Run, ...], part: str) -> str:
+    return f"{statistics.median(run.spent_on(part) for run in runs):.2f}"
 
 
 def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
@@ -149,5 +149,5 @@ def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
     }
     name = f"{work.task}_{against.replace(' ', '-')}_{now:%Y%m%dT%H%M%S}.json"
     path = results / "records" / "bench" / name
-    records.write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
     return path

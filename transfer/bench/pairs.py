@@ -66,6 +66,10 @@ class Run:
         """Loading, training and evaluation, in seconds."""
         return sum(self.seconds.values())
 
+    def spent_on(self, part: str) -> float:
+        """Seconds of one part; of all where ``part`` is empty."""
+        return self.seconds[part] if part else self.total
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -82,7 +86,7 @@ class Pairs:
     def ratios(self, part: str = "") -> list[float]:
         """The other's seconds over ours, pair by pair; of one part, or in total."""
         return [
-            _seconds(other, part) / _seconds(ours, part)
+            other.spent_on(part) / ours.spent_on(part)
             for ours, other in zip(self.ours, self.other, strict=True)
         ]
 
@@ -123,7 +127,3 @@ def run_side(work: Work) -> Run:
         raise UserError(f"The side '{work.side}' failed ({last}).")
     content: dict[str, Any] = json.loads(lines[-1])
     return Run(content["seconds"], content["images"], content["peak_mb"])
-
-
-def _seconds(run: Run, part: str) -> float:
-    return run.seconds[part] if part else run.total

@@ -5,22 +5,17 @@ A data set is a small TOML file: those of ``configs/datasets`` by name, a user's
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
+from backbones.near_names import suggestion
 from backbones.resources import resource_dir
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from backbones.toml_file import read_toml
 
 SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
@@ -195,13 +190,11 @@ def load(name: str, data_root: Path) -> DataSet:
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
         raise UserError(
-            f"Unknown data set '{name}'"
-            + (f": did you mean {', '.join(near)}?" if near else f"; known are {names()}.")
-            + " Your own is a file that ends in .toml."
+            f"Unknown data set '{name}': {suggestion(name, names())} Your own is a file that ends "
+            "in .toml."
         )
-    content = _read(path)
+    content = read_toml(path)
     root = _find_root(content, path, data_root)
     return _build(content, root, path)
 
@@ -222,8 +215,8 @@ def found(name: str, data_root: Path) -> bool:
 
 def archives(name: str) -> tuple[Archive, ...]:
     """The public archives that a named data set is unpacked from; none for one that is drawn."""
-    known = _read(_folder().parent / "archives.toml")
-    wanted = _read(_folder() / f"{name}.toml").get("archives", [])
+    known = read_toml(_folder().parent / "archives.toml")
+    wanted = read_toml(_folder() / f"{name}.toml").get("archives", [])
     return tuple(_archive(file, known[file]) for file in wanted)
 
 
@@ -234,13 +227,6 @@ def default_data_root() -> Path:
 
 def _folder() -> Path:
     return resource_dir("configs", "configs") / "datasets"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not valid TOML: {error}.") from error
 
 
 def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
@@ -66,7 +67,7 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     path = records.path_of(task.results, cell.data, cell.name, cell.id)
     content = _content(task, data, ready, cfg, outcome, started)
     content["memory"] = memory.peaks()
-    records.write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
+    write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     return path
 

@@ -16,6 +16,7 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.runtime.progress import Listener
+from backbones.safetensors_header import read_own_metadata
 from transfer.plan.cells import Cell
 from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.request import SAMPLE_TRAINING, load_data
@@ -52,7 +53,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
         UserError: It cannot be had; the sentence says what to do.
     """
     path = _find(cell, listener) if cell.weights else None
-    own = weights.read_metadata(path) if path else {}
+    own = read_own_metadata(path) if path else {}
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
     provenance = {

@@ -10,6 +10,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from backbones.errors import UserError
+from backbones.runtime.checkpoint import unwrapped
 
 NAME = "weights.safetensors"
 
@@ -18,7 +19,7 @@ def keep(model: nn.Module, folder: Path) -> None:
     """Write a model's weights; a disk without room costs the weights, never the cell's result."""
     part = folder / f"{NAME}.new"
     try:
-        save_model(_unwrapped(model), str(part))
+        save_model(unwrapped(model), str(part))
         part.replace(folder / NAME)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
@@ -44,7 +45,3 @@ def restore(model: nn.Module, folder: Path) -> None:
             f"'{path}' does not hold the weights of this cell ({error}); remove the cell's record "
             "and run it again."
         ) from error
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)

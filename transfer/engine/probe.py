@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from backbones.atomic_write import write_atomically
 from backbones.runtime.memory import PeakMemory
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
@@ -21,7 +22,6 @@ from transfer.plan.cells import Task
 from transfer.plan.probes import folder
 from transfer.plan.request import load_data
 from transfer.report import provenance
-from transfer.report.records import write_atomically
 
 _WARM_UP = 3  # steps that are not counted
 _COUNTED = 5

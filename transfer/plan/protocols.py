@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 from functools import cache
 from pathlib import Path
 
 from backbones.errors import UserError
+from backbones.near_names import suggestion
 from backbones.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
@@ -30,9 +30,7 @@ def config_file(task: str, protocol: str) -> Path:
     path = _configs() / "_base_" / task / f"{protocol}.py"
     if path.is_file():
         return path
-    known = names(task)
-    near = difflib.get_close_matches(protocol, known, n=2, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+    hint = suggestion(protocol, names(task))
     raise UserError(f"Unknown protocol '{protocol}' for {task}: {hint}")
 
 

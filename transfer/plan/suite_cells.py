@@ -198,7 +198,7 @@ class _Planner:
         return list(found)
 
     def _file(self, row: zoo.Variant, path: Path) -> _Source:
-        own = read_own_metadata(path) if path.suffix == ".safetensors" else {}
+        own = read_own_metadata(path)
         trained = own.get("row", row.name)
         if trained not in (row.name, row.alias_of):
             raise UserError(

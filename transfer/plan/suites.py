@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +36,11 @@ from typing import Any
 
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
+from backbones.near_names import suggestion
 from backbones.resources import resource_dir
+from backbones.toml_file import read_toml
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import DEFAULT_DATA
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KIND = "transfer"
 
@@ -110,12 +106,9 @@ def load(name: str) -> Suite:
     """
     path = Path(name).expanduser() if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
-        known = names()
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
         raise UserError(
-            f"There is no suite '{name}': "
-            + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}.")
-            + " Your own is a file that ends in .toml."
+            f"There is no suite '{name}': {suggestion(name, names())} Your own is a file that ends "
+            "in .toml."
         )
     content = _parse(path)
     kind = content.pop("kind", None)
@@ -273,8 +266,6 @@ def _folder() -> Path:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path, "The suite")
     except OSError as error:
         raise UserError(f"The suite '{path}' cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"The suite '{path}' is not valid TOML: {error}.") from error

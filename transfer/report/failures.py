@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from transfer.report import records
+from backbones.atomic_write import write_atomically
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def write(record: Path, failure: Failure) -> None:
     Raises:
         UserError: The folder cannot be written.
     """
-    records.write_atomically(path_of(record), json.dumps(asdict(failure), indent=1).encode())
+    write_atomically(path_of(record), json.dumps(asdict(failure), indent=1).encode())
 
 
 def read(record: Path) -> Failure | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from backbones.atomic_write import write_atomically
 from transfer.report import paper_tables
 from transfer.report.collection import Collection, collect
 from transfer.report.foundations import commands, foundations, rests_on
@@ -16,7 +17,6 @@ from transfer.report.gains import GainTable
 from transfer.report.layout import Table, to_html
 from transfer.report.pictures import style
 from transfer.report.pictures.gallery import Picture, pictures
-from transfer.report.records import write_atomically
 from transfer.report.verdicts import verdict
 
 _HERE = Path(__file__).resolve().parent

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backbones.atomic_write import write_atomically
 from transfer.report import image_noise, paper_tables
 from transfer.report.collection import collect
 from transfer.report.layout import to_markdown
-from transfer.report.records import write_atomically
 
 _HEAD = """# Results
 

@@ -6,14 +6,13 @@ import gc
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 
 SCHEMA = 1
@@ -128,33 +127,6 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and move it there once it is on the disk.
-
-    Raises:
-        UserError: The folder cannot be written; nothing is left half-written.
-    """
-    part = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            part = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        os.replace(part, path)
-    except OSError as error:
-        if part:
-            part.unlink(missing_ok=True)
-        raise UserError(
-            f"'{path}' could not be written ({error.strerror}); make room, or choose another "
-            "folder with --results."
-        ) from error
 
 
 def read(path: Path) -> Record:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transfer.report.records import write_atomically
+from backbones.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
