@@ -89,6 +89,7 @@ class Variant:
         control: Row of the same depth and family without tricks; empty for none.
         alias_of: The row that this name stands for, or empty.
         scratch: Fine-tuned from random weights: nothing frozen, BN trained.
+        shuffled_of: The row whose weights this one has, shuffled layer by layer; empty for none.
         note: One sentence for people.
         mean: Channel means that the weights expect, 0 to 1, or None: as timm states them.
         std: Channel deviations, likewise.
@@ -101,6 +102,7 @@ class Variant:
     control: str = ""
     alias_of: str = ""
     scratch: bool = False
+    shuffled_of: str = ""
     note: str = ""
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None

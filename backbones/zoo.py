@@ -179,8 +179,9 @@ def find(name: str) -> Variant:
 
     Args:
         name: A row of :data:`CATALOGUE`; ``timm/<model>`` or ``timm/<model>.<tag>`` for any network
-            of timm; ``<row or architecture>_scratch`` for the same network from random weights; or
-            a user's file, see :mod:`backbones.own_variant`.
+            of timm; ``<row or architecture>_scratch`` for the same network from random weights;
+            ``<row>_shuffled`` for the row's weights, shuffled layer by layer; or a user's file, see
+            :mod:`backbones.own_variant`.
 
     Raises:
         UserError: No such row; the sentence has the nearest names.
@@ -192,6 +193,8 @@ def find(name: str) -> Variant:
     if name.endswith("_scratch"):
         base = name.removesuffix("_scratch")
         return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
+    if name.endswith("_shuffled"):
+        return shuffled_of(find(name.removesuffix("_shuffled")))
     if name.startswith("timm/") and len(name) > len("timm/"):
         model = name.removeprefix("timm/")
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
@@ -213,4 +216,22 @@ def scratch_of(architecture: str) -> Variant:
         note="random weights, nothing frozen, BN trained, the same schedule",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+    )
+
+
+def shuffled_of(row: Variant) -> Variant:
+    """A negative control: the row's weights with the values of each layer in another order.
+
+    Raises:
+        UserError: The row has no weights to shuffle.
+    """
+    if row.scratch or row.shuffled_of:
+        raise UserError(f"'{row.name}' has no weights of its own that could be shuffled.")
+    return replace(
+        row,
+        name=f"{row.name}_shuffled",
+        control=row.control or row.name,
+        alias_of="",
+        shuffled_of=row.name,
+        note="the values of each layer in another order: a negative control",
     )

@@ -17,9 +17,10 @@ from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.runtime.progress import Listener
 from backbones.safetensors_header import read_own_metadata
+from backbones.shuffled import shuffled
 from transfer.plan.cells import Cell
 from transfer.plan.lease import Leases, owned, wait_for
-from transfer.plan.request import SAMPLE_TRAINING, load_data
+from transfer.plan.request import SAMPLE_TRAINING, SHUFFLED, load_data
 
 _PIXEL_RANGE = 255.0
 
@@ -52,16 +53,17 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     Raises:
         UserError: It cannot be had; the sentence says what to do.
     """
-    path = _find(cell, listener) if cell.weights else None
+    path = _find(cell.weights, cell.architecture, listener) if cell.weights else None
     own = read_own_metadata(path) if path else {}
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
+    recipe = None if row.shuffled_of else row.recipe
     provenance = {
         "source": cell.weights_id,
         "sha256": sha256(path) if path else "",
         "architecture": cell.architecture,
-        "recipe": dataclasses.asdict(row.recipe) if row.recipe else None,
-        "tricks": list(row.recipe.tricks()) if row.recipe else [],
+        "recipe": dataclasses.asdict(recipe) if recipe else None,
+        "tricks": list(recipe.tricks()) if recipe else [],
         "top1": _top1(cell, row, own),
         "top1_on": own.get("data", {}).get("name", "ImageNet") if path else "",
         "near": row.weights.near if row.weights and cell.weights == row.weights.source else "",
@@ -74,11 +76,13 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     return Ready(str(path) if path else "", mean, std, provenance)
 
 
-def _find(cell: Cell, listener: Listener | None) -> Path:
-    scheme, _, rest = cell.weights.partition(":")
+def _find(source: str, architecture: str, listener: Listener | None) -> Path:
+    scheme, _, rest = source.partition(":")
+    if scheme == SHUFFLED:
+        return shuffled(_find(rest, architecture, listener), architecture)
     if scheme == "sample":
         return _sample_weights(rest, listener)
-    return weights.locate(cell.weights)
+    return weights.locate(source)
 
 
 def _sample_weights(rest: str, listener: Listener | None = None) -> Path:
@@ -135,7 +139,7 @@ def _preprocessing(
 
     A file that says nothing of itself is read as what the row's own public weights expect.
     """
-    if own:
+    if "mean" in own:
         return tuple(own["mean"]), tuple(own["std"])
     mean: Any = row.mean
     std: Any = row.std
@@ -154,5 +158,5 @@ def _preprocessing(
 def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
     """Top-1 of these very weights in percent; None where nobody has said it."""
     if own:
-        return own["metrics"]["top1"]
+        return own.get("metrics", {}).get("top1")
     return row.weights.top1 if row.weights and cell.weights == row.weights.source else None

@@ -16,6 +16,9 @@ from transfer.datasets import catalogue, sample
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
 
+SHUFFLED = "shuffled"
+"""Scheme of a cell's weights whose values are shuffled layer by layer."""
+
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
@@ -225,6 +228,9 @@ def _precision(request: Request, protocol: str) -> str:
 
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
     """Where a row's weights come from, what identifies them, and whose they are."""
+    if row.shuffled_of:
+        told = _weights(request, zoo.find(row.shuffled_of))
+        return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
     if request.weights not in ("auto", "none"):
         return _given(request.weights)
     if row.scratch:

@@ -200,7 +200,7 @@ class _Planner:
     def _file(self, row: zoo.Variant, path: Path) -> _Source:
         own = read_own_metadata(path)
         trained = own.get("row", row.name)
-        if trained not in (row.name, row.alias_of):
+        if trained not in (row.name, row.alias_of, row.shuffled_of):
             raise UserError(
                 f"The classifier '{path}' is a '{trained}', but the suite '{self.suite.path}' "
                 f"names it for '{row.name}'."
