@@ -116,7 +116,7 @@ def test_pictures_are_written_on_request(results, tmp_path):
     command = ["report", "--results", str(results), "--out", str(tmp_path / "r.html")]
     assert cli.main([*command, "--pictures", str(tmp_path / "p")]) == 0
     names = sorted(path.name for path in (tmp_path / "p").iterdir())
-    assert "setting1-gains.png" in names
+    assert "detection-voc0712-paper-gains.png" in names
     assert len([n for n in names if n.endswith(".svg")]) == len(names) // 2
 
 

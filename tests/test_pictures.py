@@ -139,7 +139,8 @@ def test_no_line_is_told_by_its_colour_alone():
 def test_every_picture_has_a_caption_and_is_written_twice(tables, tmp_path):
     found = list(pictures(tables, "x"))
     assert [p.name for p in found] == ["x-gains", "x-classes", "x-curves", "x-correlation"]
-    svg, png = style.save(found[0].figure, tmp_path / found[0].name)
+    svg = style.save(tmp_path / found[0].name, ".svg", found[0].svg)
+    png = style.save(tmp_path / found[0].name, ".png", style.png(found[0].figure))
     assert png.read_bytes().startswith(b"\x89PNG")
     ET.fromstring(svg.read_text())
     assert all(picture.caption.endswith(".") for picture in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count, groupby
 from pathlib import Path
 
 from backbones import zoo
@@ -50,6 +51,19 @@ def collect(results: Path, data: str = "") -> Collection:
     }
     left_out = (*unreadable, *unusable, *repeated, *_apart(found))
     return Collection(tuple(families(found)), tuple(groups), costs, left_out)
+
+
+def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
+    """The tables of each setting, with a short name for it that no other has."""
+    named: dict[str, list[GainTable]] = {}
+    for setting, tables in groupby(found.gains, key=lambda table: table.setting):
+        stem = name = f"{setting.task}-{setting.data}-{setting.protocol}".replace("/", "-")
+        for number in count(2):
+            if name not in named:
+                break
+            name = f"{stem}-{number}"
+        named[name] = list(tables)
+    return list(named.items())
 
 
 def _apart(found: Iterable[Record]) -> list[str]:

@@ -141,7 +141,7 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
     analysis = analyse(
-        [_observation(record) for record in usable],
+        [observation(record, record.value) for record in usable],
         baseline,
         targets=_targets(by_row, setting.metric, baseline),
     )
@@ -160,10 +160,9 @@ def paper_row(name: str) -> str:
         return name
 
 
-def _observation(record: Record) -> Observation:
-    return Observation(
-        record.cell["backbone"], _classifier(record), record.cell["seed"], record.value
-    )
+def observation(record: Record, value: float) -> Observation:
+    """A figure of a record, with what it is a figure of."""
+    return Observation(record.cell["backbone"], _classifier(record), record.cell["seed"], value)
 
 
 def _classifier(record: Record) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from backbones.errors import UserError
+from transfer.report import per_image
 from transfer.report.bootstrap import ImageNoise, metric_value, paired_bootstrap
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
+from transfer.report.outcomes import SegmentationOutcomes
+from transfer.report.per_image import Outcomes
 from transfer.report.records import Record
 from transfer.report.wording import interval, signed
 
@@ -22,8 +21,6 @@ _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
     "area": "mAP area",
 }
 _SAME = 0.05  # points; the records' figures must be those of their per-image results
-
-Outcomes = DetectionOutcomes | SegmentationOutcomes
 
 
 @dataclass(frozen=True)
@@ -98,16 +95,9 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     Raises:
         UserError: They are missing, malformed, or of another run.
     """
-    path = record.path.with_suffix(".npz")
-    kind = DetectionOutcomes if record.cell["task"] == "detection" else SegmentationOutcomes
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            outcomes = kind.from_arrays(dict(arrays))
-    except FileNotFoundError as error:
-        raise UserError(f"there are no per-image results beside '{record.path.name}'.") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
-    outcomes = _of_classes(outcomes, _headline_classes(record))
+    names = per_image.classes(record)
+    wanted = [names.index(name) for name in per_image.headline_classes(record)]
+    outcomes = _of_classes(per_image.outcomes(record), wanted)
     found = metric_value(outcomes, _metric(record, metric))
     if not abs(found - record.value) < _SAME:
         raise UserError(
@@ -120,42 +110,10 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
 def _metric(record: Record, metric: str) -> Any:
     if record.cell["task"] == "segmentation":
         return metric
-    form = _evaluator(record).get("form", "11points")
+    form = per_image.evaluator(record).get("form", "11points")
     if form not in _FORMS:
         raise UserError(f"the form '{form}' of average precision is not drawn anew here.")
     return _FORMS[form]
-
-
-def _evaluator(record: Record) -> dict[str, Any]:
-    return _config(record).get("test_evaluator") or {}
-
-
-def _config(record: Record) -> dict[str, Any]:
-    try:
-        told = json.loads(record.content["config"]["json"])
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _headline_classes(record: Record) -> list[int]:
-    """Numbers of the headline's classes; empty for all."""
-    chosen = _evaluator(record).get("headline_classes") or []
-    if not chosen:
-        return []
-    names = _classes(_config(record).get("test_dataloader"))
-    return [names.index(name) for name in chosen if name in names]
-
-
-def _classes(part: Any) -> Sequence[str]:
-    """The classes that a data loader's innermost data set names."""
-    if isinstance(part, dict):
-        if "metainfo" in part:
-            return list(part["metainfo"].get("classes", ()))
-        return next((found for value in part.values() if (found := _classes(value))), [])
-    if isinstance(part, list):
-        return next((found for value in part if (found := _classes(value))), [])
-    return []
 
 
 def _of_classes(outcomes: Any, classes: list[int]) -> Any:

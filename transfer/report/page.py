@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import html
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
 from transfer.report import paper_tables
-from transfer.report.collection import Collection, collect
+from transfer.report.answer import answer, groups
+from transfer.report.class_table import class_table
+from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import commands, foundations, rests_on
 from transfer.report.gain_layout import gain_table
-from transfer.report.gains import GainTable
 from transfer.report.layout import Table, to_html
 from transfer.report.pictures import style
 from transfer.report.pictures.gallery import Picture, pictures
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--out", type=Path, help="the page (default: report.html in that folder)")
-    add("--pictures", type=Path, metavar="DIR", help="also write each picture as PNG and SVG")
+    add("--pictures", type=Path, metavar="DIR", help="where SVGs of the pictures go, and PNGs too")
     add("--sample", action="store_true", help="of the sample's records, which stand apart")
 
 
@@ -59,21 +59,23 @@ def run(args: argparse.Namespace) -> int:
         UserError: A file cannot be written.
     """
     found = collect(args.results, "sample" if args.sample else "")
+    home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
-    out = args.out or args.results / "report.html"
+    out = args.out or home / "report.html"
     write_atomically(out, page(found, drawn).encode())
     print(out)
-    if args.pictures:
-        for picture in (one for several in drawn.values() for one in several):
-            for path in style.save(picture.figure, args.pictures / picture.name):
-                print(path)
+    for picture in (one for several in drawn.values() for one in several):
+        for path in _save(picture, args.pictures, home):
+            print(path)
     return 0
 
 
-def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
-    """The tables of each setting, with a short name for it."""
-    grouped = [list(tables) for _, tables in groupby(found.gains, key=lambda table: table.setting)]
-    return [(f"setting{place + 1}", tables) for place, tables in enumerate(grouped)]
+def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
+    """As SVG beside the page; as PNG too in a folder that was asked for."""
+    stem = (folder or home / "pictures") / picture.name
+    yield style.save(stem, ".svg", picture.svg)
+    if folder:
+        yield style.save(stem, ".png", style.png(picture.figure))
 
 
 def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:
@@ -84,7 +86,7 @@ def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:
         drawn: By setting, its pictures.
     """
     sections = [
-        ("verdict", "In short", _verdict(found)),
+        ("verdict", "In short", _answer(found) + _verdict(found)),
         ("measured", "What was measured", "".join(_measured(found, drawn))),
         ("paper", "The paper's nine tables", "".join(_paper(found))),
         ("method", "How each number was made", _METHOD + "".join(_foundations(found))),
@@ -113,6 +115,11 @@ def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
+def _answer(found: Collection) -> str:
+    told = (" ".join(answer(group)) for group in groups(found.gains))
+    return "".join(f"<p>{html.escape(text)}</p>" for text in told)
+
+
 def _verdict(found: Collection) -> str:
     if not found.gains:
         return (
@@ -127,13 +134,15 @@ def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[st
         yield f'<h3 id="{name}">{html.escape(tables[0].setting.title)}</h3>'
         for place, table in enumerate(tables):
             yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
+            by_class = class_table(table, f"{name}-classes{place + 1}")
+            yield _table(by_class) if by_class else ""
         figures = "".join(_picture(picture) for picture in drawn[name])
         if figures:
             yield f'<div class="pictures">{figures}</div>'
 
 
 def _picture(picture: Picture) -> str:
-    drawn = style.inline(style.svg(picture.figure), picture.name, picture.caption)
+    drawn = style.inline(picture.svg, picture.name, picture.caption)
     return (
         f'<figure><div class="picture">{drawn}</div>'
         f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"

@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=tuple(FORMATS), default="md")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--sample", action="store_true", help="of the sample's records, which stand apart")
-    add("--write", action="store_true", help="with all: write README.md of that folder anew")
+    add(
+        "--write",
+        action="store_true",
+        help="with all: write README.md of that folder anew, and the part of the README above it",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.write:
         if args.table != "all":
             raise UserError("--write makes the README, which holds all tables: give 'all'.")
-        print(readme.write(args.results))
+        for path in readme.write(args.results):
+            print(path)
         return 0
     found = collect(args.results, "sample" if args.sample else "")
     for number in numbers:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from transfer.report.gains import GainTable
-from transfer.report.pictures import correlation, curves, gains, per_class
+from transfer.report.pictures import correlation, curves, gains, per_class, style
 from transfer.report.pictures.choice import against
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class Picture:
     name: str
     caption: str
     figure: Figure
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The picture as SVG, drawn once."""
+        return style.svg(self.figure)
 
 
 def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:

@@ -149,16 +149,15 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write ``<stem>.svg`` and ``<stem>.png``.
+def save(stem: Path, ending: str, drawn: bytes) -> Path:
+    """Write a picture's file and return its path.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    files = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
-    write_atomically(files[0], svg(figure))
-    write_atomically(files[1], png(figure))
-    return files
+    path = stem.with_name(stem.name + ending)
+    write_atomically(path, drawn)
+    return path
 
 
 def inline(drawn: bytes, prefix: str, described: str) -> str:

@@ -1,0 +1,108 @@
+"""The answer in sentences: did the tricks transfer, by how much, how sure, and can it be seen here.
+
+One paragraph for each data set, protocol and control; every figure is computed from records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backbones import zoo
+from backbones.errors import UserError
+from transfer.report.gains import GainRow, GainTable
+from transfer.report.wording import count, interval, signed
+
+Group = tuple[GainTable, ...]
+
+
+def groups(tables: Sequence[GainTable]) -> list[Group]:
+    """Tables of one data set, protocol and control: both tasks together."""
+    found: dict[tuple[str, str, str], list[GainTable]] = {}
+    for table in tables:
+        key = (table.setting.data, table.setting.protocol, table.baseline)
+        found.setdefault(key, []).append(table)
+    return [tuple(group) for group in found.values()]
+
+
+def answer(group: Group) -> list[str]:
+    """Three sentences about a group: the rows with pretrained weights, how sure, the controls."""
+    first = group[0]
+    rows = list(dict.fromkeys(row.name for table in group for row in table.rows))
+    others = [name for name in rows if name != first.baseline]
+    asked = [name for name in others if not is_control(name)]
+    controls = [name for name in others if is_control(name)]
+    told = [_transferred(group, name) for name in asked]
+    if not told:
+        told = [f"On {first.setting.data} no row was compared with {first.baseline}."]
+    return [*told, *(_sureness(group) if others else []), *_controls(group, controls)]
+
+
+def is_control(name: str) -> bool:
+    """Whether a row is there to show that pretraining can be seen: random or shuffled weights."""
+    try:
+        row = zoo.find(name)
+    except UserError:  # a user's own row is not in the zoo
+        return False
+    return row.scratch or bool(row.shuffled_of)
+
+
+def _transferred(group: Group, name: str) -> str:
+    setting, baseline = group[0].setting, group[0].baseline
+    better = [_accuracy(group, row) for row in (name, baseline)]
+    beside = f" (top-1 {better[0]} against {better[1]})" if all(better) else ""
+    found = "; ".join(_gains(group, name))
+    return (
+        f"On {setting.data}, protocol {setting.protocol}, {name} in place of {baseline}{beside}: "
+        f"{found}."
+    )
+
+
+def _accuracy(group: Group, name: str) -> str:
+    """Top-1 of a row's classifiers, and on what; empty where it is not known."""
+    row = next((row for table in group for row in table.rows if row.name == name), None)
+    return f"{row.top1:.2f} % on {row.top1_on}" if row and row.top1 else ""
+
+
+def _gains(group: Group, name: str) -> list[str]:
+    return [
+        f"{table.setting.task} {_gain(table, row)}"
+        for table in group
+        for row in table.rows
+        if row.name == name
+    ]
+
+
+def _gain(table: GainTable, row: GainRow) -> str:
+    found = row.statistics
+    ends = "" if found.gain_low is None else f" ({interval(found.gain_low, found.gain_high)})"
+    return f"{signed(found.gain)} {table.setting.metric}{ends}, {found.verdict or 'no claim'}"
+
+
+def _sureness(group: Group) -> list[str]:
+    units = "; ".join(
+        f"{table.setting.task} with {_units(table)}"
+        for table in group
+        if table.analysis.method is not None
+    )
+    if not units:
+        return ["Nothing is claimed: no row has two runs or more beside a baseline that has."]
+    return [
+        "How sure: in brackets stand 95 % intervals that hold for all rows of a task together; a "
+        f"gain lies above zero, a loss below, 'cannot tell' reaches across ({units})."
+    ]
+
+
+def _units(table: GainTable) -> str:
+    """``3 classifiers a row``, or the range of them."""
+    counts = sorted({row.statistics.n for row in table.rows})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    unit = {row.statistics.unit for row in table.rows}
+    what = "classifiers or fine-tunings" if len(unit) > 1 else f"{unit.pop()}s"
+    return f"{number} {what} a row"
+
+
+def _controls(group: Group, controls: Sequence[str]) -> list[str]:
+    if not controls:
+        return []
+    told = "; ".join(f"{name}: {', '.join(_gains(group, name))}" for name in controls)
+    return [f"{count(len(controls), 'control')} against {group[0].baseline}: {told}."]

@@ -1,0 +1,93 @@
+"""The first screen of the project's README: the answer, a table and a picture, from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backbones.atomic_write import write_atomically
+from backbones.errors import UserError
+from transfer.report.answer import Group, answer, groups
+from transfer.report.collection import Collection, settings
+from transfer.report.gains import GainTable
+from transfer.report.layout import table, to_markdown
+from transfer.report.wording import figure, interval, signed
+
+BEGIN, END = "<!-- results: made by 'transfer table all --write' -->", "<!-- /results -->"
+
+
+def front(found: Collection, pictures: str) -> str:
+    """What stands between the marks.
+
+    Args:
+        found: All that was measured.
+        pictures: Folder of the pictures, relative to the README.
+    """
+    if not found.gains:
+        return "Nothing has been measured on real data yet.\n"
+    parts = []
+    for group in groups(found.gains):
+        parts += [" ".join(answer(group)) + "\n", _table(group)]
+    parts.append(_pictures(found, pictures))
+    return "\n".join(parts)
+
+
+def write(readme: Path, found: Collection, pictures: str) -> bool:
+    """Put it between the marks of a README; False where there is no README with marks.
+
+    Raises:
+        UserError: The marks are damaged, or the file cannot be written.
+    """
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError:
+        return False
+    if BEGIN not in text:
+        return False
+    before, _, rest = text.partition(BEGIN)
+    if END not in rest:
+        raise UserError(f"'{readme}' has '{BEGIN}' without '{END}' behind it; put it back.")
+    after = rest.partition(END)[2]
+    made = f"{before}{BEGIN}\n{front(found, pictures)}{END}{after}"
+    write_atomically(readme, made.encode())
+    return True
+
+
+def _table(group: Group) -> str:
+    """A line a row, both tasks side by side."""
+    names = list(dict.fromkeys(row.name for one in group for row in one.rows))
+    columns = ["backbone", "top-1"]
+    for one in group:
+        columns += [f"{one.setting.task}, {one.setting.metric}", "gain (95 %)", "verdict"]
+    rows = [_line(group, name) for name in names]
+    setting = group[0].setting
+    title = f"{setting.data}, protocol {setting.protocol}"
+    return to_markdown(table("front", title, columns, rows))
+
+
+def _line(group: Group, name: str) -> list[str]:
+    top1 = next((r.top1 for one in group for r in one.rows if r.name == name), None)
+    line = [name, figure(top1)]
+    for one in group:
+        line += _figures(one, name)
+    return line
+
+
+def _figures(gains: GainTable, name: str) -> list[str]:
+    row = next((row for row in gains.rows if row.name == name), None)
+    if row is None:
+        return ["–"] * 3
+    found = row.statistics
+    if name == gains.baseline:
+        return [figure(found.mean), "", "baseline"]
+    ends = "" if found.gain_low is None else f" ({interval(found.gain_low, found.gain_high)})"
+    return [figure(found.mean), signed(found.gain) + ends, found.verdict or "no claim"]
+
+
+def _pictures(found: Collection, folder: str) -> str:
+    """The gains of each setting; the same names as ``transfer report --pictures``."""
+    drawn = [
+        f"![Gains: {tables[0].setting.title}]({folder}/{name}-gains.svg)\n"
+        for name, tables in settings(found)
+        if any(row.statistics.gain is not None for one in tables for row in one.rows)
+    ]
+    return "\n".join(drawn)
