@@ -333,6 +333,14 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
         plan_of(QUICK + row, here)
 
 
+def test_of_several_classifiers_the_missing_one_is_named_and_the_others_go_on(here):
+    classifier(here / "c0.safetensors", 0)
+    row = '{backbone = "resnet18d_mixup", classifiers = ["c0.safetensors", "c1.safetensors"]}'
+    plan = plan_of(QUICK + f'tasks = ["detection"]\nrows = [{row}]', here)
+    assert [cell.classifier for cell in plan.cells] == ["seed 0"]
+    assert "resnet18d_mixup needs training: no classifier matches 'c1" in plan.remarks[0]
+
+
 @given(st.binary(max_size=60))
 def test_the_header_of_any_bytes_is_a_table_or_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("header") / "a.safetensors"

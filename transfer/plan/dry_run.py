@@ -84,6 +84,8 @@ def _classifier(cell: Cell) -> str:
         return "random"
     if cell.weights.startswith("sample:"):
         return f"of the sample, {cell.classifier}"
+    if cell.classifier.startswith("seed "):
+        return f"trained, {cell.classifier}"
     return cell.weights.rsplit("/", 1)[-1]
 
 

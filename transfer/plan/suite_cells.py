@@ -190,7 +190,7 @@ class _Planner:
             places = (self.suite.path.parent, cache_dir() / "classifiers")
             matches = next((m for place in places if (m := _matches(place, wanted))), [])
             if not matches:
-                raise _Untrained(
+                self.remarks.append(
                     f"{entry.backbone} needs training: no classifier matches '{pattern}' in "
                     f"'{places[0]}' or '{places[1]}'. The rest goes on."
                 )
