@@ -27,6 +27,7 @@ _OURS = (
     "transfer.datasets.openmmlab",
     "transfer.engine.blur",
     "transfer.engine.classifiers",
+    "transfer.engine.fused_segmentation_loss",
     "transfer.engine.metrics",
     "transfer.engine.multi_scale",
     "transfer.engine.rounded_anchors",

@@ -7,8 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import MMLogger
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from backbones.runtime.allocation import keep_freed_memory
 
 _numbers = count(1)
 
@@ -33,14 +37,34 @@ class QuietRunner(Runner):
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
 
 
-def quiet_runner(*, seed: int, **settings: Any) -> QuietRunner:
+@HOOKS.register_module()
+class RunInfo(RuntimeInfoHook):
+    """MMEngine's hook, without the config as formatted Python: a second before each phase."""
+
+    def before_run(self, runner: Any) -> None:
+        """Tell the message hub what is run."""
+        told = {"seed": runner.seed, "experiment_name": runner.experiment_name}
+        runner.message_hub.update_info_dict(told)
+        self.last_loop_stage = None
+
+
+def quiet_runner(
+    *, seed: int, default_hooks: dict[str, Any] | None = None, **settings: Any
+) -> QuietRunner:
     """Build a runner.
 
     Args:
         seed: Of all its draws.
+        default_hooks: In the place of MMEngine's of the same names.
         settings: Further arguments of MMEngine's ``Runner``.
     """
+    keep_freed_memory()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
     silent = {"visualizer": {"type": "Visualizer"}}  # with no place to write to
-    return QuietRunner(randomness={"seed": seed}, experiment_name=name, **{**silent, **settings})
+    return QuietRunner(
+        randomness={"seed": seed},
+        experiment_name=name,
+        default_hooks={"runtime_info": {"type": "RunInfo"}, **(default_hooks or {})},
+        **{**silent, **settings},
+    )

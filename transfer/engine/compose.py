@@ -52,6 +52,7 @@ def compose(
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
+        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="FusedSegmentationLoss")]
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)

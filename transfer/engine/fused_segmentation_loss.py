@@ -1,0 +1,146 @@
+"""A segmentation head's upsampling, cross-entropy and accuracy on the CPU, strip by strip.
+
+The toolbox upsamples all logits to the size of the labels and keeps them, their log-softmax and
+two gradients of that size: memory traffic is what this costs. Bilinear upsampling is a product
+with one matrix along y and one along x, and the gradient of cross-entropy is softmax minus one-hot;
+so a strip of rows is upsampled, judged and brought back to the small map while it lies in the
+cache. The values are the toolbox's own to rounding.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import CrossEntropyLoss
+from mmseg.models.losses.cross_entropy_loss import cross_entropy
+from torch import Tensor
+from torch.nn import functional
+
+_STRIP = 1 << 18
+"""Upsampled logits of a strip: one MiB in float32, which second-level caches hold."""
+
+_EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
+
+
+@HOOKS.register_module()
+class FusedSegmentationLoss(Hook):
+    """Let a model's heads compute their losses here, where they are plain cross-entropies."""
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Any) -> None:
+        """Put the loss in the place of the heads' own."""
+        for head in runner.model.modules():
+            if isinstance(head, BaseDecodeHead) and is_plain(head):
+                head.loss_by_feat = _Loss(head)
+
+
+def is_plain(head: BaseDecodeHead) -> bool:
+    """Whether a head's loss is one unweighted softmax cross-entropy over all its pixels."""
+    loss = head.loss_decode
+    return (
+        type(head).loss_by_feat is BaseDecodeHead.loss_by_feat
+        and head.sampler is None
+        and type(loss) is CrossEntropyLoss
+        and loss.cls_criterion is cross_entropy
+        and loss.reduction == "mean"
+        and loss.class_weight is None
+    )
+
+
+class _Loss:
+    """A head's ``loss_by_feat``."""
+
+    def __init__(self, head: BaseDecodeHead) -> None:
+        self.head = head
+
+    def __call__(self, seg_logits: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
+        head = self.head
+        if seg_logits.device.type != "cpu":
+            return BaseDecodeHead.loss_by_feat(head, seg_logits, batch_data_samples)
+        labels = head._stack_batch_gt(batch_data_samples).squeeze(1)
+        judged = int((labels != head.ignore_index).sum())
+        total, right = _CrossEntropy.apply(
+            seg_logits, labels, head.ignore_index, bool(head.align_corners)
+        )
+        divisor = judged if head.loss_decode.avg_non_ignore else labels.numel()
+        loss = head.loss_decode.loss_weight * total / (divisor + _EPSILON)
+        accuracy = (right + _EPSILON) * (100.0 / (judged + _EPSILON))
+        return {head.loss_decode.loss_name: loss, "acc_seg": accuracy.reshape(1)}
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of upsampled logits, and how many pixels are right.
+
+    The gradient is computed along with the value, since the strips are not kept. Where two classes
+    score the same, the pixel is right if one of them is its label.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, ignored: int, align_corners: bool
+    ) -> tuple[Tensor, Tensor]:
+        height, width = labels.shape[1:]
+        down = _interpolation(logits.shape[2], height, align_corners)
+        across = _interpolation(logits.shape[3], width, align_corners)
+        gradient = torch.empty(logits.shape)
+        total, right = torch.zeros(()), torch.zeros(())
+        with torch.autocast("cpu", enabled=False):
+            for image, label, out in zip(logits.float(), labels, gradient, strict=True):
+                wide = image.contiguous() @ across.T
+                image_total, image_right, image_gradient = _judge(wide, label, down, ignored)
+                total += image_total
+                right += image_right
+                torch.matmul(image_gradient, across, out=out)
+        ctx.save_for_backward(gradient)
+        ctx.dtype = logits.dtype
+        ctx.mark_non_differentiable(right)
+        return total, right
+
+    @staticmethod
+    def backward(ctx: Any, of_total: Tensor, of_right: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * of_total).to(ctx.dtype), None, None, None
+
+
+def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Tensor, ...]:
+    """One image's loss, right pixels and gradient.
+
+    Args:
+        wide: (C, h, W), logits upsampled along x.
+        labels: (H, W), classes, or ``ignored``.
+        down: (H, h), the upsampling along y.
+        ignored: Label of pixels that are not judged.
+
+    Returns:
+        Both sums and the gradient at ``wide``.
+    """
+    total, right, gradient = torch.zeros(()), torch.zeros(()), torch.zeros_like(wide)
+    rows = max(1, _STRIP // (wide.shape[0] * wide.shape[2]))
+    for start in range(0, len(labels), rows):
+        part, label = down[start : start + rows], labels[start : start + rows]
+        counts = (label != ignored).float()
+        index = torch.where(label != ignored, label, 0)[None]
+        scores = part @ wide
+        best = scores.amax(dim=0)
+        own = scores.gather(0, index)[0]
+        share = scores.sub_(best).exp_()
+        norm = share.sum(dim=0)
+        total += ((norm.log() + best - own) * counts).sum()
+        right += ((own >= best) * counts).sum()
+        share.mul_(counts / norm).scatter_add_(0, index, -counts[None])
+        gradient += part.T @ share
+    return total, right, gradient
+
+
+@cache
+def _interpolation(small: int, large: int, align_corners: bool) -> Tensor:
+    """The (large, small) matrix of linear interpolation, as torch computes it."""
+    unit = torch.eye(small)[None, :, None]  # one channel a pixel, one row high
+    spread = functional.interpolate(unit, (1, large), mode="bilinear", align_corners=align_corners)
+    return spread[0, :, 0].T.contiguous()
