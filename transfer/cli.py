@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "transfer.show",
     "table": "transfer.report.table",
     "report": "transfer.report.page",
+    "merge": "transfer.report.merge",
     "import": "transfer.report.imported",
     "doctor": "transfer.doctor",
 }
@@ -31,6 +32,7 @@ _SUMMARIES = {
     "show": "draw a cell's predictions beside the truth",
     "table": "set our figures beside the paper's, for each of its nine tables",
     "report": "write everything that was measured to one HTML page",
+    "merge": "put the results of several machines together in one folder",
     "import": "make a record of a finished run of MMDetection or MMSegmentation",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }

@@ -35,6 +35,7 @@ from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
 from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.plan.view import SuiteView
 from transfer.report import records
@@ -42,7 +43,7 @@ from transfer.report.terminal import screen
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
-_OF_A_SUITE = {"seeds": None, "only": "", "jobs": None, "retry": 0}
+_OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "retry": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("with --suite").add_argument
     many("--seeds", type=int, help="fine-tunings of each classifier (default: the suite's)")
     many("--only", default="", help="run only cells of this name: a part of it, or a pattern")
+    many("--shard", metavar="I/N", help="run only the I-th of N equal parts, for N machines")
     many("--jobs", type=int, help="cells side by side (default: one a GPU, one without)")
     many("--retry", type=int, default=0, help="further attempts at a cell that fails")
 
@@ -138,6 +140,7 @@ def _plan(args: argparse.Namespace) -> Plan:
             precision=args.precision,
             seeds=args.seeds,
             only=args.only,
+            shard=Shard.parse(args.shard) if args.shard is not None else None,
             without_data=args.dry_run,
         )
         return make_suite_plan(suites.load(args.suite), choice)
