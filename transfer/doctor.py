@@ -87,7 +87,7 @@ def _packages() -> list[Finding]:
             version,
             "" if version != "not installed" else "pip install transfer-bench",
         )
-        for name, version in provenance.versions().items()
+        for name, version in versions().items()
         if name != "python"
     ]
 

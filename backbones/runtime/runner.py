@@ -7,8 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+
+from backbones.runtime import ranks
 
 _numbers = count(1)
 
@@ -28,6 +32,13 @@ class QuietRunner(Runner):
     def _log_env(self, env_cfg: dict) -> None:
         """Log nothing: the record tells the environment, without running compilers."""
 
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: Any) -> Any:
+        """As MMEngine does it, which takes for granted that processes have GPUs."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            model_wrapper_cfg = {"broadcast_buffers": False, "device_ids": None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @master_only
     def dump_config(self) -> None:
         """Write ``config.json``; formatting it as Python takes MMEngine seconds, three times."""
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
@@ -43,4 +54,9 @@ def quiet_runner(*, seed: int, **settings: Any) -> QuietRunner:
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
     silent = {"visualizer": {"type": "Visualizer"}}  # with no place to write to
-    return QuietRunner(randomness={"seed": seed}, experiment_name=name, **{**silent, **settings})
+    return QuietRunner(
+        randomness={"seed": seed},
+        experiment_name=name,
+        launcher=ranks.launcher(),
+        **{**silent, **settings},
+    )

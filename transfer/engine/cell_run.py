@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from backbones.versions import versions
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
@@ -113,7 +114,7 @@ def _content(
             "train": outcome.images["train"] / max(train_seconds, 1e-9),
             "evaluate": outcome.images["test"] / max(outcome.seconds["evaluate"], 1e-9),
         },
-        "versions": provenance.versions(),
+        "versions": versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
         "command": task.command,
