@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from backbones.errors import UserError
+from backbones.runtime import ranks
 
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
@@ -59,6 +60,9 @@ def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespa
     """Run a command; what the user can mend is one sentence and exit code 2."""
     try:
         return command(args)
+    except ranks.ToldElsewhere as error:
+        print(f"ended: {error}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

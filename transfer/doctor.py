@@ -16,7 +16,6 @@ from backbones import hardware
 from backbones.resources import cache_dir, resource_dir
 from transfer.datasets import catalogue
 from transfer.plan.request import DEFAULT_DATA
-from transfer.report import provenance
 
 _HUB_TIMEOUT = 3.0  # seconds
 _OK, _NOTE, _BAD = "ok", "note", "missing"

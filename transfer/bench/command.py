@@ -16,8 +16,8 @@ from rich.table import Table
 from backbones import hardware
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
-from backbones.versions import versions
 from backbones.hardware import PRECISIONS
+from backbones.versions import versions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root

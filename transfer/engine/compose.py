@@ -16,6 +16,7 @@ from transfer.datasets.catalogue import (
     MaskSplit,
     Segmentation,
 )
+from transfer.engine.processes import share_out
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import config_file
 
@@ -58,6 +59,8 @@ def compose(
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     cfg.merge_from_dict(dict(cell.overrides))
+    if cell.processes > 1:
+        share_out(cfg, cell.processes)
     return cfg
 
 
@@ -129,6 +132,9 @@ def _set_boxes(cfg: Config, data: Detection) -> None:
         loader.dataset = _replace_leaves(loader.dataset, data, data.test)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
+    for part in _nodes(cfg.model.train_cfg):
+        if part.get("type") == "RandomSampler":
+            part.type = "PlacedRandomSampler"
 
 
 def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> ConfigDict:

@@ -32,6 +32,7 @@ class Choice:
         seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's own.
         only: Pattern of cells' names, or a part of them; empty for all.
         shard: The part of those cells that is run here; None for all.
+        processes: How many train a cell together.
         without_data: Plan cells of data that are not on this machine, to tell their cost.
     """
 
@@ -43,6 +44,7 @@ class Choice:
     seeds: int | None = None
     only: str = ""
     shard: Shard | None = None
+    processes: int = 1
     without_data: bool = False
 
 
@@ -176,6 +178,7 @@ class _Planner:
             precision=suite.precision if choice.precision == "auto" else choice.precision,
             seed=0,
             classifier_seed=source.seed,
+            processes=choice.processes,
         )
 
     def _sources(self, entry: SuiteRow) -> list[_Source]:

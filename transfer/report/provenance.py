@@ -9,6 +9,7 @@ from typing import Any
 
 from backbones import hardware
 
+
 def machine() -> dict[str, Any]:
     """CPU, cores, and GPUs if there are any; no name of the machine."""
     return {
