@@ -78,9 +78,11 @@ def train_suite(args: argparse.Namespace) -> int:
         for seed in chosen.seeds:
             try:
                 train_one(args, row, seed)
-            except ranks.ToldElsewhere:
-                raise
             except UserError as error:
+                if (
+                    ranks.world_size() > 1
+                ):  # the others have not failed, and cannot be told to go on
+                    raise
                 failed += 1
                 print(f"{row}, seed {seed}: {error}", file=sys.stderr)
     total = len(chosen.rows) * len(chosen.seeds)

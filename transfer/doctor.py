@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from backbones import hardware
 from backbones.resources import cache_dir, resource_dir
+from backbones.versions import versions
 from transfer.datasets import catalogue
 from transfer.plan.request import DEFAULT_DATA
 
