@@ -79,10 +79,8 @@ def train_suite(args: argparse.Namespace) -> int:
             try:
                 train_one(args, row, seed)
             except UserError as error:
-                if (
-                    ranks.world_size() > 1
-                ):  # the others have not failed, and cannot be told to go on
-                    raise
+                if ranks.world_size() > 1:
+                    raise  # the others wait for this process: none can go on
                 failed += 1
                 print(f"{row}, seed {seed}: {error}", file=sys.stderr)
     total = len(chosen.rows) * len(chosen.seeds)

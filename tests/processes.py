@@ -54,10 +54,11 @@ def ends(started, seconds=240):
 
 
 OVERRIDES = {
-    "detection": (),
+    "detection": (("train_cfg.max_epochs", 1),),
     # Batch norms on their running statistics, no dropout, and a mean over all pixels: else each
     # process computes something of its own.
     "segmentation": (
+        ("train_cfg.max_epochs", 3),
         ("model.backbone.norm_eval", True),
         ("model.decode_head.norm_cfg", None),
         ("model.auxiliary_head.norm_cfg", None),
@@ -82,7 +83,7 @@ def first_steps(folder: Path, task: str, processes: int) -> dict:
         task,
         protocol="quick",
         processes=processes,
-        overrides=(*OVERRIDES[task], ("train_cfg.max_epochs", 1)),
+        overrides=OVERRIDES[task],
     )
     data = catalogue.load(str(folder / "tiny.toml"), folder)
     cfg = compose.compose(

@@ -90,6 +90,7 @@ def test_draws_for_an_image_follow_from_its_place_in_the_whole_batch():
 
 
 def test_sampled_boxes_do_not_depend_on_what_was_drawn_before(monkeypatch):
+    from transfer import openmmlab  # noqa: F401  (mmcv's operators first)
     from transfer.engine.placed_sampler import PlacedRandomSampler
 
     gallery = torch.arange(100)
@@ -143,7 +144,7 @@ def test_the_rate_follows_the_whole_batch_and_the_protocol_is_kept_where_it_can_
     assert larger.auto_scale_lr == {"enable": True, "base_batch_size": 4}
     assert shared.val_dataloader.batch_sampler == {"type": "BatchesOfARank"}
     assert shared.val_evaluator.shared
-    with pytest.raises(UserError, match="synchronises batch norms .* on GPUs only"):
+    with pytest.raises(UserError, match=r"synchronises batch norms .* on GPUs only"):
         config("segmentation", "paper", 2)
     monkeypatch.setattr("transfer.engine.processes.hardware.cuda_devices", lambda: 2)
     masks = config("segmentation", "paper", 2)
@@ -192,6 +193,7 @@ def meet(fault="pass", version="1.0.31"):
     return processes.start(["-c", code])
 
 
+@pytest.mark.slow
 def test_processes_agree_and_end_together():
     codes, told = processes.ends(meet())
     assert codes == [0, 0], told
@@ -215,17 +217,19 @@ def test_versions_that_differ_are_refused_with_both():
             "error: process 1 of 2: there is no room on the disk.",
             "ended: process 1: there is no room on the disk.",
         ),
-        (
+        pytest.param(
             "if ranks.rank() == 1: 1 / 0",
             [2, 1],
             "ZeroDivisionError",
             "ended: process 1: ZeroDivisionError: division by zero",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "if ranks.rank() == 1: import os; os.kill(os.getpid(), 9)",
             [2, -signal.SIGKILL],
             "",
             "ended: another process ended without a word",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -239,12 +243,16 @@ def test_when_one_process_dies_all_end_and_its_reason_is_told(fault, codes, own,
     assert time.monotonic() - began < 60
 
 
-def test_what_the_main_process_cannot_do_is_told_once():
+def test_what_a_single_process_cannot_do_is_told():
     def refuse():
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
         ranks.on_main(refuse)
+
+
+@pytest.mark.slow
+def test_what_the_main_process_of_several_cannot_do_ends_all_of_them():
     fault = 'ranks.on_main(lambda: (_ for _ in ()).throw(UserError("no such data.")))'
     codes, told = processes.ends(meet(fault))
     assert codes == [2, 2]
@@ -336,3 +344,4 @@ def test_two_processes_train_what_one_trains_and_measure_the_same(task, both):
     assert len(per_image[0]["images"]) % 2 == 1, "an odd number of images"
     for name in per_image[0].files:
         np.testing.assert_array_equal(per_image[0][name], per_image[1][name])
+    assert per_image[0]["score" if task == "detection" else "predicted"].any()

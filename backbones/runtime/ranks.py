@@ -132,7 +132,8 @@ def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
     try:
         _join(_group, versions)
         yield
-        _leave()
+        if _group.control:
+            on_each_machine(lambda: None)  # none leaves while another still needs it
     except (ToldElsewhere, Interrupted, KeyboardInterrupt):
         raise
     except UserError as error:
@@ -147,6 +148,7 @@ def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
         _tell(f"{type(error).__name__}: {error}")
         raise
     finally:
+        _leave()
         _group = _Group()
 
 
@@ -282,10 +284,14 @@ def _join(group: _Group, versions: Mapping[str, str]) -> None:
 
 
 def _leave() -> None:
+    """Take the groups apart; NCCL's would wait for those that have failed."""
+    if _group.control is None:
+        return
     from torch import distributed
 
-    distributed.barrier(group=_group.control)
-    distributed.destroy_process_group()
+    distributed.destroy_process_group(_group.control)
+    if distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()
 
 
 def _require_gpu(place: Place) -> None:
