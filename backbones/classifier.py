@@ -7,12 +7,12 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.registry import METRICS, MODELS
 from torch import Tensor, nn
 
 from backbones.augmentation import colour_and_normalise
+from backbones.runtime.evaluation import SharedMetric
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 from backbones.tricks.distillation import Teacher, distillation_loss
 from backbones.tricks.label_smoothing import smooth_targets
@@ -102,7 +102,7 @@ def initialise(network: nn.Module, zero_gamma: bool, authors_code: bool = False)
 
 
 @METRICS.register_module()
-class TopK(BaseMetric):
+class TopK(SharedMetric):
     """Top-1 and top-5 accuracy in percent."""
 
     default_prefix = None

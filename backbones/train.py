@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 if __name__ == "__main__":  # started as a script: this folder would shadow libraries' names
@@ -12,7 +13,10 @@ if __name__ == "__main__":  # started as a script: this folder would shadow libr
 from backbones import suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.runtime import ranks
+from backbones.runtime.ranks import LAUNCHERS
 from backbones.safetensors_header import read_own_metadata
+from backbones.versions import versions
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--resume", action=argparse.BooleanOptionalAction, default=True)
     add("--work-dir", type=Path, default=Path("work_dirs/classifiers"), help="logs and states")
     add("--output", type=Path, help="folder for the .safetensors (default: in the cache)")
+    add("--launcher", choices=LAUNCHERS, default="auto", help="what started these processes")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     return parser
 
@@ -49,10 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
     args = build_parser().parse_args(arguments)
     try:
-        if args.recipe:
-            train_one(args, args.recipe, args.seed)
-            return 0
-        return train_suite(args)
+        with ranks.together(args.launcher, versions()):
+            if args.recipe:
+                train_one(args, args.recipe, args.seed)
+                return 0
+            return train_suite(args)
+    except ranks.ToldElsewhere as error:
+        print(f"ended: {error}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -70,6 +79,8 @@ def train_suite(args: argparse.Namespace) -> int:
             try:
                 train_one(args, row, seed)
             except UserError as error:
+                if ranks.world_size() > 1:
+                    raise  # the others wait for this process: none can go on
                 failed += 1
                 print(f"{row}, seed {seed}: {error}", file=sys.stderr)
     total = len(chosen.rows) * len(chosen.seeds)
@@ -104,24 +115,30 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
     )
     stem = f"{row}_{args.data.resolve().name}_s{seed}_{planned.identity()}"
     output = (args.output or cache_dir() / "classifiers") / f"{stem}.safetensors"
-    if not output.is_file() or not args.resume:
-        with StepBar(f"{row}, seed {seed}") as bar:
+    if ranks.on_main(lambda: not output.is_file() or not args.resume):
+        with StepBar(f"{row}, seed {seed}") if ranks.is_main() else nullcontext() as bar:
             training.train(
                 planned,
                 output,
                 args.work_dir / stem,
                 workers=args.workers,
                 cache=args.cache,
-                listener=bar.step,
+                listener=bar.step if bar else None,
                 resume=args.resume,
             )
+    if ranks.is_main():
+        _tell(args, output, f"{row}, seed {seed}", stem)
+    return output
+
+
+def _tell(args: argparse.Namespace, output: Path, title: str, stem: str) -> None:
+    """Keep the record of a classifier, and print what it says."""
     told = read_own_metadata(output)
     suite.write_record(suite.record_path(args.results, stem), told)
     print(
-        f"{row}, seed {seed}: top-1 {told['metrics']['top1']:.2f} %, top-5 "
+        f"{title}: top-1 {told['metrics']['top1']:.2f} %, top-5 "
         f"{told['metrics']['top5']:.2f} %, {told['images_per_second']:.0f} images/s\n  {output}"
     )
-    return output
 
 
 def _is_distilled(row: str) -> bool:

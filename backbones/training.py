@@ -20,8 +20,8 @@ from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by 
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
-from backbones.runtime import loop, precision, randomness  # noqa: F401  (registered likewise)
-from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime import loop, precision, randomness, ranks  # noqa: F401  (registered)
+from backbones.runtime.checkpoint import ResumableState, unwrapped
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
 from backbones.safetensors_header import METADATA_KEY, read_own_metadata
@@ -83,6 +83,8 @@ class Training:
             "precision": self.wrapper_type(),
             "authors_code": self.authors_code,
         }
+        if ranks.world_size() > 1:  # batch norms see a part of the batch
+            told["processes"] = ranks.world_size()
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def wrapper_type(self) -> str:
@@ -127,6 +129,11 @@ def plan(
     for name in ("epochs", "batch_size", "image_size", "base_lr"):
         if not getattr(training, name) > 0:
             raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")
+    if training.batch_size % ranks.world_size():
+        raise UserError(
+            f"The batch of {training.batch_size} cannot be shared by {ranks.world_size()} "
+            "processes; choose a --batch-size that can (the learning rate follows it)."
+        )
     if bool(recipe.teacher) != bool(training.teacher):
         raise UserError(
             f"'{row_name}' is distilled: give its teacher's weights with --teacher "
@@ -186,7 +193,7 @@ def train(
     runner.train()
     metrics = runner.val()
     metadata = _metadata(training, folders, metrics, curve)
-    _write(output, runner.model, metadata)
+    ranks.on_main(lambda: _write(output, unwrapped(runner.model), metadata))
     state.forget()
     return output
 
@@ -233,7 +240,7 @@ def _runner(
             "dataset": randomness.ReplayableDataset(folders["train"]),
             "sampler": {"type": "ReplayableSampler"},
             "batch_sampler": {"type": "ResumableBatchSampler", "drop_last": True},
-            "batch_size": training.batch_size,
+            "batch_size": training.batch_size // ranks.world_size(),
             **loader,
         },
         train_cfg={
@@ -246,11 +253,12 @@ def _runner(
         val_dataloader={
             "dataset": folders["val"],
             "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "batch_sampler": {"type": "BatchesOfARank"},
             "batch_size": training.batch_size,
             **loader,
         },
         val_cfg={"fp16": training.wrapper_type() != "OptimWrapper"},
-        val_evaluator={"type": "TopK"},
+        val_evaluator={"type": "TopK", "shared": True},
         default_hooks={"checkpoint": None},
         custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}, *hooks],
         seed=training.seed,
@@ -310,6 +318,7 @@ def _metadata(
         "seed": training.seed,
         "epochs": training.epochs,
         "batch_size": training.batch_size,
+        "processes": ranks.world_size(),
         "image_size": training.image_size,
         "lr": scaled_lr(training.base_lr, training.batch_size),
         "precision": training.wrapper_type(),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from backbones.errors import UserError
+from backbones.runtime import ranks
 
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
     "show": "transfer.show",
     "table": "transfer.report.table",
     "report": "transfer.report.page",
+    "merge": "transfer.report.merge",
     "import": "transfer.report.imported",
     "doctor": "transfer.doctor",
 }
@@ -31,6 +33,7 @@ _SUMMARIES = {
     "show": "draw a cell's predictions beside the truth",
     "table": "set our figures beside the paper's, for each of its nine tables",
     "report": "write everything that was measured to one HTML page",
+    "merge": "put the results of several machines together in one folder",
     "import": "make a record of a finished run of MMDetection or MMSegmentation",
     "doctor": "say what is installed, what is reachable, and what to do about the rest",
 }
@@ -57,6 +60,9 @@ def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespa
     """Run a command; what the user can mend is one sentence and exit code 2."""
     try:
         return command(args)
+    except ranks.ToldElsewhere as error:
+        print(f"ended: {error}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from backbones import hardware
 from backbones.resources import cache_dir, resource_dir
+from backbones.versions import versions
 from transfer.datasets import catalogue
 from transfer.plan.request import DEFAULT_DATA
-from transfer.report import provenance
 
 _HUB_TIMEOUT = 3.0  # seconds
 _OK, _NOTE, _BAD = "ok", "note", "missing"
@@ -87,7 +87,7 @@ def _packages() -> list[Finding]:
             version,
             "" if version != "not installed" else "pip install transfer-bench",
         )
-        for name, version in provenance.versions().items()
+        for name, version in versions().items()
         if name != "python"
     ]
 

@@ -21,6 +21,7 @@ _TOOLBOXES = (
 _OURS = (
     "backbones.pyramid",
     "backbones.roi_stage",
+    "backbones.runtime.evaluation",
     "backbones.runtime.loop",
     "backbones.runtime.precision",
     "backbones.runtime.randomness",
@@ -30,6 +31,7 @@ _OURS = (
     "transfer.engine.fused_segmentation_loss",
     "transfer.engine.metrics",
     "transfer.engine.multi_scale",
+    "transfer.engine.placed_sampler",
     "transfer.engine.rounded_anchors",
     "transfer.engine.slim_fcn_head",
     "transfer.engine.sparse_roi_align",

@@ -11,7 +11,7 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -24,17 +24,19 @@ from rich.console import Console
 from backbones import hardware
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
-from backbones.runtime import stopping
+from backbones.runtime import ranks, stopping
+from backbones.versions import versions
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
 from transfer.plan.cells import Cell, Task
 from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
-from transfer.plan.lease import Leases, owned, wait_for
+from transfer.plan.lease import Leases, owned_together
 from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
 from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.plan.view import SuiteView
 from transfer.report import records
@@ -42,7 +44,7 @@ from transfer.report.terminal import screen
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
-_OF_A_SUITE = {"seeds": None, "only": "", "jobs": None, "retry": 0}
+_OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "retry": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--save-minutes", type=float, default=10.0, help="between two savings of a state")
     add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--launcher", choices=ranks.LAUNCHERS, default="auto", help="torchrun is known by itself")
     add("--dry-run", action="store_true", help="say what would be run and what it costs, and stop")
     add("--probe", action="store_true", help="with --dry-run: time a few steps where needed")
     add("--tensorboard", action="store_true", help="write curves for TensorBoard too")
@@ -78,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("with --suite").add_argument
     many("--seeds", type=int, help="fine-tunings of each classifier (default: the suite's)")
     many("--only", default="", help="run only cells of this name: a part of it, or a pattern")
+    many("--shard", metavar="I/N", help="run only the I-th of N equal parts, for N machines")
     many("--jobs", type=int, help="cells side by side (default: one a GPU, one without)")
     many("--retry", type=int, default=0, help="further attempts at a cell that fails")
 
@@ -92,21 +96,52 @@ def run(args: argparse.Namespace) -> int:
         UserError: Something has to be mended first; nothing half-done is recorded.
     """
     _refuse_unfit_arguments(args)
-    console = screen()
-    plan = _plan(args)
-    for remark in plan.remarks:
-        console.print(remark, highlight=False, soft_wrap=True)
+    place = ranks.place_of(args.launcher)
     if args.dry_run:
-        _print_costs(plan, args, console)
-        return 0
+        return _tell_costs(args, place.of) if place.rank == 0 else 0
+    with ranks.together(args.launcher, versions()):
+        return _run(args)
+
+
+def _refuse_for_processes(args: argparse.Namespace) -> None:
+    """Several processes run a suite's cells one after another, all of them each cell."""
+    if ranks.place_of(args.launcher).of > 1:
+        for name in ("jobs", "retry"):
+            if getattr(args, name):
+                raise UserError(
+                    f"--{name} goes with a single process: those of a launcher run every cell "
+                    "together, one after another."
+                )
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run what is asked for, in one process or in several together; one of them prints."""
+    console = screen(quiet=not ranks.is_main())
+    plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
+    _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
-    if args.suite:
+    if args.suite and ranks.world_size() == 1:
         failed = _run_suite(tasks, args, console)
     else:
         _run_here(tasks, console)
         failed = False
-    _print_tables(plan, args.results, console)
+    if ranks.is_main():
+        _print_tables(plan, args.results, console)
     return int(failed)
+
+
+def _tell_remarks(plan: Plan, console: Console) -> None:
+    for remark in plan.remarks:
+        console.print(remark, highlight=False, soft_wrap=True)
+
+
+def _tell_costs(args: argparse.Namespace, processes: int) -> int:
+    """The dry run."""
+    console = screen()
+    plan = _plan(args, processes)
+    _tell_remarks(plan, console)
+    _print_costs(plan, args, console)
+    return 0
 
 
 def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
@@ -114,6 +149,8 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     for name, default in unfit.items():
         if getattr(args, name) != default:
             raise UserError(f"--{name.replace('_', '-')} goes with {other} only.")
+    if args.suite:
+        _refuse_for_processes(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe goes with --dry-run only.")
     for name in ("seeds", "jobs"):
@@ -127,7 +164,7 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
             )
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace, processes: int) -> Plan:
     tasks = TASKS if args.task == "all" else (args.task,)
     if args.suite:
         choice = Choice(
@@ -138,6 +175,8 @@ def _plan(args: argparse.Namespace) -> Plan:
             precision=args.precision,
             seeds=args.seeds,
             only=args.only,
+            shard=Shard.parse(args.shard) if args.shard is not None else None,
+            processes=processes,
             without_data=args.dry_run,
         )
         return make_suite_plan(suites.load(args.suite), choice)
@@ -152,6 +191,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         precision=args.precision,
         seed=args.seed,
         classifier_seed=args.classifier_seed,
+        processes=processes,
     )
     return make_plan(request)
 
@@ -190,23 +230,23 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
 
 
 def _run_here(tasks: list[Task], console: Console) -> None:
-    """The cells of one backbone, in this process; the first that fails ends it.
+    """Cells one after another in this process, and in those together with it; a failure ends it.
 
     Raises:
         UserError: A cell could not be run, or another driver runs it.
         KeyboardInterrupt: Stopped; the state is saved.
     """
-    todo = [task for task in tasks if not record_path(task).exists()]
+    todo = ranks.on_main(lambda: [task for task in tasks if not record_path(task).exists()])
     with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
-            lease = wait_for(
-                Leases(leases_of(task)), task.name, record_path(task).exists, console.print
-            )
-            if lease is None:
-                continue
             title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"
-            with owned(lease):
-                _run_cell(task, title)
+            leases = Leases(leases_of(task))
+            done = record_path(task).exists
+            with owned_together(leases, task.name, done, console.print) as ours:
+                if ours:
+                    _run_cell(task, title)
+            if not ours or not ranks.is_main():
+                continue
             record = records.read(record_path(task))
             seconds = sum(record.content["seconds"].values())
             console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
@@ -216,8 +256,8 @@ def _run_cell(task: Task, title: str) -> None:
     from backbones.runtime.console import StepBar
     from transfer.engine.cell_run import run_cell
 
-    with StepBar(title) as bar:
-        run_cell(task, bar.step)
+    with StepBar(title) if ranks.is_main() else nullcontext() as bar:
+        run_cell(task, bar.step if bar else None)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
-from backbones.runtime import stopping
+from backbones.runtime import ranks, stopping
 from backbones.runtime.stopping import Interrupted
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
@@ -51,7 +51,7 @@ class ResumableState(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Go on from the last whole state, if there is one."""
-        state = load_state(self.folder, self.identity)
+        state = ranks.on_main(lambda: load_state(self.folder, self.identity))
         if state is None:
             return
         unwrapped(runner.model).load_state_dict(state["model"])
@@ -68,7 +68,7 @@ class ResumableState(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Save when it is time, or when asked to stop."""
-        stop = self.stop_requested or stopping.requested()
+        stop = ranks.any_of(self.stop_requested or stopping.requested())
         if stop or time.monotonic() - self.saved_at >= self.seconds:
             self._save(runner)
         if stop:
@@ -85,6 +85,8 @@ class ResumableState(Hook):
 
     def forget(self) -> None:
         """Remove what is kept: the training is done, or is to start anew."""
+        if not ranks.is_main():
+            return
         for name in (LATEST, PREVIOUS):
             (self.folder / name).unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import BaseLoop
 from torch.utils.data import BatchSampler, Sampler
@@ -17,9 +18,13 @@ from backbones.errors import UserError
 class ResumableBatchSampler(BatchSampler):
     """Batches of keys, from any batch of a pass on.
 
+    Several processes make the same batches and take every n-th key of each, so that what is trained
+    on together follows from the size of the whole batch and not from the number of processes. A
+    last batch that cannot be shared equally is filled up with keys of its own.
+
     Args:
-        sampler: Where the keys come from.
-        batch_size: Keys a batch.
+        sampler: Where the keys come from, all of them in each process.
+        batch_size: Keys a batch in each process.
         drop_last: Leave out a last batch that is not full.
         by_aspect_ratio: Put wide images with wide ones and tall with tall ones, as MMDetection
             does.
@@ -33,14 +38,33 @@ class ResumableBatchSampler(BatchSampler):
         by_aspect_ratio: bool = False,
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
+        self.rank, self.world_size = get_dist_info()
+        if self.world_size > 1:
+            sampler.take_all()  # type: ignore[attr-defined]
+        self.whole = batch_size * self.world_size
         self.dataset = getattr(sampler, "dataset", None)
         self.by_aspect_ratio = by_aspect_ratio
         self.skipped = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         skipped, self.skipped = self.skipped, 0
-        batches = self._grouped() if self.by_aspect_ratio else super().__iter__()
-        return islice(batches, skipped, None)
+        batches = self._grouped() if self.by_aspect_ratio else self._in_order()
+        return map(self._share, islice(batches, skipped, None))
+
+    def __len__(self) -> int:
+        keys = len(self.sampler)  # type: ignore[arg-type]
+        return keys // self.whole if self.drop_last else -(-keys // self.whole)
+
+    def _share(self, batch: list[int]) -> list[int]:
+        """This process's part of a batch."""
+        size = -(-len(batch) // self.world_size) * self.world_size
+        return [batch[i % len(batch)] for i in range(self.rank, size, self.world_size)]
+
+    def _in_order(self) -> Iterator[list[int]]:
+        keys = iter(self.sampler)
+        while batch := list(islice(keys, self.whole)):
+            if len(batch) == self.whole or not self.drop_last:
+                yield batch
 
     def _grouped(self) -> Iterator[list[int]]:
         """Full batches of one orientation as they fill up; what is left over comes mixed, last."""
@@ -51,13 +75,13 @@ class ResumableBatchSampler(BatchSampler):
             info = self.dataset.get_data_info(key)
             bucket = tall if info["width"] < info["height"] else wide
             bucket.append(key)
-            if len(bucket) == self.batch_size:
+            if len(bucket) == self.whole:
                 yield bucket[:]
                 bucket.clear()
         rest = tall + wide
-        for start in range(0, len(rest), self.batch_size):
-            batch = rest[start : start + self.batch_size]
-            if len(batch) == self.batch_size or not self.drop_last:
+        for start in range(0, len(rest), self.whole):
+            batch = rest[start : start + self.whole]
+            if len(batch) == self.whole or not self.drop_last:
                 yield batch
 
     def skip(self, batches: int) -> None:
@@ -97,7 +121,7 @@ class ResumableTrainLoop(BaseLoop):
             sampler = self.dataloader.batch_sampler
             raise UserError(
                 f"There are {len(self.dataloader.dataset)} training images, fewer than a batch of "
-                f"{sampler.batch_size}: nothing would be trained (images without a box do not "
+                f"{sampler.whole}: nothing would be trained (images without a box do not "
                 "count). Check the data set's lists, or lower the batch size."
             )
         self.max_epochs = int(max_epochs or 1)

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from backbones.errors import UserError
+from backbones.runtime import ranks
 
 Listener = Callable[[str, int, int], None]
 """Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
@@ -65,7 +66,7 @@ class Curve(Hook):
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
-        losses = {name: float(value.detach()) for name, value in outputs.items()}
+        losses = ranks.means({name: float(value.detach()) for name, value in outputs.items()})
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1

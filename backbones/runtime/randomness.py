@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
 from torch.utils.data import Sampler
 
-_ORDER, _AUGMENTATION, _ITERATION = range(3)  # one stream of draws each
+_ORDER, _AUGMENTATION, _ITERATION, _PLACE = range(4)  # one stream of draws each
 
 
 def derive(*key: int) -> int:
@@ -75,7 +76,8 @@ class ReplayableSampler(Sampler[int]):
     """Keys of a :class:`ReplayableDataset` in an order that follows from (seed, epoch).
 
     Ranks take every n-th key of one order, so that the images of a global batch do not depend on
-    the number of processes.
+    the number of processes. (Where batches are formed by aspect ratio they do, unless a batch
+    sampler takes the whole order and shares each batch out; see :meth:`take_all`.)
 
     Args:
         dataset: What is sampled.
@@ -103,6 +105,10 @@ class ReplayableSampler(Sampler[int]):
         """Choose the epoch that is drawn next."""
         self.epoch = epoch
 
+    def take_all(self) -> None:
+        """Yield the whole order in every process; whoever makes batches of it shares them out."""
+        self.rank, self.world_size = 0, 1
+
     def skip(self, samples: int) -> None:
         """Start the next pass after this many samples of this rank, none of which is loaded."""
         self.skipped = samples
@@ -122,6 +128,41 @@ class ReplayableSampler(Sampler[int]):
         return iter((first + order[self.rank :: self.world_size]).tolist())
 
 
+@dataclass(frozen=True)
+class Now:
+    """The iteration that is being trained.
+
+    Attributes:
+        seed: Of the training.
+        iteration: Its number.
+        rank: Of this process.
+        world_size: Processes that train together.
+    """
+
+    seed: int = 0
+    iteration: int = -1
+    rank: int = 0
+    world_size: int = 1
+
+    def seed_of(self, image: int, stage: int) -> int:
+        """For draws about one image of the batch, the same whichever process has the image.
+
+        Args:
+            image: Its number in this process's part of the batch.
+            stage: Tells the draws for one image apart.
+        """
+        place = self.rank + self.world_size * image  # as ResumableBatchSampler shares batches out
+        return derive(_PLACE, self.seed, self.iteration, place, stage)
+
+
+_now = Now()
+
+
+def now() -> Now:
+    """The iteration that is being trained in this process."""
+    return _now
+
+
 @HOOKS.register_module()
 class SeedIterations(Hook):
     """Before each iteration, seed every generator from (seed, iteration, rank)."""
@@ -130,6 +171,8 @@ class SeedIterations(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Seed Python, NumPy and torch, CUDA included."""
+        global _now
+        _now = Now(runner.seed or 0, runner.iter, *get_dist_info())
         seed = derive(_ITERATION, runner.seed or 0, runner.iter, runner.rank)
         random.seed(seed)
         np.random.seed(seed)

@@ -7,11 +7,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine.dist import master_only
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from backbones.runtime import ranks
 from backbones.runtime.allocation import keep_freed_memory
 
 _numbers = count(1)
@@ -32,6 +35,13 @@ class QuietRunner(Runner):
     def _log_env(self, env_cfg: dict) -> None:
         """Log nothing: the record tells the environment, without running compilers."""
 
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: Any) -> Any:
+        """As MMEngine does it, which takes for granted that processes have GPUs."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            model_wrapper_cfg = {"broadcast_buffers": False, "device_ids": None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @master_only
     def dump_config(self) -> None:
         """Write ``config.json``; formatting it as Python takes MMEngine seconds, three times."""
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
@@ -66,5 +76,6 @@ def quiet_runner(
         randomness={"seed": seed},
         experiment_name=name,
         default_hooks={"runtime_info": {"type": "RunInfo"}, **(default_hooks or {})},
+        launcher=ranks.launcher(),
         **{**silent, **settings},
     )

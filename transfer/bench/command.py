@@ -17,6 +17,7 @@ from backbones import hardware
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
+from backbones.versions import versions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
@@ -142,7 +143,7 @@ def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
         "other": [dataclasses.asdict(run) for run in pairs.other],
         "ratio": pairs.ratio("train"),
         "ratios": pairs.ratios("train"),
-        "versions": provenance.versions(),
+        "versions": versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
         "finished": now.isoformat(timespec="seconds"),

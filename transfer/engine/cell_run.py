@@ -11,8 +11,10 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from backbones.runtime import ranks
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
+from backbones.versions import versions
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.datasets.preflight import require_usable
@@ -40,9 +42,9 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     """
     started = datetime.now(timezone.utc)
     cell, place = task.cell, task.place
+    ranks.on_each_machine(lambda: _look_at_data(task))
     data = load_data(task.data, task.data_root)
-    require_usable(data, cell.task)
-    _make_folder(place)
+    ranks.on_each_machine(lambda: _make_folder(place))
     ready = classifiers.prepare(cell, task.row, listener)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
@@ -67,9 +69,18 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     path = records.path_of(task.results, cell.data, cell.name, cell.id)
     content = _content(task, data, ready, cfg, outcome, started)
     content["memory"] = memory.peaks()
+    ranks.on_main(lambda: _write(path, content, outcomes))
+    return path
+
+
+def _look_at_data(task: Task) -> None:
+    require_usable(load_data(task.data, task.data_root), task.cell.task)
+
+
+def _write(path: Path, content: dict[str, Any], outcomes: Path) -> None:
+    """The record last: what stands beside it is there when it is."""
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
-    return path
 
 
 def _make_folder(place: Path) -> None:
@@ -106,6 +117,7 @@ def _content(
         "training": {
             "lr": outcome.lr,
             "batch_size": outcome.batch_size,
+            "processes": outcome.processes,
             "images": outcome.images,
         },
         "seconds": outcome.seconds,
@@ -113,7 +125,7 @@ def _content(
             "train": outcome.images["train"] / max(train_seconds, 1e-9),
             "evaluate": outcome.images["test"] / max(outcome.seconds["evaluate"], 1e-9),
         },
-        "versions": provenance.versions(),
+        "versions": versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
         "command": task.command,

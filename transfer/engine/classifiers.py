@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from backbones.cost import classifier_cost
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
+from backbones.runtime import ranks
 from backbones.runtime.progress import Listener
 from backbones.safetensors_header import read_own_metadata
 from backbones.shuffled import shuffled
@@ -82,7 +85,19 @@ def _find(source: str, architecture: str, listener: Listener | None) -> Path:
         return shuffled(_find(rest, architecture, listener), architecture)
     if scheme == "sample":
         return _sample_weights(rest, listener)
+    if ranks.world_size() > 1:
+        ranks.on_each_machine(lambda: _locate_in_a_process_of_its_own(source))
     return weights.locate(source)
+
+
+def _locate_in_a_process_of_its_own(name: str) -> None:
+    """Fetch or train as a single process does: the same classifier, however many fine-tune it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_locate, name).result()
+
+
+def _locate(name: str) -> Path:
+    return weights.locate(name)  # here, where the sample's scheme is known
 
 
 def _sample_weights(rest: str, listener: Listener | None = None) -> Path:

@@ -16,6 +16,7 @@ from transfer.datasets.catalogue import (
     MaskSplit,
     Segmentation,
 )
+from transfer.engine.processes import share_out
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import config_file
 
@@ -48,17 +49,20 @@ def compose(
     if cell.task == "detection":
         assert data.detection is not None
         _set_boxes(cfg, data.detection)
-        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="FastRoIAlign")]
+        _add_hook(cfg, "PlacedSampling")
+        _add_hook(cfg, "FastRoIAlign")
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
-        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="FusedSegmentationLoss")]
+        _add_hook(cfg, "FusedSegmentationLoss")
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     cfg.merge_from_dict(dict(cell.overrides))
+    if cell.processes > 1:
+        share_out(cfg, cell.processes)
     return cfg
 
 
@@ -120,6 +124,10 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     for head in ("decode_head", "auxiliary_head"):
         if head in model:
             model[head].in_channels = channels[model[head].in_index]
+
+
+def _add_hook(cfg: Config, name: str) -> None:
+    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name)]
 
 
 def _set_boxes(cfg: Config, data: Detection) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from backbones.runtime import ranks
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import QuietRunner, quiet_runner
@@ -27,6 +28,7 @@ class Outcome:
         images: Images trained on and tested on.
         lr: The learning rate that was really used, after linear scaling.
         batch_size: Over all devices.
+        processes: How many trained together.
     """
 
     metrics: dict[str, float]
@@ -36,6 +38,7 @@ class Outcome:
     images: dict[str, int]
     lr: float
     batch_size: int
+    processes: int
 
 
 def finetune(
@@ -82,7 +85,7 @@ def finetune(
         "evaluate": time.monotonic() - trained,
     }
     loader = runner.train_dataloader
-    batch_size = loader.batch_sampler.batch_size * runner.world_size
+    batch_size = loader.batch_sampler.whole
     outcome = Outcome(
         metrics,
         curve.points,
@@ -94,8 +97,10 @@ def finetune(
         },
         runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
         batch_size,
+        runner.world_size,
     )
-    final_weights.keep(runner.model, work_dir)
+    if ranks.is_main():
+        final_weights.keep(runner.model, work_dir)
     state.forget()
     return outcome
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from backbones.runtime.evaluation import SharedMetric
 from transfer.engine.coco_ap import JudgedImage, coco_average_precision
 from transfer.engine.voc_ap import NEITHER, RIGHT, average_precision, judge
 from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
 
 
 @METRICS.register_module()
-class BoxAP(BaseMetric):
+class BoxAP(SharedMetric):
     """Average precision of boxes: VOC's two forms at IoU 0.5 and COCO's three, per class.
 
     Reports, in percent: ``mAP``, the headline, in the protocol's form; ``mAP_11points``,
@@ -29,6 +29,7 @@ class BoxAP(BaseMetric):
             ``"coco"``.
         headline_classes: Classes whose mean is ``mAP``; empty for all.
         outcomes: File for what each image contributed, or None.
+        shared: See :class:`backbones.runtime.evaluation.SharedMetric`.
     """
 
     default_prefix = None
@@ -38,8 +39,9 @@ class BoxAP(BaseMetric):
         form: str = "11points",
         headline_classes: Sequence[str] = (),
         outcomes: str | None = None,
+        shared: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(shared)
         self.form = form
         self.headline_classes = tuple(headline_classes)
         self.outcomes = outcomes
@@ -122,7 +124,7 @@ def voc_average_precision(
 
 
 @METRICS.register_module()
-class MaskIoU(BaseMetric):
+class MaskIoU(SharedMetric):
     """pixAcc, mIoU and the IoU of each class, from pixels summed over the whole test set.
 
     Ignored pixels are dropped from the prediction too. Reports, in percent: ``mIoU`` (over the
@@ -133,6 +135,7 @@ class MaskIoU(BaseMetric):
         headline_classes: Classes whose mean is ``mIoU``; empty for all.
         ignore_index: Label of pixels that are not judged.
         outcomes: File for what each image contributed, or None.
+        shared: See :class:`backbones.runtime.evaluation.SharedMetric`.
     """
 
     default_prefix = None
@@ -142,8 +145,9 @@ class MaskIoU(BaseMetric):
         headline_classes: Sequence[str] = (),
         ignore_index: int = 255,
         outcomes: str | None = None,
+        shared: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(shared)
         self.headline_classes = tuple(headline_classes)
         self.ignore_index = ignore_index
         self.outcomes = outcomes

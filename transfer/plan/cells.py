@@ -33,6 +33,8 @@ class Cell:
         seed: Of the fine-tuning.
         scratch: Random weights, nothing frozen, BN trained.
         overrides: Further settings of the config, as ``--cfg-options`` gives them.
+        processes: How many train it together, a GPU each: batch norms, sums and, in some
+            protocols, the batch depend on it.
     """
 
     backbone: str
@@ -49,12 +51,15 @@ class Cell:
     seed: int
     scratch: bool = False
     overrides: tuple[tuple[str, Any], ...] = ()
+    processes: int = 1
 
     @property
     def id(self) -> str:
         """Hash of the cell, 12 hexadecimal digits; where the weights lie does not count."""
         told = dataclasses.asdict(self)
         del told["weights"]
+        if self.processes == 1:  # as before there could be more
+            del told["processes"]
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -62,9 +67,9 @@ class Cell:
     def name(self) -> str:
         """A name for people and for files."""
         classifier = self.classifier.replace(" ", "")
-        return f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}".replace(
-            "/", "-"
-        )
+        name = f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}"
+        beside = f"_x{self.processes}" if self.processes > 1 else ""
+        return f"{name}{beside}".replace("/", "-")
 
 
 @dataclass(frozen=True)

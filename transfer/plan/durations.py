@@ -95,7 +95,8 @@ def _estimate(records: list[Record], scale: float, *, same_network: bool) -> Est
 def _setting(cell: dict[str, Any]) -> str:
     """What two cells must share to take as long."""
     shared = {name: cell[name] for name in _SHARED}
-    return json.dumps({**shared, "overrides": cell.get("overrides", ())}, sort_keys=True)
+    told = {"overrides": cell.get("overrides", ()), "processes": cell.get("processes", 1)}
+    return json.dumps({**shared, **told}, sort_keys=True)
 
 
 def _network(cell: dict[str, Any]) -> _Network:

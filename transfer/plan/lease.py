@@ -36,7 +36,7 @@ from functools import cache
 from pathlib import Path
 
 from backbones.errors import UserError
-from backbones.runtime import stopping
+from backbones.runtime import ranks, stopping
 
 BEAT_SECONDS = 15.0
 """Time between two touches of a lease by its owner."""
@@ -272,6 +272,31 @@ def owned(lease: Lease) -> Iterator[Lease]:
         lease.give_back()
         raise
     lease.finish()
+
+
+@contextlib.contextmanager
+def owned_together(
+    leases: Leases, name: str, done: Callable[[], bool], tell: Callable[[str], None]
+) -> Iterator[bool]:
+    """Hold a cell for all processes that train together; one of them takes and returns the lease.
+
+    Yields:
+        Whether the cell is theirs; False when another driver has finished it.
+
+    Raises:
+        UserError: The folder cannot be written.
+        Interrupted: This process was asked to stop.
+    """
+    taken: list[Lease] = []
+
+    def take() -> bool:
+        if lease := wait_for(leases, name, done, tell):
+            taken.append(lease)
+        return bool(taken)
+
+    ours = ranks.on_main(take)
+    with owned(taken[0]) if taken else contextlib.nullcontext():
+        yield ours
 
 
 def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:

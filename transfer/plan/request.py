@@ -59,6 +59,7 @@ class Request:
         precision: ``"auto"`` or a precision.
         seed: Of the fine-tuning.
         classifier_seed: Of the classifiers that are trained for the sample.
+        processes: How many train a cell together.
     """
 
     backbone: str
@@ -71,6 +72,7 @@ class Request:
     precision: str
     seed: int
     classifier_seed: int
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         precision=_precision(request, protocol),
         seed=request.seed,
         scratch=not weights,
+        processes=request.processes,
     )
 
 

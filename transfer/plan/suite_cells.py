@@ -15,6 +15,7 @@ from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, data_name, fingerprint, make_cell
+from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
 
 
@@ -30,6 +31,8 @@ class Choice:
         precision: ``"auto"`` for the suite's own.
         seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's own.
         only: Pattern of cells' names, or a part of them; empty for all.
+        shard: The part of those cells that is run here; None for all.
+        processes: How many train a cell together.
         without_data: Plan cells of data that are not on this machine, to tell their cost.
     """
 
@@ -40,6 +43,8 @@ class Choice:
     precision: str = "auto"
     seeds: int | None = None
     only: str = ""
+    shard: Shard | None = None
+    processes: int = 1
     without_data: bool = False
 
 
@@ -87,6 +92,8 @@ class _Planner:
         chosen = [cell for cell in cells if _is_chosen(cell, self.choice.only)]
         if not chosen:
             raise UserError(self._why_nothing(cells))
+        if shard := self.choice.shard:
+            chosen = self._share(chosen, shard)
         rows = {row.name: row for row in self.rows.values()}
         aliases = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of]
         return Plan(
@@ -96,6 +103,19 @@ class _Planner:
             tuple(dict.fromkeys((*aliases, *self.remarks))),
             {data_name(data): data for data in self.data.values()},
         )
+
+    def _share(self, cells: list[Cell], shard: Shard) -> list[Cell]:
+        """The cells of one shard."""
+        mine = list(share(cells, shard))
+        if not mine:
+            raise UserError(
+                f"Shard {shard.number}/{shard.of} is empty: the suite '{self.suite.name}' has only "
+                f"{len(cells)} cells. Start no more shards than that."
+            )
+        self.remarks.append(
+            f"Shard {shard.number} of {shard.of}: {len(mine)} of {len(cells)} cells."
+        )
+        return mine
 
     def _baseline(self) -> str:
         baseline = self.suite.baseline
@@ -158,6 +178,7 @@ class _Planner:
             precision=suite.precision if choice.precision == "auto" else choice.precision,
             seed=0,
             classifier_seed=source.seed,
+            processes=choice.processes,
         )
 
     def _sources(self, entry: SuiteRow) -> list[_Source]:

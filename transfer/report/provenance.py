@@ -4,35 +4,10 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from backbones import hardware
-
-PACKAGES = (
-    "transfer-bench",
-    "torch",
-    "torchvision",
-    "timm",
-    "onedl-mmengine",
-    "onedl-mmcv",
-    "onedl-mmdetection",
-    "onedl-mmsegmentation",
-    "pycocotools",
-    "numpy",
-)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of every package that takes part."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def machine() -> dict[str, Any]:

@@ -12,10 +12,10 @@ from transfer.report.wording import count, figure, interval, signed
 _WIDTH = 140  # where there is no terminal to ask
 
 
-def screen() -> Console:
-    """The console that results are printed on."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
+def screen(quiet: bool = False) -> Console:
+    """The console that results are printed on; a quiet one prints nothing."""
+    console = Console(quiet=quiet)
+    return console if console.is_terminal else Console(width=_WIDTH, quiet=quiet)
 
 
 def print_gains(table: GainTable, console: Console) -> None:

@@ -1,0 +1,347 @@
+"""Several processes that train one network: shares, agreement, failures, and the same results."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import chaos_suite
+import numpy as np
+import processes
+import pytest
+import synthetic
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_randomness import Draws
+
+from backbones import hardware
+from backbones.errors import UserError
+from backbones.runtime import randomness, ranks
+from backbones.runtime.evaluation import BatchesOfARank
+from backbones.runtime.loop import ResumableBatchSampler
+from backbones.runtime.randomness import ReplayableDataset, ReplayableSampler
+from transfer import run
+from transfer.engine.processes import batch_of_each
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def as_rank(monkeypatch, rank, of):
+    for module in ("loop", "randomness", "evaluation"):
+        monkeypatch.setattr(f"backbones.runtime.{module}.get_dist_info", lambda: (rank, of))
+
+
+def batches_of(monkeypatch, rank, of, whole=12, length=50, endless=False, **options):
+    as_rank(monkeypatch, rank, of)
+    sampler = ReplayableSampler(ReplayableDataset(Draws(length)), seed=3, endless=endless)
+    return ResumableBatchSampler(sampler, whole // of, **options)
+
+
+@pytest.mark.parametrize("of", [2, 3, 4])
+@pytest.mark.parametrize("options", [{"drop_last": True}, {"by_aspect_ratio": True}, {}])
+def test_processes_share_the_batches_that_one_process_would_have(of, options, monkeypatch):
+    alone = list(batches_of(monkeypatch, 0, 1, **options))
+    shares = [batches_of(monkeypatch, rank, of, **options) for rank in range(of)]
+    drawn = [list(share) for share in shares]
+    assert [len(share) for share in shares] == [len(alone)] * of
+    for batch, parts in zip(alone, zip(*drawn, strict=True), strict=True):
+        assert [len(part) for part in parts] == [-(-len(batch) // of)] * of
+        together = [parts[i % of][i // of] for i in range(len(batch))]
+        assert together == batch, "image i of a batch is with process i modulo their number"
+        assert set().union(*parts) == set(batch), "a batch is filled up with images of its own"
+
+
+def test_an_endless_stream_is_shared_and_resumed_alike(monkeypatch):
+    def first(sampler, count):
+        return [batch for batch, _ in zip(sampler, range(count), strict=False)]
+
+    alone = first(batches_of(monkeypatch, 0, 1, endless=True), 12)
+    second = first(batches_of(monkeypatch, 1, 2, endless=True), 12)
+    assert [batch[1::2] for batch in alone] == second
+    resumed = batches_of(monkeypatch, 1, 2, endless=True)
+    resumed.skip(7)
+    assert first(resumed, 5) == second[7:]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
+def test_sharded_evaluation_has_every_image_once_in_its_batch(images, of, batch_size):
+    with pytest.MonkeyPatch.context() as patch:
+        parts = []
+        for rank in range(of):
+            as_rank(patch, rank, of)
+            sampler = ReplayableSampler(ReplayableDataset(Draws(images)))
+            parts.append(BatchesOfARank(sampler, batch_size))
+            assert len(parts[-1]) == len(list(parts[-1]))
+    told = [batch for part in parts for batch in part]
+    order = list(range(images))
+    assert told == [order[i : i + batch_size] for i in range(0, images, batch_size)]
+
+
+def test_draws_for_an_image_follow_from_its_place_in_the_whole_batch():
+    alone = [randomness.Now(1, 7, 0, 1).seed_of(image, 64) for image in range(6)]
+    shared = [randomness.Now(1, 7, i % 3, 3).seed_of(i // 3, 64) for i in range(6)]
+    assert alone == shared
+    assert len(set(alone)) == 6
+    assert randomness.Now(1, 8).seed_of(0, 64) not in alone
+    assert randomness.Now(1, 7).seed_of(0, 128) not in alone
+
+
+def test_sampled_boxes_do_not_depend_on_what_was_drawn_before(monkeypatch):
+    from transfer import openmmlab  # noqa: F401  (mmcv's operators first)
+    from transfer.engine.placed_sampler import PlacedRandomSampler
+
+    gallery = torch.arange(100)
+    draws = []
+    monkeypatch.setattr(
+        PlacedRandomSampler.__mro__[2], "sample", lambda self: self.random_choice(gallery, 5)
+    )
+    for rank, of in ((0, 1), (0, 2), (1, 2)):
+        monkeypatch.setattr(randomness, "_now", randomness.Now(0, 3, rank, of))
+        torch.rand(17)
+        sampler = PlacedRandomSampler(num=8, pos_fraction=0.5)
+        draws.append([sampler.sample().tolist() for _ in range(4 // of)])
+    assert draws[0] == [draws[1][0], draws[2][0], draws[1][1], draws[2][1]]
+
+
+@pytest.mark.parametrize(
+    ("own", "stated", "count", "each"),
+    [
+        (4, 4, 2, 2),  # the paper's detector: its batch of 4 is shared
+        (4, 4, 4, 1),
+        (4, 4, 8, 1),  # cannot be shared further: 8 in all, and the rate doubles
+        (4, 4, 3, 1),
+        (16, 16, 8, 2),  # the paper's segmenter
+        (2, 16, 4, 2),  # MMDetection's: 2 a GPU, 16 on the eight that its rate is stated for
+        (2, 16, 8, 2),
+        (2, 16, 16, 1),
+        (4, 16, 8, 2),
+    ],
+)
+def test_processes_share_the_stated_batch(own, stated, count, each):
+    assert batch_of_each(own, stated, count) == each
+
+
+def test_the_rate_follows_the_whole_batch_and_the_protocol_is_kept_where_it_can_be(
+    small_sample, monkeypatch
+):
+    from transfer.datasets import catalogue
+    from transfer.engine import compose
+
+    data = catalogue.load("sample", small_sample.parent)
+
+    def config(task, protocol, count):
+        cell = synthetic.cell("resnet18_baseline", task, protocol=protocol, processes=count)
+        return compose.compose(cell, data, weights="", mean=(0.0,) * 3, std=(1.0,) * 3)
+
+    shared = config("detection", "paper", 2)
+    assert shared.train_dataloader.batch_size == 2
+    assert not shared.auto_scale_lr.enable, "the paper's batch, hence its absolute rate"
+    larger = config("detection", "paper", 8)
+    assert larger.train_dataloader.batch_size == 1
+    assert larger.auto_scale_lr == {"enable": True, "base_batch_size": 4}
+    assert shared.val_dataloader.batch_sampler == {"type": "BatchesOfARank"}
+    assert shared.val_evaluator.shared
+    with pytest.raises(UserError, match=r"synchronises batch norms .* on GPUs only"):
+        config("segmentation", "paper", 2)
+    monkeypatch.setattr("transfer.engine.processes.hardware.cuda_devices", lambda: 2)
+    masks = config("segmentation", "paper", 2)
+    assert masks.train_dataloader.batch_size == 8
+    assert masks.model.backbone.norm_sync
+    assert {masks.model[f"{h}_head"].norm_cfg.type for h in ("decode", "auxiliary")} == {"SyncBN"}
+
+
+def test_a_cell_of_several_processes_is_another_cell():
+    one = synthetic.cell("resnet18_baseline")
+    two = synthetic.cell("resnet18_baseline", processes=2)
+    assert one.id != two.id
+    assert two.name == f"{one.name}_x2"
+
+
+# --- Meeting, failing -----------------------------------------------------------------------------
+
+MEET = """
+import sys, time
+from backbones.errors import UserError
+from backbones.runtime import ranks
+from transfer.cli import guarded
+
+def work(args):
+    with ranks.together("auto", {"timm": VERSION if ranks_of() else "1.0.31"}):
+        seen = ranks.gathered(ranks.rank())
+        assert seen == [0, 1]
+        assert ranks.means({"a": float(ranks.rank())}) == {"a": 0.5}
+        assert ranks.any_of(ranks.rank() == 1) and not ranks.any_of(False)
+        assert ranks.on_main(lambda: ranks.rank()) == 0
+        FAULT
+        ranks.any_of(False)
+        print("finished")
+    return 0
+
+def ranks_of():
+    import os
+    return os.environ["RANK"] == "1"
+
+sys.exit(guarded(work, None))
+"""
+
+
+def meet(fault="pass", version="1.0.31"):
+    code = MEET.replace("VERSION", repr(version)).replace("FAULT", fault)
+    return processes.start(["-c", code])
+
+
+@pytest.mark.slow
+def test_processes_agree_and_end_together():
+    codes, told = processes.ends(meet())
+    assert codes == [0, 0], told
+    assert all("finished" in text for text in told)
+
+
+def test_versions_that_differ_are_refused_with_both():
+    codes, told = processes.ends(meet(version="0.9.2"))
+    assert codes == [2, 2], told
+    for text in told:
+        assert "timm 1.0.31 and 0.9.2" in text or "timm 0.9.2 and 1.0.31" in text
+        assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "codes", "own", "others"),
+    [
+        (
+            'if ranks.rank() == 1: raise UserError("there is no room on the disk.")',
+            [2, 2],
+            "error: process 1 of 2: there is no room on the disk.",
+            "ended: process 1: there is no room on the disk.",
+        ),
+        pytest.param(
+            "if ranks.rank() == 1: 1 / 0",
+            [2, 1],
+            "ZeroDivisionError",
+            "ended: process 1: ZeroDivisionError: division by zero",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "if ranks.rank() == 1: import os; os.kill(os.getpid(), 9)",
+            [2, -signal.SIGKILL],
+            "",
+            "ended: another process ended without a word",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_when_one_process_dies_all_end_and_its_reason_is_told(fault, codes, own, others):
+    began = time.monotonic()
+    ended, told = processes.ends(meet(fault))
+    assert ended == codes, told
+    assert own in told[1]
+    assert others in told[0]
+    assert "Traceback" not in told[0]
+    assert time.monotonic() - began < 60
+
+
+def test_what_a_single_process_cannot_do_is_told():
+    def refuse():
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        ranks.on_main(refuse)
+
+
+@pytest.mark.slow
+def test_what_the_main_process_of_several_cannot_do_ends_all_of_them():
+    fault = 'ranks.on_main(lambda: (_ for _ in ()).throw(UserError("no such data.")))'
+    codes, told = processes.ends(meet(fault))
+    assert codes == [2, 2]
+    assert "error: process 0 of 2: no such data." in told[0]
+    assert "ended: no such data." in told[1]
+
+
+def test_a_gpu_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: 2)
+    with pytest.raises(UserError, match=r"asks for GPU 2 of this machine, which has 2 .*=2'"):
+        ranks._require_gpu(ranks.Place(rank=2, of=4, local_rank=2))
+    ranks._require_gpu(ranks.Place(rank=3, of=4, local_rank=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (["--launcher", "pytorch"], {}, "torchrun --nproc_per_node"),
+        (["--launcher", "slurm"], {}, "start the command with srun"),
+        (["--jobs", "2"], {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "--jobs goes with"),
+    ],
+)
+def test_a_launcher_that_did_not_launch_is_named(
+    arguments, variables, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert run.main(["--suite", "quick", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_slurm_tells_what_torchrun_would(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is taken away again
+    monkeypatch.delenv("MASTER_PORT")
+    told = {"PROCID": 5, "NTASKS": 8, "LOCALID": 1, "JOB_ID": 123}
+    for name, value in told.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("MASTER_ADDR", "node1")
+    assert ranks.place_of("slurm") == ranks.Place(rank=5, of=8, local_rank=1)
+    assert os.environ["MASTER_PORT"] == "20123"
+
+
+# --- Training together ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, cache):
+    """What one process and what two processes give."""
+    import timm
+
+    folder = tmp_path_factory.mktemp("ranks")
+    chaos_suite.write_suite(folder, cache / "sample", rows=["a"], seeds=[0])
+    torch.manual_seed(0)
+    torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
+    told = []
+    for count in (1, 2):
+        command = [str(ROOT / "tests" / "processes.py"), str(folder)]
+        codes, printed = processes.ends(processes.start(command, count), 900)
+        assert codes == [0] * count, printed
+        told.append(json.loads((folder / f"told-{count}.json").read_text()))
+    return (*told, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_two_processes_train_what_one_trains_and_measure_the_same(task, both):
+    alone, shared = both[0][task], both[1][task]
+    assert (alone["processes"], shared["processes"]) == (1, 2)
+    for name in ("batch_size", "lr", "images"):
+        assert alone[name] == shared[name]
+    assert len(alone["curve"]) >= 2
+    first, *rest = [
+        (a[name], b[name], name)
+        for a, b in zip(alone["curve"], shared["curve"], strict=True)
+        for name in a
+        if name.startswith(("loss", "decode.loss", "aux.loss"))
+    ]
+    np.testing.assert_allclose(first[1], first[0], rtol=1e-6)
+    for one, two, name in rest:
+        np.testing.assert_allclose(two, one, rtol=2e-4, atol=1e-6, err_msg=name)
+    assert alone["metrics"].keys() == shared["metrics"].keys()
+    np.testing.assert_array_equal(  # NaN is equal to NaN here
+        list(alone["metrics"].values()), list(shared["metrics"].values())
+    )
+    per_image = [np.load(both[2] / f"{task}-{count}.npz") for count in (1, 2)]
+    assert len(per_image[0]["images"]) % 2 == 1, "an odd number of images"
+    for name in per_image[0].files:
+        np.testing.assert_array_equal(per_image[0][name], per_image[1][name])
+    assert per_image[0]["score" if task == "detection" else "predicted"].any()

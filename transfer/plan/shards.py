@@ -1,0 +1,75 @@
+"""Shards of a suite: which of N machines, or jobs of a Slurm array, runs which cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from backbones.errors import UserError
+from transfer.plan.cells import Cell
+from transfer.plan.sizes import size_of
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One part of a suite.
+
+    Attributes:
+        number: Of the part, from 1.
+        of: Parts in all.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``I/N``.
+
+        Raises:
+            UserError: It is not of that form, or I does not lie between 1 and N.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        number, of = (int(part) for part in found.groups()) if found else (0, 0)
+        if not 1 <= number <= of:
+            raise UserError(
+                f"--shard must be I/N with I from 1 to N, such as 3/8; it is '{text}'. In a Slurm "
+                "array that starts at 1 it is $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT."
+            )
+        return cls(number, of)
+
+
+def share(cells: Sequence[Cell], shard: Shard) -> tuple[Cell, ...]:
+    """The cells of a shard, in their order.
+
+    Every cell is in one shard. The split follows from the cells alone, never from what is recorded,
+    so that it is the same on every machine and on every day. Cells of one task, protocol, data set
+    and setting are dealt out by the multiply-adds of their networks, the largest first, each to the
+    shard that has the least of this kind.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.protocol, cell.data, cell.overrides), []).append(cell)
+    held = [0] * shard.of
+    mine: set[str] = set()
+    for group in groups.values():
+        loads = [0.0] * shard.of
+        for cell, work in _largest_first(group):
+            place = min(range(shard.of), key=lambda n: (loads[n], held[n], n))
+            loads[place] += work
+            held[place] += 1
+            if place == shard.number - 1:
+                mine.add(cell.id)
+    return tuple(cell for cell in cells if cell.id in mine)
+
+
+def _largest_first(group: Sequence[Cell]) -> list[tuple[Cell, float]]:
+    """Cells with their work; a network that is not of the zoo counts as much as the others."""
+    sizes = [size_of(cell.architecture) for cell in group]
+    known = [size.multiply_adds for size in sizes if size]
+    usual = fmean(known) if known else 1.0
+    work = [size.multiply_adds if size else usual for size in sizes]
+    return sorted(zip(group, work, strict=True), key=lambda pair: (-pair[1], pair[0].id))
