@@ -9,8 +9,13 @@ from pathlib import Path
 from backbones.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, option: str = "--results") -> None:
     """Write a file beside its place, and move it there once it is on the disk.
+
+    Args:
+        path: Its place.
+        content: All of it.
+        option: What another folder is chosen with, for the sentence.
 
     Raises:
         UserError: The folder cannot be written; nothing is left half-written.
@@ -32,5 +37,5 @@ def write_atomically(path: Path, content: bytes) -> None:
             part.unlink(missing_ok=True)
         raise UserError(
             f"'{path}' could not be written ({error.strerror}); make room, or choose another "
-            "folder with --results."
+            f"folder with {option}."
         ) from error

@@ -7,15 +7,14 @@ learned is gone. A benchmark on which it does as well as the weights themselves 
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from backbones import weights
-from backbones.errors import UserError
+from backbones.atomic_write import write_atomically
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.safetensors_header import METADATA_KEY, read_own_metadata
@@ -42,15 +41,8 @@ def shuffled(path: Path, architecture: str) -> Path:
     own = read_own_metadata(path)
     told = {"architecture": architecture, "shuffled_from": digest}
     told |= {key: own[key] for key in ("mean", "std") if key in own}
-    part = made.with_name(f".{made.name}.{os.getpid()}")
-    try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        values = {name: _in_another_order(name, tensor) for name, tensor in tensors.items()}
-        save_file(values, part, {METADATA_KEY: json.dumps(told)})
-        part.replace(made)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"'{made}' could not be written ({error.strerror}); make room.") from error
+    values = {name: _in_another_order(name, tensor) for name, tensor in tensors.items()}
+    write_atomically(made, save(values, {METADATA_KEY: json.dumps(told)}), "$TRANSFER_CACHE")
     return made
 
 

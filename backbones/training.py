@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from backbones import augmentation, weights, zoo
+from backbones.atomic_write import write_atomically
 from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by the import)
 from backbones.errors import UserError
 from backbones.hashing import sha256
@@ -347,17 +348,7 @@ def data_fingerprint(root: Path) -> str:
 
 def _write(output: Path, model: Classifier, metadata: dict[str, Any]) -> None:
     """Write the network's tensors and the metadata, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {key: value.contiguous() for key, value in model.network.state_dict().items()}
-    part = output.with_suffix(".part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={METADATA_KEY: json.dumps(metadata)})
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"The classifier could not be written to '{output}' ({error}); the training's state "
-            "is kept: make room and run again."
-        ) from error
+    write_atomically(output, save(tensors, {METADATA_KEY: json.dumps(metadata)}), "--output")
