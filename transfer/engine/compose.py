@@ -48,7 +48,7 @@ def compose(
     if cell.task == "detection":
         assert data.detection is not None
         _set_boxes(cfg, data.detection)
-        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="FastRoIAlign")]
+        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="SparseRoIExtraction")]
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
