@@ -25,7 +25,7 @@ from transfer.report.terminal import screen
 
 AGAINST = {
     "classification": ("timm", "network alone"),
-    "detection": ("stock",),
+    "detection": ("stock", "torchvision"),
     "segmentation": ("stock",),
 }
 
@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
     add("--task", choices=tuple(AGAINST), default="classification")
-    add("--against", default="auto", help="timm, network alone; stock (default: the task's first)")
+    add(
+        "--against",
+        default="auto",
+        help="timm, 'network alone', stock or torchvision",
+    )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
