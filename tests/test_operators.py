@@ -10,8 +10,25 @@ from transfer.engine import operators
 operators.install()
 
 from mmcv.ops import RoIAlign, nms  # noqa: E402
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor  # noqa: E402
 
-from transfer.engine.sparse_roi_align import SparseRoIAlign  # noqa: E402
+from transfer.engine.sparse_roi_align import SparseRoIExtraction  # noqa: E402
+
+
+def an_extractor(bins, scales, ratio, *, aligned=True, channels=3):
+    layer = {"type": "RoIAlign", "output_size": bins, "sampling_ratio": ratio, "aligned": aligned}
+    return SingleRoIExtractor(layer, channels, [1 / scale for scale in scales], finest_scale=8)
+
+
+def sparse(extractor):
+    SparseRoIExtraction().before_run(types.SimpleNamespace(model=extractor))
+    assert "forward" in vars(extractor)
+    return extractor
+
+
+def sparse_roi_align(bins, scale, ratio, aligned=True):
+    extractor = sparse(an_extractor(bins, [scale], ratio, aligned=aligned))
+    return lambda features, rois: extractor((features,), rois)
 
 
 def bilinear(plane: torch.Tensor, y: float, x: float) -> torch.Tensor:
@@ -64,7 +81,7 @@ ROIS = torch.tensor(
 )
 
 
-@pytest.mark.parametrize("layer_type", [RoIAlign, SparseRoIAlign])
+@pytest.mark.parametrize("layer_type", [RoIAlign, sparse_roi_align])
 @pytest.mark.parametrize("ratio", [0, 2])
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("bins", [7, 3])
@@ -81,7 +98,7 @@ def test_roi_align_equals_brute_force(layer_type, ratio, aligned, bins):
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer_type", [RoIAlign, SparseRoIAlign])
+@pytest.mark.parametrize("layer_type", [RoIAlign, sparse_roi_align])
 def test_roi_align_without_rois(layer_type):
     features = torch.randn(1, 4, 5, 5, requires_grad=True)
     pooled = layer_type(7, 0.25, 0)(features, torch.zeros(0, 5))
@@ -89,7 +106,7 @@ def test_roi_align_without_rois(layer_type):
     assert torch.autograd.grad(pooled.sum(), features)[0].abs().sum() == 0
 
 
-@pytest.mark.parametrize("layer_type", [RoIAlign, SparseRoIAlign])
+@pytest.mark.parametrize("layer_type", [RoIAlign, sparse_roi_align])
 def test_roi_align_under_bfloat16_autocast(layer_type):
     features = torch.randn(2, 3, 9, 12, requires_grad=True)
     layer = layer_type(7, 0.25, 2)
@@ -99,6 +116,48 @@ def test_roi_align_under_bfloat16_autocast(layer_type):
     pooled.float().sum().backward()
     exact = layer(features.bfloat16().float(), ROIS)
     torch.testing.assert_close(pooled.float(), exact, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_roi_align_over_a_pyramid_is_the_toolboxs(aligned):
+    generator = torch.Generator().manual_seed(0)
+    scales = [1 / 4, 1 / 8, 1 / 16]
+    maps = [
+        torch.randn(2, 3, round(80 * scale), round(112 * scale), generator=generator)
+        for scale in scales
+    ]
+    corner = torch.rand(40, 2, generator=generator) * torch.tensor([90.0, 60.0])
+    sides = torch.exp(4 * torch.rand(40, 2, generator=generator))
+    image = torch.randint(2, (40, 1), generator=generator)
+    rois = torch.cat([image, corner, corner + sides], dim=1)
+    found = []
+    for exchange in (lambda extractor: extractor, sparse):
+        extractor = exchange(an_extractor(7, scales, 0, aligned=aligned))
+        assert extractor.map_roi_levels(rois, 3).bincount(minlength=3).all()
+        own = [each.clone().requires_grad_() for each in maps]
+        pooled = extractor(tuple(own), rois)
+        weights = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+        found.append((pooled, *torch.autograd.grad(pooled, own, weights)))
+    for ours, stock in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(ours, stock, rtol=1e-4, atol=2e-5)
+
+
+def test_rois_keep_float32_under_bfloat16():
+    features = torch.arange(100.0).expand(1, 3, 100, 100)
+    rois = torch.tensor([[0, 200.3, 200.3, 228.3, 228.3]])  # 200.3 is 200 in bfloat16
+    layer = sparse_roi_align(1, 0.25, 2)
+    torch.testing.assert_close(
+        layer(features.bfloat16(), rois).float(), layer(features, rois).bfloat16().float()
+    )
+    centre = layer(features, rois).flatten()[0]
+    torch.testing.assert_close(centre, torch.tensor((214.3 / 4) - 0.5))
+
+
+def test_extractors_that_do_not_average_stay_as_they_are():
+    extractor = an_extractor(7, [0.25], 2)
+    extractor.roi_layers[0].pool_mode = "max"
+    SparseRoIExtraction().before_run(types.SimpleNamespace(model=extractor))
+    assert "forward" not in vars(extractor)
 
 
 def brute_force_nms(boxes, scores, threshold, offset):

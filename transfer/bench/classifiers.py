@@ -25,12 +25,12 @@ from backbones import training, zoo
 from backbones.augmentation import MEAN, STD
 from backbones.images import SUFFIXES
 from backbones.safetensors_header import read_own_metadata
-from transfer.bench.pairs import Work
+from transfer.bench.pairs import Done, Work
 
 _MIN_AREA = 0.25
 
 
-def ours(work: Work, place: Path) -> dict[str, float]:
+def ours(work: Work, place: Path) -> Done:
     """``backbones/train.py`` for one epoch; decoding every image once belongs to the start-up."""
     planned = training.plan(
         work.backbone,
@@ -59,14 +59,16 @@ def ours(work: Work, place: Path) -> dict[str, float]:
     )
     end = time.monotonic()
     steps = read_own_metadata(output)["seconds"]
-    return {
-        "start_up": trained["end"] - started - steps,
-        "train": steps,
-        "evaluate": end - trained["end"],
-    }
+    return Done(
+        {
+            "start_up": trained["end"] - started - steps,
+            "train": steps,
+            "evaluate": end - trained["end"],
+        }
+    )
 
 
-def timm_loop(work: Work, place: Path) -> dict[str, float]:
+def timm_loop(work: Work, place: Path) -> Done:
     """Timm's loop: an epoch of training, then validation."""
     started = time.monotonic()
     loaders = {split: _timm_loader(work, split) for split in ("train", "validation")}
@@ -88,14 +90,16 @@ def timm_loop(work: Work, place: Path) -> dict[str, float]:
         scheduler.step_update(num_updates=step, metric=losses.avg)
     trained = time.monotonic()
     _timm_validate(model, loaders["validation"], work)
-    return {
-        "start_up": ready - started,
-        "train": trained - ready,
-        "evaluate": time.monotonic() - trained,
-    }
+    return Done(
+        {
+            "start_up": ready - started,
+            "train": trained - ready,
+            "evaluate": time.monotonic() - trained,
+        }
+    )
 
 
-def network_alone(work: Work, place: Path) -> dict[str, float]:
+def network_alone(work: Work, place: Path) -> Done:
     """The same network, optimiser and precision on one batch that stays in memory."""
     model = _network(work)
     optimizer = torch.optim.SGD(
@@ -110,7 +114,7 @@ def network_alone(work: Work, place: Path) -> dict[str, float]:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return {"train": time.monotonic() - started}
+    return Done({"train": time.monotonic() - started})
 
 
 def _timm_loader(work: Work, split: str) -> Any:
@@ -165,7 +169,7 @@ def _autocast(work: Work) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bfloat16")
 
 
-SIDES: dict[str, Callable[[Work, Path], dict[str, float]]] = {
+SIDES: dict[str, Callable[[Work, Path], Done]] = {
     "ours": ours,
     "timm": timm_loop,
     "network alone": network_alone,

@@ -21,12 +21,12 @@ from backbones.versions import versions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
-from transfer.report import provenance
+from transfer.report import provenance, speed
 from transfer.report.terminal import screen
 
 AGAINST = {
     "classification": ("timm", "network alone"),
-    "detection": ("stock",),
+    "detection": ("stock", "torchvision"),
     "segmentation": ("stock",),
 }
 
@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
     add("--task", choices=tuple(AGAINST), default="classification")
-    add("--against", default="auto", help="timm, network alone; stock (default: the task's first)")
+    add(
+        "--against",
+        default="auto",
+        help="timm, 'network alone', stock or torchvision",
+    )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
@@ -46,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=0, help="processes that read images, on both sides")
     add("--pairs", type=int, default=5)
     add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--table", action="store_true", help="measure nothing: write the README's tables anew")
+    add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: Nothing to measure against, or a side failed.
     """
+    if args.table:
+        speed.write(args.results, args.readme)
+        return 0
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
         known = ", ".join(AGAINST[args.task])

@@ -10,95 +10,159 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from backbones.augmentation import MEAN, STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.bench.pairs import Work
-from transfer.engine import compose
+from transfer.bench.breakdown import Stopwatch, completed
+from transfer.bench.pairs import Done, Work
+from transfer.engine import classifiers, compose
 from transfer.engine.finetune import finetune
+from transfer.plan.protocols import HEADLINE
 from transfer.plan.request import Request, load_data, make_plan
 
-_TESTED = 0.125
+TESTED = 0.125
 """Share of the trained images that is tested; VOC's own share would make runs long."""
 
+_STOCK_METRIC = {
+    "detection": ConfigDict(type="mmdet.VOCMetric", metric="mAP", eval_mode="11points"),
+    "segmentation": ConfigDict(type="mmseg.IoUMetric", iou_metrics=["mIoU"]),
+}
 
-def ours(work: Work, place: Path) -> dict[str, float]:
-    """A cell as the driver runs it, one pass."""
-    return finetune(_config(work), "bench", place).seconds
+
+def ours(work: Work, place: Path) -> Done:
+    """A cell as the driver runs it, what it keeps on disk included."""
+    started = time.monotonic()
+    watch = Stopwatch()
+    cfg = config(work)
+    configured = time.monotonic() - started
+    with watch.watching_openmmlab():
+        outcome = finetune(cfg, "bench", place)
+    whole = time.monotonic() - started
+    start_up = configured + outcome.seconds["start_up"]
+    evaluate = outcome.seconds["evaluate"]
+    seconds = {"start_up": start_up, "train": whole - start_up - evaluate, "evaluate": evaluate}
+    return _done(work, seconds, watch, outcome.metrics)
 
 
-def stock(work: Work, place: Path) -> dict[str, float]:
+def stock(work: Work, place: Path) -> Done:
     """The same config, in float32, by the toolbox's own runner, loop, layers and metric."""
     started = time.monotonic()
-    cfg = _config(work)
-    cfg.optim_wrapper.type = "OptimWrapper"
-    cfg.val_cfg = ConfigDict(type="ValLoop")
-    cfg.custom_hooks = []
-    cfg.train_cfg = ConfigDict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=2)
-    if work.task == "detection":
-        cfg.train_dataloader.batch_sampler = ConfigDict(type="mmdet.AspectRatioBatchSampler")
-    else:
-        del cfg.train_dataloader["batch_sampler"]
-    cfg.train_dataloader.drop_last = True
-    evaluator = (
-        ConfigDict(type="mmdet.VOCMetric", metric="mAP", eval_mode="11points")
-        if work.task == "detection"
-        else ConfigDict(type="mmseg.IoUMetric", iou_metrics=["mIoU"])
-    )
-    cfg.val_evaluator = evaluator
-    cfg.work_dir = str(place)
-    for part in ("test_dataloader", "test_cfg", "test_evaluator", "visualizer", "vis_backends"):
-        cfg.pop(part, None)
-    cfg.default_hooks.pop("visualization", None)
-    runner = Runner.from_cfg(cfg)
+    watch = Stopwatch()
+    runner = Runner.from_cfg(stock_config(work, place))
     ready = time.monotonic()
-    runner.train()
-    trained = time.monotonic()
-    runner.val_loop.run()
-    return {
+    with watch.watching_openmmlab():
+        runner.train()
+        trained = time.monotonic()
+        metrics = runner.val_loop.run()
+    seconds = {
         "start_up": ready - started,
         "train": trained - ready,
         "evaluate": time.monotonic() - trained,
     }
+    return _done(work, seconds, watch, metrics)
 
 
-def _config(work: Work) -> Config:
-    """The toolbox's config at the asked size, one pass over the first images of the data set."""
+def _done(work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any) -> Done:
+    parts = {
+        **watch.seconds,
+        "start_up": seconds["start_up"],
+        "evaluate": seconds["evaluate"],
+    }
+    name = HEADLINE[work.task]
+    metric = next(v for k, v in metrics.items() if k.split("/")[-1] == name)
+    return Done(seconds, completed(parts, sum(seconds.values())), float(metric))
+
+
+def stock_config(work: Work, place: Path) -> Config:
+    """:func:`config` without anything of this project's that saves time."""
+    cfg = config(work)
+    cfg.optim_wrapper.type = "OptimWrapper"
+    cfg.val_cfg = ConfigDict(type="ValLoop")
+    seeding = [ConfigDict(type="SeedIterations")]
+    cfg.custom_hooks = seeding if work.paired else []
+    epochs = cfg.train_cfg.max_epochs
+    cfg.train_cfg = ConfigDict(
+        type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=epochs + 1
+    )
+    drop_last = cfg.train_dataloader.batch_sampler.drop_last
+    if work.task == "detection":
+        cfg.train_dataloader.batch_sampler = ConfigDict(
+            type="mmdet.AspectRatioBatchSampler", drop_last=drop_last
+        )
+    else:
+        del cfg.train_dataloader["batch_sampler"]
+        cfg.train_dataloader.drop_last = drop_last
+    if not work.paired:
+        cfg.val_evaluator = _STOCK_METRIC[work.task]
+    cfg.work_dir = str(place)
+    for part in ("test_dataloader", "test_cfg", "test_evaluator", "visualizer", "vis_backends"):
+        cfg.pop(part, None)
+    cfg.default_hooks.pop("visualization", None)
+    return cfg
+
+
+def config(work: Work) -> Config:
+    """The protocol's config on the first images of the data set.
+
+    One pass at the asked size; where the results are to be compared, the protocol's own length
+    and sizes.
+    """
+    cfg, length = _composed(work)
+    loop = {"type": "ResumableTrainLoop", "max_epochs": length if work.paired else 1}
+    cfg.train_cfg = ConfigDict(loop)
+    cfg.train_dataloader.batch_sampler.drop_last = True
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.num_workers = work.workers
+        loader.persistent_workers = work.workers > 0
+    if work.images:
+        _shorten(cfg.train_dataloader.dataset, work.images)
+    if not work.paired:
+        _size(cfg, work)
+    return cfg
+
+
+def _composed(work: Work) -> tuple[Config, int | None]:
+    """The cell's config, and its passes over the data where the protocol counts those."""
     request = Request(
         backbone=work.backbone,
         tasks=(work.task,),
         against="none",
         data=work.data,
         data_root=Path(work.data_root),
-        protocol="openmmlab",
-        weights="none",
+        protocol=work.protocol,
+        weights=work.weights,
         precision=work.precision,
-        seed=0,
+        seed=work.seed,
         classifier_seed=0,
     )
-    # Random weights, but with what a classifier's would have frozen: that decides the cost.
-    cell = dataclasses.replace(make_plan(request).cells[0], scratch=False)
+    plan = make_plan(request)
+    cell = plan.cells[0]
     data = load_data(work.data, request.data_root)
-    cfg = compose.compose(cell, data, weights="", mean=MEAN, std=STD)
+    if work.weights == "none":
+        # Random weights, but with what a classifier's would have frozen: that decides the cost.
+        cell = dataclasses.replace(cell, scratch=False)
+        cfg = compose.compose(cell, data, weights="", mean=MEAN, std=STD)
+    else:
+        ready = classifiers.prepare(cell, plan.rows[cell.backbone])
+        cfg = compose.compose(cell, data, weights=ready.path, mean=ready.mean, std=ready.std)
+    return cfg, cfg.train_cfg.get("max_epochs")
+
+
+def _size(cfg: Config, work: Work) -> None:
+    """The asked batch and size, and few test images."""
     if work.task == "segmentation":
         _as_on_one_device(cfg)
         cfg.model.data_preprocessor.size = (work.image_size, work.image_size)
         cfg.train_dataloader.sampler = ConfigDict(type="ReplayableSampler")
-    cfg.train_cfg = ConfigDict(type="ResumableTrainLoop", max_epochs=1)
     cfg.train_dataloader.batch_size = work.batch_size
-    cfg.train_dataloader.batch_sampler.drop_last = True
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.num_workers = work.workers
-        loader.persistent_workers = work.workers > 0
-    _shorten(cfg.train_dataloader.dataset, work.images)
-    _shorten(cfg.val_dataloader.dataset, max(1, round(_TESTED * work.images)))
+    _shorten(cfg.val_dataloader.dataset, max(1, round(TESTED * work.images)))
     for pipeline in compose.pipelines(cfg):
         for step in pipeline:
             _resize(step, work)
-    return cfg
 
 
 def _as_on_one_device(cfg: Config) -> None:
@@ -127,4 +191,14 @@ def _resize(step: ConfigDict, work: Work) -> None:
         step.crop_size = (work.image_size, work.image_size)
 
 
-SIDES: dict[str, Callable[[Work, Path], dict[str, float]]] = {"ours": ours, "stock": stock}
+def _torchvision(work: Work, place: Path) -> Done:
+    from transfer.bench.torchvision_detection import train  # detection alone has this side
+
+    return train(work, place)
+
+
+SIDES: dict[str, Callable[[Work, Path], Done]] = {
+    "ours": ours,
+    "stock": stock,
+    "torchvision": _torchvision,
+}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backbones.errors import UserError
@@ -33,6 +34,12 @@ class Work:
         batch_size: Images a step.
         precision: ``"float32"`` or ``"bfloat16"``.
         workers: Processes that read images.
+        protocol: Of a fine-tuning: whose config is trained.
+        weights: Of a fine-tuning's backbone; ``"none"`` for random ones.
+        seed: Of a fine-tuning.
+        paired: Both sides see the same draws, train the protocol's own length at its own sizes,
+            and are judged by this project's metric: for their results, not for their speed.
+            ``image_size`` and ``batch_size`` do not count then, and no ``images`` is all.
     """
 
     task: str
@@ -45,6 +52,25 @@ class Work:
     batch_size: int
     precision: str
     workers: int
+    protocol: str = "openmmlab"
+    weights: str = "none"
+    seed: int = 0
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a side has to tell.
+
+    Attributes:
+        seconds: ``start_up``, ``train``, ``evaluate``.
+        breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; of fine-tunings.
+        metric: The headline metric, in percent; of fine-tunings.
+    """
+
+    seconds: dict[str, float]
+    breakdown: dict[str, float] = field(default_factory=dict)
+    metric: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -55,11 +81,15 @@ class Run:
         seconds: By what they were spent on; imports are not counted.
         images: Trained on.
         peak_mb: Most memory that the process held, in MiB.
+        breakdown: As :class:`Done`.
+        metric: As :class:`Done`.
     """
 
     seconds: dict[str, float]
     images: int
     peak_mb: float
+    breakdown: dict[str, float] = field(default_factory=dict)
+    metric: float | None = None
 
     @property
     def total(self) -> float:
@@ -126,4 +156,4 @@ def run_side(work: Work) -> Run:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise UserError(f"The side '{work.side}' failed ({last}).")
     content: dict[str, Any] = json.loads(lines[-1])
-    return Run(content["seconds"], content["images"], content["peak_mb"])
+    return Run(**content)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
+import math
 import resource
 import sys
 import tempfile
 from pathlib import Path
 
-from transfer.bench.pairs import Work
+from transfer.bench.pairs import Run, Work
 
 _MODULES = {
     "classification": "transfer.bench.classifiers",
@@ -24,9 +26,16 @@ def main(text: str) -> int:
     work = Work(**json.loads(text))
     module = importlib.import_module(_MODULES[work.task])
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as place:
-        seconds = module.SIDES[work.side](work, Path(place))
+        done = module.SIDES[work.side](work, Path(place))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "images": work.images, "peak_mb": peak}))
+    run = Run(
+        done.seconds,
+        work.images,
+        peak,
+        done.breakdown,
+        done.metric if math.isfinite(done.metric) else None,
+    )
+    print(json.dumps(dataclasses.asdict(run)))
     return 0
 
 

@@ -50,7 +50,7 @@ def compose(
         assert data.detection is not None
         _set_boxes(cfg, data.detection)
         _add_hook(cfg, "PlacedSampling")
-        _add_hook(cfg, "FastRoIAlign")
+        _add_hook(cfg, "SparseRoIExtraction")
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)

@@ -1,20 +1,23 @@
 """RoIAlign on the CPU as one sparse matrix product.
 
 RoIAlign is linear in the feature map, and a bin's weights are the outer product of its weights
-along y and along x. So it is a sparse matrix over the flattened channels-last map: one row a bin,
-one column a pixel. Its transpose is the gradient, which torchvision's CPU kernel computes as a
-serial scatter. The values are RoIAlign's own to rounding.
+along y and along x. So it is a sparse matrix over the flattened channels-last maps, one row a bin,
+one column a pixel: of all maps of a pyramid at once. Its transpose is the gradient, which
+torchvision's CPU kernel computes as a serial scatter. The values are RoIAlign's own to rounding.
 """
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import scipy.sparse
 import torch
 from mmcv.ops import RoIAlign
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor
@@ -22,62 +25,86 @@ from torch import Tensor
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", module=__name__)
 
 
-class SparseRoIAlign(RoIAlign):
-    """mmcv's RoIAlign, as a sparse product on the CPU and as itself elsewhere."""
-
-    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
-        """Pool (K, C, bins, bins) from (B, C, H, W) features and (K, 5) RoIs."""
-        if features.device.type != "cpu":
-            return super().forward(features, rois)
-        matrix = bin_weights(
-            rois.float(),
-            features.shape,
-            self.output_size,
-            self.spatial_scale,
-            self.sampling_ratio,
-            self.aligned,
-        )
-        return _Pool.apply(features, matrix, self.output_size)
-
-
 @HOOKS.register_module()
-class FastRoIAlign(Hook):
-    """Exchange a model's RoIAlign layers for :class:`SparseRoIAlign` before anything runs."""
+class SparseRoIExtraction(Hook):
+    """Let a model's RoI extractors pool here, on the CPU; elsewhere they stay as they are."""
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
-        """Exchange them in place."""
-        for parent in list(runner.model.modules()):
-            for name, layer in parent.named_children():
-                if type(layer) is RoIAlign and layer.pool_mode == "avg":
-                    fast = SparseRoIAlign(
-                        layer.output_size,
-                        layer.spatial_scale,
-                        layer.sampling_ratio,
-                        layer.pool_mode,
-                        layer.aligned,
-                    )
-                    setattr(parent, name, fast)
+        """Put the pooling in the place of the extractors' own."""
+        for extractor in runner.model.modules():
+            if type(extractor) is SingleRoIExtractor and _is_plain(extractor):
+                extractor.forward = SparseRoIExtractor(extractor)
+
+
+def _is_plain(extractor: SingleRoIExtractor) -> bool:
+    """Whether an extractor averages, and pools all maps alike."""
+    layers = extractor.roi_layers
+    told = {(layer.output_size, layer.sampling_ratio, layer.aligned) for layer in layers}
+    return len(told) == 1 and all(
+        type(layer) is RoIAlign and layer.pool_mode == "avg" for layer in layers
+    )
+
+
+class SparseRoIExtractor:
+    """The ``forward`` of an RoI extractor, with one product for the RoIs of all maps.
+
+    Under autocast the RoIs keep float32; the toolbox rounds them to bfloat16, by up to half a
+    pixel at 256 pixels from the corner.
+
+    Args:
+        extractor: What it stands in for; it goes on telling which map an RoI belongs to.
+    """
+
+    def __init__(self, extractor: SingleRoIExtractor) -> None:
+        self.extractor = extractor
+
+    def __call__(
+        self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None
+    ) -> Tensor:
+        """Pool (K, C, bins, bins) from (B, C, H, W) maps and (K, 5) RoIs."""
+        if rois.device.type != "cpu":
+            return SingleRoIExtractor.forward(self.extractor, feats, rois, roi_scale_factor)
+        layers = self.extractor.roi_layers
+        rois = rois.float()
+        levels = self.extractor.map_roi_levels(rois, len(feats))
+        if roi_scale_factor is not None:
+            rois = self.extractor.roi_rescale(rois, roi_scale_factor)
+        matrix = bin_weights(
+            rois,
+            levels,
+            [feature.shape for feature in feats],
+            layers[0].output_size,
+            [layer.spatial_scale for layer in layers],
+            layers[0].sampling_ratio,
+            layers[0].aligned,
+        )
+        return _Pool.apply(matrix, layers[0].output_size, *feats)
 
 
 class _Pool(torch.autograd.Function):
     """The product with a matrix of bins, and with its transpose for the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, matrix: Bins, bins: tuple[int, int]) -> Tensor:
-        ctx.matrix, ctx.shape, ctx.dtype = matrix, features.shape, features.dtype
-        channels = features.shape[1]
-        flat = features.float().permute(0, 2, 3, 1).reshape(-1, channels)
+    def forward(ctx: Any, matrix: Bins, bins: tuple[int, int], *maps: Tensor) -> Tensor:
+        ctx.matrix = matrix
+        ctx.told = [(each.shape, each.dtype) for each in maps]
+        channels = maps[0].shape[1]
+        flat = torch.cat([each.permute(0, 2, 3, 1).reshape(-1, channels).float() for each in maps])
         pooled = matrix.times(flat).reshape(-1, *bins, channels)
-        return pooled.permute(0, 3, 1, 2).to(features.dtype)
+        return pooled.permute(0, 3, 1, 2).to(maps[0].dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        batch, channels, height, width = ctx.shape
-        flat = gradient.float().permute(0, 2, 3, 1).reshape(-1, channels)
-        result = ctx.matrix.transposed_times(flat).reshape(batch, height, width, channels)
-        return result.permute(0, 3, 1, 2).to(ctx.dtype), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        flat = gradient.float().permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
+        places = [shape[0] * shape[2] * shape[3] for shape, _ in ctx.told]
+        parts = ctx.matrix.transposed_times(flat).split(places)
+        maps = (
+            part.reshape(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2).to(dtype)
+            for part, (shape, dtype) in zip(parts, ctx.told, strict=True)
+        )
+        return None, None, *maps
 
 
 @dataclass(frozen=True)
@@ -114,50 +141,55 @@ class Bins:
 @torch.no_grad()
 def bin_weights(
     rois: Tensor,
-    shape: torch.Size | tuple[int, ...],
+    levels: Tensor,
+    shapes: Sequence[tuple[int, ...]],
     bins: tuple[int, int],
-    scale: float,
+    scales: Sequence[float],
     sampling_ratio: int,
     aligned: bool,
 ) -> Bins:
-    """The matrix of an RoIAlign.
+    """The matrix of an RoIAlign over several maps.
 
     Args:
         rois: (K, 5), batch index and x1 y1 x2 y2 in image pixels.
-        shape: (B, C, H, W) of the map.
+        levels: (K,), the map that each is pooled from.
+        shapes: (B, C, H, W) of each map.
         bins: Along y and x.
-        scale: Map pixels an image pixel.
+        scales: Map pixels an image pixel, of each map.
         sampling_ratio: Samples a bin and axis; 0 takes as many as the bin is wide.
         aligned: Whether the half-pixel shift is applied.
 
     Returns:
-        Weights of K · bins bins over B · H · W pixels.
+        Weights of K · bins bins over the pixels of all maps, B · H · W each, one after another.
     """
-    batch, _, height, width = shape
-    count = len(rois)
-    corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
+    pixels = [shape[0] * shape[2] * shape[3] for shape in shapes]
+    height, width = (torch.tensor([shape[axis] for shape in shapes])[levels] for axis in (2, 3))
+    before = torch.tensor([0, *itertools.accumulate(pixels)])[levels]
+    corners = rois[:, 1:] * torch.tensor(scales)[levels][:, None] - (0.5 if aligned else 0.0)
     sizes = corners[:, 2:] - corners[:, :2]
     if not aligned:  # mmcv 1.x: no RoI is smaller than a pixel
         sizes = sizes.clamp(min=1.0)
     first_y, along_y = _axis(corners[:, 1], sizes[:, 1], bins[0], height, sampling_ratio)
     first_x, along_x = _axis(corners[:, 0], sizes[:, 0], bins[1], width, sampling_ratio)
-    values = along_y[:, :, None, :, None] * along_x[:, None, :, None, :]
-    y = (first_y[..., None] + torch.arange(along_y.shape[2])).clamp(max=height - 1)
-    x = (first_x[..., None] + torch.arange(along_x.shape[2])).clamp(max=width - 1)
-    y = y + rois[:, 0].long()[:, None, None] * height
-    columns = y[:, :, None, :, None] * width + x[:, None, :, None, :]
-    touched = values != 0
-    starts = touched.flatten(3).sum(dim=3).flatten().cumsum(0)
+    y = first_y[..., None] + torch.arange(along_y.shape[2])
+    x = first_x[..., None] + torch.arange(along_x.shape[2])
+    start_of_y = (before + rois[:, 0].long() * height * width)[:, None, None]
+    start_of_y = start_of_y + y * width[:, None, None]
+    touched = (along_y != 0)[:, :, None, :, None] & (along_x != 0)[:, None, :, None, :]
+    weights = (along_y[:, :, None, :, None] * along_x[:, None, :, None, :])[touched]
+    columns = (start_of_y[:, :, None, :, None] + x[:, None, :, None, :])[touched]
+    entries = (along_y != 0).sum(dim=2)[:, :, None] * (along_x != 0).sum(dim=2)[:, None, :]
+    starts = entries.flatten().cumsum(0)
     return Bins(
         torch.cat([starts.new_zeros(1), starts]).int(),
-        columns[touched].int(),
-        values[touched],
-        (count * bins[0] * bins[1], batch * height * width),
+        columns.int(),
+        weights,
+        (len(rois) * bins[0] * bins[1], sum(pixels)),
     )
 
 
 def _axis(
-    start: Tensor, size: Tensor, bins: int, length: int, sampling_ratio: int
+    start: Tensor, size: Tensor, bins: int, length: Tensor, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
     """Weights of the pixels along one axis.
 
@@ -165,7 +197,7 @@ def _axis(
         start: (K,) where each RoI begins, in map pixels.
         size: (K,) how long it is.
         bins: Bins along the axis.
-        length: Pixels along the axis.
+        length: (K,) pixels of its map along the axis.
         sampling_ratio: As in :func:`bin_weights`.
 
     Returns:
@@ -181,16 +213,17 @@ def _axis(
         + torch.arange(bins)[:, None] * step[:, None, None]
         + (number + 0.5) * step[:, None, None] / samples.clamp(min=1.0)
     )
+    end = length[:, None, None]
     # A sample beyond one pixel outside of the map counts as zero, one nearer is moved to the edge.
-    counts = (number < samples) & (position >= -1) & (position <= length)
+    counts = (number < samples) & (position >= -1) & (position <= end)
     position = position.clamp(min=0.0)
     low = position.long()
-    at_edge = low >= length - 1
-    low = low.clamp(max=length - 1)
+    at_edge = low >= end - 1
+    low = torch.minimum(low, end - 1)
     high = torch.where(at_edge, low, low + 1)
     share = torch.where(at_edge, 0.0, position - low)
     weight = counts / samples.clamp(min=1.0)
-    first = torch.where(counts, low, length - 1).amin(dim=2)
+    first = torch.where(counts, low, end - 1).amin(dim=2)
     last = torch.where(counts, high, 0).amax(dim=2)
     extent = max(int((last - first).max()) + 1, 1) if len(start) else 1
     weights = torch.zeros(len(start), bins, extent)

@@ -1,0 +1,108 @@
+"""The speed of both sides: where its time goes, and the README's tables of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backbones.errors import UserError
+from transfer import cli
+from transfer.bench.breakdown import PARTS, Stopwatch, completed
+from transfer.report import speed
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def a_run(seconds, memory=100.0):
+    told = {"start_up": 1.0, "train": seconds - 2.0, "evaluate": 1.0}
+    parts = {"start_up": 1.0, "forward": 0.5 * (seconds - 2), "evaluate": 1.0}
+    return {
+        "seconds": told,
+        "images": 8,
+        "peak_mb": memory,
+        "breakdown": completed(parts, seconds),
+        "metric": None,
+    }
+
+
+def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **work):
+    told = {
+        "task": "detection",
+        "data": "fruit",
+        "backbone": "resnet50_baseline",
+        "image_size": 320,
+        "batch_size": 2,
+        "precision": "float32",
+        "images": 8,
+    }
+    content = {
+        "against": "stock",
+        "work": {**told, **work},
+        "ours": [a_run(seconds) for seconds in ours],
+        "other": [a_run(seconds, 250.0) for seconds in other],
+        "hardware": {"cpu": "A processor", "cores": 2},
+        "finished": finished,
+    }
+    target = folder / "records" / "bench"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / f"{len(list(target.iterdir()))}.json").write_text(json.dumps(content))
+
+
+def test_the_readmes_tables_of_speed_are_not_stale():
+    content = (ROOT / "README.md").read_text(encoding="utf-8")
+    between = content.split(speed.BEGIN)[1].split(speed.END)[0]
+    assert between == "\n" + speed.text(ROOT / "results"), "run 'transfer bench --table'"
+
+
+def test_the_table_has_the_median_of_the_pairs_ratios_and_both_memories(tmp_path):
+    a_record(tmp_path, [10.0, 20.0, 10.0], [30.0, 50.0, 40.0])
+    a_record(tmp_path, [10.0], [15.0], image_size=600)
+    told = speed.text(tmp_path)
+    assert "A processor (2 cores)" in told
+    line = next(row for row in told.splitlines() if "320 px" in row)
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[1:] == ["stock", "10.0", "40.0", "**3.00**", "2.50 … 4.00", "3", "100", "250"]
+    assert "**1.50**" in told
+    shares = [row for row in told.splitlines() if "600 px" in row][1]
+    assert shares.split("|")[3:-1] == [f" {x} " for x in (
+        "10.0", "0.0", "40.0", "0.0", "0.0", "10.0", "40.0"
+    )]  # fmt: skip
+
+
+def test_only_the_last_of_two_measurements_of_the_same_is_told(tmp_path):
+    a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
+    a_record(tmp_path, [10.0], [20.0], finished="2026-01-01T00:00:00+00:00")
+    assert "**4.00**" in speed.text(tmp_path)
+    assert "**2.00**" not in speed.text(tmp_path)
+
+
+def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys):
+    a_record(tmp_path, [10.0], [40.0])
+    readme = tmp_path / "README.md"
+    command = ["bench", "--table", "--results", str(tmp_path), "--readme", str(readme)]
+    assert cli.main(command) == 2
+    assert speed.BEGIN in capsys.readouterr().err
+    readme.write_text(f"before\n{speed.BEGIN}\nold\n{speed.END}\nafter\n")
+    assert cli.main(command) == 0
+    content = readme.read_text()
+    assert content.startswith("before\n") and content.endswith(f"{speed.END}\nafter\n")
+    assert "**4.00**" in content and "old" not in content
+
+
+def test_a_record_that_is_none_is_named(tmp_path):
+    a_record(tmp_path, [10.0], [40.0])
+    (tmp_path / "records" / "bench" / "half.json").write_text('{"work": {')
+    with pytest.raises(UserError, match=r"half\.json"):
+        speed.text(tmp_path)
+
+
+def test_a_part_inside_of_another_counts_once():
+    watch = Stopwatch()
+    with watch.time("evaluate"), watch.time("load"):
+        pass
+    with watch.time("load"):
+        pass
+    assert set(watch.seconds) == {"evaluate", "load"}
+    told = completed({"start_up": 2.0, "load": 3.0}, 10.0)
+    assert tuple(told) == PARTS
+    assert told["other"] == 5.0 and sum(told.values()) == 10.0

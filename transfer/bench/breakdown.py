@@ -1,0 +1,78 @@
+"""Where the wall time of a fine-tuning goes, told alike for both sides of a pair."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
+
+
+class Stopwatch:
+    """Seconds by what they were spent on; a part inside of another counts for the outer one.
+
+    Attributes:
+        seconds: By part.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running = False
+
+    @contextlib.contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Count what happens inside for a part."""
+        if self._running:
+            yield
+            return
+        self._running = True
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - started
+            self._running = False
+
+    @contextlib.contextmanager
+    def watching_openmmlab(self) -> Iterator[None]:
+        """Inside, time every runner of MMEngine, whichever loop, wrapper or loader it has.
+
+        The metric's own time is part of the evaluation; laying a batch out, hooks and whatever
+        is between is "other".
+        """
+        from mmengine.model import BaseModel
+        from mmengine.optim import OptimWrapper
+        from mmengine.runner import ValLoop
+        from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+        watched = (
+            (_BaseDataLoaderIter, "__next__", "load"),
+            (BaseModel, "_run_forward", "forward"),
+            (OptimWrapper, "backward", "backward"),
+            (OptimWrapper, "step", "step"),
+            (OptimWrapper, "zero_grad", "step"),
+            (ValLoop, "run", "evaluate"),
+        )
+        with contextlib.ExitStack() as stack:
+            for owner, name, part in watched:
+                original = getattr(owner, name)
+                setattr(owner, name, self._timed(original, part))
+                stack.callback(setattr, owner, name, original)
+            yield
+
+    def _timed(self, function: Any, part: str) -> Any:
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.time(part):
+                return function(*args, **kwargs)
+
+        return timed
+
+
+def completed(parts: Mapping[str, float], whole: float) -> dict[str, float]:
+    """Parts with the rest of the whole as ``other``, in seconds."""
+    told = {part: parts.get(part, 0.0) for part in PARTS if part != "other"}
+    return {**told, "other": whole - sum(told.values())}

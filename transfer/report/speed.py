@@ -1,0 +1,148 @@
+"""The README's tables of speed, made from the records of ``transfer bench``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import statistics
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from backbones.atomic_write import write_atomically
+from backbones.errors import UserError
+
+BEGIN, END = "<!-- transfer bench: begin -->", "<!-- transfer bench: end -->"
+
+_PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
+_KEYS = ("task", "data", "backbone", "image_size", "batch_size", "precision", "images")
+
+Bench = dict[str, Any]
+
+
+def collect(results: Path) -> list[Bench]:
+    """The last record of each measurement: of each work, other side and processor.
+
+    Raises:
+        UserError: A record cannot be read.
+    """
+    latest: dict[tuple[Any, ...], Bench] = {}
+    for path in sorted((results / "records" / "bench").glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
+            record["ours"][0]["seconds"], record["other"][0]["seconds"], record["finished"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise UserError(
+                f"'{path}' is no record of 'transfer bench' ({type(error).__name__}: {error}); "
+                "move it away and measure again."
+            ) from error
+        if key not in latest or latest[key]["finished"] <= record["finished"]:
+            latest[key] = record
+    return [latest[key] for key in sorted(latest, key=str)]
+
+
+def text(results: Path) -> str:
+    """Both tables in Markdown: the ratios, and where the time of a cell goes."""
+    found = collect(results)
+    if not found:
+        return "Nothing is measured yet: `transfer bench` does.\n"
+    machines = "; ".join(sorted({_machine(record) for record in found}))
+    parts = [
+        f"Medians of alternating pairs, loading, training and evaluation together, on {machines}. "
+        "A ratio is the other side's time over ours, pair by pair.\n",
+        _ratios(found),
+    ]
+    told = [record for record in found if record["ours"][0].get("breakdown")]
+    if told:
+        parts += ["Where the time goes, in percent of each side's own:\n", _breakdown(told)]
+    return "\n".join(parts)
+
+
+def write(results: Path, readme: Path) -> None:
+    """Put the tables between their marks in a README.
+
+    Raises:
+        UserError: It has no marks.
+    """
+    content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if content.count(BEGIN) != 1 or content.count(END) != 1:
+        raise UserError(f"'{readme}' needs one line '{BEGIN}' and one '{END}' for the tables.")
+    before, rest = content.split(BEGIN)
+    after = rest.split(END)[1]
+    whole = f"{before}{BEGIN}\n{text(results)}{END}{after}"
+    write_atomically(readme, whole.encode())
+
+
+def _ratios(found: list[Bench]) -> str:
+    head = (
+        *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
+        *("pairs", "memory, MiB", "theirs"),
+    )
+    rows = []
+    for record in found:
+        parts = record["ours"][0]["seconds"].keys() & record["other"][0]["seconds"].keys()
+        whole = functools.partial(_whole, parts=parts)
+        ratios = [
+            whole(other) / whole(ours)
+            for ours, other in zip(record["ours"], record["other"], strict=True)
+        ]
+        rows.append(
+            (
+                _work(record),
+                record["against"],
+                *(f"{_median(record[side], whole):.1f}" for side in ("ours", "other")),
+                f"**{statistics.median(ratios):.2f}**",
+                f"{min(ratios):.2f} … {max(ratios):.2f}",
+                str(len(ratios)),
+                *(f"{_median(record[side], _memory):.0f}" for side in ("ours", "other")),
+            )
+        )
+    return _table(head, rows)
+
+
+def _breakdown(found: list[Bench]) -> str:
+    rows = []
+    for record in found:
+        for side, name in (("ours", "ours"), ("other", record["against"])):
+            runs = record[side]
+            shares = (
+                100
+                * statistics.median(
+                    run["breakdown"][part] / sum(run["breakdown"].values()) for run in runs
+                )
+                for part in _PARTS
+            )
+            rows.append((_work(record), name, *(f"{share:.1f}" for share in shares)))
+    return _table(("measured", "side", *(part.replace("_", "-") for part in _PARTS)), rows)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _work(record: Bench) -> str:
+    work = record["work"]
+    return (
+        f"{work['task']}, {work['backbone']}, {work['data']}, {work['image_size']} px, batch "
+        f"{work['batch_size']}, {work['precision']}"
+    )
+
+
+def _machine(record: Bench) -> str:
+    hardware = record["hardware"]
+    return f"{hardware['cpu']} ({hardware['cores']} cores)"
+
+
+def _median(runs: list[Bench], told: Callable[[Bench], float]) -> float:
+    return statistics.median(told(run) for run in runs)
+
+
+def _whole(run: Bench, parts: Collection[str]) -> float:
+    """Seconds of the parts that both sides have: a network alone has no start-up."""
+    return sum(run["seconds"][part] for part in parts)
+
+
+def _memory(run: Bench) -> float:
+    return run["peak_mb"]
