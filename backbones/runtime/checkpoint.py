@@ -7,8 +7,8 @@ forgets the random state and replays the loader. Here the draws follow from the 
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mmengine.registry import HOOKS
 from backbones.errors import UserError
 from backbones.runtime import stopping
 from backbones.runtime.stopping import Interrupted
+from backbones.torch_file import read_torch_file
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
 
@@ -142,9 +143,9 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            print_log(f"'{path}' is not a whole state ({type(error).__name__}); passed over.")
+            state = read_torch_file(path)
+        except UserError as error:
+            print_log(f"passed over a state: {error}", level=logging.WARNING)
             continue
         if isinstance(state, dict) and state.get("identity") == identity:
             return state

@@ -135,7 +135,7 @@ def _preprocessing(
 
     A file that says nothing of itself is read as what the row's own public weights expect.
     """
-    if own:
+    if "mean" in own and "std" in own:
         return tuple(own["mean"]), tuple(own["std"])
     mean: Any = row.mean
     std: Any = row.std
@@ -153,6 +153,6 @@ def _preprocessing(
 
 def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
     """Top-1 of these very weights in percent; None where nobody has said it."""
-    if own:
+    if "top1" in own.get("metrics", {}):
         return own["metrics"]["top1"]
     return row.weights.top1 if row.weights and cell.weights == row.weights.source else None

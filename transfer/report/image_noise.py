@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from backbones.errors import UserError
 from transfer.report.bootstrap import ImageNoise, metric_value, paired_bootstrap
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
+from transfer.report.outcomes import read as read_outcomes
 from transfer.report.records import Record
 from transfer.report.wording import interval, signed
 
@@ -99,14 +99,7 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
         UserError: They are missing, malformed, or of another run.
     """
     path = record.path.with_suffix(".npz")
-    kind = DetectionOutcomes if record.cell["task"] == "detection" else SegmentationOutcomes
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            outcomes = kind.from_arrays(dict(arrays))
-    except FileNotFoundError as error:
-        raise UserError(f"there are no per-image results beside '{record.path.name}'.") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
+    outcomes = read_outcomes(path, record.cell["task"])
     outcomes = _of_classes(outcomes, _headline_classes(record))
     found = metric_value(outcomes, _metric(record, metric))
     if not abs(found - record.value) < _SAME:
