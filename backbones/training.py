@@ -20,6 +20,7 @@ from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by 
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
+from backbones.pyramid import require_known
 from backbones.runtime import loop, precision, randomness  # noqa: F401  (registered likewise)
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
@@ -280,6 +281,7 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     path = Path(training.teacher)
     own = read_own_metadata(path)
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
+    require_known(architecture)
     checkpoint = weights.read(path, architecture)
     taught = next(
         (len(tensor) for key, tensor in checkpoint.tensors.items() if key == "fc.bias"), classes

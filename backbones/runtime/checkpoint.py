@@ -145,7 +145,7 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
         try:
             state = read_torch_file(path)
         except UserError as error:
-            print_log(f"passed over a state: {error}", level=logging.WARNING)
+            print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
             continue
         if isinstance(state, dict) and state.get("identity") == identity:
             return state

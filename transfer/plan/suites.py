@@ -222,6 +222,8 @@ class _Reader:
         for name, value in settings.items():
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
+            if not _is_data(value):
+                raise self._wrong(f'{key}."{name}"', "a text, a number, true, false or a list")
         return settings
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -254,6 +256,13 @@ class _Reader:
 
 
 _OF_A_ROW = ("seeds", "classifier_seeds")
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a setting is what a config may hold; TOML knows dates and times as well."""
+    if isinstance(value, list):
+        return all(map(_is_data, value))
+    return isinstance(value, str | int | float | bool)
 
 
 def _frozen(value: Any) -> Any:
