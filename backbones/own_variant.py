@@ -18,7 +18,8 @@ from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
 
 _FORM = {
     **dict.fromkeys(("name", "architecture", "weights", "control"), str),
-    **dict.fromkeys(("mean", "std"), [float]),
+    "mean": [float],
+    "std": [float],
     "top1": float,
 }
 _NAME = re.compile(r"[A-Za-z0-9._-]+")

@@ -11,7 +11,6 @@ import torch
 
 from backbones.errors import UserError
 
-
 _ZIP_MAGIC = b"PK\x03\x04"  # by which torch tells its two forms apart
 
 

@@ -23,8 +23,10 @@ from backbones import train, weights
 from backbones.errors import UserError
 from backbones.runtime import checkpoint
 from backbones.runtime.runner import quiet_runner
-from transfer import openmmlab  # noqa: F401  (closes the toolbox's ways to load)
-from transfer import run
+from transfer import (
+    openmmlab,  # noqa: F401  (closes the toolbox's ways to load)
+    run,
+)
 from transfer.engine import final_weights
 from transfer.report import outcomes
 
