@@ -340,7 +340,8 @@ PICKLE = (b"cos\nsystem\n", b"cbuiltins\ngetattr\n", b"R.", b"\x81", b"b", b"\x9
 XML_WORDS = (b"<object>", b"</object>", b"<!DOCTYPE a>", b"&#0;", b"<![CDATA[", b"&amp;", b"1e999")
 JSON_WORDS = (b"null", b"[]", b"{}", b"NaN", b"1e999", b'""', b"-1", b"true", b"9" * 30, b"\\ud800")
 SCALARS = b'{"loss": 1.0, "lr": 0.1, "iter": 1, "step": 1}\n{"pascal_voc/mAP": 0.5, "step": 8}\n'
-LOG = Path(__file__).with_name("finished_runs").glob("det/*/*.log")
+FINISHED = Path(__file__).with_name("finished_runs")
+LOGS = tuple(path.read_bytes()[-4000:] for path in FINISHED.glob("*/*/*.log"))
 
 READERS = {
     reader.name: reader
@@ -392,7 +393,7 @@ READERS = {
             "safetensors",
             read_weights,
             (save({"conv1.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)}),),
-            JSON_WORDS + (b'"dtype":"F4"', b'"dtype":"BF16"', b'"data_offsets":[0,8]'),
+            (*JSON_WORDS, b'"dtype":"F4"', b'"dtype":"BF16"', b'"data_offsets":[0,8]'),
             "a.safetensors",
         ),
         Reader(
@@ -432,11 +433,6 @@ READERS = {
         Reader(
             "scalars", finished_run.read_run, (SCALARS,), JSON_WORDS, "run/vis_data/scalars.json"
         ),
-        Reader(
-            "log",
-            finished_run.read_run,
-            tuple(path.read_bytes()[-4000:] for path in LOG),
-            file="a.log",
-        ),
+        Reader("log", finished_run.read_run, LOGS, file="a.log"),
     )
 }

@@ -59,7 +59,7 @@ def fuzz(reader: Reader, minutes: float, corpus: Path, longest: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_size() + (reader.megabytes + 256) * MIB,) * 2)
     bounds = [f"-max_total_time={round(60 * minutes)}", f"-max_len={longest}", "-timeout=60"]
     bounds += [f"-artifact_prefix={corpus}/{reader.name}-", "-print_final_stats=1"]
-    bounds += ["-rss_limit_mb=0", "-detect_leaks=0", f"-dict={words}"]
+    bounds += ["-rss_limit_mb=0", "-detect_leaks=0", *([f"-dict={words}"] if reader.words else ())]
     atheris.Setup([sys.argv[0], *bounds, str(found)], read)
     atheris.Fuzz()
 

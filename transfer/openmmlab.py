@@ -1,6 +1,7 @@
 """Everything this project adds to MMEngine's registries; name it in ``custom_imports``.
 
-Checkpoints are read as data from then on. The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
+Checkpoints are read as data from then on. The order matters: mmdet and mmseg can only be imported
+once mmcv's operators are there.
 """
 
 import contextlib
