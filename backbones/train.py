@@ -12,6 +12,7 @@ if __name__ == "__main__":  # started as a script: this folder would shadow libr
 from backbones import suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.runtime import stopping
 from backbones.safetensors_header import read_own_metadata
 
 
@@ -49,14 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
     args = build_parser().parse_args(arguments)
     try:
-        if args.recipe:
-            train_one(args, args.recipe, args.seed)
-            return 0
-        return train_suite(args)
+        with stopping.on_signals():
+            if args.recipe:
+                train_one(args, args.recipe, args.seed)
+                return 0
+            return train_suite(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, stopping.Interrupted):
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
 

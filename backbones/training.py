@@ -21,7 +21,7 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
 from backbones.pyramid import require_known
-from backbones.runtime import loop, precision, randomness  # noqa: F401  (registered likewise)
+from backbones.runtime import loop, precision, randomness, state_files  # noqa: F401  (likewise)
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
@@ -177,9 +177,10 @@ def train(
         )
         for split in ("train", "val")
     }
-    state = ResumableState(str(work_dir / "state"), training.identity(), save_minutes)
+    states = work_dir / state_files.FOLDER
+    state = ResumableState(str(states), training.identity(), save_minutes)
     if not resume:
-        state.forget()
+        state_files.forget(states)
     curve = Curve()
     runner = _runner(training, folders, work_dir, workers, [state, curve])
     if listener:
@@ -188,7 +189,7 @@ def train(
     metrics = runner.val()
     metadata = _metadata(training, folders, metrics, curve)
     _write(output, runner.model, metadata)
-    state.forget()
+    state_files.forget(states)
     return output
 
 

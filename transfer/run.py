@@ -34,7 +34,7 @@ from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
-from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.schedule import Schedule, clear_states, leases_of, record_path
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.plan.view import SuiteView
 from transfer.report import records
@@ -196,7 +196,12 @@ def _run_here(tasks: list[Task], console: Console) -> None:
         UserError: A cell could not be run, or another driver runs it.
         KeyboardInterrupt: Stopped; the state is saved.
     """
-    todo = [task for task in tasks if not record_path(task).exists()]
+    todo = []
+    for task in tasks:
+        if record_path(task).exists():
+            clear_states(task)
+        else:
+            todo.append(task)
     with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
             lease = wait_for(

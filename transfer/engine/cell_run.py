@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from backbones.runtime import state_files
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
@@ -19,6 +22,7 @@ from transfer.datasets.preflight import require_usable
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import Outcome, finetune
 from transfer.plan.cells import Task
+from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.protocols import HEADLINE
 from transfer.plan.request import load_data
 from transfer.report import provenance, records
@@ -38,11 +42,26 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
         UserError: Nothing was recorded.
         Interrupted: The training was asked to stop; its state is saved.
     """
+    _make_folder(task.place)
+    path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
+    # The driver owns the cell among the results; another may have been given this work folder too.
+    lease = wait_for(Leases(task.work_leases), task.name, path.exists, _say(listener))
+    if lease:
+        with owned(lease):
+            _run(task, path, listener)
+    return path
+
+
+def _say(listener: Listener | None) -> Callable[[str], None]:
+    return lambda sentence: listener(sentence, 0, 0) if listener else None
+
+
+def _run(task: Task, path: Path, listener: Listener | None) -> None:
+    """Fine-tune, and write the record to ``path``."""
     started = datetime.now(timezone.utc)
     cell, place = task.cell, task.place
     data = load_data(task.data, task.data_root)
     require_usable(data, cell.task)
-    _make_folder(place)
     ready = classifiers.prepare(cell, task.row, listener)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
@@ -64,20 +83,21 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
             f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
             "test set."
         )
-    path = records.path_of(task.results, cell.data, cell.name, cell.id)
     content = _content(task, data, ready, cfg, outcome, started)
     content["memory"] = memory.peaks()
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
-    return path
+    state_files.forget(place / state_files.FOLDER)  # not before: the disk may be full
 
 
 def _make_folder(place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
     except OSError as error:
         raise UserError(
-            f"The work folder '{place}' cannot be made ({error.strerror}); give another with "
+            f"The work folder '{place}' cannot be written ({error.strerror}); give another with "
             "--work-dir."
         ) from error
 
