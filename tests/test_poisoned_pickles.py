@@ -194,7 +194,7 @@ def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
     assert "epoch_1.pth" not in told
     calm = tmp_path / "calm"
     shutil.copytree(task.results, calm / "results")
-    assert chaos_suite.metrics(calm).keys() == {record.name}
+    assert chaos_suite.records_of(calm).keys() == {record.name}
 
 
 def test_through_what_a_finished_cell_leaves(marker, tmp_path):

@@ -177,7 +177,8 @@ class DataSet:
         """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for path in self._lists(task):
-            digest.update(str(path.relative_to(self.root)).encode())
+            inside = path.is_relative_to(self.root)  # an absolute name is taken as it is
+            digest.update(str(path.relative_to(self.root) if inside else path).encode())
             digest.update(_listing(path))
         return digest.hexdigest()[:16]
 

@@ -185,9 +185,10 @@ class Leases:
         """Make a lease whole and at once; False where there is one of that name."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_beside(path, owner, os.link)
-        except FileExistsError:
-            return False
+            try:
+                _write_beside(path, owner, os.link)
+            except FileExistsError:
+                return False
         except FileNotFoundError:
             return False  # the last of the others has just removed the empty folder: try again
         except OSError as error:
