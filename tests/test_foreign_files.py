@@ -4,7 +4,7 @@ import contextlib
 import tracemalloc
 
 import pytest
-from foreign_files import READERS, read_content
+from foreign_files import READERS, read_content, zip_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +86,7 @@ FOUND = {
     "a data set in the home of nobody": ("data-set", b'name = "a"\nroot = "~nobody-at-all/x"'),
     "a data set with a name too long": ("data-set", b'name = "a"\nroot = "' + b"x" * 300 + b'"'),
     "a backbone whose top-1 is a text": ("backbone", b'architecture = "resnet18"\ntop1 = "high"'),
+    "an archive with an entry without a name": ("archive", zip_of({"": b""})),
     "a classifier's record of no epochs": ("classifier-record", None),
     "a probe that nests too deep": ("probe", b"[" * 100_000),
     "metadata whose mean is a text": ("safetensors-header", None),

@@ -38,9 +38,11 @@ class ResumableBatchSampler(BatchSampler):
         self.skipped = 0
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator, so that nothing is taken before the first batch is: a loader with workers
+        # asks for two iterators and draws from the second.
         skipped, self.skipped = self.skipped, 0
         batches = self._grouped() if self.by_aspect_ratio else super().__iter__()
-        return islice(batches, skipped, None)
+        yield from islice(batches, skipped, None)
 
     def _grouped(self) -> Iterator[list[int]]:
         """Full batches of one orientation as they fill up; what is left over comes mixed, last."""
