@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,14 @@ from torch import nn
 
 from backbones import augmentation, weights, zoo
 from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by the import)
+from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
 from backbones.pyramid import require_known
 from backbones.runtime import loop, precision, randomness, state_files  # noqa: F401  (likewise)
 from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.faults import disk_fault
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
 from backbones.safetensors_header import METADATA_KEY, read_own_metadata
@@ -164,8 +168,43 @@ def train(
         resume: Whether to go on from a state in ``work_dir``.
 
     Raises:
-        UserError: Data, teacher or disk are not as they must be, or the loss is no number.
+        UserError: Data, teacher or disk are not as they must be, the loss is no number, or another
+            process of this machine trains in ``work_dir``.
     """
+    with _alone_in(work_dir):
+        return _train(
+            training, output, work_dir, workers, cache, save_minutes, listener, resume=resume
+        )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a work folder; the kernel lets go of it when this process ends, however it does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "owner.lock").open("w")
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    with lock:
+        if not try_lock(lock):
+            raise UserError(
+                f"Another process trains in '{folder}': wait for it to end, or give another "
+                "--work-dir."
+            )
+        yield
+
+
+def _train(
+    training: Training,
+    output: Path,
+    work_dir: Path,
+    workers: int,
+    cache: bool,
+    save_minutes: float,
+    listener: Listener | None,
+    *,
+    resume: bool,
+) -> Path:
     folders = {
         split: ImageFolder(
             str(training.data),

@@ -5,7 +5,9 @@ the real ones; the last tests run a cell.
 """
 
 import contextlib
+import gc
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -187,7 +189,8 @@ def test_a_disk_that_fills_up_while_a_state_is_written_costs_nothing(small_disk,
 def test_a_state_that_may_not_be_that_long_costs_nothing(tmp_path, calm):
     with limit_on_files(200_000), pytest.raises(UserError, match="could not be written"):
         trained(tmp_path / "work")
-    assert not list((tmp_path / "work" / "state").iterdir())
+    left = [path.name for path in (tmp_path / "work" / "state").iterdir()]
+    assert left == ["state.pt"], "the first, which has no momenta yet"
     assert torch.equal(trained(tmp_path / "work"), calm)
 
 
@@ -318,8 +321,13 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(UserError, match=r"A process that reads images \(number \d+\) was killed"):
+    told = ""
+    try:
         trained(tmp_path / "work", data=Noise(die), workers=1)
+    except UserError as error:
+        told = str(error)
+    gc.collect()  # while the error is held, torch raises it again whenever a child process ends
+    assert re.match(r"A process that reads images \(number \d+\) was killed", told)
     resumed = trained(tmp_path / "work", workers=1)
     assert torch.equal(resumed, calm)
 
