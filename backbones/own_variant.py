@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
-from backbones.toml_file import read_toml
+from backbones.toml_file import misfit, read_toml
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
 
+_FORM = {
+    **dict.fromkeys(("name", "architecture", "weights", "control"), str),
+    "mean": [float],
+    "std": [float],
+    "top1": float,
+}
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -37,10 +43,10 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
             f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
             "mean, std, top1 and control."
         )
-    source = str(content.get("weights", ""))
-    if source and not source.startswith(("timm:", "http:", "https:")):
-        source = str(path.parent / Path(source).expanduser())
-    name = str(content.get("name", path.stem))
+    if wrong := misfit(content, _FORM):
+        raise UserError(f"In the backbone's file '{path}' {wrong}.")
+    source = _source(content.get("weights", ""), path)
+    name = content.get("name", path.stem)
     if name in taken or not _NAME.fullmatch(name):
         raise UserError(
             f"'{path}' calls its backbone '{name}', "
@@ -49,13 +55,23 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         )
     return Variant(
         name,
-        str(content["architecture"]),
+        content["architecture"],
         weights=Weights(source, "own", content.get("top1")) if source else None,
-        control=str(content.get("control", "")),
+        control=content.get("control", ""),
         scratch=not source,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
         std=_three(content, "std", path) or IMAGENET_STD,
     )
+
+
+def _source(weights: str, path: Path) -> str:
+    """Where the weights are; a file is named relative to the backbone's."""
+    if not weights or weights.startswith(("timm:", "http:", "https:")):
+        return weights
+    try:
+        return str(path.parent / Path(weights).expanduser())
+    except RuntimeError as error:  # the home of nobody
+        raise UserError(f"'{path}' names the weights '{weights}': {error}") from error
 
 
 def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float, float] | None:
@@ -63,8 +79,7 @@ def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float,
     if key not in content:
         return None
     value = content[key]
-    numbers = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
-    if not numbers or len(value) != 3 or not all(0 <= v <= 1 for v in value):
+    if len(value) != 3 or not all(0 <= v <= 1 for v in value):
         raise UserError(f"'{key}' in '{path}' must be three numbers from 0 to 1, for R, G and B.")
     return (float(value[0]), float(value[1]), float(value[2]))
 

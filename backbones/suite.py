@@ -12,7 +12,7 @@ from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
-from backbones.toml_file import read_toml
+from backbones.toml_file import misfit, read_toml
 
 KIND = "classification"
 
@@ -50,6 +50,8 @@ def load(name: str) -> ClassifierSuite:
             f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
             "'transfer run --suite'."
         )
+    if wrong := misfit(content, {"rows": [str], "seeds": [int]}):
+        raise UserError(f"In the suite '{path}' {wrong}.")
     rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
     for values, what in ((rows, "row"), (seeds, "seed")):
         twice = sorted({str(v) for v in values if values.count(v) > 1})

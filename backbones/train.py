@@ -13,7 +13,7 @@ if __name__ == "__main__":  # started as a script: this folder would shadow libr
 from backbones import suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
-from backbones.runtime import ranks
+from backbones.runtime import ranks, stopping
 from backbones.runtime.ranks import LAUNCHERS
 from backbones.safetensors_header import read_own_metadata
 from backbones.versions import versions
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
     args = build_parser().parse_args(arguments)
     try:
-        with ranks.together(args.launcher, versions()):
+        with ranks.together(args.launcher, versions()), stopping.on_signals():
             if args.recipe:
                 train_one(args, args.recipe, args.seed)
                 return 0
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, stopping.Interrupted):
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
 

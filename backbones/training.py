@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,14 @@ from torch import nn
 from backbones import augmentation, weights, zoo
 from backbones.atomic_write import write_atomically
 from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by the import)
+from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
-from backbones.runtime import loop, precision, randomness, ranks  # noqa: F401  (registered)
+from backbones.pyramid import require_known
+from backbones.runtime import loop, precision, randomness, ranks, state_files  # noqa: F401  (registered likewise)
 from backbones.runtime.checkpoint import ResumableState, unwrapped
+from backbones.runtime.faults import disk_fault
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import quiet_runner
 from backbones.safetensors_header import METADATA_KEY, read_own_metadata
@@ -171,8 +176,43 @@ def train(
         resume: Whether to go on from a state in ``work_dir``.
 
     Raises:
-        UserError: Data, teacher or disk are not as they must be, or the loss is no number.
+        UserError: Data, teacher or disk are not as they must be, the loss is no number, or another
+            process of this machine trains in ``work_dir``.
     """
+    with _alone_in(work_dir) if ranks.is_main() else nullcontext():
+        return _train(
+            training, output, work_dir, workers, cache, save_minutes, listener, resume=resume
+        )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a work folder; the kernel lets go of it when this process ends, however it does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "owner.lock").open("w")
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    with lock:
+        if not try_lock(lock):
+            raise UserError(
+                f"Another process trains in '{folder}': wait for it to end, or give another "
+                "--work-dir."
+            )
+        yield
+
+
+def _train(
+    training: Training,
+    output: Path,
+    work_dir: Path,
+    workers: int,
+    cache: bool,
+    save_minutes: float,
+    listener: Listener | None,
+    *,
+    resume: bool,
+) -> Path:
     folders = {
         split: ImageFolder(
             str(training.data),
@@ -184,9 +224,10 @@ def train(
         )
         for split in ("train", "val")
     }
-    state = ResumableState(str(work_dir / "state"), training.identity(), save_minutes)
+    states = work_dir / state_files.FOLDER
+    state = ResumableState(str(states), training.identity(), save_minutes)
     if not resume:
-        state.forget()
+        ranks.on_main(lambda: state_files.forget(states))
     curve = Curve()
     runner = _runner(training, folders, work_dir, workers, [state, curve])
     if listener:
@@ -195,7 +236,7 @@ def train(
     metrics = runner.val()
     metadata = _metadata(training, folders, metrics, curve)
     ranks.on_main(lambda: _write(output, unwrapped(runner.model), metadata))
-    state.forget()
+    ranks.on_main(lambda: state_files.forget(states))
     return output
 
 
@@ -289,6 +330,7 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     path = Path(training.teacher)
     own = read_own_metadata(path)
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
+    require_known(architecture)
     checkpoint = weights.read(path, architecture)
     taught = next(
         (len(tensor) for key, tensor in checkpoint.tensors.items() if key == "fc.bias"), classes

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.torch_file import read_torch_file
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
@@ -150,20 +149,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"'{path}' was refused: it is a pickle that holds more than tensors, so that reading "
-            "it would execute code. Save its state dict alone (torch.save(model.state_dict(), …)) "
-            "or as safetensors, and use that."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"'{path}' could not be read as weights ({first_line}); it may be cut short or of "
-            "another format: give .safetensors, a torch state dict, or MXNet .params."
-        ) from error
+    content = read_torch_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f"'{path}' holds a {type(content).__name__}, not a state dict.")
     return dict(content)

@@ -109,10 +109,19 @@ def digests(folder: Path) -> dict[str, str]:
     return {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in records_of(folder).items()}
 
 
-def metrics(folder: Path) -> dict[str, tuple]:
-    """What cells gave, by the name of their record."""
+def given(folder: Path) -> dict[str, tuple]:
+    """What cells gave, by the name of their record: metrics, curve, and weights to the bit."""
     told = {name: json.loads(path.read_text()) for name, path in records_of(folder).items()}
-    return {name: (content["metrics"], content["curve"]) for name, content in told.items()}
+    return {
+        name: (content["metrics"], content["curve"], weights_of(folder, name))
+        for name, content in told.items()
+    }
+
+
+def weights_of(folder: Path, record: str) -> str:
+    """Hash of the final weights of a cell."""
+    path = folder / "work" / Path(record).stem / "weights.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -156,12 +165,11 @@ def run_with_kills(suite: Path, folder: Path, kills: int, draw: random.Random, l
 
 def compare(folder: Path, reference: Path) -> list[str]:
     """What differs between the records of two runs of one suite, and what lies about."""
-    ours, theirs = metrics(folder), metrics(reference)
+    ours, theirs = given(folder), given(reference)
     faults = [f"{name} is missing" for name in theirs.keys() - ours.keys()]
     faults += [f"{name} is too many" for name in ours.keys() - theirs.keys()]
-    faults += [
-        f"{n} gave other metrics" for n in ours.keys() & theirs.keys() if ours[n] != theirs[n]
-    ]
+    both = ours.keys() & theirs.keys()
+    faults += [f"{n} gave other metrics or weights" for n in both if ours[n] != theirs[n]]
     return faults + [f"left over: {path}" for path in leftovers(folder)]
 
 

@@ -68,13 +68,14 @@ def test_the_number_of_workers_does_not_matter(workers):
     assert epochs(loader(workers=workers)) == epochs(loader())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("endless", [False, True])
-def test_a_resumed_pass_goes_on_where_it_was(endless):
+def test_a_resumed_pass_goes_on_where_it_was(endless, workers):
     def batches(data, count):
         return [batch for batch, _ in zip(data, range(count), strict=False)]
 
     whole = batches(loader(endless=endless, length=16), 4)
-    resumed = loader(endless=endless, length=16)
+    resumed = loader(endless=endless, length=16, workers=workers)
     resumed.batch_sampler.skip(2)
     assert batches(resumed, 2) == whole[2:]
 

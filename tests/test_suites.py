@@ -102,6 +102,15 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
+        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
+        (
+            QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
+            "must be the name of a registered class",
+        ),
+        (
+            QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
+            "must be the name of a registered class",
+        ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),
         (QUICK.replace("float32", "float8") + 'rows = ["a"]', "'precision' must be auto"),
@@ -537,6 +546,36 @@ def test_failures_are_kept_and_a_cell_that_runs_elsewhere_is_waited_for(here, ca
     found, unreadable = records.read_all(here / "results", "tiny")
     assert len(found) == 2
     assert unreadable == [], "a failure is never mistaken for a record"
+
+
+def test_one_work_folder_serves_one_driver_at_a_time(here, cache):
+    """Drivers with results of their own know nothing of each other but the folder."""
+    from transfer.engine.cell_run import run_cell
+
+    (task,) = tasks_of(quick_suite(here, cache, tasks=["segmentation"]), here)
+    held = lease.Leases(task.work_leases).take(task.name)
+    told = []
+
+    def listen(phase, done, total):
+        told.append(phase)
+        if not task.place.joinpath("log.txt").exists():
+            held.give_back()
+
+    run_cell(task, listen)
+    assert (
+        told[0] == f"waiting for {task.name}, which process {os.getpid()} on {held.owner.host} runs"
+    )
+    assert set(told[1:]) == {"train", "evaluate"}
+
+    state = task.place / "state" / "state.pt"
+    state.parent.mkdir()
+    state.touch()
+    other = lease.Leases(task.work_leases).take(task.name)
+    schedule([task], Told())
+    assert state.exists(), "of a driver with other results, that is on its way"
+    other.give_back()
+    schedule([task], Told())
+    assert not state.exists(), "left by a kill after the record was written"
 
 
 def test_a_worker_that_is_killed_says_what_that_means(tmp_path):

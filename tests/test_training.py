@@ -1,6 +1,7 @@
 """Training classifiers, on a few small images of the sample."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from backbones import suite, train, training, weights
+from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.images import ImageFolder
 from backbones.safetensors_header import read_own_metadata
@@ -78,7 +81,8 @@ def test_schedules_keep_their_share_of_the_epochs(folder):
 def test_a_training_that_was_killed_ends_as_one_that_was_not(folder, cache):
     """SIGKILL in the middle; float32 on the CPU, so that nothing may differ at all."""
     assert train.main(command(folder, "resnet18d_mixup")) == 0
-    _, whole = trained(folder)
+    path, whole = trained(folder)
+    weights_of_whole = load_file(path)
     shutil.rmtree(folder.parent / "out")
     shutil.rmtree("work_dirs")
     state = Path("work_dirs/classifiers")
@@ -102,9 +106,44 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(folder, cache):
     process.wait()
     assert not (folder.parent / "out").exists()
     assert train.main(command(folder, "resnet18d_mixup")) == 0
-    _, resumed = trained(folder)
+    path, resumed = trained(folder)
+    assert all(torch.equal(t, weights_of_whole[k]) for k, t in load_file(path).items())
     assert resumed["metrics"] == whole["metrics"]
     assert resumed["history"] == whole["history"]
+
+
+def test_sigterm_saves_the_state_and_only_one_process_trains_in_a_folder(
+    folder, capsys, monkeypatch
+):
+    assert train.main(command(folder)) == 0
+    path, whole = trained(folder)
+    kept = load_file(path)
+    path.unlink()
+    place = Path("work_dirs/classifiers") / path.stem
+    real, steps = training.train, []
+
+    def warned(*arguments, listener, **options):
+        def listen(phase, done, total):
+            steps.append((phase, done))
+            if (phase, done) == ("train", 3) and len(steps) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return real(*arguments, listener=listen, **options)
+
+    monkeypatch.setattr(training, "train", warned)
+    assert train.main(command(folder)) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert not path.exists()
+    with (place / "owner.lock").open("w") as file:
+        assert try_lock(file)
+        assert train.main(command(folder)) == 2
+    assert f"Another process trains in '{place}'" in capsys.readouterr().err
+    assert train.main(command(folder)) == 0
+    assert ("train", 3) in steps[4:], "it went on"
+    assert ("train", 1) not in steps[4:], "not from the beginning"
+    resumed = trained(folder)[1]
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in load_file(path).items())
+    assert (resumed["metrics"], resumed["history"]) == (whole["metrics"], whole["history"])
 
 
 def _at_iteration(state, iteration):

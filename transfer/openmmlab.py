@@ -1,6 +1,7 @@
 """Everything this project adds to MMEngine's registries; name it in ``custom_imports``.
 
-The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
+Checkpoints are read as data from then on. The order matters: mmdet and mmseg can only be imported
+once mmcv's operators are there.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import importlib
 import io
 import warnings
 
-from transfer.engine import operators
+from transfer.engine import operators, safe_loading
 
 _TOOLBOXES = (
     "mmdet.datasets",
@@ -37,6 +38,7 @@ _OURS = (
     "transfer.engine.sparse_roi_align",
 )
 
+safe_loading.install()
 operators.install()
 # Both toolboxes tell at import which optional packages they do without; none is needed here.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

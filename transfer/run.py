@@ -35,7 +35,7 @@ from transfer.plan.lease import Leases, owned_together
 from transfer.plan.process import WorkerProcess, environment_of
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
-from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.schedule import Schedule, clear_states, leases_of, record_path
 from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.plan.view import SuiteView
@@ -229,6 +229,17 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
     return shlex.join([*given, "--precision", cell.precision])
 
 
+def _todo(tasks: list[Task]) -> list[Task]:
+    """Those without a record; of the others, states that a kill left behind are removed."""
+    todo = []
+    for task in tasks:
+        if record_path(task).exists():
+            clear_states(task)
+        else:
+            todo.append(task)
+    return todo
+
+
 def _run_here(tasks: list[Task], console: Console) -> None:
     """Cells one after another in this process, and in those together with it; a failure ends it.
 
@@ -236,7 +247,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
         UserError: A cell could not be run, or another driver runs it.
         KeyboardInterrupt: Stopped; the state is saved.
     """
-    todo = ranks.on_main(lambda: [task for task in tasks if not record_path(task).exists()])
+    todo = ranks.on_main(lambda: _todo(tasks))
     with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
             title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"

@@ -7,8 +7,9 @@ forgets the random state and replays the loader. Here the draws follow from the 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
 from backbones.runtime import ranks, stopping
+from backbones.runtime.state_files import LATEST, PREVIOUS
 from backbones.runtime.stopping import Interrupted
+from backbones.torch_file import read_torch_file
 
-LATEST, PREVIOUS = "state.pt", "state-previous.pt"
+# What torch's and MMEngine's parts raise when they are given the state of something else.
+_MISFITS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @HOOKS.register_module()
@@ -38,6 +42,7 @@ class ResumableState(Hook):
 
     Attributes:
         stop_requested: Set it to save at the next iteration and leave with :class:`Interrupted`.
+        saved_iteration: Of the last state that was saved or resumed; None before there is one.
     """
 
     priority = "HIGHEST"
@@ -48,21 +53,22 @@ class ResumableState(Hook):
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
         self.stop_requested = False
+        self.saved_iteration: int | None = None
 
     def before_train(self, runner: Any) -> None:
         """Go on from the last whole state, if there is one."""
         state = ranks.on_main(lambda: load_state(self.folder, self.identity))
         if state is None:
             return
-        unwrapped(runner.model).load_state_dict(state["model"])
-        runner.optim_wrapper.load_state_dict(state["optimizer"])
-        for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
-        for hook in runner.hooks:
-            if name := getattr(hook, "state_name", ""):
-                hook.load_state_dict(state["hooks"][name])
+        try:
+            _restore(runner, state)
+        except _MISFITS as error:
+            raise UserError(
+                f"The state in '{self.folder}' is not one of this training ({error}): somebody "
+                "else has written it. Remove the folder and run again to start anew."
+            ) from error
+        self.saved_iteration = state["iteration"]
         loop = runner.train_loop
-        loop.go_to(state["iteration"])
         runner.optim_wrapper.initialize_count_status(runner.model, loop.iter, loop.max_iters)
         print_log(f"resumed at iteration {loop.iter} of {loop.max_iters}", logger="current")
 
@@ -83,15 +89,9 @@ class ResumableState(Hook):
         if stopping.requested() and runner.iter >= runner.max_iters:
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
-    def forget(self) -> None:
-        """Remove what is kept: the training is done, or is to start anew."""
-        if not ranks.is_main():
-            return
-        for name in (LATEST, PREVIOUS):
-            (self.folder / name).unlink(missing_ok=True)
-
     def _save(self, runner: Any) -> None:
-        if runner.rank == 0:
+        """Save, unless the training has diverged: a state without numbers helps nobody."""
+        if runner.rank == 0 and _is_finite(runner.model):
             state = {
                 "identity": self.identity,
                 "iteration": runner.iter,
@@ -105,7 +105,24 @@ class ResumableState(Hook):
                 },
             }
             save_state(self.folder, state)
+            self.saved_iteration = runner.iter
         self.saved_at = time.monotonic()
+
+
+def _is_finite(model: Any) -> bool:
+    return all(bool(torch.isfinite(weight).all()) for weight in model.parameters())
+
+
+def _restore(runner: Any, state: dict[str, Any]) -> None:
+    """Give a runner's parts what was saved of them."""
+    unwrapped(runner.model).load_state_dict(state["model"])
+    runner.optim_wrapper.load_state_dict(state["optimizer"])
+    for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
+        scheduler.load_state_dict(saved)
+    for hook in runner.hooks:
+        if name := getattr(hook, "state_name", ""):
+            hook.load_state_dict(state["hooks"][name])
+    runner.train_loop.go_to(state["iteration"])
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
@@ -126,7 +143,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
             os.replace(folder / LATEST, folder / PREVIOUS)
         os.replace(new, folder / LATEST)
     except (OSError, RuntimeError) as error:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
         raise UserError(
             f"The training's state could not be written to '{folder}' ({error}); the last whole "
             "one is kept. Make room or choose another --work-dir, and run again to go on."
@@ -144,9 +162,9 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            print_log(f"'{path}' is not a whole state ({type(error).__name__}); passed over.")
+            state = read_torch_file(path)
+        except UserError as error:
+            print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
             continue
         if isinstance(state, dict) and state.get("identity") == identity:
             return state

@@ -47,9 +47,11 @@ class ResumableBatchSampler(BatchSampler):
         self.skipped = 0
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator, so that nothing is taken before the first batch is: a loader with workers
+        # asks for two iterators and draws from the second.
         skipped, self.skipped = self.skipped, 0
         batches = self._grouped() if self.by_aspect_ratio else self._in_order()
-        return map(self._share, islice(batches, skipped, None))
+        yield from map(self._share, islice(batches, skipped, None))
 
     def __len__(self) -> int:
         keys = len(self.sampler)  # type: ignore[arg-type]

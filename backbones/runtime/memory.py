@@ -1,12 +1,21 @@
-"""How much memory a training took at its peak."""
+"""How much memory a training took at its peak, and which batch would have fitted."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
+
+from backbones.errors import UserError
+
+_UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_REQUEST = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|KiB|MiB|GiB)")
+_HOST_FAILED = ("can't allocate memory", "Cannot allocate memory", "not enough memory")
 
 
 class PeakMemory:
@@ -24,10 +33,127 @@ class PeakMemory:
     def peaks(self) -> dict[str, int]:
         """Bytes by place, ``"host"`` and ``"gpu"``; what is not known is left out."""
         told = {}
-        with contextlib.suppress(OSError):
-            status = Path("/proc/self/status").read_text(encoding="utf-8")
-            if found := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):
-                told["host"] = 1024 * int(found.group(1))
+        if peak := _own("VmHWM"):
+            told["host"] = peak
         if torch.cuda.is_available():
             told["gpu"] = torch.cuda.max_memory_reserved()
         return told
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a step of training needs, in bytes.
+
+    Attributes:
+        batch: Images of the step.
+        fixed: Whatever the batch is: weights, gradients, momenta, libraries.
+        peak: With this batch, at least.
+    """
+
+    batch: int
+    fixed: int
+    peak: int
+
+    def fitting(self, available: int) -> int:
+        """The largest batch that fits by the estimate that the rest grows with the images.
+
+        Smaller than the one that did not fit, whatever the estimate says; 0 where not even the
+        fixed part fits.
+        """
+        each = max(1, self.peak - self.fixed) / self.batch
+        return max(0, min(self.batch - 1, int((available - self.fixed) // each)))
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on the host or on a GPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _HOST_FAILED)
+
+
+def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
+    """The sentence for an error of :func:`is_exhausted`.
+
+    Args:
+        error: What was raised.
+        model: What was trained.
+        batch: Images a step, on this device.
+    """
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    held = _weights(model)
+    if on_gpu:
+        available, peak, fixed = _gpu_available(), torch.cuda.max_memory_allocated(), held
+    else:
+        available, peak = host_available(), _own("VmHWM")
+        fixed = max(held, _own("VmRSS") - max(0, peak - _own("VmRSS")))
+    need = Need(batch, min(fixed, peak), peak + _asked_for(error))
+    place = "the GPU" if on_gpu else "this machine"
+    fits = need.fitting(available)
+    advice = (
+        f"a batch of {fits} would fit by this estimate"
+        if fits
+        else "not even a batch of 1 would fit by this estimate: take smaller images or networks"
+    )
+    return UserError(
+        f"Memory ran out: a batch of {batch} needs over {_gigabytes(need.peak)} GB, "
+        f"{_gigabytes(need.fixed)} of them whatever the batch, and {place} has "
+        f"{_gigabytes(available)} for this process; {advice}. The last state is kept. Lower the "
+        'batch size (in a suite: [overrides] "train_dataloader.batch_size"), or run fewer --jobs.'
+    )
+
+
+def host_available() -> int:
+    """Bytes that this process could have: its own, and what the machine or its limits leave."""
+    memory = _kilobytes(Path("/proc/meminfo"), "MemAvailable") + _own("VmRSS")
+    bounds = [memory, *_control_group()]
+    with contextlib.suppress(ImportError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            bounds.append(limit)
+    return min(bounds)
+
+
+def _control_group() -> list[int]:
+    """The bound of a container, where there is one."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return [int(Path(path).read_text(encoding="ascii"))]
+    return []
+
+
+def _gpu_available() -> int:
+    """Bytes that this process could have on its GPU."""
+    if not torch.cuda.is_available():
+        return 0
+    return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+
+
+def _weights(model: Any) -> int:
+    """Bytes of weights, and of gradients and momenta of those that are trained."""
+    buffers = sum(buffer.nbytes for buffer in model.buffers())
+    return buffers + sum((3 if p.requires_grad else 1) * p.nbytes for p in model.parameters())
+
+
+def _asked_for(error: BaseException) -> int:
+    """Bytes that could not be had; 0 where the error does not say."""
+    found = _REQUEST.search(str(error))
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+
+
+def _own(key: str) -> int:
+    """A figure of this process in bytes; 0 where the system does not tell."""
+    return _kilobytes(Path("/proc/self/status"), key)
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    with contextlib.suppress(OSError):
+        told = path.read_text(encoding="utf-8")
+        if found := re.search(rf"^{key}:\s*(\d+) kB$", told, re.MULTILINE):
+            return 1024 * int(found[1])
+    return 0
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f}"

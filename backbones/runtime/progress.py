@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from backbones.errors import UserError
 from backbones.runtime import ranks
+from backbones.runtime.checkpoint import ResumableState
 
 Listener = Callable[[str, int, int], None]
 """Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
@@ -73,8 +74,10 @@ class Curve(Hook):
         loss = losses["loss"]
         if not math.isfinite(loss):
             raise UserError(
-                f"The loss is {loss} at iteration {runner.iter + 1}: the training diverged. Lower "
-                "the learning rate or the batch size; the last state before this is kept."
+                f"The loss is {loss} at iteration {runner.iter + 1} of {runner.max_iters}: the "
+                f"training diverged. {_last_state(runner)} With the same settings it would come to "
+                "the same: lower the learning rate (in a suite: [overrides] "
+                '"optim_wrapper.optimizer.lr"), or compute with --precision float32.'
             )
         done, total = runner.iter + 1, runner.max_iters
         if done * _POINTS // total > runner.iter * _POINTS // total:
@@ -88,6 +91,14 @@ class Curve(Hook):
         """Keep the evaluation."""
         self.evaluations.append({"iteration": runner.iter, **(metrics or {})})
         self._since = time.monotonic()
+
+
+def _last_state(runner: Any) -> str:
+    """Which state is left of a training."""
+    for hook in runner.hooks:
+        if isinstance(hook, ResumableState) and hook.saved_iteration is not None:
+            return f"The last good state, of iteration {hook.saved_iteration}, is '{hook.folder}'."
+    return "No state was saved before it."
 
 
 class Ticker(Hook):

@@ -96,7 +96,7 @@ class ReplayableSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         skipped, self.skipped = self.skipped, 0
         keys = self._stream() if self.endless else self._own_share(self.epoch)
-        return islice(keys, skipped, None)
+        yield from islice(keys, skipped, None)
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.world_size)

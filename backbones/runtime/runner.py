@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,18 +19,34 @@ from mmengine.runner import Runner
 
 from backbones.runtime import ranks
 from backbones.runtime.allocation import keep_freed_memory
+from backbones.runtime.faults import explained
 
 _numbers = count(1)
 
 
 class QuietRunner(Runner):
-    """A runner that logs to ``log.txt`` in its work folder, going on with the file it finds."""
+    """A runner that logs to ``log.txt`` in its work folder, going on with the file it finds.
+
+    Full disks, memory that runs out and killed loader workers are :class:`UserError` sentences.
+    """
+
+    def train(self) -> Any:
+        """Train; see :func:`backbones.runtime.faults.explained`."""
+        with explained(self):
+            return super().train()
+
+    def val(self) -> Any:
+        """Evaluate; likewise."""
+        with explained(self):
+            return super().val()
 
     def build_logger(self, log_level: int | str = "INFO", *_: Any, **options: Any) -> MMLogger:
         """MMEngine's logger without the screen."""
         log_file = str(Path(self.work_dir) / "log.txt")
         logger = super().build_logger(log_level, log_file, **options)
         logger.handlers[:] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+        for handler in logger.handlers:
+            handler.handleError = _tell_once(log_file)
         logging.captureWarnings(True)  # libraries' warnings belong in the log too
         logging.getLogger("py.warnings").handlers[:] = logger.handlers
         return logger
@@ -45,6 +64,23 @@ class QuietRunner(Runner):
     def dump_config(self) -> None:
         """Write ``config.json``; formatting it as Python takes MMEngine seconds, three times."""
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
+
+
+def _tell_once(log_file: str) -> Callable[[logging.LogRecord], None]:
+    """Says that a log cannot be written, once: a disk that is full of states has no room for it.
+
+    A training is worth more than its log, and goes on.
+    """
+    told: list[bool] = []
+
+    def tell(_: logging.LogRecord) -> None:
+        if not told:
+            told.append(True)
+            reason = sys.exc_info()[1]
+            with contextlib.suppress(OSError):
+                print(f"the log '{log_file}' cannot be written ({reason})", file=sys.stderr)
+
+    return tell
 
 
 @HOOKS.register_module()

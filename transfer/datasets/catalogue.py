@@ -15,10 +15,39 @@ from typing import Any
 from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
-from backbones.toml_file import read_toml
+from backbones.toml_file import misfit, read_toml
 
 SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
+
+_BOXES = [{"folder": str, "split": str, "images": int}]
+_MASKS = {"images": str, "masks": str, "list": str, "count": int}
+_FORM = {
+    "name": str,
+    "title": str,
+    "root": str,
+    "roots": [str],
+    "archives": [str],
+    "classifier_images": str,
+    "detection": {
+        "root": str,
+        "layout": str,
+        "classes": [str],
+        "headline_classes": [str],
+        "train": _BOXES,
+        "test": _BOXES,
+    },
+    "segmentation": {
+        "root": str,
+        "classes": [str],
+        "headline_classes": [str],
+        "ignore_index": int,
+        "zero_is_ignored": bool,
+        "train": _MASKS,
+        "test": _MASKS,
+    },
+}
+"""What the entries of a data set's file are."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +177,8 @@ class DataSet:
         """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for path in self._lists(task):
-            digest.update(str(path.relative_to(self.root)).encode())
+            inside = path.is_relative_to(self.root)  # an absolute name is taken as it is
+            digest.update(str(path.relative_to(self.root) if inside else path).encode())
             digest.update(_listing(path))
         return digest.hexdigest()[:16]
 
@@ -195,8 +225,13 @@ def load(name: str, data_root: Path) -> DataSet:
             "in .toml."
         )
     content = read_toml(path)
-    root = _find_root(content, path, data_root)
-    return _build(content, root, path)
+    if wrong := misfit(content, _FORM):
+        raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
+    try:
+        root = _find_root(content, path, data_root)
+        return _build(content, root, path)
+    except (OSError, RuntimeError) as error:  # a name too long, the home of nobody
+        raise UserError(f"'{path}' names a folder that cannot be looked at ({error}).") from error
 
 
 def found(name: str, data_root: Path) -> bool:

@@ -49,7 +49,7 @@ def read_coco(path: Path) -> list[CocoImage]:
         images = {entry["id"]: _image(entry) for entry in content["images"]}
         for entry in content["annotations"]:
             images[entry["image_id"]].boxes.append((names[entry["category_id"]], *_box(entry)))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadFile(path, f"is not in COCO's layout ({type(error).__name__}: {error})") from error
     return list(images.values())
 

@@ -301,7 +301,7 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a pipe would wait for somebody to write to it
             raise BadFile(path, "is not a plain file")
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = file.read(min(status.st_size, most) + 1)  # that much is allocated at once
     except FileNotFoundError as error:
         raise BadFile(path, "does not exist") from error
     except (OSError, ValueError) as error:

@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 _MOST_AT_ONCE = 1 << 22  # bounds what an entry's name and other headers may take
 _HEADERS = 1 << 28  # room for the headers of the most files
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
-_FOREIGN_TOO = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError)
+_FOREIGN_TOO = (EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError, ValueError)
 
 
 class _Refused(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
-from backbones.runtime import ranks
+from backbones.runtime import ranks, state_files
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
 from backbones.versions import versions
@@ -21,6 +23,7 @@ from transfer.datasets.preflight import require_usable
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import Outcome, finetune
 from transfer.plan.cells import Task
+from transfer.plan.lease import Leases, owned_together
 from transfer.plan.protocols import HEADLINE
 from transfer.plan.request import load_data
 from transfer.report import provenance, records
@@ -40,11 +43,26 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
         UserError: Nothing was recorded.
         Interrupted: The training was asked to stop; its state is saved.
     """
+    ranks.on_each_machine(lambda: _make_folder(task.place))
+    path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
+    # The driver owns the cell among the results; another may have been given this work folder too.
+    leases = Leases(task.work_leases)
+    with owned_together(leases, task.name, path.exists, _say(listener)) as ours:
+        if ours:
+            _run(task, path, listener)
+    return path
+
+
+def _say(listener: Listener | None) -> Callable[[str], None]:
+    return lambda sentence: listener(sentence, 0, 0) if listener else None
+
+
+def _run(task: Task, path: Path, listener: Listener | None) -> None:
+    """Fine-tune, and write the record to ``path``."""
     started = datetime.now(timezone.utc)
     cell, place = task.cell, task.place
     ranks.on_each_machine(lambda: _look_at_data(task))
     data = load_data(task.data, task.data_root)
-    ranks.on_each_machine(lambda: _make_folder(place))
     ready = classifiers.prepare(cell, task.row, listener)
     outcomes = place / "outcomes.npz"
     cfg = compose.compose(
@@ -66,29 +84,30 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
             f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
             "test set."
         )
-    path = records.path_of(task.results, cell.data, cell.name, cell.id)
     content = _content(task, data, ready, cfg, outcome, started)
     content["memory"] = memory.peaks()
-    ranks.on_main(lambda: _write(path, content, outcomes))
-    return path
+    ranks.on_main(lambda: _write(path, content, outcomes, place))
 
 
 def _look_at_data(task: Task) -> None:
     require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
-def _write(path: Path, content: dict[str, Any], outcomes: Path) -> None:
+def _write(path: Path, content: dict[str, Any], outcomes: Path, place: Path) -> None:
     """The record last: what stands beside it is there when it is."""
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
+    state_files.forget(place / state_files.FOLDER)  # not before: the disk may be full
 
 
 def _make_folder(place: Path) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
     except OSError as error:
         raise UserError(
-            f"The work folder '{place}' cannot be made ({error.strerror}); give another with "
+            f"The work folder '{place}' cannot be written ({error.strerror}); give another with "
             "--work-dir."
         ) from error
 

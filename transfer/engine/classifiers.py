@@ -154,7 +154,7 @@ def _preprocessing(
 
     A file that says nothing of itself is read as what the row's own public weights expect.
     """
-    if "mean" in own:
+    if "mean" in own and "std" in own:
         return tuple(own["mean"]), tuple(own["std"])
     mean: Any = row.mean
     std: Any = row.std

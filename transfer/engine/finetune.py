@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from backbones.runtime import ranks
+from backbones.runtime import ranks, state_files
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import QuietRunner, quiet_runner
@@ -53,6 +53,8 @@ def finetune(
 ) -> Outcome:
     """Train, then evaluate what the last iteration left, and keep its weights.
 
+    The finished training's state stays until the caller has recorded the outcome.
+
     Args:
         cfg: Of :func:`transfer.engine.compose.compose`.
         identity: The cell's id; only its own state is resumed.
@@ -68,7 +70,7 @@ def finetune(
         Interrupted: The training was asked to stop; its state is saved.
     """
     started = time.monotonic()
-    state = ResumableState(str(work_dir / "state"), identity, save_minutes)
+    state = ResumableState(str(work_dir / state_files.FOLDER), identity, save_minutes)
     curve = Curve()
     runner = build_runner(
         cfg, work_dir, [state, curve], backends=backends, evaluate_every=evaluate_every
@@ -101,7 +103,6 @@ def finetune(
     )
     if ranks.is_main():
         final_weights.keep(runner.model, work_dir)
-    state.forget()
     return outcome
 
 

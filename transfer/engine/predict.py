@@ -12,9 +12,11 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from backbones.errors import UserError
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.engine import compose, final_weights
+from transfer.plan.registered_names import foreign_types
 from transfer.report.predictions.comparison import Boxes, Comparison
 from transfer.report.records import Record
 
@@ -36,7 +38,13 @@ class FinishedCell:
     """
 
     def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
-        cfg = compose.located(json.loads(record.content["config"]["json"]), data)
+        told = json.loads(record.content["config"]["json"])
+        for name in foreign_types(told):
+            raise UserError(
+                f"The record '{record.path}' was refused: its config would build '{name}', which "
+                "is no registered class. Remove the record and run its cell again."
+            )
+        cfg = compose.located(told, data)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             self.model = MODELS.build(cfg.model)
             self.dataset = DATASETS.build(cfg.test_dataloader.dataset)

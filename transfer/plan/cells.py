@@ -109,3 +109,8 @@ class Task:
     def place(self) -> Path:
         """The cell's own folder for its log and its state."""
         return self.work_dir / self.name
+
+    @property
+    def work_leases(self) -> Path:
+        """The folder of the leases on the cells' own folders."""
+        return self.work_dir / "leases"

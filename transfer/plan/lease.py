@@ -117,11 +117,8 @@ class Lease:
     def give_back(self) -> None:
         """The cell is not finished: let another have it."""
         self._end()
-        side = _write_beside(self.path, replace(self.owner, free=True))
-        try:
-            os.replace(side, self.path)
-        except OSError:
-            side.unlink(missing_ok=True)  # it is given back when this process ends
+        with contextlib.suppress(OSError):  # else it is given back when this process ends
+            _write_beside(self.path, replace(self.owner, free=True), os.replace)
 
     def _keep(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -188,13 +185,10 @@ class Leases:
         """Make a lease whole and at once; False where there is one of that name."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            side = _write_beside(path, owner)
             try:
-                os.link(side, path)
+                _write_beside(path, owner, os.link)
             except FileExistsError:
                 return False
-            finally:
-                side.unlink(missing_ok=True)
         except FileNotFoundError:
             return False  # the last of the others has just removed the empty folder: try again
         except OSError as error:
@@ -313,14 +307,18 @@ def _parse(path: Path) -> tuple[str, int]:
     return name, int(generation) if generation.isdigit() else 0
 
 
-def _write_beside(path: Path, owner: Owner) -> Path:
-    """The lease's text in a file beside its place, on the disk."""
+def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -> None:
+    """Write the lease's text beside its place, and put it there once it is on the disk."""
     side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with side.open("w", encoding="utf-8") as file:
-        json.dump(asdict(owner), file)
-        file.flush()
-        os.fsync(file.fileno())
-    return side
+    try:
+        with side.open("w", encoding="utf-8") as file:
+            json.dump(asdict(owner), file)
+            file.flush()
+            os.fsync(file.fileno())
+        put(side, path)
+    finally:
+        with contextlib.suppress(OSError):
+            side.unlink(missing_ok=True)
 
 
 @cache

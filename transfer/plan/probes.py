@@ -16,12 +16,18 @@ def folder() -> Path:
 
 def read_all() -> list[Record]:
     """Every probe that can be read, in the parts of a record that tell the cost."""
-    found = []
-    for path in sorted(folder().glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # a probe is made again where it is needed
-        if isinstance(content, dict) and {"cell", "seconds", "hardware"} <= content.keys():
-            found.append(Record(path, content))
-    return found
+    found = (read(path) for path in sorted(folder().glob("*.json")))
+    return [probe for probe in found if probe]
+
+
+def read(path: Path) -> Record | None:
+    """One probe; None where it cannot be read, since it is made again where it is needed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    wanted = {"cell": dict, "seconds": dict, "hardware": dict}
+    fits = all(isinstance(content.get(name), kind) for name, kind in wanted.items())
+    return Record(path, content) if fits else None

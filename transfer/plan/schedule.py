@@ -7,6 +7,7 @@ free once the process that ran it is dead, and not before.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backbones.errors import UserError
-from backbones.runtime import stopping
+from backbones.runtime import state_files, stopping
 from transfer.plan.cells import Task
 from transfer.plan.lease import Lease, Leases
 from transfer.plan.process import WorkerProcess
@@ -35,6 +36,18 @@ def record_path(task: Task) -> Path:
 def leases_of(task: Task) -> Path:
     """The folder of the leases, beside that of the records."""
     return record_path(task).parent.with_name("leases")
+
+
+def clear_states(task: Task) -> None:
+    """A recorded cell needs no states; some are left where a kill came between record and removal.
+
+    They are left alone while another driver, with other results, works in the same folder.
+    """
+    states = task.place / state_files.FOLDER
+    with contextlib.suppress(UserError, OSError):
+        if states.is_dir() and (lease := Leases(task.work_leases).take(task.name)):
+            state_files.forget(states)
+            lease.finish()
 
 
 @dataclass
@@ -131,6 +144,7 @@ class Schedule:
         self.tally = Tally()
         for task in tasks:
             if record_path(task).exists():
+                clear_states(task)
                 self.tally.done.append(task)
             else:
                 self.tally.waiting.append(Job(task))
@@ -241,6 +255,7 @@ class Schedule:
 
     def _finish(self, task: Task, *, here: bool) -> None:
         failures.forget(record_path(task))
+        clear_states(task)
         self.tally.done.append(task)
         self.watcher.finished(task, here)
 

@@ -40,6 +40,7 @@ from backbones.near_names import suggestion
 from backbones.resources import resource_dir
 from backbones.toml_file import read_toml
 from transfer.plan.protocols import TASKS
+from transfer.plan.registered_names import is_registered_name
 from transfer.plan.request import DEFAULT_DATA
 
 KIND = "transfer"
@@ -220,9 +221,18 @@ class _Reader:
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
+            if name.split(".")[-1] == "type" and not self._names(value, key):
+                raise self._wrong(f'{key}."{name}"', "the name of a registered class")
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
+            if not _is_data(value):
+                raise self._wrong(f'{key}."{name}"', "a text, a number, true, false or a list")
         return settings
+
+    def _names(self, value: Any, key: str) -> bool:
+        """Whether a setting, or every one that it is varied over, names a registered class."""
+        values = value if key == "vary" and isinstance(value, list) else [value]
+        return all(map(is_registered_name, values))
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
@@ -254,6 +264,13 @@ class _Reader:
 
 
 _OF_A_ROW = ("seeds", "classifier_seeds")
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a setting is what a config may hold; TOML knows dates and times as well."""
+    if isinstance(value, list):
+        return all(map(_is_data, value))
+    return isinstance(value, str | int | float | bool)
 
 
 def _frozen(value: Any) -> Any:

@@ -81,13 +81,25 @@ class Group:
         return mean_interval(np.array([one.top1 for one in self.rows.get(row, ())]))
 
 
+_DAMAGES = (
+    OSError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""All that a record of other types than ours may lead to."""
+
+
 def read_all(results: Path) -> tuple[list[Trained], list[str]]:
     """Every classifier's record that can be read, and a sentence for each that cannot."""
     good, bad = [], []
     for path in sorted((results / "records" / "classifiers").glob("[!.]*.json")):
         try:
             good.append(_trained(path, json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _DAMAGES as error:
             what = f"{type(error).__name__}: {error}"
             bad.append(f"'{path}' is no readable record of a classifier ({what}); it is left out.")
     return good, bad

@@ -1,7 +1,10 @@
 """Per-image results of a detector or a segmenter, to be kept beside its record."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,23 @@ from backbones.errors import UserError
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
+
+# What NumPy and zipfile let through on bytes that are no whole file of arrays.
+_DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _PER_DETECTION = ("image", "label", "score", "correct", "ignored")
 
@@ -104,6 +124,26 @@ class SegmentationOutcomes:
             UserError: a field is missing, or the fields do not fit one another.
         """
         return cls(**_from_arrays(cls, arrays))
+
+
+def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:
+    """What a cell left beside its record.
+
+    Args:
+        path: The ``.npz`` file.
+        task: ``"detection"`` or ``"segmentation"``.
+
+    Raises:
+        UserError: It is not there, damaged, or of another kind.
+    """
+    kind = DetectionOutcomes if task == "detection" else SegmentationOutcomes
+    if not path.is_file():
+        raise UserError(f"there are no per-image results beside '{path.stem}.json'.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return kind.from_arrays({name: arrays[name] for name in arrays.files})
+    except _DAMAGES as error:
+        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
 
 
 def _to_arrays(outcomes: DetectionOutcomes | SegmentationOutcomes) -> dict[str, npt.NDArray[Any]]:

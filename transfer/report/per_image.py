@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from backbones.errors import UserError
-from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
+from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes, read
 from transfer.report.records import Record
 
 Outcomes = DetectionOutcomes | SegmentationOutcomes
@@ -22,15 +18,7 @@ def outcomes(record: Record) -> Outcomes:
     Raises:
         UserError: The results are missing or malformed.
     """
-    path = record.path.with_suffix(".npz")
-    kind = DetectionOutcomes if record.cell["task"] == "detection" else SegmentationOutcomes
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return kind.from_arrays(dict(arrays))
-    except FileNotFoundError as error:
-        raise UserError(f"there are no per-image results beside '{record.path.name}'.") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
+    return read(record.path.with_suffix(".npz"), record.cell["task"])
 
 
 def evaluator(record: Record) -> dict[str, Any]:

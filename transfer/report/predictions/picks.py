@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.errors import UserError
-from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
+from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes, read
 from transfer.report.predictions.comparison import SHOWN_SCORE
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -26,18 +26,13 @@ def image_figures(path: Path, task: str) -> dict[str, float]:
         UserError: The file is not there or is of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = dict(arrays)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The per-image results '{path}' cannot be read ({error}); use --pick first."
-        ) from error
-    if task == "detection":
-        boxes = DetectionOutcomes.from_arrays(held)
-        names, figures = boxes.images, f1_of_boxes(boxes)
+        outcomes = read(path, task)
+    except UserError as error:
+        raise UserError(f"{error} Use --pick first.") from error
+    if isinstance(outcomes, DetectionOutcomes):
+        names, figures = outcomes.images, f1_of_boxes(outcomes)
     else:
-        masks = SegmentationOutcomes.from_arrays(held)
-        names, figures = masks.images, iou_of_masks(masks)
+        names, figures = outcomes.images, iou_of_masks(outcomes)
     there = np.isfinite(figures)
     return dict(zip(names[there].tolist(), figures[there].tolist(), strict=True))
 

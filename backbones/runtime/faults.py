@@ -1,0 +1,75 @@
+"""What happens to trainings that run for days, told in a sentence: disks, memory, killed helpers.
+
+Whatever it is, the last state is kept and the same command goes on from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from backbones.errors import UserError
+from backbones.runtime import memory
+
+_KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")
+_DISK = {
+    errno.ENOSPC: "is full",
+    errno.EDQUOT: "has no room left for you",
+    errno.EROFS: "can only be read",
+    errno.EACCES: "may not be written by you",
+    errno.EIO: "does not answer",
+    errno.EFBIG: "takes no file of this size",
+}
+
+
+@contextlib.contextmanager
+def explained(runner: Any) -> Iterator[None]:
+    """Turn the faults that a training meets into sentences.
+
+    Args:
+        runner: MMEngine's, whose training or evaluation runs inside.
+
+    Raises:
+        UserError: A disk is full or read-only, memory has run out, or a process that reads images
+            was killed. Everything else is raised as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        if memory.is_exhausted(error):
+            raise memory.explained(error, runner.model, _batch(runner)) from error
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise disk_fault(error, runner.work_dir) from error
+        if killed := _KILLED.search(str(error)):
+            raise _lost_reader(killed[1]) from error
+        raise
+
+
+def disk_fault(error: OSError, folder: object) -> UserError:
+    """The sentence for a disk that does not take what is written."""
+    why = _DISK.get(error.errno or 0, error.strerror or str(error))
+    return UserError(
+        f"The disk of '{error.filename or folder}' {why}; the last state is kept. Make room or "
+        "choose another --work-dir, and run again to go on."
+    )
+
+
+def _lost_reader(number: str) -> UserError:
+    return UserError(
+        f"A process that reads images (number {number.strip()}) was killed. The system does that "
+        "when memory, or shared memory in a container (--shm-size), runs out. The last state is "
+        "kept: run again to go on, with fewer loader workers (in a suite: [overrides] "
+        '"train_dataloader.num_workers") or fewer --jobs if it happens again.'
+    )
+
+
+def _batch(runner: Any) -> int:
+    """Images a step on this device."""
+    loader = runner.train_dataloader
+    built = getattr(loader, "batch_sampler", None)
+    return int(built.batch_size if built is not None else loader["batch_size"])

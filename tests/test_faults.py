@@ -1,0 +1,397 @@
+"""What happens to trainings that run for days: each fault is provoked, told, and survived.
+
+The trainings are of a network of one layer, with the runner, the loop, the loader and the states of
+the real ones; the last tests run a cell.
+"""
+
+import contextlib
+import gc
+import os
+import re
+import resource
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from test_suites import quick_suite, tasks_of
+from torch import nn
+from torch.utils.data import default_collate
+
+from backbones.atomic_write import write_atomically
+from backbones.errors import UserError
+from backbones.runtime import checkpoint, loop, memory, stopping  # noqa: F401  (registers)
+from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.progress import Curve
+from backbones.runtime.randomness import ReplayableDataset
+from backbones.runtime.runner import quiet_runner
+from transfer.plan.lease import Leases
+
+STEPS, WIDTH = 12, 200  # a state has two times 160 kB
+
+
+class Noise:
+    """Images of noise; one of them may do something to whoever reads it."""
+
+    metainfo: dict = {}  # noqa: RUF012
+
+    def __init__(self, trap=None):
+        self.trap = trap
+
+    def full_init(self):
+        pass
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        if self.trap and index == 7:
+            self.trap()
+        return torch.from_numpy(np.random.rand(WIDTH).astype(np.float32))
+
+
+class Net(BaseModel):
+    """One layer behind dropout, so that every random state counts."""
+
+    def __init__(self, act=None):
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, WIDTH)
+        self.act = act
+
+    def forward(self, images, mode="tensor"):
+        if self.act:
+            self.act()
+        return {"loss": self.layer(nn.functional.dropout(images)).square().mean()}
+
+    def train_step(self, data, optim_wrapper):
+        losses = self(data)
+        optim_wrapper.update_params(losses["loss"])
+        return losses
+
+
+class At(Hook):
+    """Does something before an iteration."""
+
+    def __init__(self, iteration, act):
+        self.iteration, self.act = iteration, act
+
+    def before_train_iter(self, runner, *_, **__):
+        if runner.iter == self.iteration:
+            self.act()
+
+
+def runner_of(folder, *hooks, net=None, data=None, workers=0, lr=0.1, minutes=0.0, states=None):
+    torch.manual_seed(0)
+    state = ResumableState(str(states or folder / "state"), "it", minutes)
+    return quiet_runner(
+        model=net or Net(),
+        work_dir=str(folder),
+        seed=3,
+        train_dataloader={
+            "dataset": ReplayableDataset(data or Noise()),
+            "sampler": {"type": "ReplayableSampler", "endless": True},
+            "batch_sampler": {"type": "ResumableBatchSampler"},
+            "batch_size": 4,
+            "num_workers": workers,
+            "collate_fn": default_collate,
+        },
+        train_cfg={"type": "ResumableTrainLoop", "max_iters": STEPS},
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9}},
+        param_scheduler=[{"type": "PolyLR", "by_epoch": False, "end": STEPS}],
+        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 1}},
+        custom_hooks=[{"type": "SeedIterations"}, state, Curve(), *hooks],
+    )
+
+
+def trained(folder, *hooks, **options):
+    """The weights that a training ends with."""
+    runner = runner_of(folder, *hooks, **options)
+    runner.train()
+    return runner.model.layer.weight.detach().clone()
+
+
+@pytest.fixture
+def calm(tmp_path):
+    """The weights of the same training with nothing happening to it."""
+    return trained(tmp_path / "calm")
+
+
+def mounted(folder, *options):
+    """A file system in memory of its own; the test is skipped where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+    with contextlib.suppress(OSError):
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return folder
+    return None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = mounted(tmp_path / "disk", "size=1m")
+    if folder is None:
+        pytest.skip("no file system may be mounted here; the limit on files is tried instead")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only_disk(tmp_path):
+    folder = mounted(tmp_path / "disk", "size=1m", "ro")
+    if folder is None:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk, leave=0):
+    """Take what room there is."""
+    path = disk / "filler"
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    if leave:
+        os.truncate(path, path.stat().st_size - leave)
+    return path
+
+
+@contextlib.contextmanager
+def limit_on_files(size):
+    """The kernel refuses to write beyond this many bytes of any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# --- Disks ----------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_while_a_state_is_written_costs_nothing(small_disk, tmp_path, calm):
+    """The first state has room, the second beside it has not: the first is gone on from."""
+    with pytest.raises(UserError, match=r"could not be written to .*the last whole one is kept"):
+        trained(small_disk, At(1, lambda: fill(small_disk, leave=200_000)))
+    state = checkpoint.load_state(small_disk / "state", "it")
+    assert state["iteration"] < STEPS
+    assert not (small_disk / "state" / "state.pt.new").exists()
+    (small_disk / "filler").unlink()
+    resumed = trained(tmp_path / "more", states=small_disk / "state", minutes=60.0)
+    assert torch.equal(resumed, calm)
+
+
+def test_a_state_that_may_not_be_that_long_costs_nothing(tmp_path, calm):
+    with limit_on_files(200_000), pytest.raises(UserError, match="could not be written"):
+        trained(tmp_path / "work")
+    left = [path.name for path in (tmp_path / "work" / "state").iterdir()]
+    assert left == ["state.pt"], "the first, which has no momenta yet"
+    assert torch.equal(trained(tmp_path / "work"), calm)
+
+
+def test_a_log_without_room_is_said_once_and_the_training_goes_on(
+    small_disk, tmp_path, calm, capfd
+):
+    states = tmp_path / "states"
+    ended = trained(small_disk, At(2, lambda: fill(small_disk)), states=states)
+    assert torch.equal(ended, calm)
+    told = capfd.readouterr().err
+    assert told.count("log.txt' cannot be written ([Errno 28] No space left on device)") == 1
+    assert "Traceback" not in told
+
+
+def test_any_other_file_without_room_is_one_sentence(tmp_path):
+    def write():
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"a")
+
+    with pytest.raises(UserError, match=r"is full; the last state is kept"):
+        trained(tmp_path, At(3, write))
+    assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3
+
+
+def test_a_record_without_room_is_there_whole_or_not_at_all(small_disk):
+    write_atomically(small_disk / "a.json", b"before")
+    filler = fill(small_disk)
+    with pytest.raises(UserError, match=r"a.json' could not be written \(No space left"):
+        write_atomically(small_disk / "a.json", bytes(100_000))
+    assert (small_disk / "a.json").read_bytes() == b"before"
+    assert {path.name for path in small_disk.iterdir()} == {"a.json", filler.name}
+    filler.unlink()
+    write_atomically(small_disk / "a.json", bytes(100_000))
+
+
+def test_a_lease_without_room_is_one_sentence_and_is_given_back_when_its_owner_ends(small_disk):
+    leases = Leases(small_disk / "leases")
+    lease = leases.take("one")
+    filler = fill(small_disk)
+    with pytest.raises(UserError, match=r"No cell can be taken in .*No space left"):
+        leases.take("two")
+    lease.give_back()
+    filler.unlink()
+    assert {path.name for path in leases.folder.iterdir()} == {"one.001.lease"}
+    assert leases.take("two")
+
+
+def test_folders_that_can_only_be_read_are_one_sentence(read_only_disk, tmp_path, cache):
+    from transfer.engine.cell_run import run_cell
+
+    with pytest.raises(UserError, match=r"No cell can be taken in .*Read-only file system"):
+        Leases(read_only_disk / "leases").take("one")
+    with pytest.raises(UserError, match=r"could not be written \(Read-only file system"):
+        write_atomically(read_only_disk / "records" / "a.json", b"")
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), read_only_disk)
+    with pytest.raises(UserError, match=r"work folder .* cannot be written \(Read-only"):
+        run_cell(task)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_of_a_state_that_is_cut_short_the_one_before_it_serves(share, tmp_path, calm):
+    def stop():
+        stopping.request()
+
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted):
+        trained(tmp_path / "work", At(5, stop))
+    path = tmp_path / "work" / "state" / "state.pt"
+    before = checkpoint.load_state(path.parent, "it")["iteration"]
+    os.truncate(path, int(share * path.stat().st_size))
+    assert checkpoint.load_state(path.parent, "it")["iteration"] == before - 1
+    assert torch.equal(trained(tmp_path / "work"), calm)
+
+
+def test_where_no_state_is_whole_the_training_starts_anew(tmp_path, calm):
+    (tmp_path / "work" / "state").mkdir(parents=True)
+    for name in ("state.pt", "state-previous.pt"):
+        (tmp_path / "work" / "state" / name).write_bytes(b"PK\3\4 cut short")
+    assert torch.equal(trained(tmp_path / "work"), calm)
+
+
+def test_a_state_of_something_else_under_our_name_is_one_sentence(tmp_path):
+    checkpoint.save_state(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
+    with pytest.raises(UserError, match="is not one of this training"):
+        trained(tmp_path)
+
+
+# --- Memory and processes -------------------------------------------------------------------------
+
+
+def test_memory_of_the_host_that_runs_out_names_a_batch(tmp_path):
+    """The allocator is really asked for 64 TB."""
+    with pytest.raises(UserError, match="Memory ran out: a batch of 4 needs over") as caught:
+        trained(tmp_path, net=Net(lambda: torch.empty(1 << 46, dtype=torch.uint8)))
+    assert "not even a batch of 1 would fit" in str(caught.value)
+    assert "this machine has" in str(caught.value)
+
+
+def test_memory_of_a_gpu_that_runs_out_names_a_batch(tmp_path):
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …")
+
+    with pytest.raises(UserError, match=r"a batch of 4 needs over 2.7 GB, .* the GPU has"):
+        trained(tmp_path, net=Net(fail))
+
+
+@pytest.mark.parametrize(
+    ("available", "fits"),
+    [(1000, 7), (900, 7), (500, 4), (199, 0), (100, 0), (10, 0), (10**9, 7)],
+)
+def test_the_batch_that_fits_follows_from_what_grows_with_the_images(available, fits):
+    need = memory.Need(batch=8, fixed=100, peak=900)
+    assert need.fitting(available) == fits
+    assert need.fixed + fits * 100 <= max(available, need.fixed)
+
+
+def test_what_a_process_could_have_is_bounded_by_its_limit():
+    free = memory.host_available()
+    assert free > 1 << 20
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 42, before[1]))
+    try:
+        assert memory.host_available() <= 1 << 42
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(tmp_path, calm):
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    told = ""
+    try:
+        trained(tmp_path / "work", data=Noise(die), workers=1)
+    except UserError as error:
+        told = str(error)
+    gc.collect()  # while the error is held, torch raises it again whenever a child process ends
+    assert re.match(r"A process that reads images \(number \d+\) was killed", told)
+    resumed = trained(tmp_path / "work", workers=1)
+    assert torch.equal(resumed, calm)
+
+
+# --- Numbers, clocks, signals ---------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_names_iteration_state_and_a_way_out(tmp_path):
+    with pytest.raises(UserError) as caught:
+        trained(tmp_path, lr=1e15)
+    told = str(caught.value)
+    state = checkpoint.load_state(tmp_path / "state", "it")
+    assert "the training diverged" in told
+    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in told
+    assert "lower the learning rate" in told
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+
+
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path, calm, monkeypatch):
+    """By a day, before every iteration."""
+    real, back = time.time, []
+    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * len(back))
+
+    class SetBack(Hook):
+        def before_train_iter(self, *_, **__):
+            back.append(1)
+
+    curve = Curve()
+    assert torch.equal(trained(tmp_path / "work", SetBack(), curve), calm)
+    assert len(back) == STEPS
+    assert curve.seconds >= 0
+    assert checkpoint.load_state(tmp_path / "work" / "state", "it")["iteration"] == STEPS
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("iteration", [0, 5, 10])
+def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(
+    iteration, workers, tmp_path, calm
+):
+    """The scheduler's warning; no state was due by the clock."""
+
+    def warn():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to go on"):
+        trained(tmp_path / "work", At(iteration, warn), workers=workers, minutes=60.0)
+    saved = checkpoint.load_state(tmp_path / "work" / "state", "it")["iteration"]
+    assert saved - iteration in (0, 1)
+    assert torch.equal(trained(tmp_path / "work", workers=workers, minutes=60.0), calm)
+
+
+# --- A cell ---------------------------------------------------------------------------------------
+
+
+def test_a_record_that_cannot_be_written_does_not_cost_the_training(tmp_path, cache):
+    from transfer.engine.cell_run import run_cell
+
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
+    task.results.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="could not be written"):
+        run_cell(task)
+    task.results.unlink()
+    record = run_cell(task)
+    log = (task.place / "log.txt").read_text()
+    assert "resumed at iteration 1 of 1" in log, "the finished training was kept"
+    assert record.exists()
+    assert not (task.place / "state").exists()
