@@ -132,7 +132,9 @@ class Lease:
         name, own = _parse(self.path)
         try:
             os.utime(self.path)
-            return all(g <= own for _, g in _generations(self.path.parent, name))
+            # Whoever takes the cell over links the next generation: no need to list the folder,
+            # which a thousand owners would do all the time.
+            return not _path(self.path.parent, name, own + 1).exists()
         except FileNotFoundError:
             return False
         except OSError:  # a disk that is away for a moment
@@ -178,7 +180,7 @@ class Leases:
         if newest and self._holder_of(newest[0]):
             return None
         generation = newest[1] + 1 if newest else 1
-        path = self.folder / f"{name}.{generation:03d}{_SUFFIX}"
+        path = _path(self.folder, name, generation)
         owner = Owner.of(os.getpid() if pid is None else pid)
         if not self._link(path, owner):
             return None
@@ -305,6 +307,10 @@ def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
     except OSError:
         return []
     return [(folder / found, _parse(folder / found)[1]) for found in names]
+
+
+def _path(folder: Path, name: str, generation: int) -> Path:
+    return folder / f"{name}.{generation:03d}{_SUFFIX}"
 
 
 def _parse(path: Path) -> tuple[str, int]:
