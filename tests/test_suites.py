@@ -29,7 +29,7 @@ from transfer import run
 from transfer.plan import lease, suites
 from transfer.plan.cells import Task
 from transfer.plan.durations import Durations
-from transfer.plan.process import WorkerProcess, environment_of
+from transfer.plan.process import ProcessExecutor, WorkerProcess, environment_of
 from transfer.plan.schedule import Job, Schedule, Tally, record_path
 from transfer.plan.sizes import COSTS, size_of
 from transfer.plan.suite_cells import Choice, make_suite_plan
@@ -500,10 +500,9 @@ class Told:
 
 
 def schedule(tasks, watcher, **options):
-    def start(number):
-        return WorkerProcess(number, {"OMP_NUM_THREADS": "1"}, tasks[0].work_dir / "worker.log")
-
-    return Schedule(tasks, **{"jobs": 1, "retry": 0, **options}, start=start, watcher=watcher)
+    options = {"jobs": 1, "retry": 0, **options}
+    executor = ProcessExecutor(options["jobs"], tasks[0].work_dir)
+    return Schedule(tasks, **options, executor=executor, watcher=watcher)
 
 
 def undisturbed(tasks, folder):
@@ -615,10 +614,10 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
     console = Console(file=shown, width=120, force_terminal=terminal)
     tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
     with SuiteView(4, console, durations, jobs=2) as view:
-        view.started(failing, 5)
+        view.started(failing, "process 5")
         view.failed(failing, "no room [on] the disk", again=False)
         tally.failed.append((failing, ""))
-        view.started(running, 6)
+        view.started(running, "process 6")
         view.stepped(running, "train", 30, 60)
         view.refresh(tally)
         summary = view._summary()

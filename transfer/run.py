@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     # Started as a script, this folder would come first on the path, and what lies in it would
@@ -32,7 +33,7 @@ from transfer.plan.cells import Cell, Task
 from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
 from transfer.plan.lease import Leases, owned_together
-from transfer.plan.process import WorkerProcess, environment_of
+from transfer.plan.process import ProcessExecutor
 from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
 from transfer.plan.schedule import Schedule, clear_states, leases_of, record_path
@@ -42,9 +43,12 @@ from transfer.plan.view import SuiteView
 from transfer.report import records
 from transfer.report.terminal import screen
 
+if TYPE_CHECKING:
+    from transfer.plan.cluster import ClusterExecutor
+
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
-_OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "retry": 0}
+_OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "ray": None, "retry": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many("--only", default="", help="run only cells of this name: a part of it, or a pattern")
     many("--shard", metavar="I/N", help="run only the I-th of N equal parts, for N machines")
     many("--jobs", type=int, help="cells side by side (default: one a GPU, one without)")
+    many("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT or ray://…")
     many("--retry", type=int, default=0, help="further attempts at a cell that fails")
 
 
@@ -106,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_for_processes(args: argparse.Namespace) -> None:
     """Several processes run a suite's cells one after another, all of them each cell."""
     if ranks.place_of(args.launcher).of > 1:
-        for name in ("jobs", "retry"):
+        for name in ("jobs", "ray", "retry"):
             if getattr(args, name):
                 raise UserError(
                     f"--{name} goes with a single process: those of a launcher run every cell "
@@ -281,22 +286,32 @@ def _as_keyboard_interrupt() -> Iterator[None]:
 
 def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
     """Every cell of a suite, in workers; whether some have failed."""
-    gpus = hardware.cuda_devices()
-    jobs = _jobs(args, len(tasks))
     durations = _durations(args.results, {task.cell.data for task in tasks})
-
-    def start(number: int) -> WorkerProcess:
-        log = args.work_dir / f"worker-{number}.log"
-        return WorkerProcess(number, environment_of(number, jobs, gpus), log)
-
+    executor = _executor(args, tasks, durations)
+    jobs = min(executor.jobs, len(tasks))
     with stopping.on_signals(), SuiteView(len(tasks), console, durations, jobs) as view:
-        schedule = Schedule(tasks, jobs=jobs, retry=args.retry, start=start, watcher=view)
+        schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
         tally = schedule.run()
     told = f"{len(tally.done)} of {len(tasks)} cells have their record"
     if tally.failed:
         told += f"; {len(tally.failed)} failed and are tried again on the next run"
     console.print(f"suite {args.suite}: {told}", highlight=False, soft_wrap=True)
     return bool(tally.failed)
+
+
+def _executor(
+    args: argparse.Namespace, tasks: list[Task], durations: Durations
+) -> ProcessExecutor | ClusterExecutor:
+    """Where a suite's cells run."""
+    if not args.ray:
+        return ProcessExecutor(_jobs(args, len(tasks)), args.work_dir)
+    from transfer.plan.cluster import ClusterExecutor
+
+    estimates = [durations.of(task.cell) for task in tasks]
+    peaks = [e.host_bytes for e in estimates if e and e.host_bytes]
+    executor = ClusterExecutor(args.ray, args.jobs, max(peaks, default=None))
+    executor.require_fit(task for task in tasks if not record_path(task).exists())
+    return executor
 
 
 def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:

@@ -339,16 +339,20 @@ def _require_same(store: Any, place: Place, versions: Mapping[str, str]) -> None
     Raises:
         UserError: They have not, or one of them has not come.
     """
+    everyone = range(place.of)
     store.set(f"versions/{place.rank}", json.dumps(dict(versions)))
-    for other in range(place.of):
-        try:
-            theirs = json.loads(store.get(f"versions/{other}"))
-        except RuntimeError as error:
-            raise UserError(
-                f"process {other} has not come within {ARRIVAL_SECONDS:.0f} seconds; look whether "
-                "it was started, and at what it printed."
-            ) from error
-        if differing := difference(dict(versions), theirs):
+    try:
+        told = [json.loads(store.get(f"versions/{other}")) for other in everyone]
+        store.set(f"seen/{place.rank}", "")
+        if place.rank == 0:  # keeps the store until all have read it
+            store.wait([f"seen/{other}" for other in everyone])
+    except RuntimeError as error:
+        raise UserError(
+            f"not all {place.of} processes have come within {ARRIVAL_SECONDS:.0f} seconds, or one "
+            "of them has ended; look at what the others printed."
+        ) from error
+    for other, theirs in enumerate(told):
+        if differing := difference(versions, theirs):
             raise UserError(
                 f"versions differ: {differing} (here and in process {other}). Install the same in "
                 "both; nothing was trained."

@@ -15,12 +15,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
 from backbones.runtime import stopping
+from backbones.runtime.progress import Listener
 from transfer.plan.cells import Task
 
 STOP = "stop"
@@ -30,7 +32,17 @@ _TELL_EVERY = 0.5  # seconds between two reports of progress
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(connection: Connection, environment: dict[str, str], log: Path, driver: int) -> None:
+RunCell = Callable[[Task, Listener], object]
+"""Runs a cell to its record, and tells how it goes."""
+
+
+def serve(
+    connection: Connection,
+    environment: dict[str, str],
+    log: Path,
+    driver: int,
+    run_cell: RunCell | None = None,
+) -> None:
     """Run every task that comes through the pipe, until it is closed.
 
     Sends ``("step", phase, done, total)``, and for each task one of ``("done",)``,
@@ -41,6 +53,7 @@ def serve(connection: Connection, environment: dict[str, str], log: Path, driver
         environment: Set before the libraries are imported: which GPU, how many threads.
         log: File for whatever libraries print.
         driver: The driver's process number.
+        run_cell: What runs a cell, where that is not the engine.
     """
     _die_with(driver)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the driver decides
@@ -49,10 +62,11 @@ def serve(connection: Connection, environment: dict[str, str], log: Path, driver
     _send_output_to(log)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
-    import transfer.engine.cell_run  # noqa: F401  (slow: while the driver decides what to run)
-
+    if run_cell is None:  # imported now: it is slow, and the driver has yet to decide what to run
+        from transfer.engine.cell_run import run_cell
+    assert run_cell
     while True:
-        connection.send(_run(tasks.get(), connection))
+        connection.send(_run(tasks.get(), connection, run_cell))
         gc.collect()  # a runner holds itself in circles, and with them its memory
 
 
@@ -68,9 +82,7 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
         os._exit(0)  # the driver has closed the pipe, or is dead
 
 
-def _run(task: Task, connection: Connection) -> tuple[str, ...]:
-    from transfer.engine.cell_run import run_cell
-
+def _run(task: Task, connection: Connection, run_cell: RunCell) -> tuple[str, ...]:
     try:
         if stopping.requested():
             return ("stopped",)

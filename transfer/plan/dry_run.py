@@ -120,12 +120,13 @@ def _state(group: Sequence[Cell], results: Path) -> str:
 def _sums(
     cells: Sequence[Cell], todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
 ) -> list[str]:
-    seconds, unknown = durations.total(todo)
+    unknown = sum(durations.of(cell) is None for cell in todo)
+    seconds = durations.until_done(todo, jobs)
     lines = [f"{len(cells)} cells: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
     if todo and unknown < len(todo):
-        beside = "" if jobs == 1 else f", with {jobs} side by side"
+        beside = "" if jobs == 1 else f", with {jobs} side by side (one a GPU where there are any)"
         lines.append(
-            f"Time: about {timedelta(seconds=round(seconds / jobs))}{beside}, from what was timed "
+            f"Time: about {timedelta(seconds=round(seconds))}{beside}, from what was timed "
             "on this hardware" + (f"; {unknown} cells are not in it." if unknown else ".")
         )
     if unknown:

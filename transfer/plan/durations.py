@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -41,9 +43,11 @@ class Durations:
 
     known: dict[str, dict[_Network, list[Record]]] = field(default_factory=dict)
     here: dict[str, Any] = field(default_factory=lambda: _like(machine()))
+    _told: dict[tuple[str, _Network], Estimate | None] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
         """Take records into account; those of other hardware are passed over."""
+        self._told.clear()
         for record in records:
             if _like(record.content.get("hardware", {})) == self.here:
                 networks = self.known.setdefault(_setting(record.cell), {})
@@ -62,11 +66,16 @@ class Durations:
 
     def of(self, cell: Cell) -> Estimate | None:
         """What a cell will take; None where nothing like it was run here."""
-        networks = self.known.get(_setting(vars(cell)), {})
-        wanted = _network(vars(cell))
+        key = _key(cell)
+        if key not in self._told:  # the view asks for all that wait, several times a second
+            self._told[key] = self._estimate(*key)
+        return self._told[key]
+
+    def _estimate(self, setting: str, wanted: _Network) -> Estimate | None:
+        networks = self.known.get(setting, {})
         if wanted in networks:
             return _estimate(networks[wanted], 1.0, same_network=True)
-        own = size_of(cell.architecture)
+        own = size_of(wanted[0])
         sizes = {network: size_of(network[0]) for network in networks}
         work = {network: size.multiply_adds for network, size in sizes.items() if size}
         if own is None or not work:
@@ -81,6 +90,14 @@ class Durations:
         known = [estimate.seconds for estimate in estimates if estimate]
         return sum(known), len(estimates) - len(known)
 
+    def until_done(self, cells: Iterable[Cell], jobs: int) -> float:
+        """Seconds until all cells are done that can be told of, each begun as a place gets free."""
+        places = [0.0] * jobs
+        for cell in cells:
+            if estimate := self.of(cell):
+                heapq.heapreplace(places, places[0] + estimate.seconds)
+        return max(places)
+
 
 def _estimate(records: list[Record], scale: float, *, same_network: bool) -> Estimate:
     memory = [record.content.get("memory", {}) for record in records]
@@ -90,6 +107,12 @@ def _estimate(records: list[Record], scale: float, *, same_network: bool) -> Est
         max((m["gpu"] for m in memory if "gpu" in m), default=None),
         same_network,
     )
+
+
+@cache
+def _key(cell: Cell) -> tuple[str, _Network]:
+    """What decides how long a cell takes."""
+    return _setting(vars(cell)), _network(vars(cell))
 
 
 def _setting(cell: dict[str, Any]) -> str:

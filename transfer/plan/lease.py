@@ -100,44 +100,79 @@ class Lease:
         self.path = path
         self.owner = owner
         self.lost = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
-        self._thread.start()
+        _heart.hold(self)
 
     def finish(self) -> None:
         """The cell has its record: remove its leases."""
-        self._end()
+        _heart.drop(self)
         name, own = _parse(self.path)
-        for path, generation in _generations(self.path.parent, name):
-            if generation <= own:
-                path.unlink(missing_ok=True)
+        for generation in range(own, 0, -1):
+            _path(self.path.parent, name, generation).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()
 
     def give_back(self) -> None:
         """The cell is not finished: let another have it."""
-        self._end()
+        _heart.drop(self)
         with contextlib.suppress(OSError):  # else it is given back when this process ends
             _write_beside(self.path, replace(self.owner, free=True), os.replace)
 
-    def _keep(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
-            self.lost = not self._beat()
-
-    def _beat(self) -> bool:
+    def beat(self) -> bool:
         """Touch the lease; False when the cell is another's now."""
         name, own = _parse(self.path)
         try:
             os.utime(self.path)
-            return all(g <= own for _, g in _generations(self.path.parent, name))
+            # Whoever takes the cell over links the next generation: no need to list the folder,
+            # which a thousand owners would do all the time.
+            return not _path(self.path.parent, name, own + 1).exists()
         except FileNotFoundError:
             return False
         except OSError:  # a disk that is away for a moment
             return True
 
-    def _end(self) -> None:
-        self._ended.set()
-        self._thread.join()
+
+class _Heart:
+    """Beats for every lease that this process holds, in one thread, however many they are."""
+
+    def __init__(self) -> None:
+        self.held: set[Lease] = set()
+        self.changed = threading.Condition()
+        self.thread: threading.Thread | None = None
+
+    def hold(self, lease: Lease) -> None:
+        """Beat for a lease from now on."""
+        with self.changed:
+            self.held.add(lease)
+            self.changed.notify()
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, daemon=True)
+                self.thread.start()
+
+    def drop(self, lease: Lease) -> None:
+        """Never beat for a lease again."""
+        with self.changed:
+            self.held.discard(lease)
+            self.changed.notify()
+
+    def _run(self) -> None:
+        beaten = time.monotonic()
+        while True:
+            with self.changed:
+                self.changed.wait(max(0.0, beaten + BEAT_SECONDS - time.monotonic()))
+                held = tuple(self.held)
+                if not held:
+                    self.thread = None
+                    return
+            if time.monotonic() - beaten < BEAT_SECONDS:
+                continue  # woken by a change only
+            beaten = time.monotonic()
+            for lease in held:
+                with self.changed:  # one by one: who gives a lease back need not wait for all
+                    if lease in self.held:
+                        lease.lost = not lease.beat()
+
+
+_heart = _Heart()
 
 
 class Leases:
@@ -175,7 +210,7 @@ class Leases:
         if newest and self._holder_of(newest[0]):
             return None
         generation = newest[1] + 1 if newest else 1
-        path = self.folder / f"{name}.{generation:03d}{_SUFFIX}"
+        path = _path(self.folder, name, generation)
         owner = Owner.of(os.getpid() if pid is None else pid)
         if not self._link(path, owner):
             return None
@@ -301,6 +336,10 @@ def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
     return [(folder / found, _parse(folder / found)[1]) for found in names]
 
 
+def _path(folder: Path, name: str, generation: int) -> Path:
+    return folder / f"{name}.{generation:03d}{_SUFFIX}"
+
+
 def _parse(path: Path) -> tuple[str, int]:
     """A lease's cell and generation; a foreign file's generation is 0."""
     name, _, generation = path.name.removesuffix(_SUFFIX).rpartition(".")
@@ -308,13 +347,15 @@ def _parse(path: Path) -> tuple[str, int]:
 
 
 def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -> None:
-    """Write the lease's text beside its place, and put it there once it is on the disk."""
+    """Write the lease's text beside its place, and put it there.
+
+    It is not forced to the disk, which costs a busy disk more than all else that the scheduling of
+    a cell takes: a lease that a power failure cut short names nobody who lives.
+    """
     side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with side.open("w", encoding="utf-8") as file:
             json.dump(asdict(owner), file)
-            file.flush()
-            os.fsync(file.fileno())
         put(side, path)
     finally:
         with contextlib.suppress(OSError):

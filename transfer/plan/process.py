@@ -6,11 +6,39 @@ import contextlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from backbones import hardware
 from transfer.engine import worker
+from transfer.engine.worker import RunCell
 from transfer.plan.cells import Task
+
+
+class ProcessExecutor:
+    """Runs cells in processes of this machine.
+
+    Args:
+        jobs: Cells side by side.
+        logs: Folder for what the processes print.
+        run_cell: What runs a cell, where that is not the engine.
+    """
+
+    def __init__(self, jobs: int, logs: Path, run_cell: RunCell | None = None) -> None:
+        self.jobs = jobs
+        self.logs = logs
+        self.run_cell = run_cell
+        self.gpus = hardware.cuda_devices()
+
+    def start(self, number: int) -> WorkerProcess:
+        """A worker, given its number from 0."""
+        environment = environment_of(number, self.jobs, self.gpus)
+        return WorkerProcess(number, environment, self.logs / f"worker-{number}.log", self.run_cell)
+
+    def wait(self, workers: Sequence[WorkerProcess], seconds: float) -> None:
+        """Return when one of the workers has something to say, or after some time."""
+        wait([worker.connection for worker in workers], timeout=seconds)
 
 
 class WorkerProcess:
@@ -20,15 +48,22 @@ class WorkerProcess:
         number: Of the worker, from 0; decides on its GPU.
         environment: Further variables of its environment.
         log: File for what it prints.
+        run_cell: What runs a cell, where that is not the engine.
     """
 
-    def __init__(self, number: int, environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        number: int,
+        environment: dict[str, str],
+        log: Path,
+        run_cell: RunCell | None = None,
+    ) -> None:
         self.number = number
         self.log = log
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=worker.serve, args=(theirs, environment, log, os.getpid())
+            target=worker.serve, args=(theirs, environment, log, os.getpid(), run_cell)
         )
         # Inherited, so that a Ctrl-C at the terminal cannot end it while it starts.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,6 +78,16 @@ class WorkerProcess:
         """Its number; it has one once it was started."""
         assert self.process.pid is not None
         return self.process.pid
+
+    @property
+    def owner(self) -> int:
+        """The process itself: a cell is free once it is dead, and not before."""
+        return self.pid
+
+    @property
+    def where(self) -> str:
+        """Its number, for people."""
+        return f"process {self.pid}"
 
     def hand(self, task: Task) -> None:
         """Let it run a task; a worker that died is found out by :meth:`messages`."""

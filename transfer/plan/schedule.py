@@ -10,21 +10,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
 
 from backbones.errors import UserError
 from backbones.runtime import state_files, stopping
 from transfer.plan.cells import Task
+from transfer.plan.executor import Executor, Worker
 from transfer.plan.lease import Lease, Leases
-from transfer.plan.process import WorkerProcess
 from transfer.report import failures, records
 
 _LOOK_EVERY = 2.0  # seconds between two looks at a cell that another driver runs
+_LOSSES = 5  # of its machine, after which a cell is held for the cause
 _WAIT = 0.25  # seconds; bounds the answer to a signal
 
 
@@ -57,12 +57,14 @@ class Job:
     Attributes:
         task: What is run.
         failed: Attempts that failed in this run.
+        lost: Attempts that ended with the machine that they ran on.
         look_at: When to look again whether another driver still runs it, monotonic seconds.
         elsewhere: Who runs it, if another driver does.
     """
 
     task: Task
     failed: int = 0
+    lost: int = 0
     look_at: float = 0.0
     elsewhere: str = ""
 
@@ -85,7 +87,7 @@ class Tally:
 class Watcher(Protocol):
     """Whoever shows how it goes."""
 
-    def started(self, task: Task, pid: int) -> None:
+    def started(self, task: Task, where: str) -> None:
         """A cell has begun, or goes on from its last state."""
 
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
@@ -117,8 +119,13 @@ class _Slot:
     """A place for one worker, and what that is doing."""
 
     number: int
-    worker: WorkerProcess | None = None
+    worker: Worker | None = None
     run: _Run | None = None
+
+
+def _has_no_place(slot: _Slot) -> bool:
+    """Whether a slot's worker was started and can take no cell yet."""
+    return slot.worker is not None and not slot.worker.where
 
 
 class Schedule:
@@ -128,7 +135,7 @@ class Schedule:
         tasks: The cells, in the order in which they are begun.
         jobs: Cells side by side.
         retry: Further attempts at a cell that fails.
-        start: Starts a worker, given its number.
+        executor: Starts the workers.
         watcher: Told how it goes.
     """
 
@@ -138,7 +145,7 @@ class Schedule:
         *,
         jobs: int,
         retry: int,
-        start: Callable[[int], WorkerProcess],
+        executor: Executor,
         watcher: Watcher,
     ) -> None:
         self.tally = Tally()
@@ -149,10 +156,11 @@ class Schedule:
             else:
                 self.tally.waiting.append(Job(task))
         self.retry = retry
-        self.start = start
+        self.executor = executor
         self.watcher = watcher
         self.slots = [_Slot(number) for number in range(jobs)]
         self.leases: dict[Path, Leases] = {}
+        self.unplaced = 0  # workers that were lost before they could take a cell, one after another
 
     def run(self) -> Tally:
         """Run until every cell is done or given up, or until a stop is asked for.
@@ -179,10 +187,14 @@ class Schedule:
 
     def _hand_out(self) -> None:
         """A cell for every idle worker, as far as there are cells that nobody runs."""
-        for slot in self.slots:
-            for job in list(self.tally.waiting) if not slot.run else ():
-                if job.look_at <= time.monotonic() and self._begin(slot, job):
-                    break
+        idle = [slot for slot in self.slots if not slot.run and not _has_no_place(slot)]
+        idle.reverse()
+        now = time.monotonic()
+        for job in [job for job in self.tally.waiting if job.look_at <= now] if idle else ():
+            if self._begin(idle[-1], job) or _has_no_place(idle[-1]):
+                idle.pop()
+            if not idle:
+                break
 
     def _begin(self, slot: _Slot, job: Job) -> bool:
         """Begin a cell if nobody else runs it, or has run it."""
@@ -198,8 +210,11 @@ class Schedule:
         job.elsewhere = str(holder or "")
         if holder:
             return False
-        slot.worker = slot.worker or self.start(slot.number)
-        lease = leases.take(task.name, slot.worker.pid)
+        slot.worker = slot.worker or self.executor.start(slot.number)
+        if not slot.worker.where:
+            job.look_at = 0.0
+            return False
+        lease = leases.take(task.name, slot.worker.owner)
         if lease is None:
             return False
         self.tally.waiting.remove(job)
@@ -209,14 +224,15 @@ class Schedule:
             return False
         slot.run = _Run(job, lease)
         slot.worker.hand(task)
-        self.watcher.started(task, slot.worker.pid)
+        self.watcher.started(task, slot.worker.where)
+        self.unplaced = 0
         return True
 
     def _listen(self) -> None:
         """Hear the workers out; waits a moment where nothing is said."""
-        connections = [slot.worker.connection for slot in self.slots if slot.worker]
-        if connections:
-            wait(connections, timeout=_WAIT)
+        workers = [slot.worker for slot in self.slots if slot.worker]
+        if workers:
+            self.executor.wait(workers, _WAIT)
         else:
             time.sleep(_WAIT)
         for slot in self.slots:
@@ -230,16 +246,22 @@ class Schedule:
         run = slot.run
         if run is None:  # an idle worker that died is replaced when it is needed
             self._end_worker(slot)
+            self.unplaced += kind == "lost"
+            if self.unplaced > _LOSSES * len(self.slots):
+                raise UserError(f"No worker can be started: {rest[0]}.")
         elif kind == "step":
             self.watcher.stepped(run.job.task, *rest)
         elif kind == "done":
             self._done(slot, run)
         elif kind == "stopped":  # by us, or by somebody who told this worker alone
             self._put_back(slot, run)
+        elif kind == "lost" and run.job.lost < _LOSSES:  # not the cell's doing
+            run.job.lost += 1
+            self._put_back(slot, run)
         else:
             reason, detail = (rest[0], rest[1] if kind == "failed" else "")
             self._failed(slot, run, reason, detail)
-            if kind == "died" or detail:  # after a defect the process cannot be trusted
+            if kind in ("died", "lost") or detail:  # after a defect the process cannot be trusted
                 self._end_worker(slot)
 
     def _done(self, slot: _Slot, run: _Run) -> None:

@@ -73,11 +73,11 @@ class SuiteView:
     ) -> None:
         self.live.stop()
 
-    def started(self, task: Task, pid: int) -> None:
+    def started(self, task: Task, where: str) -> None:
         """A cell has begun, or goes on from its last state."""
         self.running[task.name] = _Running(task, time.monotonic())
         if not self.console.is_terminal:
-            self._say(f"begun   {task.name} (process {pid})")
+            self._say(f"begun   {task.name} ({where})")
 
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
         """A cell has come so far."""

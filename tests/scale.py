@@ -1,0 +1,220 @@
+"""What scheduling costs, and what limits a large suite.
+
+``python tests/scale.py cells`` runs empty cells through the real schedule, in processes or on a Ray
+cluster that it starts, and prints milliseconds a cell. ``python tests/scale.py simulate`` runs the
+real schedule, leases, records and view against GPUs that only pass the time: the times of finished
+records, on a clock that jumps from one event to the next and counts every second that the driver
+itself takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import heapq
+import io
+import itertools
+import os
+import pstats
+import shutil
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import synthetic  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from backbones import zoo  # noqa: E402
+from transfer.plan.cells import Task  # noqa: E402
+from transfer.plan.durations import Durations  # noqa: E402
+from transfer.plan.process import ProcessExecutor  # noqa: E402
+from transfer.plan.schedule import Schedule, record_path  # noqa: E402
+from transfer.plan.view import SuiteView  # noqa: E402
+from transfer.report import records  # noqa: E402
+from transfer.report.provenance import machine  # noqa: E402
+
+ROWS = synthetic.PAPER_ROWS
+
+
+def tasks_of(count: int, folder: Path) -> list[Task]:
+    """So many cells of the paper's rows."""
+    every = itertools.product(range(count), ("detection", "segmentation"), ROWS)
+    return [
+        Task(
+            synthetic.cell(row, task, seed=seed),
+            zoo.find(row),
+            "voc0712",
+            folder,
+            folder / "results",
+            folder / "work",
+            "",
+        )
+        for seed, task, row in itertools.islice(every, count)
+    ]
+
+
+def empty_cell(task: Task, listener) -> None:
+    """A cell that trains nothing, and leaves a record of usual size."""
+    listener("train", 1, 1)
+    content = synthetic.content(task.cell, 50.0)
+    records.write(record_path(task), {**content, "hardware": machine()})
+
+
+def run(tasks, jobs, executor) -> tuple[float, str]:
+    """Seconds of a whole schedule with its view, and what the view said last."""
+    console = Console(file=io.StringIO(), width=200)
+    began = time.perf_counter()
+    with SuiteView(len(tasks), console, Durations(), jobs) as view:
+        tally = Schedule(tasks, jobs=jobs, retry=0, executor=executor, watcher=view).run()
+    seconds = time.perf_counter() - began
+    assert len(tally.done) == len(tasks), tally.failed[:1]
+    return seconds, view._summary()
+
+
+def measure(count: int, jobs: int, ray: bool, folder: Path) -> float:
+    """Milliseconds a cell; the first cells, which start the workers, are run before."""
+    whole = tasks_of(count + jobs, folder)
+    if not ray:
+        executor = ProcessExecutor(jobs, folder / "work", empty_cell)
+        seconds, _ = run(whole[:count], jobs, executor)
+        start_up, _ = run(whole[count:], jobs, executor)
+        return 1000 * (seconds - start_up) / (count - jobs)
+    import ray as library
+
+    from transfer.plan.cluster import ClusterExecutor
+
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = path
+    library.init(num_cpus=jobs, include_dashboard=False, log_to_driver=False)
+    cluster = ClusterExecutor("auto", jobs, run_cell=empty_cell)
+    try:
+        seconds, _ = run(whole[:count], jobs, cluster)
+        start_up, _ = run(whole[count:], jobs, cluster)
+    finally:
+        cluster.close()
+    return 1000 * (seconds - start_up) / (count - jobs)
+
+
+class SimulatedGPUs:
+    """GPUs whose cells take as long as records say.
+
+    Attributes:
+        clock: Seconds since the beginning, the driver's own included.
+        driver: Seconds that the driver took.
+    """
+
+    def __init__(self, times: list[float]) -> None:
+        self.times = itertools.cycle(times)
+        self.clock = self.driver = self.busy = 0.0
+        self.since = time.perf_counter()
+        self.numbers = itertools.count()
+        self.ends: list[tuple[float, int, _SimulatedGPU]] = []
+
+    def start(self, number: int) -> _SimulatedGPU:
+        """One more."""
+        return _SimulatedGPU(self, number)
+
+    def wait(self, workers, seconds: float) -> None:
+        """The driver has done what it had to do: count that, and go on to what ends next."""
+        now = time.perf_counter()
+        self.driver += now - self.since
+        self.clock += now - self.since
+        if self.ends and self.ends[0][0] > self.clock:
+            self.clock = self.ends[0][0]
+        while self.ends and self.ends[0][0] <= self.clock:
+            heapq.heappop(self.ends)[2].end()
+        self.since = time.perf_counter()
+
+    def begin(self, gpu: _SimulatedGPU) -> None:
+        """A cell begins now."""
+        now = self.clock + time.perf_counter() - self.since
+        seconds = next(self.times)
+        self.busy += seconds
+        heapq.heappush(self.ends, (now + seconds, next(self.numbers), gpu))
+
+
+class _SimulatedGPU:
+    def __init__(self, gpus: SimulatedGPUs, number: int) -> None:
+        self.gpus, self.number = gpus, number
+        self.owner, self.where = os.getpid(), f"GPU {number}"
+        self.task: Task | None = None
+        self.said: list[tuple] = []
+
+    def hand(self, task: Task) -> None:
+        self.task = task
+        self.gpus.begin(self)
+
+    def end(self) -> None:
+        began = time.perf_counter()
+        empty_cell(self.task, lambda *told: self.said.append(("step", *told)))
+        self.gpus.since += time.perf_counter() - began  # the node writes it, not the driver
+        self.said.append(("done",))
+
+    def messages(self) -> list[tuple]:
+        told, self.said = self.said, []
+        return told
+
+    def stop(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        pass
+
+
+def simulate(count: int, gpus: int, times: list[float], folder: Path) -> SimulatedGPUs:
+    """The real schedule on simulated GPUs."""
+    simulated = SimulatedGPUs(times)
+    run(tasks_of(count, folder), gpus, simulated)
+    return simulated
+
+
+def times_of(places: list[Path]) -> list[float]:
+    """Seconds of the cells whose records stand in results folders."""
+    found = [path for place in places for path in sorted(place.rglob("records/*.json"))]
+    return [sum(records.read(path).content["seconds"].values()) for path in found]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("cells", "simulate"))
+    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=2, help="workers, or simulated GPUs")
+    parser.add_argument("--ray", action="store_true", help="on a Ray cluster of this machine")
+    parser.add_argument("--records", type=Path, nargs="+", help="results folders, for their times")
+    parser.add_argument("--profile", action="store_true", help="what the driver spends its time on")
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="scale-"))
+    profile = cProfile.Profile()
+    if args.profile:
+        profile.enable()
+    try:
+        if args.what == "cells":
+            each = measure(args.cells, args.jobs, args.ray, folder)
+            print(f"{args.cells} empty cells, {args.jobs} workers: {each:.2f} ms a cell")
+        else:
+            times = times_of(args.records)
+            gpus = simulate(args.cells, args.jobs, times, folder)
+            shortest = max(gpus.busy / args.jobs, max(times))
+            print(
+                f"{args.cells} cells on {args.jobs} GPUs, {len(times)} records' times "
+                f"({min(times):.0f} to {max(times):.0f} s): done after "
+                f"{timedelta(seconds=round(gpus.clock))}, at best "
+                f"{timedelta(seconds=round(shortest))}; GPUs busy "
+                f"{100 * gpus.busy / (gpus.clock * args.jobs):.1f} % of the time; the driver took "
+                f"{gpus.driver:.1f} s, {1000 * gpus.driver / args.cells:.2f} ms a cell"
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if args.profile:
+        profile.disable()
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
