@@ -86,7 +86,10 @@ FOUND = {
     "a data set in the home of nobody": ("data-set", b'name = "a"\nroot = "~nobody-at-all/x"'),
     "a data set with a name too long": ("data-set", b'name = "a"\nroot = "' + b"x" * 300 + b'"'),
     "a backbone whose top-1 is a text": ("backbone", b'architecture = "resnet18"\ntop1 = "high"'),
-    "an archive with an entry without a name": ("archive", zip_of({"": b""})),
+    "an archive with an entry without a name": (
+        "archive",
+        zip_of({"x": b""}).replace(b"x", b"\0"),
+    ),
     "a classifier's record of no epochs": ("classifier-record", None),
     "a probe that nests too deep": ("probe", b"[" * 100_000),
     "metadata whose mean is a text": ("safetensors-header", None),
