@@ -85,8 +85,10 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
     readme.write_text(f"before\n{speed.BEGIN}\nold\n{speed.END}\nafter\n")
     assert cli.main(command) == 0
     content = readme.read_text()
-    assert content.startswith("before\n") and content.endswith(f"{speed.END}\nafter\n")
-    assert "**4.00**" in content and "old" not in content
+    assert content.startswith("before\n")
+    assert content.endswith(f"{speed.END}\nafter\n")
+    assert "**4.00**" in content
+    assert "old" not in content
 
 
 def test_a_record_that_is_none_is_named(tmp_path):
@@ -105,4 +107,5 @@ def test_a_part_inside_of_another_counts_once():
     assert set(watch.seconds) == {"evaluate", "load"}
     told = completed({"start_up": 2.0, "load": 3.0}, 10.0)
     assert tuple(told) == PARTS
-    assert told["other"] == 5.0 and sum(told.values()) == 10.0
+    assert told["other"] == 5.0
+    assert sum(told.values()) == 10.0
