@@ -14,8 +14,10 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import MMLogger
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, VISUALIZERS
 from mmengine.runner import Runner
+from mmengine.utils import ManagerMixin
+from mmengine.visualization import Visualizer
 
 from backbones.runtime import ranks
 from backbones.runtime.allocation import keep_freed_memory
@@ -94,6 +96,16 @@ class RunInfo(RuntimeInfoHook):
         self.last_loop_stage = None
 
 
+@VISUALIZERS.register_module()
+class NoFigure(Visualizer):
+    """MMEngine's visualiser with no place to write to, and so without matplotlib's start-up."""
+
+    def __init__(self, name: str, **_: Any) -> None:
+        ManagerMixin.__init__(self, name)
+        self._dataset_meta: dict | None = None
+        self._vis_backends: dict = {}
+
+
 def quiet_runner(
     *, seed: int, default_hooks: dict[str, Any] | None = None, **settings: Any
 ) -> QuietRunner:
@@ -107,7 +119,7 @@ def quiet_runner(
     keep_freed_memory()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
-    silent = {"visualizer": {"type": "Visualizer"}}  # with no place to write to
+    silent = {"visualizer": {"type": "NoFigure"}}
     return QuietRunner(
         randomness={"seed": seed},
         experiment_name=name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import tempfile
 from datetime import datetime, timezone
@@ -18,6 +19,7 @@ from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.versions import versions
+from transfer.bench import equivalence
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
@@ -29,6 +31,12 @@ AGAINST = {
     "detection": ("stock", "torchvision"),
     "segmentation": ("stock",),
 }
+
+_IMAGES = 5120
+_EQUIVALENCE = (
+    "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
+    "the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--images", type=int, default=5120, help="images trained on in a run")
+    add("--images", type=int, help=f"images trained on in a run (default: {_IMAGES})")
     add("--image-size", type=int, default=64, help="in pixels")
     add("--batch-size", type=int, default=128)
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--workers", type=int, default=0, help="processes that read images, on both sides")
     add("--pairs", type=int, default=5)
     add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--equivalence", action="store_true", help=_EQUIVALENCE)
+    add("--protocol", default="quick", help="with --equivalence")
+    add("--weights", default="none", help="with --equivalence: the backbone's, a file")
     add("--table", action="store_true", help="measure nothing: write the README's tables anew")
     add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
 
@@ -63,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if args.table:
         speed.write(args.results, args.readme)
         return 0
+    if args.equivalence:
+        return _equivalence(args)
+    args.images = args.images or _IMAGES
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
         known = ", ".join(AGAINST[args.task])
@@ -87,6 +101,48 @@ def run(args: argparse.Namespace) -> int:
     path = _write(pairs, ours, against, args.results)
     console.print(f"recorded in {path}", highlight=False)
     return 0
+
+
+def _equivalence(args: argparse.Namespace) -> int:
+    """Run the seeds, print the interval, and keep a record; it is written anew after each seed."""
+    if args.task == "classification":
+        raise UserError("Give --equivalence with --task detection or --task segmentation.")
+    console, now = screen(), datetime.now(timezone.utc)
+    work = dataclasses.replace(
+        _work(args, Path()), images=args.images or 0, protocol=args.protocol, weights=args.weights
+    )
+    path = args.results / "records" / "equivalence" / f"{work.task}_{now:%Y%m%dT%H%M%S}.json"
+    pairs: list[tuple[Run, Run]] = []
+    for pair in equivalence.runs(
+        work,
+        args.pairs,
+        lambda asked, done: console.print(
+            f"seed {asked.seed}, {asked.side}: {done.metric} in {done.total:.0f} s", highlight=False
+        ),
+    ):
+        pairs.append(pair)
+        content = {**_told(work, tuple(pairs)), "kind": "equivalence", "against": "stock"}
+        if len(pairs) > 1:
+            found = _difference(pairs)
+            content["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
+        write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    found = _difference(pairs)
+    console.print(
+        f"{work.task}, ours ({work.precision}) - stock: {found.mean:+.2f} points, 90 % interval "
+        f"{found.low:+.2f} to {found.high:+.2f}, {len(pairs)} seeds: {found.verdict} within "
+        f"{equivalence.MARGIN} points",
+        highlight=False,
+    )
+    console.print(f"recorded in {path}", highlight=False)
+    return 0
+
+
+def _difference(pairs: list[tuple[Run, Run]]) -> equivalence.Difference:
+    ours, stock = (
+        [math.nan if run.metric is None else run.metric for run in side]
+        for side in zip(*pairs, strict=True)
+    )
+    return equivalence.difference(ours, stock)
 
 
 def _work(args: argparse.Namespace, folder: Path) -> Work:
@@ -143,21 +199,28 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
 
 def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
     now = datetime.now(timezone.utc)
-    told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
-    content: dict[str, Any] = {
+    content = {
+        **_told(work, tuple(zip(pairs.ours, pairs.other, strict=True))),
         "kind": "bench",
         "against": against,
-        "work": {**told, "data": Path(work.data).name},
-        "ours": [dataclasses.asdict(run) for run in pairs.ours],
-        "other": [dataclasses.asdict(run) for run in pairs.other],
         "ratio": pairs.ratio("train"),
         "ratios": pairs.ratios("train"),
-        "versions": versions(),
-        "hardware": provenance.machine(),
-        "git": provenance.git_state(),
-        "finished": now.isoformat(timespec="seconds"),
     }
     name = f"{work.task}_{against.replace(' ', '-')}_{now:%Y%m%dT%H%M%S}.json"
     path = results / "records" / "bench" / name
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
     return path
+
+
+def _told(work: Work, pairs: tuple[tuple[Run, Run], ...]) -> dict[str, Any]:
+    """What both kinds of records have in common."""
+    told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
+    return {
+        "work": {**told, "data": Path(work.data).name, "weights": Path(work.weights).name},
+        "ours": [dataclasses.asdict(run) for run, _ in pairs],
+        "other": [dataclasses.asdict(run) for _, run in pairs],
+        "versions": versions(),
+        "hardware": provenance.machine(),
+        "git": provenance.git_state(),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }

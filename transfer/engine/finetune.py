@@ -147,7 +147,7 @@ def build_runner(
 def _visualizer(backends: tuple[str, ...], work_dir: Path) -> dict[str, Any]:
     """MMEngine's own visualiser; without backends it writes nowhere: the record has the curve."""
     if not backends:
-        return {"type": "Visualizer"}
+        return {"type": "NoFigure"}
     options = {"WandbVisBackend": {"init_kwargs": {"name": work_dir.name, "resume": "allow"}}}
     return {
         "type": "Visualizer",
