@@ -14,6 +14,7 @@ import cProfile
 import heapq
 import io
 import itertools
+import json
 import os
 import pstats
 import shutil
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,10 +61,18 @@ def tasks_of(count: int, folder: Path) -> list[Task]:
 
 
 def empty_cell(task: Task, listener) -> None:
-    """A cell that trains nothing, and leaves a record of usual size."""
+    """A cell that trains nothing, and leaves a record of usual size made before."""
     listener("train", 1, 1)
-    content = synthetic.content(task.cell, 50.0)
-    records.write(record_path(task), {**content, "hardware": machine()})
+    path = record_path(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(record_of(task.cell.task))
+
+
+@cache
+def record_of(kind: str) -> bytes:
+    """A record of a cell of a task."""
+    content = synthetic.content(synthetic.cell(ROWS[0], kind), 50.0)
+    return json.dumps({**content, "hardware": machine()}).encode()
 
 
 def run(tasks, jobs, executor) -> tuple[float, str]:
@@ -78,9 +88,11 @@ def run(tasks, jobs, executor) -> tuple[float, str]:
 
 def measure(count: int, jobs: int, ray: bool, folder: Path) -> float:
     """Milliseconds a cell; the first cells, which start the workers, are run before."""
+    import scale  # workers find the function there, not in a script
+
     whole = tasks_of(count + jobs, folder)
     if not ray:
-        executor = ProcessExecutor(jobs, folder / "work", empty_cell)
+        executor = ProcessExecutor(jobs, folder / "work", scale.empty_cell)
         seconds, _ = run(whole[:count], jobs, executor)
         start_up, _ = run(whole[count:], jobs, executor)
         return 1000 * (seconds - start_up) / (count - jobs)
@@ -91,7 +103,7 @@ def measure(count: int, jobs: int, ray: bool, folder: Path) -> float:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     os.environ["PYTHONPATH"] = path
     library.init(num_cpus=jobs, include_dashboard=False, log_to_driver=False)
-    cluster = ClusterExecutor("auto", jobs, run_cell=empty_cell)
+    cluster = ClusterExecutor("auto", jobs, run_cell=scale.empty_cell)
     try:
         seconds, _ = run(whole[:count], jobs, cluster)
         start_up, _ = run(whole[count:], jobs, cluster)

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
-from backbones.runtime import ranks, stopping
+from backbones.runtime import ranks, stopping, storage
 from backbones.runtime.stopping import Interrupted
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
@@ -35,6 +35,7 @@ class ResumableState(Hook):
         folder: Where the state is kept.
         identity: What is being trained; a state of something else is not resumed.
         minutes: Time between two savings.
+        copy: Address for a copy of the last state, as fsspec knows it; empty for none.
 
     Attributes:
         stop_requested: Set it to save at the next iteration and leave with :class:`Interrupted`.
@@ -42,16 +43,17 @@ class ResumableState(Hook):
 
     priority = "HIGHEST"
 
-    def __init__(self, folder: str, identity: str, minutes: float = 10.0) -> None:
+    def __init__(self, folder: str, identity: str, minutes: float = 10.0, copy: str = "") -> None:
         self.folder = Path(folder)
         self.identity = identity
+        self.copy = copy
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
         self.stop_requested = False
 
     def before_train(self, runner: Any) -> None:
         """Go on from the last whole state, if there is one."""
-        state = ranks.on_main(lambda: load_state(self.folder, self.identity))
+        state = ranks.on_main(self._last)
         if state is None:
             return
         unwrapped(runner.model).load_state_dict(state["model"])
@@ -89,6 +91,13 @@ class ResumableState(Hook):
             return
         for name in (LATEST, PREVIOUS):
             (self.folder / name).unlink(missing_ok=True)
+        if self.copy:
+            storage.forget(self.copy)
+
+    def _last(self) -> dict[str, Any] | None:
+        if self.copy:
+            storage.fetch(self.copy, self.folder / LATEST)
+        return load_state(self.folder, self.identity)
 
     def _save(self, runner: Any) -> None:
         if runner.rank == 0:
@@ -105,6 +114,8 @@ class ResumableState(Hook):
                 },
             }
             save_state(self.folder, state)
+            if self.copy:
+                storage.keep(self.folder / LATEST, self.copy)
         self.saved_at = time.monotonic()
 
 

@@ -56,6 +56,7 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
         cell.id,
         place,
         save_minutes=task.save_minutes,
+        state_copy=task.state_copy,
         evaluate_every=task.evaluate_every,
         listener=listener,
         backends=task.backends,

@@ -355,8 +355,8 @@ def _parse(path: Path) -> tuple[str, int]:
 def _write_beside(path: Path, owner: Owner) -> Path:
     """The lease's text in a file beside its place.
 
-    It is not forced to the disk, which costs a busy disk more than all else that a cell's scheduling
-    takes: a lease that a power failure cut short names nobody who lives.
+    It is not forced to the disk, which takes longer than all else that scheduling a cell does: a
+    lease that a power failure cut short names nobody who lives.
     """
     side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with side.open("w", encoding="utf-8") as file:
