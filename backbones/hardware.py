@@ -10,7 +10,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from backbones.errors import UserError
+
 PRECISIONS = ("float32", "bfloat16")
+_NONE = ("-1", "NoDevFiles")  # ways of asking for no GPU
 _CAPABILITY_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 
 
@@ -30,6 +33,21 @@ def cuda_devices() -> int:
     if visible is not None:
         return min(count.value, len([name for name in visible.split(",") if name.strip()]))
     return count.value
+
+
+def require_asked_gpus() -> None:
+    """See that every GPU that the environment names is there.
+
+    Raises:
+        UserError: One is not; the driver would leave it out, and all that follow, without a word.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    asked = [name.strip() for name in visible.split(",") if name.strip()]
+    if asked and asked[0] not in _NONE and cuda_devices() < len(asked):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES asks for GPU {', '.join(asked)}, but only {cuda_devices()} of "
+            "them can be used here ('nvidia-smi' lists what there is); name others, or unset it."
+        )
 
 
 @cache

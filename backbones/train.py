@@ -10,7 +10,7 @@ from pathlib import Path
 if __name__ == "__main__":  # started as a script: this folder would shadow libraries' names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from backbones import suite
+from backbones import hardware, suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
 from backbones.runtime import ranks, stopping
@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
     args = build_parser().parse_args(arguments)
     try:
+        hardware.require_asked_gpus()
         with ranks.together(args.launcher, versions()), stopping.on_signals():
             if args.recipe:
                 train_one(args, args.recipe, args.seed)

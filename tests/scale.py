@@ -14,6 +14,7 @@ import cProfile
 import heapq
 import io
 import itertools
+import json
 import os
 import pstats
 import shutil
@@ -21,11 +22,13 @@ import sys
 import tempfile
 import time
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import numpy as np  # noqa: E402
 import synthetic  # noqa: E402
 from rich.console import Console  # noqa: E402
 
@@ -59,30 +62,39 @@ def tasks_of(count: int, folder: Path) -> list[Task]:
 
 
 def empty_cell(task: Task, listener) -> None:
-    """A cell that trains nothing, and leaves a record of usual size."""
+    """A cell that trains nothing, and leaves a record of usual size made before."""
     listener("train", 1, 1)
-    content = synthetic.content(task.cell, 50.0)
-    records.write(record_path(task), {**content, "hardware": machine()})
+    path = record_path(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(record_of(task.cell.task))
 
 
-def run(tasks, jobs, executor) -> tuple[float, str]:
-    """Seconds of a whole schedule with its view, and what the view said last."""
+@cache
+def record_of(kind: str) -> bytes:
+    """A record of a cell of a task."""
+    content = synthetic.content(synthetic.cell(ROWS[0], kind), 50.0)
+    return json.dumps({**content, "hardware": machine()}).encode()
+
+
+def run(tasks, jobs, executor) -> np.ndarray:
+    """Seconds of a whole schedule with its view, on the clock and of this process's processor."""
     console = Console(file=io.StringIO(), width=200)
-    began = time.perf_counter()
+    began = np.array([time.perf_counter(), time.process_time()])
     with SuiteView(len(tasks), console, Durations(), jobs) as view:
         tally = Schedule(tasks, jobs=jobs, retry=0, executor=executor, watcher=view).run()
-    seconds = time.perf_counter() - began
     assert len(tally.done) == len(tasks), tally.failed[:1]
-    return seconds, view._summary()
+    return np.array([time.perf_counter(), time.process_time()]) - began
 
 
-def measure(count: int, jobs: int, ray: bool, folder: Path) -> float:
-    """Milliseconds a cell; the first cells, which start the workers, are run before."""
+def measure(count: int, jobs: int, ray: bool, folder: Path) -> np.ndarray:
+    """Milliseconds a cell as :func:`run` tells them, without those of starting the workers."""
+    import scale  # workers find the function there, not in a script
+
     whole = tasks_of(count + jobs, folder)
     if not ray:
-        executor = ProcessExecutor(jobs, folder / "work", empty_cell)
-        seconds, _ = run(whole[:count], jobs, executor)
-        start_up, _ = run(whole[count:], jobs, executor)
+        executor = ProcessExecutor(jobs, folder / "work", scale.empty_cell)
+        seconds = run(whole[:count], jobs, executor)
+        start_up = run(whole[count:], jobs, executor)
         return 1000 * (seconds - start_up) / (count - jobs)
     import ray as library
 
@@ -91,10 +103,10 @@ def measure(count: int, jobs: int, ray: bool, folder: Path) -> float:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     os.environ["PYTHONPATH"] = path
     library.init(num_cpus=jobs, include_dashboard=False, log_to_driver=False)
-    cluster = ClusterExecutor("auto", jobs, run_cell=empty_cell)
+    cluster = ClusterExecutor("auto", jobs, run_cell=scale.empty_cell)
     try:
-        seconds, _ = run(whole[:count], jobs, cluster)
-        start_up, _ = run(whole[count:], jobs, cluster)
+        seconds = run(whole[:count], jobs, cluster)
+        start_up = run(whole[count:], jobs, cluster)
     finally:
         cluster.close()
     return 1000 * (seconds - start_up) / (count - jobs)
@@ -195,16 +207,21 @@ def main() -> int:
     try:
         if args.what == "cells":
             each = measure(args.cells, args.jobs, args.ray, folder)
-            print(f"{args.cells} empty cells, {args.jobs} workers: {each:.2f} ms a cell")
+            print(
+                f"{args.cells} empty cells, {args.jobs} workers: {each[0]:.2f} ms a cell, "
+                f"{each[1]:.2f} ms of them the driver's processor"
+            )
         else:
             times = times_of(args.records)
             gpus = simulate(args.cells, args.jobs, times, folder)
-            shortest = max(gpus.busy / args.jobs, max(times))
+            free = [0.0] * args.jobs
+            for seconds in itertools.islice(itertools.cycle(times), args.cells):
+                heapq.heapreplace(free, free[0] + seconds)
             print(
                 f"{args.cells} cells on {args.jobs} GPUs, {len(times)} records' times "
                 f"({min(times):.0f} to {max(times):.0f} s): done after "
-                f"{timedelta(seconds=round(gpus.clock))}, at best "
-                f"{timedelta(seconds=round(shortest))}; GPUs busy "
+                f"{timedelta(seconds=round(gpus.clock))}, with a driver that takes no time "
+                f"{timedelta(seconds=round(max(free)))}; GPUs busy "
                 f"{100 * gpus.busy / (gpus.clock * args.jobs):.1f} % of the time; the driver took "
                 f"{gpus.driver:.1f} s, {1000 * gpus.driver / args.cells:.2f} ms a cell"
             )

@@ -267,6 +267,17 @@ def test_a_gpu_that_does_not_exist_is_named(monkeypatch):
     ranks._require_gpu(ranks.Place(rank=3, of=4, local_rank=1))
 
 
+def test_a_gpu_that_the_environment_names_and_nobody_has_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,7")
+    assert run.main(["--suite", "quick", "--dry-run"]) == 2
+    assert "CUDA_VISIBLE_DEVICES asks for GPU 0, 7, but only 1 of them" in capsys.readouterr().err
+    for fine in ("", "-1", "0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", fine)
+        hardware.require_asked_gpus()
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "sentence"),
     [
@@ -345,3 +356,34 @@ def test_two_processes_train_what_one_trains_and_measure_the_same(task, both):
     for name in per_image[0].files:
         np.testing.assert_array_equal(per_image[0][name], per_image[1][name])
     assert per_image[0]["score" if task == "detection" else "predicted"].any()
+
+
+@pytest.mark.parametrize("address", ["memory://states/cell.pt", "file://{}/states/cell.pt"])
+def test_a_state_survives_its_machine_where_it_is_copied(address, tmp_path):
+    from backbones.runtime import checkpoint
+
+    class Runner:
+        rank, iter = 0, 5
+        model = torch.nn.Linear(2, 2)
+        optim_wrapper = torch.optim.SGD(model.parameters(), lr=0.1)
+        param_schedulers = hooks = ()
+
+    address = address.format(tmp_path)
+    lost, fresh = tmp_path / "lost", tmp_path / "fresh"
+    saved = checkpoint.ResumableState(str(lost), "cell", copy=address)
+    saved.after_train(Runner)
+    resumed = checkpoint.ResumableState(str(fresh), "cell", copy=address)
+    assert resumed._last()["iteration"] == 5
+    assert checkpoint.ResumableState(str(tmp_path / "x"), "other", copy=address)._last() is None
+    resumed.forget()
+    assert checkpoint.ResumableState(str(tmp_path / "y"), "cell", copy=address)._last() is None
+
+
+def test_a_storage_that_fails_costs_the_copy_only(tmp_path):
+    from backbones.runtime import storage
+
+    (tmp_path / "state.pt").write_bytes(b"state")
+    storage.keep(tmp_path / "state.pt", "nowhere://bucket/state.pt")
+    storage.fetch("nowhere://bucket/state.pt", tmp_path / "other.pt")
+    storage.forget("nowhere://bucket/state.pt")
+    assert not (tmp_path / "other.pt").exists()

@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluate on the way too, every N epochs (iterations in protocols that count those)",
     )
     add("--save-minutes", type=float, default=10.0, help="between two savings of a state")
+    add(
+        "--state-storage", default="", metavar="URL", help="copies of states, as s3://… or file://…"
+    )
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--launcher", choices=ranks.LAUNCHERS, default="auto", help="torchrun is known by itself")
     add("--dry-run", action="store_true", help="say what would be run and what it costs, and stop")
@@ -101,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: Something has to be mended first; nothing half-done is recorded.
     """
     _refuse_unfit_arguments(args)
+    hardware.require_asked_gpus()
     place = ranks.place_of(args.launcher)
     if args.dry_run:
         return _tell_costs(args, place.of) if place.rank == 0 else 0
@@ -215,6 +219,7 @@ def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
             tuple(backend for name, backend in backends.items() if getattr(args, name)),
             args.save_minutes,
             args.evaluate_every,
+            args.state_storage,
         )
         for cell in plan.cells
     ]

@@ -20,7 +20,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
-from backbones.runtime import ranks, stopping
+from backbones.runtime import ranks, stopping, storage
 from backbones.runtime.state_files import LATEST, PREVIOUS
 from backbones.runtime.stopping import Interrupted
 from backbones.torch_file import read_torch_file
@@ -39,6 +39,7 @@ class ResumableState(Hook):
         folder: Where the state is kept.
         identity: What is being trained; a state of something else is not resumed.
         minutes: Time between two savings.
+        copy: Address for a copy of the last state, as fsspec knows it; empty for none.
 
     Attributes:
         stop_requested: Set it to save at the next iteration and leave with :class:`Interrupted`.
@@ -47,9 +48,10 @@ class ResumableState(Hook):
 
     priority = "HIGHEST"
 
-    def __init__(self, folder: str, identity: str, minutes: float = 10.0) -> None:
+    def __init__(self, folder: str, identity: str, minutes: float = 10.0, copy: str = "") -> None:
         self.folder = Path(folder)
         self.identity = identity
+        self.copy = copy
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
         self.stop_requested = False
@@ -57,7 +59,7 @@ class ResumableState(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Go on from the last whole state, if there is one."""
-        state = ranks.on_main(lambda: load_state(self.folder, self.identity))
+        state = ranks.on_main(self._last)
         if state is None:
             return
         try:
@@ -89,6 +91,11 @@ class ResumableState(Hook):
         if stopping.requested() and runner.iter >= runner.max_iters:
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
+    def _last(self) -> dict[str, Any] | None:
+        if self.copy:
+            storage.fetch(self.copy, self.folder / LATEST)
+        return load_state(self.folder, self.identity)
+
     def _save(self, runner: Any) -> None:
         """Save, unless the training has diverged: a state without numbers helps nobody."""
         if runner.rank == 0 and _is_finite(runner.model):
@@ -106,6 +113,8 @@ class ResumableState(Hook):
             }
             save_state(self.folder, state)
             self.saved_iteration = runner.iter
+            if self.copy:
+                storage.keep(self.folder / LATEST, self.copy)
         self.saved_at = time.monotonic()
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
-from backbones.runtime import ranks, state_files
+from backbones.runtime import ranks, state_files, storage
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
 from backbones.versions import versions
@@ -74,6 +74,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
         cell.id,
         place,
         save_minutes=task.save_minutes,
+        state_copy=task.state_copy,
         evaluate_every=task.evaluate_every,
         listener=listener,
         backends=task.backends,
@@ -86,18 +87,20 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
         )
     content = _content(task, data, ready, cfg, outcome, started)
     content["memory"] = memory.peaks()
-    ranks.on_main(lambda: _write(path, content, outcomes, place))
+    ranks.on_main(lambda: _write(task, path, content, outcomes))
 
 
 def _look_at_data(task: Task) -> None:
     require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
-def _write(path: Path, content: dict[str, Any], outcomes: Path, place: Path) -> None:
+def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:
     """The record last: what stands beside it is there when it is."""
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
-    state_files.forget(place / state_files.FOLDER)  # not before: the disk may be full
+    state_files.forget(task.place / state_files.FOLDER)  # not before: the disk may be full
+    if task.state_copy:
+        storage.forget(task.state_copy)
 
 
 def _make_folder(place: Path) -> None:

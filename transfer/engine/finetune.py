@@ -47,6 +47,7 @@ def finetune(
     work_dir: Path,
     *,
     save_minutes: float = 10.0,
+    state_copy: str = "",
     evaluate_every: int = 0,
     listener: Listener | None = None,
     backends: tuple[str, ...] = (),
@@ -60,6 +61,7 @@ def finetune(
         identity: The cell's id; only its own state is resumed.
         work_dir: Folder for the log and the state to resume from.
         save_minutes: Time between two savings.
+        state_copy: Address for a copy of the state, as fsspec knows it; empty for none.
         evaluate_every: Epochs (iterations, where the protocol counts those) between evaluations on
             the way, for the curve; 0 for none. The result does not depend on it.
         listener: Told about every step.
@@ -70,7 +72,8 @@ def finetune(
         Interrupted: The training was asked to stop; its state is saved.
     """
     started = time.monotonic()
-    state = ResumableState(str(work_dir / state_files.FOLDER), identity, save_minutes)
+    states = str(work_dir / state_files.FOLDER)
+    state = ResumableState(states, identity, save_minutes, state_copy)
     curve = Curve()
     runner = build_runner(
         cfg, work_dir, [state, curve], backends=backends, evaluate_every=evaluate_every

@@ -22,7 +22,6 @@ from typing import Any
 
 from backbones.errors import UserError
 from backbones.runtime import stopping
-from backbones.runtime.progress import Listener
 from transfer.plan.cells import Task
 
 STOP = "stop"
@@ -32,8 +31,8 @@ _TELL_EVERY = 0.5  # seconds between two reports of progress
 _PR_SET_PDEATHSIG = 1
 
 
-RunCell = Callable[[Task, Listener], object]
-"""Runs a cell to its record, and tells how it goes."""
+RunCell = Callable[[Task, Callable[[str, int, int], None]], object]
+"""Runs a cell to its record, and tells a listener how it goes."""
 
 
 def serve(

@@ -86,6 +86,7 @@ class Task:
         command: What runs this one cell again.
         backends: Where MMEngine's visualiser writes curves, such as ``"TensorboardVisBackend"``.
         save_minutes: Time between two savings of the training's state.
+        storage: Address of a folder for copies of states, as fsspec knows it; empty for none.
         evaluate_every: Epochs or iterations between evaluations on the way; 0 for none.
     """
 
@@ -99,6 +100,12 @@ class Task:
     backends: tuple[str, ...] = ()
     save_minutes: float = 10.0
     evaluate_every: int = 0
+    storage: str = ""
+
+    @property
+    def state_copy(self) -> str:
+        """The address of the copy of this cell's state; empty for none."""
+        return f"{self.storage.rstrip('/')}/{self.name}.pt" if self.storage else ""
 
     @property
     def name(self) -> str:

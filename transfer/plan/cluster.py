@@ -154,8 +154,7 @@ class NodeWorker:
             work_dir=task.work_dir.resolve(),
             results=task.place.resolve() / "results",
         )
-        self.actor.hand.remote(there)
-        self.pending = self.actor.listen.remote(_LISTEN_SECONDS)
+        self.pending = self.actor.run.remote(there, _LISTEN_SECONDS)
 
     def stop(self) -> None:
         """Ask it to save and to leave its task."""
@@ -210,16 +209,16 @@ class _NodeActor:
         """Where this is."""
         return f"process {os.getpid()} on {platform.node()}"
 
-    def hand(self, task: Task) -> None:
-        """Let the process run a task; a record that no driver has fetched is told at once."""
+    def run(self, task: Task, seconds: float) -> list[tuple]:
+        """Let the process run a task, and listen; a record that nobody has fetched is told."""
         self.task = task
         if record_path(task).exists():
-            self.heard.append(("done",))
-            return
+            return [self._with_record(("done",))]
         if self.process is None:
             log = task.work_dir / f"worker-{self.number}.log"
             self.process = WorkerProcess(self.number, self.environment, log, self.run_cell)
         self.process.hand(task)
+        return self.listen(seconds)
 
     def stop(self) -> None:
         """Ask the process to save and to leave its task."""

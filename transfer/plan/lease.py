@@ -349,8 +349,8 @@ def _parse(path: Path) -> tuple[str, int]:
 def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -> None:
     """Write the lease's text beside its place, and put it there.
 
-    It is not forced to the disk, which costs a busy disk more than all else that the scheduling of
-    a cell takes: a lease that a power failure cut short names nobody who lives.
+    It is not forced to the disk, which takes longer than all else that scheduling a cell does: a
+    lease that a power failure cut short names nobody who lives.
     """
     side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -1,0 +1,45 @@
+"""A copy of a training's state at any address that fsspec knows, for when its machine is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+from mmengine.logging import print_log
+
+_FAILURES = (OSError, ImportError, ValueError, RuntimeError)  # what file systems fail with
+
+
+def keep(local: Path, address: str) -> None:
+    """Copy a file to an address; a storage that fails costs the copy, never the training."""
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        system.makedirs(system._parent(path), exist_ok=True)
+        system.put_file(str(local), f"{path}.new")
+        system.mv(f"{path}.new", path)
+    except _FAILURES as error:
+        print_log(f"the state could not be copied to '{address}' ({error})", logger="current")
+
+
+def fetch(address: str, local: Path) -> None:
+    """Copy a file from an address, where there is one and none here."""
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        if local.exists() or not system.exists(path):
+            return
+        local.parent.mkdir(parents=True, exist_ok=True)
+        part = local.with_name(f"{local.name}.new")
+        system.get_file(path, str(part))
+        part.replace(local)
+    except _FAILURES as error:
+        print_log(f"no state could be had from '{address}' ({error})", logger="current")
+
+
+def forget(address: str) -> None:
+    """Remove what is at an address."""
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        if system.exists(path):
+            system.rm(path)
+    except _FAILURES as error:
+        print_log(f"'{address}' could not be removed ({error})", logger="current")
