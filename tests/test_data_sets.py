@@ -306,7 +306,7 @@ def test_whatever_is_ignored_is_255_to_the_toolbox(
         metainfo={"classes": ("a", "b", "c")},
         data_prefix={"img_path": "images", "seg_map_path": "masks"},
         pipeline=[
-            {"type": "mmseg.LoadImageFromFile"},
+            {"type": "LoadImageFromFile"},
             {"type": "mmseg.LoadAnnotations"},
             {"type": "mmseg.PackSegInputs"},
         ],

@@ -376,7 +376,7 @@ def test_real_masks_of_ade20k_score_100_and_are_counted_right(real_files, tmp_pa
         reduce_zero_label=True,
         metainfo={"classes": classes},
         pipeline=[
-            {"type": "mmseg.LoadImageFromFile"},
+            {"type": "LoadImageFromFile"},
             {"type": "mmseg.LoadAnnotations"},
             {"type": "mmseg.PackSegInputs"},
         ],

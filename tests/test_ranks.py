@@ -360,7 +360,7 @@ def test_two_processes_train_what_one_trains_and_measure_the_same(task, both):
 
 @pytest.mark.parametrize("address", ["memory://states/cell.pt", "file://{}/states/cell.pt"])
 def test_a_state_survives_its_machine_where_it_is_copied(address, tmp_path):
-    from backbones.runtime import checkpoint
+    from backbones.runtime import checkpoint, storage
 
     class Runner:
         rank, iter = 0, 5
@@ -375,7 +375,7 @@ def test_a_state_survives_its_machine_where_it_is_copied(address, tmp_path):
     resumed = checkpoint.ResumableState(str(fresh), "cell", copy=address)
     assert resumed._last()["iteration"] == 5
     assert checkpoint.ResumableState(str(tmp_path / "x"), "other", copy=address)._last() is None
-    resumed.forget()
+    storage.forget(address)
     assert checkpoint.ResumableState(str(tmp_path / "y"), "cell", copy=address)._last() is None
 
 
