@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import timm
 import torch
@@ -285,3 +286,21 @@ def test_any_colour_mode_is_read(mode, folder):
     images = ImageFolder(str(folder), "val", 32)
     index = [p for p, _ in images.samples].index(path)
     assert images[index][0].shape == (32, 32, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_classifier_and_measure_each_image_once(folder):
+    for extra in sorted((folder / "val").glob("*/*"))[:1]:  # an odd number
+        extra.unlink()
+    options = [*SMALL, "--output", "out", "--precision", "float32", "--launcher", "pytorch"]
+    arguments = ["--recipe", "resnet18_baseline", "--data", str(folder), *options]
+    codes, printed = processes.ends(processes.start([train.__file__, *arguments]))
+    assert codes == [0, 0], printed
+    _, told = trained(folder)
+    images = told["data"]["images"]["val"]
+    assert images == 23
+    assert (told["processes"], told["batch_size"]) == (2, 16)
+    right = told["metrics"]["top1"] / 100 * images
+    assert right == pytest.approx(round(right), abs=1e-4), "whole images, none counted twice"
+    assert [point["iteration"] for point in told["history"]["training"]] == list(range(1, 7))
+    assert sum("top-1" in text for text in printed) == 1, "one of them tells"
