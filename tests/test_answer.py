@@ -1,6 +1,7 @@
 """The answer in sentences, class by class, and the first screen of the README."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
 from transfer.report.outcomes import DetectionOutcomes
 
+ROOT = Path(__file__).resolve().parents[1]
 CONTROL, TRICKS = "resnet18_baseline", "resnet18d_tricks"
 VALUES = {
     CONTROL: (10.0, 11.0, 12.0),
@@ -76,13 +78,13 @@ def test_one_run_a_row_claims_nothing(tmp_path):
 
 def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):
     top = results.parent / "README.md"
-    top.write_text(f"# Mine\n\n{front.BEGIN}\nold\n{front.END}\n\nThe rest.\n")
+    top.write_text(f"# Mine\n\n{front.PART.begin}\nold\n{front.PART.end}\n\nThe rest.\n")
     for _ in range(2):
         assert cli.main(["table", "all", "--write", "--results", str(results)]) == 0
         assert str(top) in capsys.readouterr().out
     text = top.read_text()
-    assert text.startswith(f"# Mine\n\n{front.BEGIN}\n")
-    assert text.endswith(f"{front.END}\n\nThe rest.\n")
+    assert text.startswith(f"# Mine\n\n{front.PART.begin}\n")
+    assert text.endswith(f"{front.PART.end}\n\nThe rest.\n")
     assert "\nold\n" not in text
     assert "| resnet18d_tricks | 8.30 | 15.00 | +4.00 (" in text
     assert cli.main(["report", "--results", str(results)]) == 0
@@ -92,14 +94,21 @@ def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(resu
         assert (results.parent / path).read_text().startswith("<?xml")
 
 
+def test_the_readmes_first_screen_is_not_stale():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    between = text.partition(front.PART.begin)[2].partition(front.PART.end)[0]
+    made = front.front(collect(ROOT / "results"), "results/pictures")
+    assert between == f"\n{made}", "run 'transfer table all --write'"
+
+
 def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_told(results, capsys):
     top = results.parent / "README.md"
-    for text in ("# Mine\n", f"# Mine\n{front.BEGIN}\n"):
+    for text in ("# Mine\n", f"# Mine\n{front.PART.begin}\n"):
         top.write_text(text)
         status = cli.main(["table", "all", "--write", "--results", str(results)])
         assert top.read_text() == text
-        assert status == (2 if front.BEGIN in text else 0)
-    assert "put it back" in capsys.readouterr().err
+        assert status == (2 if front.PART.begin in text else 0)
+    assert "put them back" in capsys.readouterr().err
 
 
 def test_notes_of_the_folder_stand_below_the_answer(results):

@@ -50,7 +50,7 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **wor
 
 def test_the_readmes_tables_of_speed_are_not_stale():
     content = (ROOT / "README.md").read_text(encoding="utf-8")
-    between = content.split(speed.BEGIN)[1].split(speed.END)[0]
+    between = content.split(speed.PART.begin)[1].split(speed.PART.end)[0]
     assert between == "\n" + speed.text(ROOT / "results"), "run 'transfer bench --table'"
 
 
@@ -81,12 +81,12 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
     readme = tmp_path / "README.md"
     command = ["bench", "--table", "--results", str(tmp_path), "--readme", str(readme)]
     assert cli.main(command) == 2
-    assert speed.BEGIN in capsys.readouterr().err
-    readme.write_text(f"before\n{speed.BEGIN}\nold\n{speed.END}\nafter\n")
+    assert speed.PART.begin in capsys.readouterr().err
+    readme.write_text(f"before\n{speed.PART.begin}\nold\n{speed.PART.end}\nafter\n")
     assert cli.main(command) == 0
     content = readme.read_text()
     assert content.startswith("before\n")
-    assert content.endswith(f"{speed.END}\nafter\n")
+    assert content.endswith(f"{speed.PART.end}\nafter\n")
     assert "**4.00**" in content
     assert "old" not in content
 

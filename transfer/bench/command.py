@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: Nothing to measure against, or a side failed.
     """
     if args.table:
-        speed.write(args.results, args.readme)
+        speed.PART.put(args.readme, speed.text(args.results))
         return 0
     if args.equivalence:
         return _equivalence(args)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
 from transfer.report.answer import Group, answer, groups
 from transfer.report.collection import Collection, settings
 from transfer.report.gains import GainTable
 from transfer.report.layout import table, to_markdown
+from transfer.report.made_part import MadePart
 from transfer.report.wording import figure, interval, signed
 
-BEGIN, END = "<!-- results: made by 'transfer table all --write' -->", "<!-- /results -->"
+PART = MadePart("results", "transfer table all --write")
 
 
 def front(found: Collection, pictures: str) -> str:
-    """What stands between the marks.
+    """The text of the part.
 
     Args:
         found: All that was measured.
@@ -29,27 +26,6 @@ def front(found: Collection, pictures: str) -> str:
         parts += [" ".join(answer(group)) + "\n", _table(group)]
     parts.append(_pictures(found, pictures))
     return "\n".join(parts)
-
-
-def write(readme: Path, found: Collection, pictures: str) -> bool:
-    """Put it between the marks of a README; False where there is no README with marks.
-
-    Raises:
-        UserError: The marks are damaged, or the file cannot be written.
-    """
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except OSError:
-        return False
-    if BEGIN not in text:
-        return False
-    before, _, rest = text.partition(BEGIN)
-    if END not in rest:
-        raise UserError(f"'{readme}' has '{BEGIN}' without '{END}' behind it; put it back.")
-    after = rest.partition(END)[2]
-    made = f"{before}{BEGIN}\n{front(found, pictures)}{END}{after}"
-    write_atomically(readme, made.encode())
-    return True
 
 
 def _table(group: Group) -> str:

@@ -65,5 +65,7 @@ def write(results: Path) -> list[Path]:
     path = results / "README.md"
     write_atomically(path, text(results).encode())
     above = results.resolve().parent / "README.md"
-    has_front = front.write(above, collect(results), f"{results.resolve().name}/pictures")
-    return [path, *([above] if has_front else [])]
+    if not front.PART.is_in(above):
+        return [path]
+    front.PART.put(above, front.front(collect(results), f"{results.resolve().name}/pictures"))
+    return [path, above]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from transfer.report.made_part import MadePart
 
-BEGIN, END = "<!-- transfer bench: begin -->", "<!-- transfer bench: end -->"
+PART = MadePart("speed", "transfer bench --table")
 
 _PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 _KEYS = ("task", "data", "backbone", "image_size", "batch_size", "precision", "images")
@@ -57,21 +57,6 @@ def text(results: Path) -> str:
     if told:
         parts += ["Where the time goes, in percent of each side's own:\n", _breakdown(told)]
     return "\n".join(parts)
-
-
-def write(results: Path, readme: Path) -> None:
-    """Put the tables between their marks in a README.
-
-    Raises:
-        UserError: It has no marks.
-    """
-    content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if content.count(BEGIN) != 1 or content.count(END) != 1:
-        raise UserError(f"'{readme}' needs one line '{BEGIN}' and one '{END}' for the tables.")
-    before, rest = content.split(BEGIN)
-    after = rest.split(END)[1]
-    whole = f"{before}{BEGIN}\n{text(results)}{END}{after}"
-    write_atomically(readme, whole.encode())
 
 
 def _ratios(found: list[Bench]) -> str:

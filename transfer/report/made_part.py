@@ -1,0 +1,47 @@
+"""A part of a README that a command makes anew, between two marks; the rest is people's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbones.atomic_write import write_atomically
+from backbones.errors import UserError
+
+
+@dataclass(frozen=True)
+class MadePart:
+    """A part, by its name and the command that makes it."""
+
+    name: str
+    command: str
+
+    @property
+    def begin(self) -> str:
+        """The mark before it."""
+        return f"<!-- {self.name}: made by '{self.command}' -->"
+
+    @property
+    def end(self) -> str:
+        """The mark behind it."""
+        return f"<!-- /{self.name} -->"
+
+    def is_in(self, readme: Path) -> bool:
+        """Whether a file is there and has a place for it."""
+        return readme.is_file() and self.begin in readme.read_text(encoding="utf-8")
+
+    def put(self, readme: Path, text: str) -> None:
+        """Put a text between the marks.
+
+        Raises:
+            UserError: The marks are not there, once each, or the file cannot be written.
+        """
+        content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        before, _, rest = content.partition(self.begin)
+        if content.count(self.begin) != 1 or rest.count(self.end) != 1:
+            raise UserError(
+                f"'{readme}' needs one line '{self.begin}' and one '{self.end}' behind it: what "
+                "the command makes goes between them; put them back."
+            )
+        after = rest.partition(self.end)[2]
+        write_atomically(readme, f"{before}{self.begin}\n{text}{self.end}{after}".encode())
