@@ -621,11 +621,30 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
         view.stepped(running, "train", 30, 60)
         view.refresh(tally)
         summary = view._summary()
-    assert summary.startswith("4 cells: 1 running, 1 failed, 2 waiting (1 run by another driver); ")
+    far = "" if terminal else " (train 30/60)"
+    counts = f"4 cells: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
+    assert summary.startswith(counts)
     assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
     assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
     assert ("30/60" in shown.getvalue()) == terminal
     assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+
+
+def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    suite = suite_file(
+        here, QUICK + 'tasks = ["detection"]\nrows = ["resnet18_scratch"]\nseeds=[0, 1]'
+    )
+    running, waiting = tasks_of(suite, here)
+    view = SuiteView(2, Console(file=io.StringIO()), Durations(), jobs=1)
+    view.started(running, "here")
+    view.stepped(running, "train", 10, 110)  # it goes on from an earlier state
+    view.refresh(Tally(waiting=deque([Job(waiting)])))
+    assert view._summary().endswith("time not known")
+    now += 30
+    view.stepped(running, "train", 40, 110)
+    assert view._summary().endswith("about 0:03:00 left"), "70 of the one's steps, 110 of the other"
 
 
 def test_sigterm_and_kill_9_lose_nothing(here, cache):

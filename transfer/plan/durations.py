@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -43,6 +43,7 @@ class Durations:
 
     known: dict[str, dict[_Network, list[Record]]] = field(default_factory=dict)
     here: dict[str, Any] = field(default_factory=lambda: _like(machine()))
+    _paces: dict[str, dict[_Network, Estimate]] = field(default_factory=dict)
     _told: dict[tuple[str, _Network], Estimate | None] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
@@ -52,6 +53,13 @@ class Durations:
             if _like(record.content.get("hardware", {})) == self.here:
                 networks = self.known.setdefault(_setting(record.cell), {})
                 networks.setdefault(_network(record.cell), []).append(record)
+
+    def set_pace(self, cell: Cell, seconds: float) -> None:
+        """What a running cell will take by how far it is; it counts where no record tells."""
+        setting, network = _key(cell)
+        told = Estimate(seconds, None, None, same_network=True)
+        self._paces.setdefault(setting, {})[network] = told
+        self._told.clear()
 
     def add_probes(self, probes: Iterable[Record]) -> None:
         """Take timed probes into account where no record says how long a network takes."""
@@ -72,17 +80,19 @@ class Durations:
         return self._told[key]
 
     def _estimate(self, setting: str, wanted: _Network) -> Estimate | None:
-        networks = self.known.get(setting, {})
-        if wanted in networks:
-            return _estimate(networks[wanted], 1.0, same_network=True)
+        recorded = self.known.get(setting, {})
+        timed = {network: _mean(records) for network, records in recorded.items()}
+        timed = timed or self._paces.get(setting, {})
+        if wanted in timed:
+            return timed[wanted]
         own = size_of(wanted[0])
-        sizes = {network: size_of(network[0]) for network in networks}
+        sizes = {network: size_of(network[0]) for network in timed}
         work = {network: size.multiply_adds for network, size in sizes.items() if size}
         if own is None or not work:
             return None
         nearest = min(work, key=lambda network: abs(work[network] - own.multiply_adds))
-        scale = own.multiply_adds / work[nearest]
-        return _estimate(networks[nearest], scale, same_network=False)
+        seconds = timed[nearest].seconds * own.multiply_adds / work[nearest]
+        return replace(timed[nearest], seconds=seconds, same_network=False)
 
     def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """Seconds of some cells, one after another, and how many cells that leaves out."""
@@ -99,13 +109,13 @@ class Durations:
         return max(places)
 
 
-def _estimate(records: list[Record], scale: float, *, same_network: bool) -> Estimate:
+def _mean(records: list[Record]) -> Estimate:
     memory = [record.content.get("memory", {}) for record in records]
     return Estimate(
-        scale * fmean(sum(record.content["seconds"].values()) for record in records),
+        fmean(sum(record.content["seconds"].values()) for record in records),
         max((m["host"] for m in memory if "host" in m), default=None),
         max((m["gpu"] for m in memory if "gpu" in m), default=None),
-        same_network,
+        same_network=True,
     )
 
 

@@ -20,7 +20,9 @@ from transfer.plan.schedule import Tally, record_path
 from transfer.report import records
 
 _LINE_EVERY = 30.0  # seconds, where there is no terminal
+_TELLING = 20.0  # seconds of training after which its pace is believed
 _SHOWN = 12  # running cells that fit on a screen
+_TOLD = 4  # and in a line
 
 
 @dataclass
@@ -32,6 +34,14 @@ class _Running:
     phase: str = "start"
     done: int = 0
     total: int = 0
+    first: tuple[float, int] | None = None  # when training went on here, and at which step
+
+    def pace(self, now: float) -> float | None:
+        """Seconds that all of it takes by its steps so far; None while they are too few to tell."""
+        if self.phase != "train" or self.first is None or now - self.first[0] < _TELLING:
+            return None
+        since, step = self.first
+        return (now - since) / max(1, self.done - step) * self.total
 
 
 class SuiteView:
@@ -82,7 +92,12 @@ class SuiteView:
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
         """A cell has come so far."""
         cell = self.running[task.name]
+        now = time.monotonic()
+        if phase == "train" and cell.first is None:
+            cell.first = (now, done)
         cell.phase, cell.done, cell.total = phase, done, total
+        if seconds := cell.pace(now):
+            self.durations.set_pace(task.cell, seconds)
 
     def left(self, task: Task) -> None:
         """A cell is no longer run here, and not finished."""
@@ -124,10 +139,17 @@ class SuiteView:
             "waiting": len(self.tally.waiting),
         }
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        if not self.console.is_terminal and (far := self._how_far()):
+            told = told.replace(" running", f" running ({far})")
         others = sum(bool(job.elsewhere) for job in self.tally.waiting)
         if others:
             told += f" ({others} run by another driver)"
         return f"{self.total} cells: {told}; {self._time_left()}"
+
+    def _how_far(self) -> str:
+        """How far the running cells are, as many as fit a line."""
+        cells = [cell for cell in self.running.values() if cell.total][:_TOLD]
+        return ", ".join(f"{cell.phase} {cell.done}/{cell.total}" for cell in cells)
 
     def _time_left(self) -> str:
         ahead, unknown = self.durations.total(job.task.cell for job in self.tally.waiting)
