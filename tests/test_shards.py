@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -189,6 +190,7 @@ def test_three_shards_run_by_themselves_and_merged_are_the_suite_run_whole(tmp_p
     for number in (1, 2, 3):
         folder = tmp_path / f"shard-{number}"
         assert chaos_suite.start(suite, folder, "--shard", f"{number}/3").wait() == 0
+        shutil.copytree(folder / "work", tmp_path / "merged" / "work", dirs_exist_ok=True)
     sources = [tmp_path / f"shard-{number}" / "results" for number in (1, 2, 3)]
     assert merge.merge(sources, tmp_path / "merged" / "results") == (len(plan.cells), 0)
     assert chaos_suite.compare(tmp_path / "merged", tmp_path / "whole") == []
