@@ -304,3 +304,29 @@ def test_two_processes_train_one_classifier_and_measure_each_image_once(folder):
     assert right == pytest.approx(round(right), abs=1e-4), "whole images, none counted twice"
     assert [point["iteration"] for point in told["history"]["training"]] == list(range(1, 7))
     assert sum("top-1" in text for text in printed) == 1, "one of them tells"
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_asked_to_stop_both_save_and_go_on(folder):
+    options = ["--epochs", "12", "--batch-size", "16", "--image-size", "32", "--min-area", "0.5"]
+    options += ["--output", "out", "--precision", "float32", "--launcher", "pytorch"]
+    command = [train.__file__, "--recipe", "resnet18_baseline", "--data", str(folder), *options]
+
+    def finish():
+        codes, printed = processes.ends(processes.start(command))
+        assert codes == [0, 0], printed
+        return trained(folder)[1]
+
+    both = processes.start(command)
+    while not any("[1][" in log.read_text() for log in Path("work_dirs").rglob("log.txt")):
+        assert all(process.poll() is None for process in both)
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGTERM)
+    codes, printed = processes.ends(both)
+    assert codes == [130, 130], printed
+    assert not list((folder.parent / "out").glob("*.safetensors"))
+    assert list(Path("work_dirs").rglob("state.pt"))
+    log = next(Path("work_dirs").rglob("log.txt"))
+    told = finish()
+    assert "resumed at iteration" in log.read_text()
+    assert [point["iteration"] for point in told["history"]["training"]] == list(range(1, 37))

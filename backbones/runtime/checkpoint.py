@@ -87,8 +87,12 @@ class ResumableState(Hook):
         self._save(runner)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Leave the last evaluation when asked to stop; one on the way is finished first."""
-        if stopping.requested() and runner.iter >= runner.max_iters:
+        """Leave the last evaluation when asked to stop; one on the way is finished first.
+
+        Processes that evaluate together, each its own number of batches, finish the last one too:
+        one that left would keep the others waiting.
+        """
+        if stopping.requested() and runner.iter >= runner.max_iters and ranks.world_size() == 1:
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
     def _last(self) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,6 +221,18 @@ def means(values: dict[str, float]) -> dict[str, float]:
         return values
     sums = _sums(list(values.values()))
     return {name: total / world_size() for name, total in zip(values, sums, strict=True)}
+
+
+def take_from_main(tensors: Iterable[Any]) -> None:
+    """Give tensors the values that process 0 has, in place."""
+    if _group.control is None:
+        return
+    from torch import distributed
+
+    for tensor in tensors:
+        here = tensor.detach().cpu()
+        distributed.broadcast(here, src=0, group=_group.control)
+        tensor.copy_(here)
 
 
 def _sums(values: list[float]) -> list[float]:

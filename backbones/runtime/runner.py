@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import master_only
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS, VISUALIZERS
 from mmengine.runner import Runner
@@ -66,6 +66,15 @@ class QuietRunner(Runner):
     def dump_config(self) -> None:
         """Write ``config.json``; formatting it as Python takes MMEngine seconds, three times."""
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
+
+
+@HOOKS.register_module()
+class OneModel(Hook):
+    """Processes evaluate what process 0 will keep: its running statistics of batch norms too."""
+
+    def before_val(self, runner: Any) -> None:
+        """Let all have the buffers of process 0."""
+        ranks.take_from_main(runner.model.buffers())
 
 
 def _tell_once(log_file: str) -> Callable[[logging.LogRecord], None]:
@@ -123,7 +132,11 @@ def quiet_runner(
     return QuietRunner(
         randomness={"seed": seed},
         experiment_name=name,
-        default_hooks={"runtime_info": {"type": "RunInfo"}, **(default_hooks or {})},
+        default_hooks={
+            "runtime_info": {"type": "RunInfo"},
+            "one_model": {"type": "OneModel"},
+            **(default_hooks or {}),
+        },
         launcher=ranks.launcher(),
         **{**silent, **settings},
     )

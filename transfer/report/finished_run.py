@@ -20,7 +20,7 @@ from backbones.errors import UserError
 _LARGEST = 200_000_000  # bytes; a log beyond it is none
 _BOOKKEEPING = {"data_time", "time", "memory", "epoch", "iter", "step", "lr", "base_lr", "eta"}
 _LINE = re.compile(r"- INFO - (?:Epoch|Iter)\((train|val|test)\)\s+(.*)")
-_FIGURE = re.compile(r"([\w./-]+): +(-?\d[\d.]*(?:e[-+]?\d+)?|nan)(?= |$)")
+_FIGURE = re.compile(r"([\w./-]+): +(-?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan)(?= |$)")
 _PLACE = re.compile(r"\[ *(\d+)(?:/ *\d+)?\](?:\[ *(\d+)/ *(\d+)\])?")
 _SEED = re.compile(r"^ +seed: (\d+)$", re.MULTILINE)
 
