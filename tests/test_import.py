@@ -194,12 +194,15 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
 
 
 def test_figures_that_run_into_one_another_are_passed_over(tmp_path):
-    log = (RUNS / "det" / "20261122_193033" / "20261122_193033.log").read_text()
+    log = (RUNS / "seg" / "20261122_193515" / "20261122_193515.log").read_text()
     line = next(line for line in log.splitlines() if "Epoch(train)" in line)
     figure = re.search(r" loss: +(\d+\.\d+)", line)[1]
     path = tmp_path / "a.log"
     path.write_text(log.replace(line, line.replace(f"loss: {figure}", f"loss: {figure}{figure}")))
-    damaged, whole = read_run(path), read_run(RUNS / "det" / "20261122_193033")
+    damaged, whole = (
+        read_run(path),
+        read_run(RUNS / "seg" / "20261122_193515" / "20261122_193515.log"),
+    )
     assert damaged.metrics == whole.metrics
     assert len(damaged.curve) == len(whole.curve)
     assert "loss" not in damaged.curve[0]
