@@ -1,6 +1,8 @@
 """Whatever the bytes of a file are, its reader gives a value or the project's own error."""
 
 import contextlib
+import struct
+import time
 import tracemalloc
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbones.errors import UserError
+from transfer.datasets.readers import check_image
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +123,14 @@ def test_a_small_file_never_costs_the_most_that_a_large_one_may(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_a_bitmap_of_few_bytes_that_claims_many_pixels_is_refused_at_once(tmp_path):
+    head = struct.pack("<2sIII", b"BM", 62, 0, 62)
+    sizes = struct.pack("<IiiHHIIiiII", 40, 8000, 8000, 1, 8, 1, 0, 0, 0, 2, 0)  # run-length coded
+    path = tmp_path / "a.bmp"
+    path.write_bytes(head + sizes + bytes(8) + b"\x00\x01")
+    began = time.process_time()
+    with pytest.raises(UserError, match="run-length coded BMP"):
+        check_image(path)
+    assert time.process_time() - began < 1

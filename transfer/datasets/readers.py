@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 
 from backbones.errors import UserError
 
+_SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
 MAX_PIXELS = 1 << 26
 """Most pixels of an image, 67 million, judged by its header; a large photograph has 24 million."""
 
@@ -223,6 +224,8 @@ def decode(path: Path, content: bytes) -> Image.Image:
                 raise BadFile(
                     path, f"has {width} × {height} pixels, over the {MAX_PIXELS:,} that are read"
                 )
+            if any(tile[0] == _SLOW for tile in image.tile):
+                raise BadFile(path, "is a run-length coded BMP, which takes seconds to decode")
             image.load()
     except Image.DecompressionBombError as error:
         raise BadFile(path, f"has over the {MAX_PIXELS:,} pixels that are read") from error
