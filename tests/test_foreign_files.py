@@ -6,11 +6,13 @@ import time
 import tracemalloc
 
 import pytest
+import torch
 from foreign_files import READERS, read_content, zip_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbones.errors import UserError
+from backbones.torch_file import read_torch_file
 from transfer.datasets.readers import check_image
 
 
@@ -134,3 +136,14 @@ def test_a_bitmap_of_few_bytes_that_claims_many_pixels_is_refused_at_once(tmp_pa
     with pytest.raises(UserError, match="run-length coded BMP"):
         check_image(path)
     assert time.process_time() - began < 1
+
+
+def test_a_tensor_that_torchs_older_form_claims_larger_than_its_file_is_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    honest = path.read_bytes()
+    claimed = honest.replace(b"K\x02N", b"J\xff\xff\xff\x7fN", 1)  # its number of elements
+    assert claimed != honest
+    path.write_bytes(claimed)
+    with pytest.raises(UserError, match="2147483647 elements in a file of"):
+        read_torch_file(path)
