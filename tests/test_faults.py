@@ -317,6 +317,7 @@ def test_what_a_process_could_have_is_bounded_by_its_limit():
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.mark.slow  # alone: torch's handler of dead children may strike in what runs beside it
 def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(tmp_path, calm):
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
