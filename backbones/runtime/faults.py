@@ -8,8 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
 from backbones.runtime import memory
@@ -40,14 +45,39 @@ def explained(runner: Any) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, EOFError) as error:
+        leave_dead_readers_to_the_loader()
         if memory.is_exhausted(error):
             raise memory.explained(error, runner.model, _batch(runner)) from error
         if isinstance(error, OSError) and error.errno in _DISK:
             raise disk_fault(error, runner.work_dir) from error
         if killed := _KILLED.search(str(error)):
-            raise _lost_reader(killed[1]) from error
+            raise _lost_reader(f" (number {killed[1].strip()})") from error
+        if isinstance(error, ConnectionError | EOFError):  # it died while it handed over an image
+            raise _lost_reader() from error
         raise
+
+
+def leave_dead_readers_to_the_loader() -> None:
+    """Take away torch's handler of dead children, which a loader with workers installs.
+
+    It raises in whatever runs just then, be it the writing of a state or the printing of a
+    traceback, and again with every child process that ends. The loader looks for its workers
+    itself, every five seconds that it waits for them, and raises where it can be told.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@HOOKS.register_module()
+class DeadReaders(Hook):
+    """Leaves readers that die to the loader, once there is one."""
+
+    def before_train_iter(self, *_: Any, **__: Any) -> None:
+        """Training."""
+        leave_dead_readers_to_the_loader()
+
+    before_val_iter = before_train_iter
 
 
 def disk_fault(error: OSError, folder: object) -> UserError:
@@ -59,9 +89,9 @@ def disk_fault(error: OSError, folder: object) -> UserError:
     )
 
 
-def _lost_reader(number: str) -> UserError:
+def _lost_reader(which: str = "") -> UserError:
     return UserError(
-        f"A process that reads images (number {number.strip()}) was killed. The system does that "
+        f"A process that reads images{which} was killed. The system does that "
         "when memory, or shared memory in a container (--shm-size), runs out. The last state is "
         "kept: run again to go on, with fewer loader workers (in a suite: [overrides] "
         '"train_dataloader.num_workers") or fewer --jobs if it happens again.'

@@ -135,6 +135,7 @@ def quiet_runner(
         default_hooks={
             "runtime_info": {"type": "RunInfo"},
             "one_model": {"type": "OneModel"},
+            "dead_readers": {"type": "DeadReaders"},
             **(default_hooks or {}),
         },
         launcher=ranks.launcher(),
