@@ -60,7 +60,7 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
         assert row.verdict == "gain"
         told = f"{table.setting.task} +4.00 {table.setting.metric} ({row.gain_low:.2f} … "
         assert told in transferred
-    assert "(top-1 8.30 % on ImageNet against 8.30 % on ImageNet)" in transferred
+    assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
     assert "3 classifiers a row" in sure
     assert controls.startswith(f"2 controls against {CONTROL}: ")
     assert "resnet18_scratch: detection -6.00 mAP" in controls

@@ -115,6 +115,11 @@ def _make_folder(place: Path) -> None:
         ) from error
 
 
+def _place(weights: str) -> str:
+    """Where weights come from, without this machine's folders: a record travels."""
+    return Path(weights).name if Path(weights).is_absolute() else weights
+
+
 def _content(
     task: Task,
     data: DataSet,
@@ -128,7 +133,7 @@ def _content(
     train_seconds = outcome.seconds["train"]
     return {
         "schema": records.SCHEMA,
-        "cell": {**dataclasses.asdict(cell), "id": cell.id},
+        "cell": {**dataclasses.asdict(cell), "weights": _place(cell.weights), "id": cell.id},
         "headline": {"metric": metric, "value": outcome.metrics[metric]},
         "metrics": _finite(outcome.metrics),
         "curve": outcome.curve,

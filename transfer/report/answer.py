@@ -48,8 +48,7 @@ def is_control(name: str) -> bool:
 
 def _transferred(group: Group, name: str) -> str:
     setting, baseline = group[0].setting, group[0].baseline
-    better = [_accuracy(group, row) for row in (name, baseline)]
-    beside = f" (top-1 {better[0]} against {better[1]})" if all(better) else ""
+    beside = _accuracies(group, name)
     found = "; ".join(_gains(group, name))
     return (
         f"On {setting.data}, protocol {setting.protocol}, {name} in place of {baseline}{beside}: "
@@ -57,10 +56,18 @@ def _transferred(group: Group, name: str) -> str:
     )
 
 
-def _accuracy(group: Group, name: str) -> str:
-    """Top-1 of a row's classifiers, and on what; empty where it is not known."""
-    row = next((row for table in group for row in table.rows if row.name == name), None)
-    return f"{row.top1:.2f} % on {row.top1_on}" if row and row.top1 else ""
+def _accuracies(group: Group, name: str) -> str:
+    """Top-1 of a row's classifiers and of the control's; empty where one is not known."""
+    rows = {row.name: row for table in group for row in table.rows}
+    row, control = rows[name], rows.get(group[0].baseline)
+    if control is None or not row.top1 or not control.top1:
+        return ""
+    if row.top1_on == control.top1_on:
+        return f" (top-1 on {row.top1_on} {row.top1:.2f} against {control.top1:.2f} %)"
+    return (
+        f" (top-1 {row.top1:.2f} % on {row.top1_on} against {control.top1:.2f} % on "
+        f"{control.top1_on})"
+    )
 
 
 def _gains(group: Group, name: str) -> list[str]:

@@ -31,9 +31,9 @@ def front(found: Collection, pictures: str) -> str:
 def _table(group: Group) -> str:
     """A line a row, both tasks side by side."""
     names = list(dict.fromkeys(row.name for one in group for row in one.rows))
-    columns = ["backbone", "top-1"]
+    columns = ["backbone", "top-1, %"]
     for one in group:
-        columns += [f"{one.setting.task}, {one.setting.metric}", "gain (95 %)", "verdict"]
+        columns += [f"{one.setting.task}, {one.setting.metric} %", "gain (95 %)", "verdict"]
     rows = [_line(group, name) for name in names]
     setting = group[0].setting
     title = f"{setting.data}, protocol {setting.protocol}"
