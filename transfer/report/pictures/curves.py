@@ -48,17 +48,23 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
             axes.grid(color="#8a8a8a", alpha=0.25)
         axes = panels[0]
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=_subdivisions(axes.get_ylim())))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.locator_params(axis="x", nbins=5)
         more = how_many(len(shown), len(pairs))
         title(figure, tables[0].setting.title + more)
-        band = "mean of the runs, band from the lowest to the highest"
+        band = "mean and range of the runs"
         dots = f"; dotted: {against(tables)}" if any(pair.baseline for pair in shown) else ""
-        figure.supxlabel(f"iteration ({band}{dots})", fontsize=8)
+        between = " " if len(shown) > 1 else "\n"  # a single panel is narrower than the words
+        figure.supxlabel(f"iteration{between}({band}{dots})", fontsize=8)
         figure.supylabel("training loss", fontsize=9)
         return figure
+
+
+def _subdivisions(ends: tuple[float, float]) -> tuple[float, ...]:
+    """Of a decade, more of them where less than half a decade is shown."""
+    return (1, 2, 5) if ends[1] > 3 * ends[0] else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
 
 def _band(axes: Axes, row: GainRow, colour: str, dashes: str) -> None:
