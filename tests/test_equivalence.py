@@ -1,7 +1,11 @@
 """The interval by which the default path is judged against stock training."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import synthetic
 from scipy import stats
 
 from backbones.errors import UserError
@@ -44,3 +48,29 @@ def test_one_seed_or_a_missing_metric_is_a_sentence(values):
 def test_classifiers_have_no_stock_to_be_equivalent_to(capsys):
     assert cli.main(["bench", "--equivalence"]) == 2
     assert "--task detection" in capsys.readouterr().err
+
+
+def recorded(folder, precision, values):
+    for seed, value in enumerate(values):
+        cell = synthetic.cell("resnet18_baseline", "segmentation", seed=seed, precision=precision)
+        synthetic.write(folder, cell, value)
+
+
+def test_cells_recorded_in_both_precisions_are_pairs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    half, full = [30.0, 31.0, 32.0, 40.0], [30.1, 30.8, 32.1]
+    recorded(tmp_path / "half", "bfloat16", half)  # the last has no twin
+    recorded(tmp_path / "full", "float32", full)
+    data = synthetic.cell("resnet18_baseline", "segmentation").data
+    command = ["bench", "--equivalence", "--task", "segmentation", "--data", data]
+    assert cli.main([*command, "--recorded", "half", "full"]) == 0
+    expected = difference(half[:3], full)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{expected.mean:+.2f} points" in told
+    assert "3 pairs: equivalent" in told
+    (path,) = Path("results/records/equivalence").iterdir()
+    kept = json.loads(path.read_text())
+    assert [pair["bfloat16"] for pair in kept["pairs"]] == half[:3]
+    assert kept["difference"]["low"] == pytest.approx(expected.low)
+    assert cli.main([*command, "--recorded", "half"]) == 2
+    assert "0 cells of segmentation" in capsys.readouterr().err

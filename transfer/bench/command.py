@@ -19,7 +19,7 @@ from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.versions import versions
-from transfer.bench import equivalence
+from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
@@ -36,6 +36,10 @@ _IMAGES = 5120
 _EQUIVALENCE = (
     "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
     "the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
+)
+_RECORDED = (
+    "with --equivalence: train nothing; pair the cells of these results folders that differ in "
+    "precision alone"
 )
 
 
@@ -61,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--equivalence", action="store_true", help=_EQUIVALENCE)
     add("--protocol", default="quick", help="with --equivalence")
     add("--weights", default="none", help="with --equivalence: the backbone's, a file")
+    add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
     add("--table", action="store_true", help="measure nothing: write the README's tables anew")
     add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
 
@@ -74,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     if args.table:
         speed.PART.put(args.readme, speed.text(args.results))
         return 0
+    if args.equivalence and args.recorded:
+        return _precisions(args)
     if args.equivalence:
         return _equivalence(args)
     args.images = args.images or _IMAGES
@@ -126,15 +133,41 @@ def _equivalence(args: argparse.Namespace) -> int:
             found = _difference(pairs)
             content["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
         write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-    found = _difference(pairs)
+    _tell(f"{work.task}, ours ({work.precision}) - stock", _difference(pairs), path)
+    return 0
+
+
+def _precisions(args: argparse.Namespace) -> int:
+    """Print the interval of what was recorded in both precisions, and keep a record of it."""
+    pairs = precisions.twins(args.recorded, args.data, args.task)
+    found = equivalence.difference(
+        [pair.bfloat16 for pair in pairs], [pair.float32 for pair in pairs]
+    )
+    content = {
+        "kind": "equivalence",
+        "against": "float32",
+        "work": {"task": args.task, "data": args.data, "precision": "bfloat16"},
+        "pairs": [dataclasses.asdict(pair) for pair in pairs],
+        "difference": {**dataclasses.asdict(found), "verdict": found.verdict},
+        **_circumstances(),
+    }
+    path = args.results / "records" / "equivalence" / f"{args.task}_precisions.json"
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    for pair in pairs:
+        told = f"{pair.bfloat16:.2f} in bfloat16, {pair.float32:.2f} in float32"
+        screen().print(f"{pair.name}: {told}", highlight=False)
+    _tell(f"{args.task}, bfloat16 - float32", found, path)
+    return 0
+
+
+def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
+    console = screen()
     console.print(
-        f"{work.task}, ours ({work.precision}) - stock: {found.mean:+.2f} points, 90 % interval "
-        f"{found.low:+.2f} to {found.high:+.2f}, {len(pairs)} seeds: {found.verdict} within "
-        f"{equivalence.MARGIN} points",
+        f"{what}: {found.mean:+.2f} points, 90 % interval {found.low:+.2f} to {found.high:+.2f}, "
+        f"{len(found.values)} pairs: {found.verdict} within {equivalence.MARGIN} points",
         highlight=False,
     )
     console.print(f"recorded in {path}", highlight=False)
-    return 0
 
 
 def _difference(pairs: list[tuple[Run, Run]]) -> equivalence.Difference:
@@ -219,6 +252,13 @@ def _told(work: Work, pairs: tuple[tuple[Run, Run], ...]) -> dict[str, Any]:
         "work": {**told, "data": Path(work.data).name, "weights": Path(work.weights).name},
         "ours": [dataclasses.asdict(run) for run, _ in pairs],
         "other": [dataclasses.asdict(run) for _, run in pairs],
+        **_circumstances(),
+    }
+
+
+def _circumstances() -> dict[str, Any]:
+    """Versions, machine, checkout and time."""
+    return {
         "versions": versions(),
         "hardware": provenance.machine(),
         "git": provenance.git_state(),
