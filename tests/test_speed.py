@@ -109,3 +109,21 @@ def test_a_part_inside_of_another_counts_once():
     assert tuple(told) == PARTS
     assert told["other"] == 5.0
     assert sum(told.values()) == 10.0
+
+
+def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
+    a_record(tmp_path, [10.0], [40.0])
+    content = {
+        "against": "float32",
+        "work": {"task": "segmentation", "data": "fruit", "precision": "bfloat16"},
+        "difference": {"values": [0.1, -0.1], "mean": 0.0, "low": -0.63, "high": 0.63},
+    }
+    path = tmp_path / "records" / "equivalence" / "a.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="no record of 'transfer bench --equivalence'"):
+        speed.text(tmp_path)
+    content["difference"]["verdict"] = "cannot tell"
+    path.write_text(json.dumps(content))
+    (line,) = [row for row in speed.text(tmp_path).splitlines() if "float32 | +0.00" in row]
+    assert "| -0.63 … 0.63 | 2 | cannot tell |" in line

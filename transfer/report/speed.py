@@ -56,7 +56,35 @@ def text(results: Path) -> str:
     told = [record for record in found if record["ours"][0].get("breakdown")]
     if told:
         parts += ["Where the time goes, in percent of each side's own:\n", _breakdown(told)]
+    if same := _differences(results):
+        parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
     return "\n".join(parts)
+
+
+def _differences(results: Path) -> str:
+    """A line for each record of ``transfer bench --equivalence``; empty where there is none."""
+    rows: list[tuple[str, ...]] = []
+    for path in sorted((results / "records" / "equivalence").glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            work, found = record["work"], record["difference"]
+            rows.append(
+                (
+                    f"{work['task']}, {work['data']}, {work['precision']}",
+                    f"{record['against']}",
+                    f"{found['mean']:+.2f}",
+                    f"{found['low']:+.2f} … {found['high']:+.2f}",
+                    f"{len(found['values'])}",
+                    f"{found['verdict']}",
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"'{path}' is no record of 'transfer bench --equivalence' "
+                f"({type(error).__name__}: {error}); move it away and measure again."
+            ) from error
+    head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
+    return _table(head, rows) if rows else ""
 
 
 def _ratios(found: list[Bench]) -> str:
