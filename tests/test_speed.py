@@ -126,4 +126,4 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
     content["difference"]["verdict"] = "cannot tell"
     path.write_text(json.dumps(content))
     (line,) = [row for row in speed.text(tmp_path).splitlines() if "float32 | +0.00" in row]
-    assert "| -0.63 … 0.63 | 2 | cannot tell |" in line
+    assert "| -0.63 … +0.63 | 2 | cannot tell |" in line
