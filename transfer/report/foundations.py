@@ -8,6 +8,7 @@ from typing import Any
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
 from transfer.report.records import Record
+from transfer.report.wording import count
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:
@@ -23,7 +24,7 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
         f"Data: {setting.data}, fingerprint {setting.data_fingerprint}.",
         f"Protocol: {setting.protocol}, version {setting.protocol_version}; precision "
         f"{setting.precision}.",
-        f"Records: {len(found)}.",
+        f"Records: {len(found)}. {_hours(found)}",
         f"Machines: {_listed(_machine(told) for told in hardware)}.",
         f"Versions: {_listed(_pairs(content['versions']) for content in found)}.",
         f"Code: {_listed(_commit(content.get('git')) for content in found)}.",
@@ -43,6 +44,20 @@ def commands(tables: Sequence[GainTable]) -> list[str]:
     """The commands that made a setting's records, each once."""
     told = (record.content.get("command") for record in _records(tables))
     return sorted({command for command in told if isinstance(command, str) and command})
+
+
+def _hours(found: Sequence[dict[str, Any]]) -> str:
+    """What the runs took, and the classifiers that were trained for them, each once."""
+    told = f"Time: {_sum(content.get('seconds', {}).values() for content in found)} of fine-tuning"
+    trained = {c["sha256"]: c.get("training") for c in (one["classifier"] for one in found)}
+    spent = [[one["seconds"]] for one in trained.values() if one and "seconds" in one]
+    if not spent:
+        return f"{told}."
+    return f"{told}, {_sum(spent)} of training their {count(len(spent), 'classifier')}."
+
+
+def _sum(seconds: Iterable[Iterable[float]]) -> str:
+    return f"{sum(map(sum, seconds)) / 3600:.1f} h"
 
 
 def _row(row: GainRow) -> list[str]:

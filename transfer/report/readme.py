@@ -9,38 +9,53 @@ from backbones.errors import UserError
 from transfer.report import front, image_noise, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
-from transfer.report.collection import collect
+from transfer.report.collection import Collection, collect, settings
+from transfer.report.foundations import foundations
 from transfer.report.layout import to_markdown
 
 NOTES = "notes.md"
 
-_HEAD = """# Results
-
-Made by `transfer table all --write` from the records in `records/`; a test fails when it is stale.
-Every figure of ours is computed from a record, every figure of the paper's is read from
-`paper/table*.csv`. How a gain is judged is told in [docs/statistics.md](../docs/statistics.md).
+_FOOT = """Made by `transfer table all --write` from the records in `records/`; a test fails when it
+is stale. Every figure of ours is computed from a record, every figure of the paper's is read from
+`paper/table*.csv`. How a gain is judged is told in [docs/statistics.md](../docs/statistics.md);
+`transfer report` makes a page of the same with pictures, [report.html](report.html).
 """
 
 
 def text(results: Path) -> str:
-    """The whole README of a folder of results."""
+    """The whole README of a folder of results: the answer, ours, then the paper's tables."""
     found = collect(results)
-    parts = [_HEAD]
+    parts = ["# Results\n"]
     parts += [f"{' '.join(answer(group))}\n" for group in groups(found.gains)]
     parts += _notes(results)
+    shown = [part for number in paper_tables.NUMBERS for part in _elsewhere(number, found)]
+    if shown:
+        parts += ["## Measured here\n", *shown]
+    if found.gains:
+        parts += ["## What the figures rest on\n", *_foundations(found)]
+    parts.append("## Beside the paper\n")
     for number in paper_tables.NUMBERS:
-        parts += [to_markdown(shown) for shown in paper_tables.paper_table(number, found)]
-    noise = [(table, image_noise.told(table)) for table in found.gains]
-    if any(lines for _, lines in noise):
-        parts.append("## Noise of the test sets\n")
-        parts += [f"- {t.setting.title}. {line}" for t, lines in noise for line in lines]
-    by_class = [class_table(t, f"classes{place + 1}") for place, t in enumerate(found.gains)]
-    if any(by_class):
-        parts.append("\n## Class by class\n")
-        parts += [to_markdown(shown) for shown in by_class if shown]
+        parts += [to_markdown(one) for one in paper_tables.beside_the_paper(number, found)]
     if found.left_out:
-        parts.append("\n## Left out\n\n" + "".join(f"- {line}\n" for line in found.left_out))
-    return "\n".join(parts).rstrip() + "\n"
+        parts.append("## Left out\n\n" + "".join(f"- {line}\n" for line in found.left_out))
+    return "\n".join([*parts, _FOOT]).rstrip() + "\n"
+
+
+def _elsewhere(number: int, found: Collection) -> list[str]:
+    """What was measured for one of the paper's tables on other images than the paper's."""
+    return [to_markdown(one) for one in paper_tables.on_other_images(number, found)]
+
+
+def _foundations(found: Collection) -> list[str]:
+    """Of each setting: noise of the test set, class by class, machines, versions, hours."""
+    parts = []
+    for name, tables in settings(found):
+        lines = [line for one in tables for line in image_noise.told(one)]
+        by_class = [class_table(one, f"{name}-classes-{place}") for place, one in enumerate(tables)]
+        parts.append(f"### {tables[0].setting.title}: images, machines, hours\n")
+        parts.append("".join(f"- {line}\n" for line in [*lines, *foundations(tables)]))
+        parts += [to_markdown(one) for one in by_class if one]
+    return parts
 
 
 def _notes(results: Path) -> list[str]:
