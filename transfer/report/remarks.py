@@ -48,7 +48,7 @@ def _measured(table: GainTable) -> list[str]:
         f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
         f"{counts}; the rest of the config is the same in every row.",
     ]
-    on = sorted({row.top1_on for row in table.rows if row.top1_on})
+    on = sorted({row.top1_on for row in table.rows if row.top1 and row.top1_on})
     if on:
         lines.append(f"top-1 was measured on {', '.join(on)}.")
     if setting.data == "sample":
