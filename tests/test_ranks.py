@@ -14,14 +14,19 @@ import synthetic
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.model import BaseModel
 from test_randomness import Draws
+from torch import nn
+from torch.utils.data import default_collate
 
 from backbones import hardware
 from backbones.errors import UserError
-from backbones.runtime import randomness, ranks
+from backbones.runtime import loop, precision, randomness, ranks  # noqa: F401  (registers)
 from backbones.runtime.evaluation import BatchesOfARank
 from backbones.runtime.loop import ResumableBatchSampler
 from backbones.runtime.randomness import ReplayableDataset, ReplayableSampler
+from backbones.runtime.runner import quiet_runner
+from backbones.versions import versions
 from transfer import run
 from transfer.engine.processes import batch_of_each
 
@@ -387,3 +392,59 @@ def test_a_storage_that_fails_costs_the_copy_only(tmp_path):
     storage.fetch("nowhere://bucket/state.pt", tmp_path / "other.pt")
     storage.forget("nowhere://bucket/state.pt")
     assert not (tmp_path / "other.pt").exists()
+
+
+class Convolutions(BaseModel):
+    """Two layers whose weights have a layout, and a loss that is a mean over images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
+
+    def forward(self, inputs, mode="tensor"):
+        return {"loss": self.layers(inputs).square().mean()}
+
+
+class Noise(Draws):
+    def __getitem__(self, index):
+        return {"inputs": torch.from_numpy(np.random.rand(3, 8, 8).astype(np.float32))}
+
+
+def two_steps(folder):
+    """What each process runs: plain SGD, so that what is learnt is the gradients themselves."""
+    torch.manual_seed(0)
+    with ranks.together("auto", versions()):
+        runner = quiet_runner(
+            model=Convolutions(),
+            work_dir=str(folder / "work"),
+            seed=3,
+            train_dataloader={
+                "dataset": ReplayableDataset(Noise(24)),
+                "sampler": {"type": "ReplayableSampler"},
+                "batch_sampler": {"type": "ResumableBatchSampler"},
+                "batch_size": 12 // ranks.world_size(),
+                "collate_fn": default_collate,
+            },
+            train_cfg={"type": "ResumableTrainLoop", "max_epochs": 1},
+            optim_wrapper={"optimizer": {"type": "SGD", "lr": 1.0}},
+            default_hooks={"checkpoint": None},
+            custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}],
+        )
+        runner.train()
+        model = getattr(runner.model, "module", runner.model)
+        if ranks.is_main():
+            torch.save(model.state_dict(), folder / f"{ranks.world_size()}.pt")
+
+
+def test_two_processes_learn_from_their_first_step_on_what_one_learns(tmp_path):
+    """With weights laid out channels-last, which torch's wrapper must know of before."""
+    torch.manual_seed(0)
+    begun = Convolutions().state_dict()
+    code = f"from pathlib import Path; import test_ranks as t; t.two_steps(Path({str(tmp_path)!r}))"
+    for count in (1, 2):
+        codes, printed = processes.ends(processes.start(["-c", code], count))
+        assert codes == [0] * count, printed
+    alone, together = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in (1, 2))
+    for name, learnt in alone.items():
+        assert (learnt - begun[name]).norm() > 1e-3
+        torch.testing.assert_close(together[name], learnt, rtol=1e-5, atol=1e-6)

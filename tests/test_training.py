@@ -315,8 +315,12 @@ def test_two_processes_of_which_one_is_asked_to_stop_both_save_and_go_on(folder)
     def finish():
         codes, printed = processes.ends(processes.start(command))
         assert codes == [0, 0], printed
-        return trained(folder)[1]
+        path, told = trained(folder)
+        return load_file(path), told
 
+    undisturbed, _ = finish()
+    shutil.rmtree(folder.parent / "out")
+    shutil.rmtree("work_dirs")
     both = processes.start(command)
     while not any("[1][" in log.read_text() for log in Path("work_dirs").rglob("log.txt")):
         assert all(process.poll() is None for process in both)
@@ -327,6 +331,7 @@ def test_two_processes_of_which_one_is_asked_to_stop_both_save_and_go_on(folder)
     assert not list((folder.parent / "out").glob("*.safetensors"))
     assert list(Path("work_dirs").rglob("state.pt"))
     log = next(Path("work_dirs").rglob("log.txt"))
-    told = finish()
+    weights_of_resumed, told = finish()
     assert "resumed at iteration" in log.read_text()
     assert [point["iteration"] for point in told["history"]["training"]] == list(range(1, 37))
+    assert all(torch.equal(weights_of_resumed[key], kept) for key, kept in undisturbed.items())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from torch import nn
@@ -31,10 +32,17 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class ChannelsLast(Hook):
-    """Lay the model's weights out channels-last before anything runs."""
+    """Lay the model's weights out channels-last before anything runs.
+
+    A wrapper of several processes knows the layout that it was built on: torch's, given another
+    afterwards, returns wrong gradients from its first step. So it is built anew.
+    """
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
         """Convert in place; activations follow the weights."""
-        runner.model.to(memory_format=torch.channels_last)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.to(memory_format=torch.channels_last)
+        if model is not runner.model:
+            runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
