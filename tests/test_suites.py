@@ -647,6 +647,19 @@ def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
     assert view._summary().endswith("about 0:03:00 left"), "70 of the one's steps, 110 of the other"
 
 
+def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
+    tasks = tasks_of(quick_suite(here, cache, tasks=["segmentation", "detection"]), here)
+    known = next(task for task in tasks if task.cell.task == "segmentation")
+    durations = Durations()
+    durations.add([record_of(known.cell, 60.0)])
+    view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
+    view.refresh(Tally(waiting=deque(Job(task) for task in tasks)))
+    ahead = [task.cell.task for task in tasks]
+    told = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
+    assert told in view._summary()
+    assert view._summary().endswith("of a kind that has not been run here")
+
+
 def test_sigterm_and_kill_9_lose_nothing(here, cache):
     """A small version of ``chaos_suite.py``: asked to stop once and killed once."""
     suite = quick_suite(here, cache, tasks=["segmentation"], epochs=4)

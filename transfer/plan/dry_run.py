@@ -14,6 +14,7 @@ from transfer.plan.cells import Cell
 from transfer.plan.durations import Durations
 from transfer.plan.sizes import size_of
 from transfer.report import failures, records
+from transfer.report.wording import count
 
 _HEADS = 25_000_000
 """Parameters of a detector or segmenter beyond its classifier's, at most: FPN's and FCN's heads."""
@@ -122,12 +123,12 @@ def _sums(
 ) -> list[str]:
     unknown = sum(durations.of(cell) is None for cell in todo)
     seconds = durations.until_done(todo, jobs)
-    lines = [f"{len(cells)} cells: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
+    lines = [f"{count(len(cells), 'cell')}: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
     if todo and unknown < len(todo):
         beside = "" if jobs == 1 else f", with {jobs} side by side (one a GPU where there are any)"
         lines.append(
             f"Time: about {timedelta(seconds=round(seconds))}{beside}, from what was timed "
-            "on this hardware" + (f"; {unknown} cells are not in it." if unknown else ".")
+            "on this hardware" + (f"; {count(unknown, 'cell')} not in it." if unknown else ".")
         )
     if unknown:
         lines.append("Cells marked ? were never run on this hardware; --probe times a few steps.")

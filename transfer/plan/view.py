@@ -18,6 +18,7 @@ from transfer.plan.cells import Task
 from transfer.plan.durations import Durations
 from transfer.plan.schedule import Tally, record_path
 from transfer.report import records
+from transfer.report.wording import count
 
 _LINE_EVERY = 30.0  # seconds, where there is no terminal
 _TELLING = 20.0  # seconds of training after which its pace is believed
@@ -156,11 +157,13 @@ class SuiteView:
         rest = [self._rest_of(cell) for cell in self.running.values()]
         known = [seconds for seconds in rest if seconds is not None]
         seconds = max(known, default=0.0) + ahead / self.jobs
-        if not unknown and len(known) == len(rest):
-            return f"about {timedelta(seconds=round(seconds))} left"
-        return (
-            f"more than {timedelta(seconds=round(seconds))} left" if seconds else "time not known"
-        )
+        unknown += len(rest) - len(known)
+        left = timedelta(seconds=round(seconds))
+        if not unknown:
+            return f"about {left} left"
+        if not seconds:
+            return "time not known"
+        return f"{left} left, and {count(unknown, 'cell')} of a kind that has not been run here"
 
     def _rest_of(self, cell: _Running) -> float | None:
         """Seconds that a running cell still takes."""
