@@ -7,7 +7,9 @@ import pytest
 
 from backbones.errors import UserError
 from transfer import cli
+from transfer.bench import fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
+from transfer.bench.pairs import Work
 from transfer.report import speed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,3 +129,47 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
     path.write_text(json.dumps(content))
     (line,) = [row for row in speed.text(tmp_path).splitlines() if "float32 | +0.00" in row]
     assert "| -0.63 … +0.63 | 2 | cannot tell |" in line
+
+
+def a_work(task, small_sample, **changes):
+    told = {
+        "side": "stock", "backbone": "resnet18_baseline", "data": "sample",
+        "data_root": str(small_sample), "images": 8, "image_size": 64, "batch_size": 2,
+        "precision": "bfloat16", "workers": 0,
+    }  # fmt: skip
+    return Work(task=task, **{**told, **changes})
+
+
+def of_ours(config):
+    """Names of this project's own parts in a config."""
+    text = json.dumps(config.to_dict(), default=str)
+    own = ("Resumable", "Replayable", "ChannelsLast", "Bfloat16", "Sparse", "Fused", "Placed")
+    return {name for name in own if name in text}
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
+    task, small_sample, tmp_path
+):
+    work = a_work(task, small_sample)
+    ours, stock = fine_tuning.config(work), fine_tuning.stock_config(work, tmp_path)
+    assert {"Resumable", "ChannelsLast", "Bfloat16"} <= of_ours(ours)
+    assert of_ours(stock) <= {"Replayable"}, "whose draws cost nothing"
+    assert stock.model == ours.model
+    assert stock.train_dataloader.dataset == ours.train_dataloader.dataset
+    assert stock.train_dataloader.batch_size == ours.train_dataloader.batch_size == 2
+    assert stock.val_dataloader == ours.val_dataloader
+    assert stock.optim_wrapper.optimizer == ours.optim_wrapper.optimizer
+    assert stock.param_scheduler == ours.param_scheduler
+    assert (stock.train_cfg.max_epochs, ours.train_cfg.max_epochs) == (1, 1)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_pair_for_results_has_the_protocols_length_draws_and_metric(task, small_sample, tmp_path):
+    work = a_work(task, small_sample, paired=True, images=0, protocol="quick")
+    ours, stock = fine_tuning.config(work), fine_tuning.stock_config(work, tmp_path)
+    assert stock.train_cfg.max_epochs == ours.train_cfg.max_epochs > 1
+    assert stock.val_evaluator == ours.val_evaluator
+    assert [hook.type for hook in stock.custom_hooks] == ["SeedIterations"]
+    assert stock.train_dataloader.dataset == ours.train_dataloader.dataset
+    assert stock.randomness == ours.randomness
