@@ -127,3 +127,17 @@ def test_reading_many_records_is_quick(tmp_path):
     start = time.monotonic()
     assert len(records.read_all(tmp_path, "voc0712")[0]) == 500
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ("/home/me/mine.safetensors", "mine.safetensors"),
+        ("shuffled:/home/me/mine.pt", "shuffled:mine.pt"),
+        ("timm:resnet50.tv_in1k", "timm:resnet50.tv_in1k"),
+        ("https://example.org/a/b.pth", "https://example.org/a/b.pth"),
+        ("", ""),
+    ],
+)
+def test_a_record_names_weights_without_the_folders_of_a_machine(weights, told):
+    assert records.told_weights(weights) == told

@@ -115,11 +115,6 @@ def _make_folder(place: Path) -> None:
         ) from error
 
 
-def _place(weights: str) -> str:
-    """Where weights come from, without this machine's folders: a record travels."""
-    return Path(weights).name if Path(weights).is_absolute() else weights
-
-
 def _content(
     task: Task,
     data: DataSet,
@@ -133,7 +128,11 @@ def _content(
     train_seconds = outcome.seconds["train"]
     return {
         "schema": records.SCHEMA,
-        "cell": {**dataclasses.asdict(cell), "weights": _place(cell.weights), "id": cell.id},
+        "cell": {
+            **dataclasses.asdict(cell),
+            "weights": records.told_weights(cell.weights),
+            "id": cell.id,
+        },
         "headline": {"metric": metric, "value": outcome.metrics[metric]},
         "metrics": _finite(outcome.metrics),
         "curve": outcome.curve,

@@ -92,6 +92,14 @@ def told_config(resolved: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def told_weights(weights: str) -> str:
+    """Where weights come from, without this machine's folders: a record travels."""
+    scheme, colon, path = weights.rpartition(":")
+    if not path.startswith("/") or path.startswith("//"):
+        return weights
+    return scheme + colon + Path(path).name
+
+
 def without_backbone(resolved: dict[str, Any]) -> dict[str, Any]:
     """A config without the backbone, the channels told to its neighbours, and the seed."""
     rest = json.loads(json.dumps(resolved))
