@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from backbones.errors import UserError
+from transfer.report import wording
 from transfer.report.agreement import agreement
 from transfer.report.comparison import compare, spread_p
 from transfer.report.correlation import correlate
@@ -585,3 +586,17 @@ def test_ten_thousand_fine_tunings_become_tables_in_seconds():
         rows = {f"row{i}": list(rng.normal(78 + i / 5, 0.5, size=5)) for i in range(10)}
         analyse(observe(rows), "row0", targets={f"row{i}": table / 100 for i in range(10)})
     assert time.perf_counter() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ((0.0, 7.98), "above 0 … 7.98"),
+        ((-7.98, 0.0), "-7.98 … below 0"),
+        ((-0.001, 6.72), "-0.00 … 6.72"),
+        ((0.0, 0.0), "0.00 … 0.00"),
+        ((None, None), "–"),
+    ],
+)
+def test_an_interval_that_is_cut_at_zero_says_so(ends, told):
+    assert wording.gain_interval(*ends) == told

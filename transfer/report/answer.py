@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from backbones import zoo
 from backbones.errors import UserError
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.wording import count, interval, signed
+from transfer.report.wording import count, gain_interval, signed
 
 Group = tuple[GainTable, ...]
 
@@ -81,7 +81,7 @@ def _gains(group: Group, name: str) -> list[str]:
 
 def _gain(table: GainTable, row: GainRow) -> str:
     found = row.statistics
-    ends = "" if found.gain_low is None else f" ({interval(found.gain_low, found.gain_high)})"
+    ends = "" if found.gain_low is None else f" ({gain_interval(found.gain_low, found.gain_high)})"
     return f"{signed(found.gain)} {table.setting.metric}{ends}, {found.verdict or 'no claim'}"
 
 

@@ -13,7 +13,7 @@ from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
 from transfer.report.remarks import judged_agreement, remarks
 from transfer.report.rows import mean_interval
-from transfer.report.wording import figure, interval, signed
+from transfer.report.wording import figure, gain_interval, interval, signed
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
 _HEADLINES = {8: ("voc_map", "mAP"), 9: ("miou", "mIoU")}
@@ -91,13 +91,15 @@ def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
     return [
         *head,
         _known(signed, result.gain, f"{gains.baseline} has no record in this setting."),
-        _interval(result.gain_low, result.gain_high),
+        _interval(result.gain_low, result.gain_high, gain_interval),
         result.verdict or "no claim",
     ]
 
 
-def _interval(low: float | None, high: float | None) -> Cell:
-    return Missing(_NO_INTERVAL) if low is None or high is None else interval(low, high)
+def _interval(
+    low: float | None, high: float | None, written: Callable[..., str] = interval
+) -> Cell:
+    return Missing(_NO_INTERVAL) if low is None or high is None else written(low, high)
 
 
 def beside_the_paper(

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
-from transfer.report.wording import count, figure, interval, signed
+from transfer.report.wording import count, figure, gain_interval, interval, signed
 
 _WIDTH = 140  # where there is no terminal to ask
 
@@ -43,7 +43,7 @@ def _figures(table: GainTable, title: str) -> Table:
             figure(result.mean),
             interval(result.ci_low, result.ci_high),
             "baseline" if is_baseline else signed(result.gain),
-            interval(result.gain_low, result.gain_high),
+            gain_interval(result.gain_low, result.gain_high),
             "" if is_baseline else result.verdict or "no claim",
             "" if is_baseline else signed(row.paper_gain),
         )

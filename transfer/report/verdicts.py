@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.wording import count, interval, signed
+from transfer.report.wording import count, gain_interval, signed
 
 
 def verdict(table: GainTable) -> str:
@@ -37,5 +37,5 @@ def _share(kind: str, judged: Sequence[GainRow], table: GainTable) -> str:
     return (
         f"{share} {verb}{'s' if len(found) == 1 else ''} against {table.baseline}, most "
         f"{most.row}: {signed(most.gain)} {table.setting.metric} "
-        f"({interval(most.gain_low, most.gain_high)})"
+        f"({gain_interval(most.gain_low, most.gain_high)})"
     )

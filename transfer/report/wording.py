@@ -18,6 +18,15 @@ def interval(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{low:.2f} … {high:.2f}"
 
 
+def gain_interval(low: float | None, high: float | None) -> str:
+    """Both ends of a gain's interval; one that Holm's test has cut tells the sign alone there."""
+    if low == 0 and high:
+        return f"above 0 … {high:.2f}"
+    if high == 0 and low:
+        return f"{low:.2f} … below 0"
+    return interval(low, high)
+
+
 def count(number: int, thing: str) -> str:
     """``1 classifier``, ``2 classifiers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
