@@ -145,7 +145,7 @@ class SuiteView:
         others = sum(bool(job.elsewhere) for job in self.tally.waiting)
         if others:
             told += f" ({others} run by another driver)"
-        return f"{self.total} cells: {told}; {self._time_left()}"
+        return f"{count(self.total, 'cell')}: {told}; {self._time_left()}"
 
     def _how_far(self) -> str:
         """How far the running cells are, as many as fit a line."""
