@@ -86,11 +86,10 @@ def _gain(table: GainTable, row: GainRow) -> str:
 
 
 def _sureness(group: Group) -> list[str]:
-    units = "; ".join(
-        f"{table.setting.task} with {_units(table)}"
-        for table in group
-        if table.analysis.method is not None
-    )
+    of_tasks = {t.setting.task: _units(t) for t in group if t.analysis.method is not None}
+    units = "; ".join(f"{task} with {told}" for task, told in of_tasks.items())
+    if len(set(of_tasks.values())) == 1:
+        units = next(iter(of_tasks.values()))
     if not units:
         return ["Nothing is claimed: no row has two runs or more beside a baseline that has."]
     return [
