@@ -381,6 +381,16 @@ def test_a_clock_that_is_set_back_changes_nothing(tmp_path, calm, monkeypatch):
     assert checkpoint.load_state(tmp_path / "work" / "state", "it")["iteration"] == STEPS
 
 
+def test_a_finished_training_is_kept_without_momenta_and_is_not_gone_on_with(tmp_path, calm):
+    trained(tmp_path / "work")
+    state = checkpoint.load_state(tmp_path / "work" / "state", "it")
+    assert (state["iteration"], state["optimizer"]) == (STEPS, None)
+    assert torch.equal(trained(tmp_path / "work"), calm)
+    checkpoint.save_state(tmp_path / "work" / "state", {**state, "iteration": 5})
+    with pytest.raises(UserError, match="no momenta, and steps are left"):
+        trained(tmp_path / "work")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("iteration", [0, 5, 10])
 def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(

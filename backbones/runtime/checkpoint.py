@@ -83,8 +83,11 @@ class ResumableState(Hook):
             raise Interrupted(f"stopped at iteration {runner.iter}; run again to go on")
 
     def after_train(self, runner: Any) -> None:
-        """Keep the finished training, so that a kill while evaluating costs the evaluation only."""
-        self._save(runner)
+        """Keep the finished training, so that a kill while evaluating costs the evaluation only.
+
+        Without the optimiser's momenta, half of a state: there is no step left.
+        """
+        self._save(runner, finished=True)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Leave the last evaluation when asked to stop; one on the way is finished first.
@@ -100,14 +103,14 @@ class ResumableState(Hook):
             storage.fetch(self.copy, self.folder / LATEST)
         return load_state(self.folder, self.identity)
 
-    def _save(self, runner: Any) -> None:
+    def _save(self, runner: Any, finished: bool = False) -> None:
         """Save, unless the training has diverged: a state without numbers helps nobody."""
         if runner.rank == 0 and _is_finite(runner.model):
             state = {
                 "identity": self.identity,
                 "iteration": runner.iter,
                 "model": unwrapped(runner.model).state_dict(),
-                "optimizer": runner.optim_wrapper.state_dict(),
+                "optimizer": None if finished else runner.optim_wrapper.state_dict(),
                 "schedulers": [s.state_dict() for s in runner.param_schedulers],
                 "hooks": {
                     hook.state_name: hook.state_dict()
@@ -129,7 +132,10 @@ def _is_finite(model: Any) -> bool:
 def _restore(runner: Any, state: dict[str, Any]) -> None:
     """Give a runner's parts what was saved of them."""
     unwrapped(runner.model).load_state_dict(state["model"])
-    runner.optim_wrapper.load_state_dict(state["optimizer"])
+    if state["optimizer"] is not None:
+        runner.optim_wrapper.load_state_dict(state["optimizer"])
+    elif state["iteration"] < runner.train_loop.max_iters:
+        raise ValueError("it has no momenta, and steps are left")
     for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
         scheduler.load_state_dict(saved)
     for hook in runner.hooks:
