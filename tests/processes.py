@@ -16,6 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def environment(**variables):
+    """For a process that imports the project and its tests, and has a core of its own."""
+    told = {"OMP_NUM_THREADS": 1, **variables}
+    path = os.pathsep.join([str(told.pop("PYTHONPATH", "")), str(ROOT), str(ROOT / "tests")])
+    return {**os.environ, **{k: str(v) for k, v in told.items()}, "PYTHONPATH": path}
+
+
 def start(command, count=2, of_rank=None, **variables):
     """Processes as torchrun would start them, with pipes for what they print."""
     with socket.socket() as free:
@@ -29,16 +36,13 @@ def start(command, count=2, of_rank=None, **variables):
             "WORLD_SIZE": count,
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
-            "OMP_NUM_THREADS": 1,
             **variables,
             **(of_rank(rank) if of_rank else {}),
         }
-        path = os.pathsep.join([str(told.pop("PYTHONPATH", "")), str(ROOT), str(ROOT / "tests")])
-        environment = {**os.environ, **{k: str(v) for k, v in told.items()}, "PYTHONPATH": path}
         started.append(
             subprocess.Popen(
                 [sys.executable, *command],
-                env=environment,
+                env=environment(**told),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -74,6 +78,7 @@ def first_steps(folder: Path, task: str, processes: int) -> dict:
     """Losses of the first steps, and metrics of the weights that one process has left."""
     import synthetic
 
+    from backbones.runtime.checkpoint import unwrapped
     from transfer.datasets import catalogue
     from transfer.engine import compose, final_weights
     from transfer.engine.finetune import build_runner, finetune
@@ -97,7 +102,7 @@ def first_steps(folder: Path, task: str, processes: int) -> dict:
     place = folder / f"{task}-{processes}"
     outcome = finetune(cfg, cell.id, place)
     runner = build_runner(cfg, place / "evaluation", [])
-    final_weights.restore(getattr(runner.model, "module", runner.model), folder / f"{task}-1")
+    final_weights.restore(unwrapped(runner.model), folder / f"{task}-1")
     return {
         "curve": outcome.curve,
         "metrics": runner.val(),

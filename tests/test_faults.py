@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -337,10 +337,9 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
         "from pathlib import Path; from test_faults import trained_with_a_killed_worker as trained;"
         f"print(trained(Path({str(tmp_path / 'work')!r})))"
     )
-    path = os.pathsep.join(map(str, [Path(__file__).parent, Path(__file__).parents[1]]))
     done = subprocess.run(
         [sys.executable, "-c", alone],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=processes.environment(),
         capture_output=True,
         text=True,
         check=False,

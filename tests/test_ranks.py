@@ -22,6 +22,7 @@ from torch.utils.data import default_collate
 from backbones import hardware
 from backbones.errors import UserError
 from backbones.runtime import loop, precision, randomness, ranks  # noqa: F401  (registers)
+from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.evaluation import BatchesOfARank
 from backbones.runtime.loop import ResumableBatchSampler
 from backbones.runtime.randomness import ReplayableDataset, ReplayableSampler
@@ -431,9 +432,8 @@ def two_steps(folder):
             custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}],
         )
         runner.train()
-        model = getattr(runner.model, "module", runner.model)
         if ranks.is_main():
-            torch.save(model.state_dict(), folder / f"{ranks.world_size()}.pt")
+            torch.save(unwrapped(runner.model).state_dict(), folder / f"{ranks.world_size()}.pt")
 
 
 def test_two_processes_learn_from_their_first_step_on_what_one_learns(tmp_path):

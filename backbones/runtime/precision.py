@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from torch import nn
+
+from backbones.runtime.checkpoint import unwrapped
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -42,7 +43,7 @@ class ChannelsLast(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Convert in place; activations follow the weights."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.to(memory_format=torch.channels_last)
         if model is not runner.model:
             runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)

@@ -79,10 +79,12 @@ def run(args: argparse.Namespace) -> int:
     if args.table:
         speed.PART.put(args.readme, speed.text(args.results))
         return 0
-    if args.equivalence and args.recorded:
-        return _precisions(args)
+    if args.recorded and not args.equivalence:
+        raise UserError("--recorded goes with --equivalence only.")
     if args.equivalence:
-        return _equivalence(args)
+        if args.task == "classification":
+            raise UserError("Give --equivalence with --task detection or --task segmentation.")
+        return _precisions(args) if args.recorded else _equivalence(args)
     args.images = args.images or _IMAGES
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
@@ -112,8 +114,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _equivalence(args: argparse.Namespace) -> int:
     """Run the seeds, print the interval, and keep a record; it is written anew after each seed."""
-    if args.task == "classification":
-        raise UserError("Give --equivalence with --task detection or --task segmentation.")
     console, now = screen(), datetime.now(timezone.utc)
     work = dataclasses.replace(
         _work(args, Path()), images=args.images or 0, protocol=args.protocol, weights=args.weights

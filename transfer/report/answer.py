@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from backbones import zoo
 from backbones.errors import UserError
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.wording import count, gain_interval, signed
+from transfer.report.wording import count, in_brackets, signed
 
 Group = tuple[GainTable, ...]
 
@@ -81,15 +81,15 @@ def _gains(group: Group, name: str) -> list[str]:
 
 def _gain(table: GainTable, row: GainRow) -> str:
     found = row.statistics
-    ends = "" if found.gain_low is None else f" ({gain_interval(found.gain_low, found.gain_high)})"
+    ends = in_brackets(found.gain_low, found.gain_high)
     return f"{signed(found.gain)} {table.setting.metric}{ends}, {found.verdict or 'no claim'}"
 
 
 def _sureness(group: Group) -> list[str]:
-    of_tasks = {t.setting.task: _units(t) for t in group if t.analysis.method is not None}
-    units = "; ".join(f"{task} with {told}" for task, told in of_tasks.items())
-    if len(set(of_tasks.values())) == 1:
-        units = next(iter(of_tasks.values()))
+    judged = [(t.setting.task, _units(t)) for t in group if t.analysis.method is not None]
+    units = "; ".join(f"{task} with {told}" for task, told in judged)
+    if len(judged) == len(group) and len({told for _, told in judged}) == 1:
+        units = judged[0][1]
     if not units:
         return ["Nothing is claimed: no row has two runs or more beside a baseline that has."]
     return [

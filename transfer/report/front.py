@@ -7,7 +7,7 @@ from transfer.report.collection import Collection, settings
 from transfer.report.gains import GainTable
 from transfer.report.layout import table, to_markdown
 from transfer.report.made_part import MadePart
-from transfer.report.wording import figure, gain_interval, signed
+from transfer.report.wording import figure, in_brackets, signed
 
 PART = MadePart("results", "transfer table all --write")
 
@@ -55,7 +55,7 @@ def _figures(gains: GainTable, name: str) -> list[str]:
     found = row.statistics
     if name == gains.baseline:
         return [figure(found.mean), "", "baseline"]
-    ends = "" if found.gain_low is None else f" ({gain_interval(found.gain_low, found.gain_high)})"
+    ends = in_brackets(found.gain_low, found.gain_high)
     return [figure(found.mean), signed(found.gain) + ends, found.verdict or "no claim"]
 
 

@@ -33,20 +33,21 @@ def collect(results: Path) -> list[Bench]:
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             record["ours"][0]["seconds"], record["other"][0]["seconds"], record["finished"]
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise UserError(
-                f"'{path}' is no record of 'transfer bench' ({type(error).__name__}: {error}); "
-                "move it away and measure again."
-            ) from error
+            raise _no_record(path, "transfer bench", error) from error
         if key not in latest or latest[key]["finished"] <= record["finished"]:
             latest[key] = record
     return [latest[key] for key in sorted(latest, key=str)]
 
 
 def text(results: Path) -> str:
-    """Both tables in Markdown: the ratios, and where the time of a cell goes."""
-    found = collect(results)
-    if not found:
-        return "Nothing is measured yet: `transfer bench` does.\n"
+    """Tables in Markdown: the ratios, where the time of a cell goes, and equivalence."""
+    parts = _speeds(found) if (found := collect(results)) else []
+    if same := _differences(results):
+        parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
+    return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
+
+
+def _speeds(found: list[Bench]) -> list[str]:
     machines = "; ".join(sorted({_machine(record) for record in found}))
     parts = [
         f"Medians of alternating pairs, loading, training and evaluation together, on {machines}. "
@@ -56,9 +57,7 @@ def text(results: Path) -> str:
     told = [record for record in found if record["ours"][0].get("breakdown")]
     if told:
         parts += ["Where the time goes, in percent of each side's own:\n", _breakdown(told)]
-    if same := _differences(results):
-        parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
-    return "\n".join(parts)
+    return parts
 
 
 def _differences(results: Path) -> str:
@@ -79,12 +78,16 @@ def _differences(results: Path) -> str:
                 )
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"'{path}' is no record of 'transfer bench --equivalence' "
-                f"({type(error).__name__}: {error}); move it away and measure again."
-            ) from error
+            raise _no_record(path, "transfer bench --equivalence", error) from error
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
     return _table(head, rows) if rows else ""
+
+
+def _no_record(path: Path, command: str, error: Exception) -> UserError:
+    return UserError(
+        f"'{path}' is no record of '{command}' ({type(error).__name__}: {error}); move it away and "
+        "measure again."
+    )
 
 
 def _ratios(found: list[Bench]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.wording import count, gain_interval, signed
+from transfer.report.wording import count, in_brackets, signed
 
 
 def verdict(table: GainTable) -> str:
@@ -36,6 +36,6 @@ def _share(kind: str, judged: Sequence[GainRow], table: GainTable) -> str:
     most = max(found, key=lambda row: abs(row.statistics.gain or 0.0)).statistics
     return (
         f"{share} {verb}{'s' if len(found) == 1 else ''} against {table.baseline}, most "
-        f"{most.row}: {signed(most.gain)} {table.setting.metric} "
-        f"({gain_interval(most.gain_low, most.gain_high)})"
+        f"{most.row}: {signed(most.gain)} {table.setting.metric}"
+        f"{in_brackets(most.gain_low, most.gain_high)}"
     )

@@ -27,6 +27,11 @@ def gain_interval(low: float | None, high: float | None) -> str:
     return interval(low, high)
 
 
+def in_brackets(low: float | None, high: float | None) -> str:
+    """A gain's interval to stand behind the gain; empty where there is none."""
+    return "" if low is None or high is None else f" ({gain_interval(low, high)})"
+
+
 def count(number: int, thing: str) -> str:
     """``1 classifier``, ``2 classifiers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
