@@ -10,7 +10,10 @@ from scipy import stats
 
 from backbones.errors import UserError
 from transfer import cli
+from transfer.bench import command as bench_command
+from transfer.bench import equivalence
 from transfer.bench.equivalence import difference
+from transfer.bench.pairs import Run
 
 
 def test_the_interval_is_students_and_agrees_with_two_one_sided_tests():
@@ -74,3 +77,87 @@ def test_cells_recorded_in_both_precisions_are_pairs(tmp_path, capsys, monkeypat
     assert kept["difference"]["low"] == pytest.approx(expected.low)
     assert cli.main([*command, "--recorded", "half"]) == 2
     assert "0 cells of segmentation" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    """Runs that take no time; which were asked for, and a checkout and versions to change."""
+    state = {"asked": [], "git": {"commit": "a", "changed": False}, "versions": {"torch": "2"}}
+
+    def run_side(work):
+        state["asked"].append((work.side, work.seed))
+        if len(state["asked"]) == state.get("breaks_at"):
+            raise KeyboardInterrupt
+        metric = 20.0 + work.seed + (0.1 * work.seed if work.side == "ours" else 0.0)
+        return Run({"train": 1.0}, work.images, 100.0, {}, metric)
+
+    def circumstances():
+        told = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}
+        return {**told, "git": state["git"], "versions": state["versions"]}
+
+    monkeypatch.setattr(equivalence, "run_side", run_side)
+    monkeypatch.setattr(bench_command, "_circumstances", circumstances)
+    return state
+
+
+def measure(folder, pairs):
+    results = ["--results", str(folder)]
+    return cli.main(
+        ["bench", "--equivalence", "--task", "detection", "--pairs", str(pairs), *results]
+    )
+
+
+def the_record(folder):
+    (path,) = (folder / "records" / "equivalence").iterdir()
+    return json.loads(path.read_text())
+
+
+def test_a_stopped_measurement_goes_on_and_a_longer_one_adds_seeds(tmp_path, sides, capsys):
+    sides["breaks_at"] = 4
+    assert measure(tmp_path, 3) == 130
+    assert "difference" not in the_record(tmp_path)
+    sides["asked"].clear()
+    sides["breaks_at"] = None
+    assert measure(tmp_path, 3) == 0
+    assert sides["asked"] == [("stock", 1), ("ours", 2), ("stock", 2)]
+    found = the_record(tmp_path)["difference"]
+    assert found["values"] == pytest.approx([0.0, 0.1, 0.2])
+    sides["asked"].clear()
+    assert measure(tmp_path, 4) == 0
+    assert sides["asked"] == [("ours", 3), ("stock", 3)]
+    assert "4 pairs: equivalent" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"git": {"commit": "b", "changed": False}}, ["ours"]),
+        ({"git": {"commit": "a", "changed": False}}, []),
+        ({"versions": {"torch": "3"}}, ["ours", "stock"]),
+    ],
+)
+def test_ours_counts_for_its_commit_and_stock_for_its_libraries(tmp_path, sides, changed, again):
+    assert measure(tmp_path, 2) == 0
+    sides["asked"].clear()
+    sides.update(changed)
+    assert measure(tmp_path, 2) == 0
+    assert sorted(sides["asked"]) == [(side, seed) for side in again for seed in (0, 1)]
+
+
+def test_what_a_changed_checkout_measured_is_measured_again(tmp_path, sides):
+    sides["git"] = {"commit": "a", "changed": True}
+    assert measure(tmp_path, 2) == 0
+    sides["asked"].clear()
+    assert measure(tmp_path, 2) == 0
+    assert len(sides["asked"]) == 4
+
+
+def test_weights_that_are_not_there_and_a_broken_record_are_sentences(tmp_path, sides, capsys):
+    command = ["bench", "--equivalence", "--task", "detection", "--results", str(tmp_path)]
+    assert cli.main([*command, "--weights", "nowhere.safetensors"]) == 2
+    assert "nowhere.safetensors" in capsys.readouterr().err
+    assert measure(tmp_path, 2) == 0
+    (path,) = (tmp_path / "records" / "equivalence").iterdir()
+    path.write_text(path.read_text()[:100])
+    assert measure(tmp_path, 2) == 2
+    assert path.name in " ".join(capsys.readouterr().err.split())

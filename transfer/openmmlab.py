@@ -23,6 +23,7 @@ _OURS = (
     "backbones.pyramid",
     "backbones.roi_stage",
     "backbones.runtime.evaluation",
+    "backbones.runtime.fused_sgd",
     "backbones.runtime.loop",
     "backbones.runtime.precision",
     "backbones.runtime.randomness",
@@ -30,12 +31,14 @@ _OURS = (
     "transfer.engine.blur",
     "transfer.engine.classifiers",
     "transfer.engine.fused_segmentation_loss",
+    "transfer.engine.grouped_nms",
     "transfer.engine.metrics",
     "transfer.engine.multi_scale",
     "transfer.engine.placed_sampler",
     "transfer.engine.rounded_anchors",
     "transfer.engine.slim_fcn_head",
     "transfer.engine.sparse_roi_align",
+    "transfer.engine.sparse_rpn",
 )
 
 safe_loading.install()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
-import math
 import statistics
 import tempfile
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from backbones import hardware
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
+from backbones.hashing import sha256
 from backbones.versions import versions
 from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
@@ -33,6 +34,7 @@ AGAINST = {
 }
 
 _IMAGES = 5120
+_NOT_OF_RESULTS = ("image_size", "batch_size", "workers", "seed", "paired")
 _EQUIVALENCE = (
     "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
     "the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
@@ -113,28 +115,47 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _equivalence(args: argparse.Namespace) -> int:
-    """Run the seeds, print the interval, and keep a record; it is written anew after each seed."""
-    console, now = screen(), datetime.now(timezone.utc)
+    """Run the seeds that are not recorded, print the interval; the record grows with each run."""
+    console = screen()
     work = dataclasses.replace(
         _work(args, Path()), images=args.images or 0, protocol=args.protocol, weights=args.weights
     )
-    path = args.results / "records" / "equivalence" / f"{work.task}_{now:%Y%m%dT%H%M%S}.json"
-    pairs: list[tuple[Run, Run]] = []
-    for pair in equivalence.runs(
-        work,
-        args.pairs,
-        lambda asked, done: console.print(
-            f"seed {asked.seed}, {asked.side}: {done.metric} in {done.total:.0f} s", highlight=False
-        ),
-    ):
-        pairs.append(pair)
-        content = {**_told(work, tuple(pairs)), "kind": "equivalence", "against": "stock"}
-        if len(pairs) > 1:
-            found = _difference(pairs)
-            content["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
-        write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-    _tell(f"{work.task}, ours ({work.precision}) - stock", _difference(pairs), path)
+    told = {k: v for k, v in _told_work(work).items() if k not in _NOT_OF_RESULTS}
+    told["weights_sha256"] = _hash(work.weights)
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    path = args.results / "records" / "equivalence" / f"{work.task}_stock_{name}.json"
+    here = _circumstances()
+    ledger = equivalence.Ledger(path, told, here["git"], here["versions"])
+    if known := sum(len(of_side) for of_side in ledger.done.values()):
+        console.print(f"{known} runs stand in {path} already", highlight=False)
+    for asked, run in equivalence.runs(work, args.pairs, ledger.done):
+        line = f"seed {asked.seed}, {asked.side}: {run.metric} in {run.total:.0f} s"
+        console.print(line, highlight=False)
+        ledger.add(asked.side, asked.seed, run)
+        _keep(ledger, args.pairs)
+    found = equivalence.difference(*ledger.pairs(args.pairs))
+    _keep(ledger, args.pairs)
+    _tell(f"{work.task}, ours ({work.precision}) - stock", found, path)
     return 0
+
+
+def _keep(ledger: equivalence.Ledger, seeds: int) -> None:
+    """Write what is done, with the interval as soon as there is one."""
+    told = {"kind": "equivalence", "against": "stock", **_circumstances()}
+    ours, stock = ledger.pairs(seeds)
+    if len(ours) > 1:
+        found = equivalence.difference(ours, stock)
+        told["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
+    ledger.write(told)
+
+
+def _hash(weights: str) -> str:
+    """Of a file of weights; empty for none."""
+    if weights == "none":
+        return ""
+    if not Path(weights).is_file():
+        raise UserError(f"There is no file '{weights}'; give --weights a file of a classifier's.")
+    return sha256(Path(weights))
 
 
 def _precisions(args: argparse.Namespace) -> int:
@@ -168,14 +189,6 @@ def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
         highlight=False,
     )
     console.print(f"recorded in {path}", highlight=False)
-
-
-def _difference(pairs: list[tuple[Run, Run]]) -> equivalence.Difference:
-    ours, stock = (
-        [math.nan if run.metric is None else run.metric for run in side]
-        for side in zip(*pairs, strict=True)
-    )
-    return equivalence.difference(ours, stock)
 
 
 def _work(args: argparse.Namespace, folder: Path) -> Work:
@@ -233,7 +246,10 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
 def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
     now = datetime.now(timezone.utc)
     content = {
-        **_told(work, tuple(zip(pairs.ours, pairs.other, strict=True))),
+        "work": _told_work(work),
+        "ours": [dataclasses.asdict(run) for run in pairs.ours],
+        "other": [dataclasses.asdict(run) for run in pairs.other],
+        **_circumstances(),
         "kind": "bench",
         "against": against,
         "ratio": pairs.ratio("train"),
@@ -245,15 +261,10 @@ def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
     return path
 
 
-def _told(work: Work, pairs: tuple[tuple[Run, Run], ...]) -> dict[str, Any]:
-    """What both kinds of records have in common."""
+def _told_work(work: Work) -> dict[str, Any]:
+    """A work without what only tells where things lie."""
     told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
-    return {
-        "work": {**told, "data": Path(work.data).name, "weights": Path(work.weights).name},
-        "ours": [dataclasses.asdict(run) for run, _ in pairs],
-        "other": [dataclasses.asdict(run) for _, run in pairs],
-        **_circumstances(),
-    }
+    return {**told, "data": Path(work.data).name, "weights": Path(work.weights).name}
 
 
 def _circumstances() -> dict[str, Any]:

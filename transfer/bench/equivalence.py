@@ -9,13 +9,17 @@ tests at 5 %).
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from scipy import stats
 
+from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from transfer.bench.pairs import Run, Work, run_side
 
@@ -73,16 +77,88 @@ def difference(ours: Sequence[float], stock: Sequence[float]) -> Difference:
     return Difference(values, mean, mean - reach, mean + reach)
 
 
-def runs(work: Work, seeds: int, told: Callable[[Work, Run], None]) -> Iterator[tuple[Run, Run]]:
-    """Both sides for each seed from 0 on; ours first.
+SIDES = ("ours", "stock")
+
+
+class Ledger:
+    """The runs of both sides that are done, in one file, so that a stopped measurement goes on.
+
+    A run counts for the versions of the libraries that it was made with; one of ours for the
+    commit too, since stock is the toolboxes' own code. What a changed checkout ran counts once.
+
+    Args:
+        path: The file; it need not exist.
+        work: What both sides do, as the file tells it.
+        git: This checkout's state.
+        versions: Of the libraries.
+
+    Raises:
+        UserError: The file is none of this kind.
+    """
+
+    def __init__(
+        self, path: Path, work: dict[str, Any], git: dict[str, Any], versions: dict[str, str]
+    ) -> None:
+        self.path = path
+        self.now = {"git": git, "versions": versions}
+        self.content: dict[str, Any] = {"work": work, **{side: {} for side in SIDES}}
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            for side, bound in zip(SIDES, (("git", "versions"), ("versions",)), strict=True):
+                for seed, told in found[side].items():
+                    Run(**told["run"])
+                    same = all(told[part] == self.now[part] for part in bound)
+                    if same and not told["git"].get("changed"):
+                        self.content[side][str(int(seed))] = told
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"'{self.path}' is no record of 'transfer bench --equivalence' "
+                f"({type(error).__name__}: {error}); move it away and measure again."
+            ) from error
+
+    @property
+    def done(self) -> dict[str, dict[int, Run]]:
+        """The runs by side and seed."""
+        return {
+            side: {int(seed): Run(**told["run"]) for seed, told in self.content[side].items()}
+            for side in SIDES
+        }
+
+    def add(self, side: str, seed: int, run: Run) -> None:
+        """Keep a run."""
+        self.content[side][str(seed)] = {"run": dataclasses.asdict(run), **self.now}
+
+    def pairs(self, seeds: int) -> tuple[list[float], list[float]]:
+        """Both sides' metrics of those of the first seeds that both have; NaN for none."""
+        done = self.done
+        both = [seed for seed in range(seeds) if all(seed in done[side] for side in SIDES)]
+        ours, stock = ([_metric(done[side][seed]) for seed in both] for side in SIDES)
+        return ours, stock
+
+    def write(self, told: dict[str, Any]) -> None:
+        """Write the file anew, with whatever else it is to tell."""
+        content = {**self.content, **told}
+        write_atomically(self.path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def _metric(run: Run) -> float:
+    return math.nan if run.metric is None else run.metric
+
+
+def runs(
+    work: Work, seeds: int, done: Mapping[str, Mapping[int, Run]]
+) -> Iterator[tuple[Work, Run]]:
+    """Both sides for each seed from 0 on that is not done; ours first.
 
     Raises:
         UserError: A side failed.
     """
     for seed in range(seeds):
-        done = []
-        for side in ("ours", "stock"):
-            asked = dataclasses.replace(work, side=side, seed=seed, paired=True)
-            done.append(run_side(asked))
-            told(asked, done[-1])
-        yield done[0], done[1]
+        for side in SIDES:
+            if seed not in done[side]:
+                asked = dataclasses.replace(work, side=side, seed=seed, paired=True)
+                yield asked, run_side(asked)

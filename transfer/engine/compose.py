@@ -51,6 +51,8 @@ def compose(
         _set_boxes(cfg, data.detection)
         _add_hook(cfg, "PlacedSampling")
         _add_hook(cfg, "SparseRoIExtraction")
+        _add_hook(cfg, "SparseRpnGradients")
+        _add_hook(cfg, "GroupedNms")
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
@@ -58,6 +60,7 @@ def compose(
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
+    _add_hook(cfg, "FusedSgd")
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     cfg.merge_from_dict(dict(cell.overrides))
@@ -238,7 +241,7 @@ def _set_loop(cfg: Config) -> None:
 def _set_precision(cfg: Config, precision: str) -> None:
     if precision == "bfloat16":
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
-        cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type="ChannelsLast")]
+        _add_hook(cfg, "ChannelsLast")
         cfg.val_cfg.fp16 = True
 
 

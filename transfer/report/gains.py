@@ -14,7 +14,7 @@ from typing import Any
 from backbones import zoo
 from backbones.errors import UserError
 from backbones.paper import figures
-from transfer.report.records import Record, without_backbone
+from transfer.report.records import Record, compared
 from transfer.report.rows import Observation, RowResult
 from transfer.report.statistics import TableResult, analyse
 
@@ -229,7 +229,7 @@ def _together(sentences: Iterable[str]) -> list[str]:
 
 def _rest(record: Record) -> dict[str, Any]:
     try:
-        return without_backbone(json.loads(record.content["config"]["json"]))
+        return compared(json.loads(record.content["config"]["json"]))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"The record '{record.path}' holds no readable config.") from error
 

@@ -49,6 +49,10 @@ _SHAPE: dict[str, tuple[type, ...]] = {
 }
 """What every table reads, by its place in a record; JSON's types of it."""
 
+_TIME_SAVERS = ("FusedSgd", "GroupedNms", "SparseRpnGradients")
+"""Hooks whose results are the same, to rounding at most. Elder ones (``SparseRoIExtraction``,
+``FusedSegmentationLoss``, ``ChannelsLast``) count: they are in the hashes of published records."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -82,13 +86,14 @@ def told_config(resolved: dict[str, Any]) -> dict[str, str]:
     """A resolved config as a record holds it.
 
     ``json`` is the whole of it; ``comparable_sha256`` is the hash of what must be the same in all
-    rows of a table: everything but the backbone, its preprocessing, and the seed.
+    rows of a table: everything but the backbone, its preprocessing, the seed, and what only saves
+    time.
     """
     text = json.dumps(resolved, sort_keys=True)
     return {
         "json": text,
         "sha256": _sha256(text),
-        "comparable_sha256": _sha256(json.dumps(without_backbone(resolved), sort_keys=True)),
+        "comparable_sha256": _sha256(json.dumps(compared(resolved), sort_keys=True)),
     }
 
 
@@ -100,8 +105,11 @@ def told_weights(weights: str) -> str:
     return scheme + colon + Path(path).name
 
 
-def without_backbone(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A config without the backbone, the channels told to its neighbours, and the seed."""
+def compared(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What of a config must be the same in all rows of a table.
+
+    Not the backbone, the channels told to its neighbours, the seed, and what only saves time.
+    """
     rest = json.loads(json.dumps(resolved))
     model = rest["model"]
     model.pop("backbone")
@@ -109,6 +117,10 @@ def without_backbone(resolved: dict[str, Any]) -> dict[str, Any]:
         model["data_preprocessor"].pop(name, None)
     for name in ("neck", "decode_head", "auxiliary_head"):
         model.get(name, {}).pop("in_channels", None)
+    if "custom_hooks" in rest:
+        rest["custom_hooks"] = [
+            hook for hook in rest["custom_hooks"] or () if hook["type"] not in _TIME_SAVERS
+        ]
     rest.pop("randomness", None)
     return rest
 

@@ -66,6 +66,8 @@ def _differences(results: Path) -> str:
     for path in sorted((results / "records" / "equivalence").glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            if "difference" not in record:
+                continue  # still being measured
             work, found = record["work"], record["difference"]
             rows.append(
                 (

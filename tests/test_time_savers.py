@@ -1,0 +1,200 @@
+"""What only saves time: the same results as the toolboxes' own code, on the CPU."""
+
+import copy
+import types
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import nms as torchvision_nms
+
+from backbones.runtime.fused_sgd import FusedSgd
+from transfer.engine import operators
+
+operators.install()
+
+from mmcv.ops import batched_nms  # noqa: E402
+from mmdet.models.dense_heads import RPNHead  # noqa: E402
+
+from transfer.engine import sparse_rpn  # noqa: E402
+from transfer.engine.grouped_nms import GroupedNms, grouped_nms  # noqa: E402
+from transfer.report import records  # noqa: E402
+
+coordinate = st.integers(0, 12)  # few values: boxes that touch, coincide or have no extent
+box = st.tuples(coordinate, coordinate, coordinate, coordinate, st.integers(0, 3))
+
+
+@given(
+    st.lists(st.tuples(box, st.integers(0, 4)), max_size=40),
+    st.sampled_from([0.0, 0.3, 0.5, 0.7]),
+    st.sampled_from([0, 1]),
+    st.sampled_from([1, 13, 20]),
+)
+def test_suppressing_group_by_group_keeps_the_same_boxes_in_the_same_order(
+    drawn, threshold, offset, apart
+):
+    told = [(x, y, x + w, y + h, level) for (x, y, w, h, level), _ in drawn]
+    boxes = torch.tensor(told, dtype=torch.float32).reshape(-1, 5)
+    boxes = boxes[:, :4] + apart * boxes[:, 4:]
+    scores = torch.tensor([score / 4 for _, score in drawn])
+    wide = boxes + torch.tensor([0, 0, offset, offset])
+    expected = torchvision_nms(wide, scores, threshold)
+    assert torch.equal(grouped_nms(boxes, scores, threshold, offset), expected)
+
+
+def test_boxes_that_are_no_numbers_are_left_to_the_plain_operator():
+    boxes = torch.tensor([[0.0, 0, 1, 1], [float("nan")] * 4, [20, 20, 21, 21]])
+    scores = torch.tensor([0.1, 0.2, 0.3])
+    expected = operators.nms(boxes, scores, 0.5, 0)
+    assert torch.equal(grouped_nms(boxes, scores, 0.5, 0), expected)
+
+
+def test_the_toolboxes_suppress_so_during_a_run_and_not_after(monkeypatch):
+    seen = []
+    plain = operators.nms
+
+    def counted(boxes, *arguments, **settings):
+        seen.append(len(boxes))
+        return plain(boxes, *arguments, **settings)
+
+    monkeypatch.setattr(operators, "nms", counted)
+    if operators.install() != "torchvision":
+        pytest.skip("mmcv has its own operators")
+    boxes = torch.rand(30, 4).cumsum(dim=1)
+    levels = torch.arange(30) % 3
+    settings = {"type": "nms", "iou_threshold": 0.5}
+    hook = GroupedNms()
+    hook.before_run(None)
+    try:
+        _, inside = batched_nms(boxes, torch.arange(30.0), levels, settings)
+        assert seen == [10, 10, 10]
+    finally:
+        hook.after_run(None)
+    _, outside = batched_nms(boxes, torch.arange(30.0), levels, settings)
+    assert seen == [10, 10, 10, 30]
+    assert torch.equal(inside, outside)
+
+
+def a_head(channels_last=False):
+    torch.manual_seed(0)
+    anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [0.5, 1, 2], "strides": [4]}
+    head = RPNHead(in_channels=8, feat_channels=12, anchor_generator=anchors)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return head.to(memory_format=torch.channels_last) if channels_last else head
+
+
+def sparse(head):
+    changed = copy.deepcopy(head)
+    sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=changed))
+    assert "forward_single" in vars(changed)
+    return changed
+
+
+def gradients(head, features, of_scores, of_deltas):
+    given = features.clone().requires_grad_()
+    outputs = head.forward_single(given)
+    torch.autograd.backward(outputs, [of_scores.to(outputs[0]), of_deltas.to(outputs[1])])
+    return outputs, [given.grad, *(parameter.grad for parameter in head.parameters())]
+
+
+def sampled(images, height, width, count):
+    """Gradients at a few positions, corners and edges among them."""
+    of_scores, of_deltas = (
+        torch.zeros(images, 3, height, width),
+        torch.zeros(images, 12, height, width),
+    )
+    places = [
+        (0, 0, 0),
+        (images - 1, height - 1, width - 1),
+        (0, 0, width - 1),
+        (0, 3, 4),
+        (0, 3, 5),
+    ]
+    draws = torch.Generator().manual_seed(1)
+    while len(places) < count:
+        sizes = (images, height, width)
+        places.append(tuple(int(torch.randint(size, (), generator=draws)) for size in sizes))
+    for image, y, x in places[:count]:
+        of_scores[image, :, y, x] = torch.randn(3, generator=draws)
+        of_deltas[image, 4:8, y, x] = torch.randn(4, generator=draws)
+    return of_scores, of_deltas
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("count", [0, 5, 20, 300])  # the last is too many to gather
+def test_the_gradient_of_a_proposal_network_is_the_toolboxes_own(count, channels_last):
+    head = a_head(channels_last)
+    features = torch.randn(2, 8, 13, 17)
+    if channels_last:
+        features = features.to(memory_format=torch.channels_last)
+    given = sampled(2, 13, 17, count)
+    expected, of_toolbox = gradients(copy.deepcopy(head), features, *given)
+    found, of_ours = gradients(sparse(head), features, *given)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    for a, b in zip(of_ours, of_toolbox, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_in_bfloat16_that_gradient_is_nearer_to_float32s_than_the_toolboxes():
+    head, features, given = a_head(), torch.randn(2, 8, 13, 17), sampled(2, 13, 17, 20)
+    _, exact = gradients(copy.deepcopy(head), features, *given)
+    errors = []
+    for variant in (sparse(head), copy.deepcopy(head)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs, rounded = gradients(variant, features, *given)
+        assert outputs[0].dtype == torch.bfloat16
+        pairs = zip(rounded, exact, strict=True)
+        errors.append(sum(float((a - b).norm() / b.norm()) for a, b in pairs))
+    assert errors[0] < 1.1 * errors[1]
+    assert errors[0] / len(exact) < 0.02
+
+
+def test_a_proposal_network_of_another_shape_is_left_alone():
+    anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [1.0], "strides": [4]}
+    head = RPNHead(in_channels=8, feat_channels=8, num_convs=2, anchor_generator=anchors)
+    sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=head))
+    assert "forward_single" not in vars(head)
+
+
+def trained(model, fused):
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2}
+    optimizer = torch.optim.SGD(model.parameters(), **settings)
+    if fused:
+        wrapper = types.SimpleNamespace(optimizer=optimizer)
+        FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+        assert all(group["fused"] for group in optimizer.param_groups)
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=draws)
+        optimizer.step()
+    return list(model.parameters())
+
+
+def test_the_fused_optimiser_gives_the_same_bits():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 17, 3), torch.nn.Linear(129, 65))
+    plain, fused = trained(copy.deepcopy(model), False), trained(copy.deepcopy(model), True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, fused, strict=True))
+
+
+def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
+    adam = torch.optim.Adam(torch.nn.Linear(2, 2).parameters())
+    for wrapper in (None, {"optimizer": {"type": "SGD"}}, types.SimpleNamespace(optimizer=adam)):
+        FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+    assert not adam.param_groups[0]["fused"]
+
+
+def test_what_only_saves_time_does_not_set_records_apart():
+    def told(*hooks):
+        config = {"model": {"backbone": {}, "data_preprocessor": {}}}
+        config["custom_hooks"] = [{"type": name} for name in hooks]
+        return records.told_config(config)
+
+    plain = told("SeedIterations", "ChannelsLast")
+    fast = told("SeedIterations", "SparseRpnGradients", "GroupedNms", "FusedSgd", "ChannelsLast")
+    other = told("SeedIterations", "ChannelsLast", "AnotherHook")
+    assert fast["comparable_sha256"] == plain["comparable_sha256"]
+    assert fast["sha256"] != plain["sha256"]
+    assert other["comparable_sha256"] != plain["comparable_sha256"]
