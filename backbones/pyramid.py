@@ -209,16 +209,12 @@ def _last_level(reductions: list[int], stride: int, architecture: str) -> int:
 def _stages(
     network: Any, maps: list[Tensor], reductions: list[int], levels: tuple[int, ...]
 ) -> dict[str, int]:
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    stage_of = dict.fromkeys(names, len(STRIDES))
+    stage_of = {name: len(STRIDES) for name, _ in network.named_parameters()}
     before = [level for level in range(levels[0]) if reductions[level] < STRIDES[0]]
     order = [*levels[::-1], *before[-1:]]
     for stage, level in zip((4, 3, 2, 1, 0), order, strict=False):
-        gradients = torch.autograd.grad(
-            maps[level].sum(), parameters, allow_unused=True, retain_graph=True
-        )
-        used = {name for name, grad in zip(names, gradients, strict=True) if grad is not None}
-        stage_of.update(dict.fromkeys(used, stage))
+        used = _leaves(maps[level])
+        stage_of.update({name: stage for name, of in network.named_parameters() if id(of) in used})
     if not before:
         # No map at stride 2: the stem is what feeds the module of the first map.
         first = network.feature_info.module_name(levels[0]).replace(".", "_")
@@ -226,3 +222,18 @@ def _stages(
             if stage == 1 and not name.replace(".", "_").startswith(first):
                 stage_of[name] = 0
     return stage_of
+
+
+def _leaves(tensor: Tensor) -> set[int]:
+    """Identities of the parameters that a tensor was computed from, by autograd's graph."""
+    nodes: set[Any] = {tensor.grad_fn}
+    leaves: set[int] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        found = {following for following, _ in getattr(node, "next_functions", ())} - nodes
+        nodes |= found
+        waiting += found
+    return leaves

@@ -20,7 +20,7 @@ from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
 
 from backbones.runtime import ranks
-from backbones.runtime.allocation import keep_freed_memory
+from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
 from backbones.runtime.faults import explained
 
 _numbers = count(1)
@@ -126,6 +126,7 @@ def quiet_runner(
         settings: Further arguments of MMEngine's ``Runner``.
     """
     keep_freed_memory()
+    freeze_what_is_imported()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
     silent = {"visualizer": {"type": "NoFigure"}}
