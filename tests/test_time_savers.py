@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.registry import DefaultScope
 from torchvision.ops import nms as torchvision_nms
 
 from backbones.runtime.fused_sgd import FusedSgd
@@ -76,10 +77,15 @@ def test_the_toolboxes_suppress_so_during_a_run_and_not_after(monkeypatch):
     assert torch.equal(inside, outside)
 
 
+def build(**settings):
+    anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [0.5, 1, 2], "strides": [4]}
+    with DefaultScope.overwrite_default_scope("mmdet"):  # whatever ran before
+        return RPNHead(in_channels=8, anchor_generator=anchors, **settings)
+
+
 def a_head(channels_last=False):
     torch.manual_seed(0)
-    anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [0.5, 1, 2], "strides": [4]}
-    head = RPNHead(in_channels=8, feat_channels=12, anchor_generator=anchors)
+    head = build(feat_channels=12)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return head.to(memory_format=torch.channels_last) if channels_last else head
@@ -152,8 +158,7 @@ def test_in_bfloat16_that_gradient_is_nearer_to_float32s_than_the_toolboxes():
 
 
 def test_a_proposal_network_of_another_shape_is_left_alone():
-    anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [1.0], "strides": [4]}
-    head = RPNHead(in_channels=8, feat_channels=8, num_convs=2, anchor_generator=anchors)
+    head = build(feat_channels=8, num_convs=2)
     sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=head))
     assert "forward_single" not in vars(head)
 
