@@ -11,10 +11,9 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class FusedSgd(Hook):
-    """Let torch's SGD take its fused kernel on the CPU: the same bits in a third of the time.
+    """Let torch's SGD take its fused kernel on the CPU, in a third of the time.
 
-    MMEngine builds optimisers by config, and their kernel is none of a config's business: whoever
-    reads it should see what is computed.
+    The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
     """
 
     priority = "VERY_HIGH"
