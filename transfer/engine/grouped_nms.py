@@ -35,6 +35,7 @@ class GroupedNms(Hook):
 
 def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """As :func:`transfer.engine.operators.nms`, to the last index."""
+    boxes = boxes.float()
     if boxes.device.type != "cpu" or len(boxes) < 2 or not torch.isfinite(boxes).all():
         return operators.nms(boxes, scores, iou_threshold, offset)
     order = scores.float().argsort(stable=True, descending=True)
