@@ -1,8 +1,11 @@
 """What only saves time: the same results as the toolboxes' own code, on the CPU."""
 
 import copy
+import subprocess
+import sys
 import types
 
+import processes
 import pytest
 import torch
 from hypothesis import given
@@ -206,3 +209,22 @@ def test_what_only_saves_time_does_not_set_records_apart():
     assert fast["comparable_sha256"] == plain["comparable_sha256"]
     assert fast["sha256"] != plain["sha256"]
     assert other["comparable_sha256"] != plain["comparable_sha256"]
+
+
+def test_what_is_kept_from_the_collector_is_let_go_at_the_end():
+    program = (
+        "import gc, transfer.openmmlab\n"
+        "from backbones.runtime.allocation import freeze_what_is_imported\n"
+        "freeze_what_is_imported()\n"
+        "freeze_what_is_imported()\n"
+        "print(gc.get_freeze_count() > 100_000)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=processes.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True\n"
+    assert "leak" not in done.stderr

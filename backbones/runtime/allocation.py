@@ -6,6 +6,7 @@ one: on the CPU a tenth of a step. Results depend on neither.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -35,6 +36,8 @@ def freeze_what_is_imported() -> None:
     """Let the garbage collector pass over what this process holds by now, once.
 
     Hundreds of thousands of objects of the libraries, which are never garbage: looking at them
-    takes a third of a second, and MMEngine asks for it with every data set that it builds.
+    takes a third of a second, and MMEngine asks for it with every data set that it builds. At the
+    end they are let go: libraries in C++ tell of objects that are still held then as leaks.
     """
     gc.freeze()
+    atexit.register(gc.unfreeze)
