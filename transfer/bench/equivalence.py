@@ -22,6 +22,7 @@ from scipy import stats
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from transfer.bench.pairs import Run, Work, run_side
+from transfer.report.speed import no_record
 
 MARGIN = 0.5
 """Points."""
@@ -115,10 +116,7 @@ class Ledger:
                     if same and not told["git"].get("changed"):
                         self.content[side][str(int(seed))] = told
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"'{self.path}' is no record of 'transfer bench --equivalence' "
-                f"({type(error).__name__}: {error}); move it away and measure again."
-            ) from error
+            raise no_record(self.path, "transfer bench --equivalence", error) from error
 
     @property
     def done(self) -> dict[str, dict[int, Run]]:

@@ -73,12 +73,12 @@ class _Head(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, hidden, *weights = ctx.saved_tensors
         # As the forward pass had them: rounded, where that was in bfloat16.
-        conv, *outputs = (weight.to(hidden.dtype).float() for weight in weights)
+        conv, *outputs = (weight.to(hidden.dtype) for weight in weights)
         told = torch.cat([_positions(gradient) for gradient in gradients], dim=1)
         where = told.any(dim=1).nonzero()[:, 0]
         there = [_positions(gradient)[where].float() for gradient in gradients]
         active = _positions(hidden)[where].float()
-        of_hidden = sum(g @ w.flatten(1) for g, w in zip(there, outputs, strict=True))
+        of_hidden = sum(g @ w.float().flatten(1) for g, w in zip(there, outputs, strict=True))
         of_hidden = of_hidden * (active > 0)
         of_outputs = [
             each
@@ -87,12 +87,12 @@ class _Head(torch.autograd.Function):
         ]
         few = len(where) <= _FEW * len(told)
         backward = _where_it_is if few else _everywhere
-        of_features, of_conv = backward(of_hidden, where, features, hidden, conv)
+        of_features, of_conv = backward(of_hidden, where, features, conv)
         return of_features, of_conv, of_hidden.sum(dim=0), *of_outputs
 
 
 def _where_it_is(
-    gradient: Tensor, where: Tensor, features: Tensor, hidden: Tensor, weight: Tensor
+    gradient: Tensor, where: Tensor, features: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The gradients of a 3 × 3 convolution's input and weights, from some positions' gradient.
 
@@ -100,8 +100,7 @@ def _where_it_is(
         gradient: (N, F), of the convolution's output.
         where: (N,), positions in (B, H, W).
         features: (B, C, H, W), its input.
-        hidden: (B, F, H, W), its output.
-        weight: (F, C, 3, 3).
+        weight: (F, C, 3, 3), as the forward pass had it.
     """
     images, channels, height, width = features.shape
     image, y, x = torch.unravel_index(where, (images, height, width))
@@ -112,7 +111,7 @@ def _where_it_is(
     seen = torch.zeros(len(where), 9, channels)
     seen[inside] = _positions(features)[near[inside]].float()
     of_weight = (gradient.T @ seen.flatten(1)).view(-1, 3, 3, channels).permute(0, 3, 1, 2)
-    parts = (gradient @ weight.permute(0, 2, 3, 1).flatten(1)).view(-1, 9, channels)
+    parts = (gradient @ weight.float().permute(0, 2, 3, 1).flatten(1)).view(-1, 9, channels)
     touched, place = near[inside].unique(return_inverse=True)
     sums = torch.zeros(len(touched), channels).index_add_(0, place, parts[inside])
     of_features = features.new_zeros(images, height, width, channels)
@@ -121,19 +120,15 @@ def _where_it_is(
 
 
 def _everywhere(
-    gradient: Tensor, where: Tensor, features: Tensor, hidden: Tensor, weight: Tensor
+    gradient: Tensor, where: Tensor, features: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As :func:`_where_it_is`, by the convolution's own gradients."""
-    images, channels, height, width = hidden.shape
-    whole = hidden.new_zeros(images, height, width, channels)
-    whole.view(-1, channels)[where] = gradient.to(hidden.dtype)
+    images, _, height, width = features.shape
+    whole = weight.new_zeros(images, height, width, len(weight))
+    whole.view(-1, len(weight))[where] = gradient.to(weight.dtype)
     settings = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
     of_features, of_weight, _ = torch.ops.aten.convolution_backward(
-        whole.permute(0, 3, 1, 2),
-        features.to(hidden.dtype),
-        weight.to(hidden.dtype),
-        None,
-        *settings,
+        whole.permute(0, 3, 1, 2), features.to(weight.dtype), weight, None, *settings
     )
     return of_features.to(features.dtype), of_weight.float()
 

@@ -117,9 +117,11 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
         model["data_preprocessor"].pop(name, None)
     for name in ("neck", "decode_head", "auxiliary_head"):
         model.get(name, {}).pop("in_channels", None)
-    if "custom_hooks" in rest:
+    if isinstance(hooks := rest.get("custom_hooks"), list):
         rest["custom_hooks"] = [
-            hook for hook in rest["custom_hooks"] or () if hook["type"] not in _TIME_SAVERS
+            hook
+            for hook in hooks
+            if not (isinstance(hook, dict) and hook.get("type") in _TIME_SAVERS)
         ]
     rest.pop("randomness", None)
     return rest

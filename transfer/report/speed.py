@@ -33,7 +33,7 @@ def collect(results: Path) -> list[Bench]:
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             record["ours"][0]["seconds"], record["other"][0]["seconds"], record["finished"]
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise _no_record(path, "transfer bench", error) from error
+            raise no_record(path, "transfer bench", error) from error
         if key not in latest or latest[key]["finished"] <= record["finished"]:
             latest[key] = record
     return [latest[key] for key in sorted(latest, key=str)]
@@ -80,12 +80,13 @@ def _differences(results: Path) -> str:
                 )
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _no_record(path, "transfer bench --equivalence", error) from error
+            raise no_record(path, "transfer bench --equivalence", error) from error
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
     return _table(head, rows) if rows else ""
 
 
-def _no_record(path: Path, command: str, error: Exception) -> UserError:
+def no_record(path: Path, command: str, error: Exception) -> UserError:
+    """The sentence for a file that a command did not write, or not whole."""
     return UserError(
         f"'{path}' is no record of '{command}' ({type(error).__name__}: {error}); move it away and "
         "measure again."
