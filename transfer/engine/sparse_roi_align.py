@@ -91,7 +91,12 @@ class _Pool(torch.autograd.Function):
         ctx.matrix = matrix
         ctx.told = [(each.shape, each.dtype) for each in maps]
         channels = maps[0].shape[1]
-        flat = torch.cat([each.permute(0, 2, 3, 1).reshape(-1, channels).float() for each in maps])
+        flat = torch.empty(matrix.shape[1], channels)
+        starts = itertools.accumulate((each.numel() // channels for each in maps), initial=0)
+        for start, each in zip(starts, maps, strict=False):
+            images, _, height, width = each.shape
+            place = flat[start : start + images * height * width]
+            place.view(images, height, width, channels).copy_(each.permute(0, 2, 3, 1))
         pooled = matrix.times(flat).reshape(-1, *bins, channels)
         return pooled.permute(0, 3, 1, 2).to(maps[0].dtype)
 
