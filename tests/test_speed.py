@@ -9,7 +9,9 @@ from backbones.errors import UserError
 from transfer import cli
 from transfer.bench import fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
+from transfer.bench.command import AGAINST
 from transfer.bench.pairs import Work
+from transfer.plan import time_savers
 from transfer.report import speed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,6 +164,20 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
     assert stock.optim_wrapper.optimizer == ours.optim_wrapper.optimizer
     assert stock.param_scheduler == ours.param_scheduler
     assert (stock.train_cfg.max_epochs, ours.train_cfg.max_epochs) == (1, 1)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_side_can_leave_out_each_thing_that_saves_time_and_nothing_else(task, small_sample):
+    whole = fine_tuning.config(a_work(task, small_sample, side="ours"))
+    hooks = [hook.type for hook in whole.custom_hooks]
+    sides = time_savers.variants(task)
+    assert set(sides) < set(AGAINST[task]) & set(fine_tuning.SIDES)
+    for side in sides:
+        left = fine_tuning.config(a_work(task, small_sample, side=side))
+        name = side.removeprefix("without ")
+        assert [hook.type for hook in left.custom_hooks] == [h for h in hooks if h != name] != hooks
+        left.custom_hooks = whole.custom_hooks
+        assert left.to_dict() == whole.to_dict()
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

@@ -103,6 +103,9 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["PlacedSampling"]', "list of some of Spar"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "a list of some of Sparse"),
+        (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "a list of some of Sparse"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
             "must be the name of a registered class",

@@ -24,16 +24,23 @@ from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
+from transfer.plan import time_savers
 from transfer.report import provenance, speed
 from transfer.report.terminal import screen
 
 AGAINST = {
     "classification": ("timm", "network alone"),
-    "detection": ("stock", "torchvision"),
-    "segmentation": ("stock",),
+    "detection": ("stock", "torchvision", *time_savers.variants("detection")),
+    "segmentation": ("stock", *time_savers.variants("segmentation")),
 }
 
-_IMAGES = 5120
+_SIZES = {
+    "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
+    "detection": {"images": 24, "image_size": 320, "batch_size": 2},
+    "segmentation": {"images": 16, "image_size": 320, "batch_size": 2},
+}
+"""What is measured where the command line does not say: minutes on two cores."""
+
 _NOT_OF_RESULTS = ("image_size", "batch_size", "workers", "seed", "paired")
 _EQUIVALENCE = (
     "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
@@ -52,14 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--against",
         default="auto",
-        help="timm, 'network alone', stock or torchvision",
+        help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST),
     )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--images", type=int, help=f"images trained on in a run (default: {_IMAGES})")
-    add("--image-size", type=int, default=64, help="in pixels")
-    add("--batch-size", type=int, default=128)
+    add("--images", type=int, help=f"images trained on in a run ({_defaults('images')})")
+    add("--image-size", type=int, help=f"in pixels ({_defaults('image_size')})")
+    add("--batch-size", type=int, help=f"images a step ({_defaults('batch_size')})")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--workers", type=int, default=0, help="processes that read images, on both sides")
     add("--pairs", type=int, default=5)
@@ -70,6 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
     add("--table", action="store_true", help="measure nothing: write the README's tables anew")
     add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
+
+
+def _defaults(name: str) -> str:
+    return "default: " + ", ".join(f"{sizes[name]} of a {task}" for task, sizes in _SIZES.items())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,7 +98,6 @@ def run(args: argparse.Namespace) -> int:
         if args.task == "classification":
             raise UserError("Give --equivalence with --task detection or --task segmentation.")
         return _precisions(args) if args.recorded else _equivalence(args)
-    args.images = args.images or _IMAGES
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
         known = ", ".join(AGAINST[args.task])
@@ -193,18 +203,19 @@ def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
 
 def _work(args: argparse.Namespace, folder: Path) -> Work:
     precision = hardware.fast_precision() if args.precision == "auto" else args.precision
-    data, images = args.data, args.images
+    sizes = {name: getattr(args, name) or usual for name, usual in _SIZES[args.task].items()}
+    data = args.data
     if args.task == "classification":
-        data, images = link_subset(args.data, folder, args.images, args.batch_size)
+        data, sizes["images"] = link_subset(args.data, folder, sizes["images"], sizes["batch_size"])
     return Work(
         args.task,
         "ours",
         args.backbone,
         str(data),
         str(args.data_root),
-        images,
-        args.image_size,
-        args.batch_size,
+        sizes["images"],
+        sizes["image_size"],
+        sizes["batch_size"],
         precision,
         args.workers,
     )

@@ -21,6 +21,7 @@ from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.pairs import Done, Work
 from transfer.engine import classifiers, compose
 from transfer.engine.finetune import finetune
+from transfer.plan import time_savers
 from transfer.plan.protocols import HEADLINE
 from transfer.plan.request import Request, load_data, make_plan
 
@@ -141,6 +142,8 @@ def _composed(work: Work) -> tuple[Config, int | None]:
     )
     plan = make_plan(request)
     cell = plan.cells[0]
+    if left_out := time_savers.VARIANTS.get(work.side):
+        cell = dataclasses.replace(cell, overrides=((time_savers.WITHOUT, (left_out,)),))
     data = load_data(work.data, request.data_root)
     if work.weights == "none":
         # Random weights, but with what a classifier's would have frozen: that decides the cost.
@@ -201,4 +204,5 @@ SIDES: dict[str, Callable[[Work, Path], Done]] = {
     "ours": ours,
     "stock": stock,
     "torchvision": _torchvision,
+    **dict.fromkeys(time_savers.VARIANTS, ours),
 }

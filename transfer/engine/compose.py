@@ -17,6 +17,7 @@ from transfer.datasets.catalogue import (
     Segmentation,
 )
 from transfer.engine.processes import share_out
+from transfer.plan import time_savers
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import config_file
 
@@ -50,20 +51,21 @@ def compose(
         assert data.detection is not None
         _set_boxes(cfg, data.detection)
         _add_hook(cfg, "PlacedSampling")
-        _add_hook(cfg, "SparseRoIExtraction")
-        _add_hook(cfg, "SparseRpnGradients")
-        _add_hook(cfg, "GroupedNms")
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
-        _add_hook(cfg, "FusedSegmentationLoss")
+    for name in time_savers.OF_TASK[cell.task]:
+        _add_hook(cfg, name)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _add_hook(cfg, "FusedSgd")
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
-    cfg.merge_from_dict(dict(cell.overrides))
+    settings = dict(cell.overrides)
+    left_out = settings.pop(time_savers.WITHOUT, ())
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
+    cfg.merge_from_dict(settings)
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg

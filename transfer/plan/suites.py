@@ -39,6 +39,7 @@ from backbones.hardware import PRECISIONS
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
 from backbones.toml_file import read_toml
+from transfer.plan import time_savers
 from transfer.plan.protocols import TASKS
 from transfer.plan.registered_names import is_registered_name
 from transfer.plan.request import DEFAULT_DATA
@@ -223,6 +224,9 @@ class _Reader:
         for name, value in settings.items():
             if name.split(".")[-1] == "type" and not self._names(value, key):
                 raise self._wrong(f'{key}."{name}"', "the name of a registered class")
+            if name == time_savers.WITHOUT and not self._left_out(value, key):
+                known = ", ".join(time_savers.ALL)
+                raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
@@ -233,6 +237,11 @@ class _Reader:
         """Whether a setting, or every one that it is varied over, names a registered class."""
         values = value if key == "vary" and isinstance(value, list) else [value]
         return all(map(is_registered_name, values))
+
+    def _left_out(self, value: Any, key: str) -> bool:
+        """Whether a setting lists hooks that can be left out, or every one it is varied over."""
+        values = value if key == "vary" and isinstance(value, list) else [value]
+        return all(map(time_savers.are_known, values))
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:

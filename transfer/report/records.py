@@ -14,6 +14,7 @@ from typing import Any
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from transfer.plan.time_savers import UNCOUNTED
 
 SCHEMA = 1
 _REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
@@ -48,10 +49,6 @@ _SHAPE: dict[str, tuple[type, ...]] = {
     "curve": (list,),
 }
 """What every table reads, by its place in a record; JSON's types of it."""
-
-_TIME_SAVERS = ("FusedSgd", "GroupedNms", "SparseRpnGradients")
-"""Hooks whose results are the same, to rounding at most. Elder ones (``SparseRoIExtraction``,
-``FusedSegmentationLoss``, ``ChannelsLast``) count: they are in the hashes of published records."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +116,7 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
         model.get(name, {}).pop("in_channels", None)
     if isinstance(hooks := rest.get("custom_hooks"), list):
         rest["custom_hooks"] = [
-            hook
-            for hook in hooks
-            if not (isinstance(hook, dict) and hook.get("type") in _TIME_SAVERS)
+            hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
         ]
     rest.pop("randomness", None)
     return rest
