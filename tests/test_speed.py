@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from backbones import hardware
 from backbones.errors import UserError
 from transfer import cli
-from transfer.bench import fine_tuning
+from transfer.bench import command, fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.command import AGAINST
-from transfer.bench.pairs import Work
+from transfer.bench.pairs import Run, Work
 from transfer.plan import time_savers
 from transfer.report import speed
 
@@ -93,6 +95,38 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
     assert content.endswith(f"{speed.PART.end}\nafter\n")
     assert "**4.00**" in content
     assert "old" not in content
+
+
+def test_the_command_prints_and_records_medians_ratio_spread_machine_and_versions(
+    tmp_path, capsys, monkeypatch
+):
+    asked = []
+
+    def measured(ours, other, pairs, tell):
+        asked.extend([ours, other, pairs])
+        for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
+            yield Run({"train": seconds}, 24, 100.0), Run({"train": theirs}, 24, 200.0)
+
+    monkeypatch.setattr(command, "alternate", measured)
+    monkeypatch.setenv("COLUMNS", "120")
+    arguments = ["--task", "detection", "--against", "without GroupedNms", "--pairs", "3"]
+    assert cli.main(["bench", *arguments, "--results", str(tmp_path)]) == 0
+    ours, other, pairs = asked
+    assert (ours.side, other.side, pairs) == ("ours", "without GroupedNms", 3)
+    assert (ours.images, ours.image_size, ours.batch_size) == (24, 320, 2)
+    printed = capsys.readouterr().out
+    (line,) = [row for row in printed.splitlines() if "in all" in row]
+    assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == [
+        "3.00", "9.00", "4.50", "2.00 … 5.00"
+    ]  # fmt: skip
+    assert hardware.cpu_name() in printed
+    assert f"torch {torch.__version__.split('+')[0]}" in " ".join(printed.split())
+    (path,) = (tmp_path / "records" / "bench").glob("*.json")
+    record = json.loads(path.read_text())
+    assert (record["against"], record["ratio"]) == ("without GroupedNms", 4.5)
+    assert record["ratios"] == [4.5, 2.0, 5.0]
+    assert record["versions"].keys() >= {"torch", "torchvision", "python"}
+    assert record["hardware"]["cpu"] == hardware.cpu_name()
 
 
 def test_a_record_that_is_none_is_named(tmp_path):

@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         )
     pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
     console.print(_table(pairs, ours, against))
+    console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     path = _write(pairs, ours, against, args.results)
     console.print(f"recorded in {path}", highlight=False)
     return 0
