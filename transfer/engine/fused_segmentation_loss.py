@@ -124,9 +124,12 @@ def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Te
     rows = max(1, _STRIP // (wide.shape[0] * wide.shape[2]))
     for start in range(0, len(labels), rows):
         part, label = down[start : start + rows], labels[start : start + rows]
+        touched = part.any(dim=0).nonzero()  # few of the small map's rows, next to each other
+        near = slice(int(touched[0]), int(touched[-1]) + 1)
+        part = part[:, near]
         counts = (label != ignored).float()
         index = torch.where(label != ignored, label, 0)[None]
-        scores = part @ wide
+        scores = part @ wide[:, near]
         best = scores.amax(dim=0)
         own = scores.gather(0, index)[0]
         share = scores.sub_(best).exp_()
@@ -134,7 +137,7 @@ def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Te
         total += ((norm.log() + best - own) * counts).sum()
         right += ((own >= best) * counts).sum()
         share.mul_(counts / norm).scatter_add_(0, index, -counts[None])
-        gradient += part.T @ share
+        gradient[:, near] += part.T @ share
     return total, right, gradient
 
 
