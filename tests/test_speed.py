@@ -35,6 +35,7 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **wor
     told = {
         "task": "detection",
         "data": "fruit",
+        "protocol": "openmmlab",
         "backbone": "resnet50_baseline",
         "image_size": 320,
         "batch_size": 2,

@@ -25,6 +25,7 @@ from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import time_savers
+from transfer.plan.request import data_name
 from transfer.report import provenance, speed
 from transfer.report.terminal import screen
 
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pairs", type=int, default=5)
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--equivalence", action="store_true", help=_EQUIVALENCE)
-    add("--protocol", default="quick", help="with --equivalence")
+    add("--protocol", help="of fine-tunings (default: openmmlab; with --equivalence quick)")
     add("--weights", default="none", help="with --equivalence: the backbone's, a file")
     add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
     add("--table", action="store_true", help="measure nothing: write the README's tables anew")
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         known = ", ".join(AGAINST[args.task])
         raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
     with tempfile.TemporaryDirectory() as folder:
-        ours = _work(args, Path(folder))
+        ours = _work(args, Path(folder), "openmmlab")
         other = dataclasses.replace(ours, side=against)
         console = screen()
         measured = list(
@@ -129,7 +130,7 @@ def _equivalence(args: argparse.Namespace) -> int:
     """Run the seeds that are not recorded, print the interval; the record grows with each run."""
     console = screen()
     work = dataclasses.replace(
-        _work(args, Path()), images=args.images or 0, protocol=args.protocol, weights=args.weights
+        _work(args, Path(), "quick"), images=args.images or 0, weights=args.weights
     )
     told = {k: v for k, v in _told_work(work).items() if k not in _NOT_OF_RESULTS}
     told["weights_sha256"] = _hash(work.weights)
@@ -202,7 +203,7 @@ def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
     console.print(f"recorded in {path}", highlight=False)
 
 
-def _work(args: argparse.Namespace, folder: Path) -> Work:
+def _work(args: argparse.Namespace, folder: Path, protocol: str) -> Work:
     precision = hardware.fast_precision() if args.precision == "auto" else args.precision
     sizes = {name: getattr(args, name) or usual for name, usual in _SIZES[args.task].items()}
     data = args.data
@@ -219,6 +220,7 @@ def _work(args: argparse.Namespace, folder: Path) -> Work:
         sizes["batch_size"],
         precision,
         args.workers,
+        args.protocol or protocol,
     )
 
 
@@ -276,7 +278,7 @@ def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
 def _told_work(work: Work) -> dict[str, Any]:
     """A work without what only tells where things lie."""
     told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
-    return {**told, "data": Path(work.data).name, "weights": Path(work.weights).name}
+    return {**told, "data": data_name(Path(work.data).name), "weights": Path(work.weights).name}
 
 
 def _circumstances() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from transfer.report.made_part import MadePart
 PART = MadePart("speed", "transfer bench --table")
 
 _PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
-_KEYS = ("task", "data", "backbone", "image_size", "batch_size", "precision", "images")
+_KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
 
 Bench = dict[str, Any]
 
@@ -143,9 +143,10 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _work(record: Bench) -> str:
     work = record["work"]
+    protocol = "" if work["task"] == "classification" else f"{work['protocol']}, "
     return (
-        f"{work['task']}, {work['backbone']}, {work['data']}, {work['image_size']} px, batch "
-        f"{work['batch_size']}, {work['precision']}"
+        f"{work['task']}, {work['backbone']}, {work['data']}, {protocol}{work['image_size']} px, "
+        f"batch {work['batch_size']}, {work['precision']}"
     )
 
 
