@@ -23,6 +23,17 @@ def environment(**variables):
     return {**os.environ, **{k: str(v) for k, v in told.items()}, "PYTHONPATH": path}
 
 
+def alone(program):
+    """A Python program's end and output, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def start(command, count=2, of_rank=None, **variables):
     """Processes as torchrun would start them, with pipes for what they print."""
     with socket.socket() as free:

@@ -10,7 +10,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -333,17 +332,11 @@ def trained_with_a_killed_worker(folder):
 
 def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(tmp_path, calm):
     # In a process of its own, as a cell is: torch's handler raises in whatever runs just then.
-    alone = (
+    program = (
         "from pathlib import Path; from test_faults import trained_with_a_killed_worker as trained;"
         f"print(trained(Path({str(tmp_path / 'work')!r})))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", alone],
-        env=processes.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = processes.alone(program)
     told = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
     assert re.match(r"A process that reads images( \(number \d+\))? was killed", told), told
     resumed = trained(tmp_path / "work", workers=1)

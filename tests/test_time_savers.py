@@ -1,8 +1,6 @@
 """What only saves time: the same results as the toolboxes' own code, on the CPU."""
 
 import copy
-import subprocess
-import sys
 import types
 
 import processes
@@ -219,12 +217,7 @@ def test_what_is_kept_from_the_collector_is_let_go_at_the_end():
         "freeze_what_is_imported()\n"
         "print(gc.get_freeze_count() > 100_000)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=processes.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = processes.alone(program)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "True\n"
     assert "leak" not in done.stderr

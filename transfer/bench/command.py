@@ -210,17 +210,17 @@ def _work(args: argparse.Namespace, folder: Path, protocol: str) -> Work:
     if args.task == "classification":
         data, sizes["images"] = link_subset(args.data, folder, sizes["images"], sizes["batch_size"])
     return Work(
-        args.task,
-        "ours",
-        args.backbone,
-        str(data),
-        str(args.data_root),
-        sizes["images"],
-        sizes["image_size"],
-        sizes["batch_size"],
-        precision,
-        args.workers,
-        args.protocol or protocol,
+        task=args.task,
+        side="ours",
+        backbone=args.backbone,
+        data=str(data),
+        data_root=str(args.data_root),
+        images=sizes["images"],
+        image_size=sizes["image_size"],
+        batch_size=sizes["batch_size"],
+        precision=precision,
+        workers=args.workers,
+        protocol=args.protocol or protocol,
     )
 
 

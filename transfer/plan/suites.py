@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,9 +222,9 @@ class _Reader:
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
-            if name.split(".")[-1] == "type" and not self._names(value, key):
+            if name.split(".")[-1] == "type" and not _each(value, key, is_registered_name):
                 raise self._wrong(f'{key}."{name}"', "the name of a registered class")
-            if name == time_savers.WITHOUT and not self._left_out(value, key):
+            if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
                 known = ", ".join(time_savers.ALL)
                 raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
             if isinstance(value, dict):
@@ -232,16 +232,6 @@ class _Reader:
             if not _is_data(value):
                 raise self._wrong(f'{key}."{name}"', "a text, a number, true, false or a list")
         return settings
-
-    def _names(self, value: Any, key: str) -> bool:
-        """Whether a setting, or every one that it is varied over, names a registered class."""
-        values = value if key == "vary" and isinstance(value, list) else [value]
-        return all(map(is_registered_name, values))
-
-    def _left_out(self, value: Any, key: str) -> bool:
-        """Whether a setting lists hooks that can be left out, or every one it is varied over."""
-        values = value if key == "vary" and isinstance(value, list) else [value]
-        return all(map(time_savers.are_known, values))
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
@@ -273,6 +263,12 @@ class _Reader:
 
 
 _OF_A_ROW = ("seeds", "classifier_seeds")
+
+
+def _each(value: Any, key: str, holds: Callable[[Any], bool]) -> bool:
+    """Whether something holds of a setting, or of every value that it is varied over."""
+    values = value if key == "vary" and isinstance(value, list) else [value]
+    return all(map(holds, values))
 
 
 def _is_data(value: Any) -> bool:
