@@ -25,7 +25,14 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
 from backbones.pyramid import require_known
-from backbones.runtime import loop, precision, randomness, ranks, state_files  # noqa: F401  (registered likewise)
+from backbones.runtime import (  # noqa: F401  (registered likewise)
+    fused_sgd,
+    loop,
+    precision,
+    randomness,
+    ranks,
+    state_files,
+)
 from backbones.runtime.checkpoint import ResumableState, unwrapped
 from backbones.runtime.faults import disk_fault
 from backbones.runtime.progress import Curve, Listener, Ticker
@@ -302,7 +309,12 @@ def _runner(
         val_cfg={"fp16": training.wrapper_type() != "OptimWrapper"},
         val_evaluator={"type": "TopK", "shared": True},
         default_hooks={"checkpoint": None},
-        custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}, *hooks],
+        custom_hooks=[
+            {"type": "SeedIterations"},
+            {"type": "ChannelsLast"},
+            {"type": "FusedSgd"},
+            *hooks,
+        ],
         seed=training.seed,
     )
 

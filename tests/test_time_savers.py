@@ -164,35 +164,123 @@ def test_a_proposal_network_of_another_shape_is_left_alone():
     assert "forward_single" not in vars(head)
 
 
-def trained(model, fused):
-    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2}
+def an_optimiser(model, fused, **settings):
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2, **settings}
     optimizer = torch.optim.SGD(model.parameters(), **settings)
     if fused:
         wrapper = types.SimpleNamespace(optimizer=optimizer)
         FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
-        assert all(group["fused"] for group in optimizer.param_groups)
-    draws = torch.Generator().manual_seed(0)
-    for _ in range(5):
-        for parameter in model.parameters():
-            parameter.grad = torch.randn(parameter.shape, generator=draws)
+    return optimizer
+
+
+def take_steps(optimizer, draws, steps=5, layout=None):
+    """Steps with the same gradients for every model that is given the same draws."""
+    for _ in range(steps):
+        for parameter in optimizer.param_groups[0]["params"]:
+            drawn = torch.randn(parameter.shape, generator=draws)
+            parameter.grad = torch.empty_like(parameter).copy_(drawn)
+            if layout and drawn.dim() == 4:
+                parameter.grad = drawn.contiguous(memory_format=layout)
         optimizer.step()
-    return list(model.parameters())
 
 
-def test_the_fused_optimiser_differs_by_a_rounding_at_most():
+def a_small_net():
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 17, 3), torch.nn.Linear(129, 65))
-    plain, fused = trained(copy.deepcopy(model), False), trained(copy.deepcopy(model), True)
-    for a, b in zip(plain, fused, strict=True):
-        torch.testing.assert_close(a, b, rtol=5e-7, atol=5e-7)  # of values up to three
-        assert (a == b).float().mean() > 0.9
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 17, 3),
+        torch.nn.Conv2d(17, 5, 1),
+        torch.nn.Conv2d(5, 1, 3),
+        torch.nn.Linear(129, 65),
+    )
+
+
+def assert_equal_to_rounding(model, expected):
+    a, b = (torch.cat([p.flatten() for p in m.parameters()]) for m in (model, expected))
+    torch.testing.assert_close(a, b, rtol=5e-7, atol=5e-7)  # of values up to three
+    assert (a == b).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("of_gradients", ["preserve", "contiguous", "channels_last"])
+@pytest.mark.parametrize("of_weights", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_fused_optimiser_differs_by_a_rounding_at_most(of_weights, of_gradients, nesterov):
+    formats = {
+        "preserve": None,
+        "contiguous": torch.contiguous_format,
+        "channels_last": torch.channels_last,
+    }
+    plain = a_small_net()
+    fused = a_small_net().to(memory_format=formats[of_weights])
+    take_steps(an_optimiser(plain, False, nesterov=nesterov), torch.Generator().manual_seed(0))
+    take_steps(
+        an_optimiser(fused, True, nesterov=nesterov),
+        torch.Generator().manual_seed(0),
+        layout=formats[of_gradients],
+    )
+    assert_equal_to_rounding(fused, plain)
+
+
+@pytest.mark.parametrize("fused_goes_on", [False, True])
+def test_momenta_go_on_in_whichever_optimiser_and_layout_reads_them(fused_goes_on):
+    plain, first = a_small_net(), a_small_net()
+    expected = an_optimiser(plain, False)
+    elder = an_optimiser(first, not fused_goes_on)
+    take_steps(expected, torch.Generator().manual_seed(0))
+    take_steps(elder, torch.Generator().manual_seed(0))
+    second = copy.deepcopy(first).to(memory_format=torch.channels_last)
+    younger = an_optimiser(second, fused_goes_on)
+    younger.load_state_dict(elder.state_dict())
+    take_steps(expected, torch.Generator().manual_seed(1))
+    take_steps(younger, torch.Generator().manual_seed(1))
+    assert_equal_to_rounding(second, plain)
+
+
+def test_a_fused_step_copies_no_gradient_that_is_laid_out_as_its_weight_is():
+    model = a_small_net().to(memory_format=torch.channels_last)
+    optimizer = an_optimiser(model, True)
+    take_steps(optimizer, torch.Generator().manual_seed(0))
+    for parameter in model.parameters():
+        parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape))
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    called = {event.key for event in profile.key_averages()}
+    assert "aten::_fused_sgd_" in called
+    assert not called & {"aten::copy_", "aten::clone", "aten::contiguous"}
+
+
+def test_weights_without_a_gradient_stay_as_they_are():
+    model = a_small_net()
+    optimizer = an_optimiser(model, True)
+    before = copy.deepcopy(model)
+    model[3].weight.grad = torch.ones_like(model[3].weight)
+    optimizer.step()
+    optimizer.step()  # no gradient is left
+    assert not torch.equal(model[3].weight, before[3].weight)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model[0].parameters(), before[0].parameters(), strict=True)
+    )
+    assert len(optimizer.state) == 1
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.0}, {"dampening": 0.5}])
+def test_an_sgd_that_steps_otherwise_is_left_alone(settings):
+    plain, other = a_small_net(), a_small_net()
+    take_steps(an_optimiser(plain, False, **settings), torch.Generator().manual_seed(0))
+    take_steps(an_optimiser(other, True, **settings), torch.Generator().manual_seed(0))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True)
+    )
 
 
 def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
-    adam = torch.optim.Adam(torch.nn.Linear(2, 2).parameters())
+    layer = torch.nn.Linear(2, 2)
+    adam = torch.optim.Adam(layer.parameters())
     for wrapper in (None, {"optimizer": {"type": "SGD"}}, types.SimpleNamespace(optimizer=adam)):
         FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
-    assert not adam.param_groups[0]["fused"]
+    layer.weight.grad = torch.ones_like(layer.weight)
+    adam.step()
+    assert layer.weight.grad is not None
 
 
 def test_what_only_saves_time_does_not_set_records_apart():

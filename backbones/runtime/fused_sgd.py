@@ -7,22 +7,83 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from torch import Tensor
+from torch.optim.sgd import sgd
+
+_SETTINGS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize")
 
 
 @HOOKS.register_module()
 class FusedSgd(Hook):
     """Let torch's SGD take its fused kernel on the CPU, in a third of the time.
 
+    The kernel goes through the memory of weight, gradient and momentum as it lies there, and so
+    needs all three laid out alike. torch 2.15 does not look after that: where layouts differ the
+    update is wrong, and a gradient that is laid out channels-last is copied for nothing. So the
+    kernel is given them as flat tensors in the order of the weight's memory.
+
     The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
+    Gradients are gone after a step, as after ``zero_grad``.
     """
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
-        """Switch the kernel; an evaluation has no optimiser."""
+        """Take the steps over; an evaluation has no optimiser."""
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-        if type(optimizer) is not torch.optim.SGD:
-            return
-        for group in optimizer.param_groups:
-            if all(weight.device.type == "cpu" for weight in group["params"]):
-                group["fused"] = True
+        if type(optimizer) is torch.optim.SGD and all(map(_is_fit, optimizer.param_groups)):
+            optimizer.register_step_pre_hook(_step)
+
+
+def _is_fit(group: dict[str, Any]) -> bool:
+    plain = group["momentum"] and not group["dampening"]
+    return bool(plain) and all(
+        weight.device.type == "cpu" and _is_dense(weight) for weight in group["params"]
+    )
+
+
+def _is_dense(weight: Tensor) -> bool:
+    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def _step(optimizer: torch.optim.SGD, *_: Any) -> None:
+    """All of a step; it takes the gradients away, so that the optimiser's own finds none."""
+    for group in optimizer.param_groups:
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        with torch.no_grad():
+            sgd(
+                [_flat(weight, weight) for weight in weights],
+                [_flat(weight.grad, weight) for weight in weights],
+                [_flat(_momentum(optimizer, weight), weight) for weight in weights],
+                fused=True,
+                **{key: group[key] for key in _SETTINGS},
+            )
+        for weight in weights:
+            weight.grad = None
+
+
+def _momentum(optimizer: torch.optim.SGD, weight: Tensor) -> Tensor:
+    """Of a weight, laid out as it is; zero before the first step, which gives the same."""
+    state = optimizer.state[weight]
+    momentum = state.get("momentum_buffer")
+    if momentum is None:
+        momentum = torch.zeros_like(weight)
+    state["momentum_buffer"] = _laid_out_as(weight, momentum)
+    return state["momentum_buffer"]
+
+
+def _flat(values: Tensor, weight: Tensor) -> Tensor:
+    """Values in the order of a weight's memory, without a copy where they lie so already."""
+    laid_out = _laid_out_as(weight, values)
+    return laid_out.as_strided((laid_out.numel(),), (1,))
+
+
+def _laid_out_as(weight: Tensor, values: Tensor) -> Tensor:
+    if _order(values) == _order(weight):
+        return values
+    return torch.empty_like(weight).copy_(values)
+
+
+def _order(values: Tensor) -> list[int]:
+    """Strides of the dimensions that have any: those of one element say nothing."""
+    return [step for size, step in zip(values.shape, values.stride(), strict=True) if size > 1]
