@@ -263,14 +263,71 @@ def test_weights_without_a_gradient_stay_as_they_are():
     assert len(optimizer.state) == 1
 
 
-@pytest.mark.parametrize("settings", [{"momentum": 0.0}, {"dampening": 0.5}])
-def test_an_sgd_that_steps_otherwise_is_left_alone(settings):
-    plain, other = a_small_net(), a_small_net()
-    take_steps(an_optimiser(plain, False, **settings), torch.Generator().manual_seed(0))
-    take_steps(an_optimiser(other, True, **settings), torch.Generator().manual_seed(0))
-    assert all(
-        torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True)
-    )
+def with_a_group(optimizer, weight, **settings):
+    weight.grad = torch.ones_like(weight)
+    optimizer.add_param_group({"params": [weight], **settings})
+    return weight
+
+
+def without_momentum(optimizer):
+    optimizer.param_groups[0]["momentum"] = 0.0
+
+
+def with_dampening_in_a_late_group(optimizer):
+    with_a_group(optimizer, torch.ones(3, requires_grad=True), dampening=0.5)
+
+
+def with_a_weight_that_has_gaps(optimizer):
+    with_a_group(optimizer, torch.ones(3, 4)[:, ::2].requires_grad_())
+
+
+def with_a_sparse_gradient(optimizer):
+    weight = with_a_group(optimizer, torch.ones(3, 4, requires_grad=True), weight_decay=0.0)
+    weight.grad = torch.ones(3, 4).to_sparse(1)
+
+
+def with_a_scale(optimizer):
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(2.0), torch.tensor(0.0)
+    for group in optimizer.param_groups:
+        group["fused"] = True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without_momentum,
+        with_dampening_in_a_late_group,
+        with_a_weight_that_has_gaps,
+        with_a_sparse_gradient,
+        with_a_scale,
+    ],
+)
+def test_a_step_that_is_not_plain_is_left_to_the_optimiser(change):
+    both = []
+    for fused in (False, True):
+        model = a_small_net()
+        optimizer = an_optimiser(model, fused)
+        change(optimizer)
+        take_steps(optimizer, torch.Generator().manual_seed(0), steps=1)
+        both.append([w for group in optimizer.param_groups for w in group["params"]])
+    assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
+
+
+def test_a_step_with_a_closure_is_one_step():
+    both = []
+    for fused in (False, True):
+        model = a_small_net()
+        optimizer = an_optimiser(model, fused)
+
+        def closure(model=model):
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            return torch.tensor(0.0)
+
+        for _ in range(2):
+            optimizer.step(closure)
+        both.append(model)
+    assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in both), strict=True))
 
 
 def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():

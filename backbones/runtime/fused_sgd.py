@@ -31,23 +31,18 @@ class FusedSgd(Hook):
     def before_run(self, runner: Any) -> None:
         """Take the steps over; an evaluation has no optimiser."""
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-        if type(optimizer) is torch.optim.SGD and all(map(_is_fit, optimizer.param_groups)):
+        if type(optimizer) is torch.optim.SGD:
             optimizer.register_step_pre_hook(_step)
 
 
-def _is_fit(group: dict[str, Any]) -> bool:
-    plain = group["momentum"] and not group["dampening"]
-    return bool(plain) and all(
-        weight.device.type == "cpu" and _is_dense(weight) for weight in group["params"]
-    )
+def _step(optimizer: torch.optim.SGD, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """All of a step; it takes the gradients away, so that the optimiser's own finds none.
 
-
-def _is_dense(weight: Tensor) -> bool:
-    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
-
-
-def _step(optimizer: torch.optim.SGD, *_: Any) -> None:
-    """All of a step; it takes the gradients away, so that the optimiser's own finds none."""
+    A step that is not plain is left to the optimiser: with a closure, or a scaler's scale.
+    """
+    scaled = any(getattr(optimizer, name, None) is not None for name in ("grad_scale", "found_inf"))
+    if len(given) > 1 or named or scaled or not all(map(_is_fit, optimizer.param_groups)):
+        return
     for group in optimizer.param_groups:
         weights = [weight for weight in group["params"] if weight.grad is not None]
         with torch.no_grad():
@@ -60,6 +55,18 @@ def _step(optimizer: torch.optim.SGD, *_: Any) -> None:
             )
         for weight in weights:
             weight.grad = None
+
+
+def _is_fit(group: dict[str, Any]) -> bool:
+    plain = group["momentum"] and not group["dampening"]
+    return bool(plain) and all(map(_has_plain_memory, group["params"]))
+
+
+def _has_plain_memory(weight: Tensor) -> bool:
+    """Whether a weight lies on the CPU without gaps, and its gradient is not sparse."""
+    dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    sparse = weight.grad is not None and weight.grad.layout is not torch.strided
+    return weight.device.type == "cpu" and dense and not sparse
 
 
 def _momentum(optimizer: torch.optim.SGD, weight: Tensor) -> Tensor:
