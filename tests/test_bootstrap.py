@@ -119,7 +119,7 @@ def test_paired_bootstrap_of_detectors_the_long_way_round(metric):
     rng = np.random.default_rng(1)
     weak, strong = random_detector(rng, skill=0.3), random_detector(rng, skill=0.7)
     strong = dataclasses.replace(strong, positives=weak.positives)
-    result = paired_bootstrap([weak], [strong], metric, resamples=120)
+    result = paired_bootstrap([[weak]], [[strong]], metric, resamples=120)
     draws = np.concatenate(list(_draws(12, 120)), axis=1).T
     assert (draws.sum(axis=1) == 12).all()
     differences = [
@@ -165,7 +165,7 @@ def test_paired_bootstrap_of_segmenters_the_long_way_round(metric):
     rng = np.random.default_rng(2)
     labels = rng.integers(3, size=(30, 50))
     weak, strong = (segmented(rng, error=e, labels=labels) for e in (0.4, 0.3))
-    result = paired_bootstrap([weak], [strong], metric, resamples=200)
+    result = paired_bootstrap([[weak]], [[strong]], metric, resamples=200)
 
     def copied(outcomes, copies):
         return metric_value(
@@ -188,7 +188,7 @@ def test_the_interval_agrees_with_the_formula_where_there_is_one():
     rng = np.random.default_rng(3)
     labels = rng.integers(3, size=(400, 50))
     weak, strong = (segmented(rng, images=400, error=e, labels=labels) for e in (0.4, 0.3))
-    result = paired_bootstrap([weak], [strong], "pixAcc", resamples=4000)
+    result = paired_bootstrap([[weak]], [[strong]], "pixAcc", resamples=4000)
     each = 100 * (strong.intersection.sum(axis=1) - weak.intersection.sum(axis=1)) / 50
     half = 1.96 * each.std() / np.sqrt(400)
     assert result.difference == pytest.approx(each.mean())
@@ -199,7 +199,7 @@ def test_the_interval_agrees_with_the_formula_where_there_is_one():
 
 def test_a_row_against_itself_differs_by_nothing_on_any_draw():
     outcomes = random_detector(np.random.default_rng(4))
-    result = paired_bootstrap([outcomes], [outcomes], "mAP area", resamples=50)
+    result = paired_bootstrap([[outcomes]], [[outcomes]], "mAP area", resamples=50)
     assert (result.difference, result.low, result.high) == (0, 0, 0)
 
 
@@ -207,9 +207,14 @@ def test_several_fine_tunings_of_a_row_are_averaged_on_each_draw():
     rng = np.random.default_rng(5)
     runs = [random_detector(rng, skill=0.5) for _ in range(3)]
     runs = [dataclasses.replace(run, positives=runs[0].positives) for run in runs]
-    result = paired_bootstrap(runs[:1], runs, "mAP area", resamples=50)
-    assert result.row == pytest.approx(np.mean([metric_value(run, "mAP area") for run in runs]))
-    assert result == paired_bootstrap(runs[:1], runs, "mAP area", resamples=50)  # no chance in it
+    units = [runs[:1], runs[1:]]  # two classifiers, one of which was fine-tuned twice
+    result = paired_bootstrap([runs[:1]], units, "mAP area", resamples=50)
+    first, second, third = (metric_value(run, "mAP area") for run in runs)
+    assert result.row == pytest.approx((first + (second + third) / 2) / 2)
+    assert result == paired_bootstrap([runs[:1]], units, "mAP area", resamples=50)  # no chance
+    alone = paired_bootstrap([runs[:1]], [runs[1:]], "mAP area", resamples=50)
+    # The first against itself differs by nothing, so half of the other's difference is left.
+    assert (result.low, result.high) == pytest.approx((alone.low / 2, alone.high / 2))
 
 
 @pytest.mark.parametrize("kind", [DetectionOutcomes, SegmentationOutcomes])
@@ -243,10 +248,10 @@ def test_only_the_same_test_set_can_be_paired():
     outcomes = random_detector(np.random.default_rng(8))
     other = dataclasses.replace(outcomes, images=outcomes.images[::-1])
     with pytest.raises(UserError, match="same test images in the same order"):
-        paired_bootstrap([outcomes], [other], "mAP area")
+        paired_bootstrap([[outcomes]], [[other]], "mAP area")
     other = dataclasses.replace(outcomes, positives=outcomes.positives + 1)
     with pytest.raises(UserError, match="different labels"):
-        paired_bootstrap([outcomes], [other], "mAP area")
+        paired_bootstrap([[outcomes]], [[other]], "mAP area")
 
 
 @pytest.mark.slow
@@ -255,5 +260,5 @@ def test_a_thousand_draws_of_voc_take_seconds():
     weak, strong = (random_detector(rng, images=5000, classes=20, each=30) for _ in range(2))
     strong = dataclasses.replace(strong, positives=weak.positives)
     started = time.perf_counter()
-    paired_bootstrap([weak], [strong], "mAP 11-point")
+    paired_bootstrap([[weak]], [[strong]], "mAP 11-point")
     assert time.perf_counter() - started < 20

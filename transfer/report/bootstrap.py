@@ -48,9 +48,9 @@ _Outcomes = TypeVar("_Outcomes", DetectionOutcomes, SegmentationOutcomes)
 class ImageNoise:
     """A difference on the whole test set with its 95 % percentile interval over images.
 
-    ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; where several
-    fine-tunings of a row were given, its figure is their mean. ``resamples`` counts the draws on
-    which the metric exists.
+    ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; a row's figure is
+    the mean over its units, of each the mean over its fine-tunings. ``resamples`` counts the draws
+    on which the metric exists.
     """
 
     metric: DetectionMetric | SegmentationMetric
@@ -65,8 +65,8 @@ class ImageNoise:
 
 @overload
 def paired_bootstrap(
-    baseline: Sequence[DetectionOutcomes],
-    row: Sequence[DetectionOutcomes],
+    baseline: Sequence[Sequence[DetectionOutcomes]],
+    row: Sequence[Sequence[DetectionOutcomes]],
     metric: DetectionMetric,
     *,
     resamples: int = ...,
@@ -75,8 +75,8 @@ def paired_bootstrap(
 
 @overload
 def paired_bootstrap(
-    baseline: Sequence[SegmentationOutcomes],
-    row: Sequence[SegmentationOutcomes],
+    baseline: Sequence[Sequence[SegmentationOutcomes]],
+    row: Sequence[Sequence[SegmentationOutcomes]],
     metric: SegmentationMetric,
     *,
     resamples: int = ...,
@@ -84,8 +84,8 @@ def paired_bootstrap(
 
 
 def paired_bootstrap(
-    baseline: Sequence[_Outcomes],
-    row: Sequence[_Outcomes],
+    baseline: Sequence[Sequence[_Outcomes]],
+    row: Sequence[Sequence[_Outcomes]],
     metric: DetectionMetric | SegmentationMetric,
     *,
     resamples: int = RESAMPLES,
@@ -95,7 +95,8 @@ def paired_bootstrap(
     The random draws are always the same.
 
     Args:
-        baseline: the outcomes of one or more fine-tunings of the baseline.
+        baseline: the outcomes of the baseline's fine-tunings, one or more, by the unit that they
+            are averaged in.
         row: those of the row; their number may differ.
         metric: which figure; AP as VOC07 has it (11 recalls) or as the area under the curve.
         resamples: draws of the test set, 100 or more for a 95 % interval to mean anything.
@@ -103,19 +104,20 @@ def paired_bootstrap(
     Raises:
         UserError: the outcomes are not of the same test images with the same labels.
     """
-    runs = [*baseline, *row]
+    runs = [run for unit in (*baseline, *row) for run in unit]
     _check_same_test_set(runs)
     images = len(runs[0].images)
 
-    def mean(several: Sequence[_Outcomes]) -> FloatArray:
-        return np.mean([_resampled(run, metric, resamples) for run in several], axis=0)
+    def mean(units: Sequence[Sequence[_Outcomes]]) -> FloatArray:
+        drawn = [[_resampled(run, metric, resamples) for run in unit] for unit in units]
+        return np.mean([np.mean(unit, axis=0) for unit in drawn], axis=0)
 
     differences = mean(row) - mean(baseline)
     differences = differences[np.isfinite(differences)]
     low, high = np.percentile(differences, (2.5, 97.5)) if len(differences) else (np.nan, np.nan)
     base_figure, row_figure = (
-        float(np.mean([metric_value(run, metric) for run in several]))
-        for several in (baseline, row)
+        float(np.mean([np.mean([metric_value(run, metric) for run in unit]) for unit in units]))
+        for units in (baseline, row)
     )
     return ImageNoise(
         metric=metric,

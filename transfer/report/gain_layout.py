@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from backbones import paper, zoo
-from transfer.report.gains import GainRow, GainTable, paper_row
+from transfer.report.gains import GainRow, GainTable, observation, paper_row
 from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
 from transfer.report.remarks import judged_agreement, remarks
-from transfer.report.rows import mean_interval
+from transfer.report.rows import summarise
 from transfer.report.wording import figure, gain_interval, interval, signed
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
@@ -22,6 +20,11 @@ _NOT_JUDGED = Missing(
 )
 _NO_TOP1 = "Nobody has told the top-1 of these weights."
 _NO_INTERVAL = "One fine-tuning shows no interval and claims nothing; give --seeds for more."
+_UNKNOWN_SPREADS = (
+    "One classifier: what another training of it would add to the spread is not known.",
+    "No classifier was fine-tuned twice; give --seeds.",
+)
+_DRAWN_ANEW = "Every run draws its own random weights: its spread is between runs, not within."
 _METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}
 
 
@@ -56,18 +59,15 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
 
 def _line(gains: GainTable, row: GainRow) -> list[Cell]:
     result = row.statistics
+    between, within = _UNKNOWN_SPREADS if result.classifiers else (_DRAWN_ANEW, _DRAWN_ANEW)
     return [
         row.name,
         _known(figure, row.top1, _NO_TOP1),
         *_measured(gains, row),
         str(result.classifiers),
         str(result.fine_tunings),
-        _known(
-            figure,
-            result.sd_between,
-            "One classifier: what another training of it would add to the spread is not known.",
-        ),
-        _known(figure, result.sd_within, "No classifier was fine-tuned twice; give --seeds."),
+        _known(figure, result.sd_between, between),
+        _known(figure, result.sd_within, within),
         _of_paper(gains, row),
     ]
 
@@ -181,13 +181,14 @@ def _cells(gains: GainTable, row: GainRow) -> list[Cell]:
 
 
 def _pixel_accuracy(records: tuple[Record, ...]) -> Cell:
-    known = [r.content["metrics"].get("pixAcc") for r in records]
-    values = np.array([value for value in known if value is not None], dtype=float)
-    if not len(values):
+    known = [(r, r.content["metrics"].get("pixAcc")) for r in records]
+    seen = [observation(record, value) for record, value in known if value is not None]
+    if not seen:
         return Missing("The records have no pixel accuracy.")
-    low, high = mean_interval(values)
-    told = f" ({interval(low, high)})" if low is not None else ""
-    return f"{figure(float(values.mean()))}{told}"
+    of_units = summarise(seen)
+    low, high = of_units.ci_low, of_units.ci_high
+    told = f" ({interval(low, high)})" if low is not None and high is not None else ""
+    return f"{figure(of_units.mean)}{told}"
 
 
 def _how_to_run(row: str, number: int, data: str) -> str:

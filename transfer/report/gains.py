@@ -15,7 +15,7 @@ from backbones import zoo
 from backbones.errors import UserError
 from backbones.paper import figures
 from transfer.report.records import Record, compared
-from transfer.report.rows import Observation, RowResult
+from transfer.report.rows import RANDOM, Observation, RowResult
 from transfer.report.statistics import TableResult, analyse
 
 
@@ -162,11 +162,12 @@ def paper_row(name: str) -> str:
 
 def observation(record: Record, value: float) -> Observation:
     """A figure of a record, with what it is a figure of."""
-    return Observation(record.cell["backbone"], _classifier(record), record.cell["seed"], value)
+    return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
 
 
-def _classifier(record: Record) -> str:
-    return record.content["classifier"]["sha256"] or "random"
+def classifier(record: Record) -> str:
+    """What tells the weights apart that were fine-tuned."""
+    return record.content["classifier"]["sha256"] or RANDOM
 
 
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:
@@ -176,19 +177,31 @@ def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float
 
 
 def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
-    """Records whose configs agree in all but the backbone; the baseline's decides."""
+    """Records that were trained alike but for the backbone; the baseline's decides."""
     reference = next((r for r in records if r.cell["backbone"] == baseline), records[0])
-    wanted = reference.content["config"]["comparable_sha256"]
     usable: list[Record] = []
-    others: list[Record] = []
+    told: dict[tuple[str, Any], list[Record]] = {}  # by row and by how it was trained
     for record in records:
-        same = record.content["config"]["comparable_sha256"] == wanted
-        (usable if same else others).append(record)
-    told: dict[tuple[str, str], list[Record]] = {}  # by row and by what its config says
-    for record in others:
-        key = (record.cell["backbone"], record.content["config"]["comparable_sha256"])
-        told.setdefault(key, []).append(record)
+        if _are_alike(_trained(record), _trained(reference)):
+            usable.append(record)
+        else:
+            told.setdefault((record.cell["backbone"], _trained(record)), []).append(record)
     return usable, [_refusal(reference, group) for group in told.values()]
+
+
+def _trained(record: Record) -> tuple[str, int | None, float | None]:
+    """The config, and what the number of processes made of it: the whole batch, and the rate.
+
+    None where they are not known: an imported run does not tell.
+    """
+    training = record.content["training"]
+    config = record.content["config"]["comparable_sha256"]
+    return config, training.get("batch_size"), training.get("lr")
+
+
+def _are_alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(a is None or b is None or a == b for a, b in pairs)
 
 
 def _refusal(reference: Record, records: Sequence[Record]) -> str:
@@ -199,6 +212,12 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
         difference = _first_difference(_rest(reference), _rest(first))
     except UserError as error:
         difference = str(error)
+    (config, batch, lr), (wanted, own_batch, own_lr) = _trained(first), _trained(reference)
+    if config == wanted:
+        difference = (
+            f"a batch of {batch} in all at a rate of {lr}, the baseline's is {own_batch} at "
+            f"{own_lr}; both need the same number of processes."
+        )
     row = first.cell["backbone"]
     return f"{row} ({first.path.name}{more}) was fine-tuned differently: {difference}"
 
@@ -208,7 +227,7 @@ def _once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     kept: dict[tuple[str, str, int], Record] = {}
     repeated = []
     for record in records:
-        key = (record.cell["backbone"], _classifier(record), record.cell["seed"])
+        key = (record.cell["backbone"], classifier(record), record.cell["seed"])
         first = kept.setdefault(key, record)
         if first is not record:
             repeated.append(

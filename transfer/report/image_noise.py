@@ -10,7 +10,7 @@ import numpy as np
 from backbones.errors import UserError
 from transfer.report import per_image
 from transfer.report.bootstrap import ImageNoise, metric_value, paired_bootstrap
-from transfer.report.gains import GainRow, GainTable
+from transfer.report.gains import GainRow, GainTable, classifier
 from transfer.report.outcomes import SegmentationOutcomes
 from transfer.report.per_image import Outcomes
 from transfer.report.records import Record
@@ -85,8 +85,13 @@ def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
         return RowNoise(row.name, None, str(error))
 
 
-def _outcomes(row: GainRow, metric: str) -> list[Outcomes]:
-    return [_headline_outcomes(record, metric) for record in row.records]
+def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
+    """Of every fine-tuning, by classifier: the table's gain is a mean over those."""
+    units: dict[str, list[Outcomes]] = {}
+    for record in row.records:
+        outcomes = _headline_outcomes(record, metric)
+        units.setdefault(classifier(record), []).append(outcomes)
+    return list(units.values())
 
 
 def _headline_outcomes(record: Record, metric: str) -> Outcomes:

@@ -145,5 +145,7 @@ def _beyond(critical: FloatArray, df: float, shift: float) -> FloatArray:
     """P(T > critical) for t statistics whose numerator is moved by ``shift``."""
     from scipy import special
 
-    result: FloatArray = 1.0 - special.nctdtr(df, shift, critical)
+    below = special.nctdtr(df, shift, critical)
+    # SciPy has no number where a shift lies so far above that nothing is below.
+    result: FloatArray = 1.0 - np.where(np.isnan(below) & (critical < shift), 0.0, below)
     return result

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from transfer.plan.time_savers import WITHOUT
 from transfer.report.agreement import PaperAgreement, agreement
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.power import MAX_UNITS
@@ -27,10 +30,11 @@ def remarks(table: GainTable) -> list[str]:
 
 
 def judged_agreement(table: GainTable, row: GainRow) -> PaperAgreement | None:
-    """Our gain against the paper's; None but on the paper's own data and protocol."""
+    """Our gain against the paper's; None but on the paper's own data and unchanged protocol."""
     setting = table.setting
-    ours = setting.protocol == PAPER_PROTOCOL and setting.data == PAPER_DATA[setting.task]
-    if not ours or row.paper_gain is None or row.name == table.baseline:
+    is_papers = setting.protocol == PAPER_PROTOCOL and setting.data == PAPER_DATA[setting.task]
+    changed = [key for key, _ in json.loads(setting.overrides) if key != WITHOUT]
+    if not is_papers or changed or row.paper_gain is None or row.name == table.baseline:
         return None
     return agreement(row.statistics, table.rows[0].statistics, row.paper_gain)
 

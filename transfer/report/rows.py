@@ -3,6 +3,7 @@
 The unit is the classifier. A row with several classifiers says something about its recipe: its
 fine-tunings are averaged within each classifier first, and n counts classifiers. A row with one
 classifier, such as public weights, is about these weights only, and n counts fine-tunings.
+Random weights are drawn anew by every fine-tuning: each of those is a unit too.
 """
 
 import math
@@ -18,7 +19,10 @@ from backbones.errors import UserError
 from transfer.report.comparison import Method, Verdict
 
 FloatArray = npt.NDArray[np.float64]
-Unit = Literal["classifier", "fine-tuning"]
+Unit = Literal["classifier", "fine-tuning", "run from random weights"]
+
+RANDOM = "random"
+"""The classifier of a fine-tuning that began with random weights of its own."""
 
 ZERO_SPREAD = 1e-9
 """Points. A smaller standard deviation is rounding: the units gave one and the same figure."""
@@ -26,6 +30,7 @@ ZERO_SPREAD = 1e-9
 ABOUT: dict[Unit, str] = {
     "classifier": "about the recipe",
     "fine-tuning": "about these weights, not about the recipe",
+    "run from random weights": "about training from random weights, which every run draws anew",
 }
 
 
@@ -33,8 +38,8 @@ ABOUT: dict[Unit, str] = {
 class Observation:
     """One finished fine-tuning.
 
-    ``row`` is the zoo's row, ``classifier`` tells the weights apart that were fine-tuned,
-    ``seed`` is the fine-tuning's, and ``value`` the metric in points, 0 to 100.
+    ``row`` is the zoo's row, ``classifier`` tells the weights apart that were fine-tuned, or is
+    :data:`RANDOM`, ``seed`` is the fine-tuning's, and ``value`` the metric in points, 0 to 100.
     """
 
     row: str
@@ -52,7 +57,7 @@ class RowResult:
         unit: what n counts.
         about: what the row's figures speak of, in words.
         n: units.
-        classifiers: classifiers that were fine-tuned.
+        classifiers: classifiers that were fine-tuned; 0 where runs began with random weights.
         fine_tunings: fine-tunings of them all.
         mean: mean over units.
         ci_low: lower end of the mean's own 95 % t interval; None at n = 1 or without spread.
@@ -162,7 +167,7 @@ def sort_observations(
 
 
 def unit_values(observations: Sequence[Observation]) -> FloatArray:
-    """The (n,) values of one row's units: classifiers' means, or one classifier's fine-tunings."""
+    """The (n,) values of one row's units: classifiers' means, else every fine-tuning."""
     cells = _by_classifier(observations)
     return cells[0] if len(cells) == 1 else np.array([cell.mean() for cell in cells])
 
@@ -175,16 +180,17 @@ def summarise(observations: Sequence[Observation]) -> RowResult:
     """
     cells = _by_classifier(observations)
     values = unit_values(observations)
-    unit: Unit = "classifier" if len(cells) > 1 else "fine-tuning"
+    unit = _unit(observations)
+    random = unit == "run from random weights"
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    within = _pooled_sd(cells)
+    within = None if random else _pooled_sd(cells)
     low, high = mean_interval(values)
     return RowResult(
         row=observations[0].row,
         unit=unit,
         about=ABOUT[unit],
         n=len(values),
-        classifiers=len(cells),
+        classifiers=0 if random else len(cells),
         fine_tunings=len(observations),
         mean=float(np.mean(values)),
         ci_low=low,
@@ -194,6 +200,13 @@ def summarise(observations: Sequence[Observation]) -> RowResult:
         sd_within=within,
         sd_run=_run_sd(sd, within, cells) if unit == "classifier" else sd,
     )
+
+
+def _unit(observations: Sequence[Observation]) -> Unit:
+    classifiers = {seen.classifier for seen in observations}
+    if len(classifiers) > 1:
+        return "classifier"
+    return "run from random weights" if classifiers == {RANDOM} else "fine-tuning"
 
 
 def mean_interval(values: FloatArray) -> tuple[float, float] | tuple[None, None]:

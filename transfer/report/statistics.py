@@ -75,7 +75,8 @@ def analyse(
     obstacle = _obstacle(baseline, rows, family)
     if obstacle:
         return TableResult(baseline, tuple(rows.values()), None, obstacle, (), tuple(left_out), ())
-    one_kind = len({rows[name].unit for name in (baseline, *family)}) == 1
+    # A run from random weights is its recipe's and its weights' at once, and stands with either.
+    one_kind = len({rows[n].unit for n in (baseline, *family)} - {"run from random weights"}) <= 1
     comparison = compare(
         unit_values(cells[baseline]),
         [unit_values(cells[name]) for name in family],

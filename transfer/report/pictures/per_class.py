@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transfer.report.gains import GainRow, GainTable
+from transfer.report.gains import GainRow, GainTable, observation
 from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
 from transfer.report.pictures.style import (
     COLOURS,
@@ -18,6 +18,7 @@ from transfer.report.pictures.style import (
     text_width,
     title,
 )
+from transfer.report.rows import Observation, summarise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ _MOST_CLASSES = 30
 
 
 def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """By row and class, the mean over runs minus the baseline's; classes that both have."""
+    """By row and class, the mean over units minus the baseline's; classes that both have."""
     found = {}
     for pair in pairs:
         before, after = _means(pair.baseline), _means(pair.row)
@@ -79,16 +80,16 @@ def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
 
 
 def _means(row: GainRow | None) -> dict[str, float]:
-    """By class, the mean over a row's runs of its AP or IoU."""
-    values: dict[str, list[float]] = {}
+    """By class, the mean over a row's units of its AP or IoU."""
+    values: dict[str, list[Observation]] = {}
     for record in row.records if row else ():
         metrics = record.content["metrics"]
         wanted = _prefixes(metrics)
         for key, value in metrics.items():
             prefix, _, name = key.partition("/")
             if prefix in wanted and name and isinstance(value, int | float):
-                values.setdefault(name, []).append(value)
-    return {name: float(np.mean(found)) for name, found in values.items()}
+                values.setdefault(name, []).append(observation(record, value))
+    return {name: summarise(found).mean for name, found in values.items()}
 
 
 def _prefixes(metrics: Mapping[str, object]) -> set[str]:
