@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
+from scipy import stats
 
 from transfer import cli
 from transfer.report import classification, readme, records, remarks
@@ -98,6 +99,33 @@ def test_a_row_with_another_optimiser_is_refused_by_name_and_the_rest_stands(tmp
     assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
 
 
+@pytest.mark.parametrize(("batch", "lr"), [(4, 0.02), (16, 0.005), (4, 0.005)])
+def test_rows_of_another_batch_or_rate_under_the_same_config_are_refused(batch, lr, tmp_path):
+    """One config has a batch a process, so the number of processes decides both."""
+    synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_smooth"], seeds=range(3))
+    for seed in range(3):
+        path = synthetic.write(tmp_path, synthetic.cell("resnet50d_mixup", seed=seed), 99.0)
+        content = json.loads(path.read_text())
+        content["training"].update(batch_size=batch, lr=lr)
+        records.write(path, content)
+    table = only_table(tmp_path)
+    assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_smooth"]
+    (sentence,) = table.left_out
+    assert "and 2 more) was fine-tuned differently" in sentence
+    assert f"a batch of {batch} in all at a rate of {lr}, the baseline's is 16 at 0.02" in sentence
+
+
+def test_a_batch_that_is_not_known_stands_beside_any(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(3))
+    for seed in range(3):
+        path = synthetic.write(tmp_path, synthetic.cell("resnet50d_mixup", seed=seed), 99.0 + seed)
+        content = json.loads(path.read_text())
+        del content["training"]["batch_size"], content["training"]["lr"]
+        records.write(path, content)
+    table = only_table(tmp_path)
+    assert (len(table.rows), table.left_out) == (2, ())
+
+
 def test_one_fine_tuning_counts_once(tmp_path):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
     (tmp_path / "records" / "copy.json").write_bytes(path.read_bytes())
@@ -170,6 +198,62 @@ def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recip
     assert result.sd_within == pytest.approx(np.sqrt(0.005))
 
 
+def from_random_weights(seed, value):
+    of = synthetic.cell("resnet50_scratch", seed=seed, scratch=True)
+    content = synthetic.content(of, value, points=2)
+    content["classifier"] |= {"sha256": "", "source": "", "top1": None}
+    return Record(Path(f"{of.id}.json"), content)
+
+
+@pytest.mark.parametrize("recipes", [False, True])
+def test_runs_from_random_weights_stand_beside_rows_of_either_kind(recipes):
+    """Every one draws its own weights: to call them one classifier would keep spreads apart."""
+    rng = np.random.default_rng(0)
+    found = [from_random_weights(seed, 60 + rng.normal(0, 0.4)) for seed in range(3)]
+    for row, seed in itertools.product(("resnet50_baseline", "resnet50d_mixup"), range(3)):
+        of = synthetic.cell(row, seed=0 if recipes else seed, classifier=f"seed {seed}")
+        trained = str(seed) if recipes else "one"
+        value = 70 + rng.normal(0, 0.4)
+        content = synthetic.content(of, value, classifier=trained, points=2)
+        found.append(Record(Path(f"{of.id}.json"), content))
+    (table,) = families(found)
+    assert table.analysis.method == "Dunnett"
+    assert table.analysis.notes == ()
+    scratch = row_of(table, "resnet50_scratch").statistics
+    assert (scratch.n, scratch.classifiers, scratch.fine_tunings) == (3, 0, 3)
+    assert scratch.verdict == "loss"
+    assert "resnet50_scratch: about training from random weights" in " ".join(
+        remarks.remarks(table)
+    )
+    shown = gain_table(table, "t")
+    (line,) = (row for row in shown.rows if row[0] == "resnet50_scratch")
+    marks = {line[shown.columns.index(f"spread {where}")] for where in ("between", "within")}
+    (reason,) = (note for note in shown.notes if "draws its own random weights" in note)
+    assert marks == {f"– {reason[:3]}"}
+
+
+def test_pixel_accuracy_counts_the_units_that_the_miou_beside_it_counts(tmp_path):
+    rng = np.random.default_rng(0)
+    own = []
+    for trained, seed in itertools.product("abc", range(4)):
+        of = synthetic.cell(
+            "resnet50_baseline",
+            "segmentation",
+            seed=seed,
+            classifier=f"seed {trained}",
+            protocol="paper",
+        )
+        value = 30 + 3 * ord(trained) % 7 + rng.normal(0, 0.1)
+        own.append((trained, value + 40))  # as the content of such a record has it
+        synthetic.write(tmp_path, of, value, classifier=trained, points=2)
+    (shown,) = paper_table(9, collect(tmp_path))
+    means = [np.mean([v for of, v in own if of == trained]) for trained in "abc"]
+    half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / np.sqrt(3)
+    low, high = np.mean(means) - half, np.mean(means) + half
+    told = shown.rows[0][shown.columns.index("pixAcc, ours")]
+    assert told == f"{np.mean(means):.2f} ({low:.2f} … {high:.2f})"
+
+
 def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
     rng = np.random.default_rng(3)
     (table,) = families(
@@ -193,6 +277,16 @@ def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
     judged = [row[-1] for row in paper.rows[1:]]
     assert all(cell.startswith("agrees (") for cell in judged)
     assert all(row[-1].startswith("–") for row in toolbox.rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "judged"),
+    [((("train_cfg.max_epochs", 1),), False), ((("without", ("GroupedNms",)),), True)],
+)
+def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides, judged, tmp_path):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, protocol="paper", overrides=overrides)
+    (shown,) = paper_table(8, collect(tmp_path))
+    assert all(row[-1].startswith("agrees") is judged for row in shown.rows[1:])
 
 
 def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
@@ -272,6 +366,13 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
     path.write_bytes(b"PK\x03\x04 half")
     assert "cannot be read" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+
+
+def test_the_published_noise_is_of_the_published_gains():
+    for table in collect(ROOT / "results").gains:
+        for one in image_noise(table):
+            gain = row_of(table, one.row).statistics.gain
+            assert one.noise.difference == pytest.approx(gain, abs=0.05), one.row
 
 
 def detections(truth, quality, rng):

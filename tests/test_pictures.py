@@ -1,13 +1,15 @@
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 import synthetic
 
-from transfer.report.collection import collect
+from transfer.report.collection import collect, families
 from transfer.report.pictures import choice, correlation, curves, gains, per_class, style
 from transfer.report.pictures.gallery import pictures
+from transfer.report.records import Record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -114,6 +116,17 @@ def test_changes_of_classes_are_differences_of_means(tables):
         return np.mean([r.content["metrics"]["AP/dog"] for r in of.records])
 
     assert found[row.name]["dog"] == pytest.approx(mean(row) - mean(base))
+
+
+def test_a_class_is_averaged_within_each_classifier_first():
+    runs = []
+    for classifier, seed, value in (("a", 0, 10.0), ("a", 1, 20.0), ("b", 0, 45.0)):
+        of = synthetic.cell("resnet50_baseline", seed=seed, classifier=f"seed {classifier}")
+        content = synthetic.content(of, value, classifier=classifier, points=2)
+        content["metrics"]["AP/dog"] = value
+        runs.append(Record(Path(f"{of.id}.json"), content))
+    (table,) = families(runs)
+    assert per_class._means(table.rows[0])["dog"] == pytest.approx((15 + 45) / 2)
 
 
 def test_the_form_of_average_precision_is_the_headlines():

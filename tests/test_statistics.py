@@ -228,6 +228,27 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
     )
 
 
+def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_number():
+    """Two units a row and one row of another kind: a shift far above the critical value."""
+    values = {"base": [74.62, 75.84], "a": [74.86, 75.79], "b": [74.78, 74.63], "c": [75.12, 75.52]}
+    table = analyse(
+        [
+            Observation(row, row if row == "b" else f"{row}{i}", i if row == "b" else 0, value)
+            for row, pair in values.items()
+            for i, value in enumerate(pair)
+        ],
+        "base",
+    )
+    assert all(row.detectable > 0 for row in table.rows if row.verdict == "cannot tell")
+
+
+@pytest.mark.parametrize("design", [Design(3, 3, (3,) * 6), Design(2, 2, (2, 2, 2), 0.02)])
+def test_power_rises_to_one_and_stays_there(design):
+    effects = [power(effect, design) for effect in np.geomspace(0.1, 400, 60)]
+    assert np.all(np.diff(effects) > -1e-6)
+    assert effects[-1] == pytest.approx(1, abs=1e-3)
+
+
 VALUES = st.floats(60, 90).map(lambda value: round(value, 2))
 TABLES = st.lists(st.lists(VALUES, min_size=1, max_size=5), min_size=2, max_size=6).map(
     lambda rows: {f"row{i}": values for i, values in enumerate(rows)}
