@@ -94,6 +94,30 @@ def test_the_identity_does_not_tell_where_files_lie(small_sample):
     assert "/here" not in json.dumps(compose.resolved(one))
 
 
+PROTOCOLS = [(task, name) for task in protocols.TASKS for name in protocols.names(task)]
+COUNT_ITERATIONS = {("segmentation", "openmmlab"): (80_000 * 16, 0.01)}
+"""Images seen and the rate; the others count epochs, which are as long for any batch."""
+
+
+def test_which_protocols_count_iterations(small_sample):
+    loops = {key: composed(cell(*key), small_sample).train_cfg for key in PROTOCOLS}
+    assert {key for key, loop in loops.items() if "max_iters" in loop} == COUNT_ITERATIONS.keys()
+    assert all(("max_epochs" in loop) != ("max_iters" in loop) for loop in loops.values())
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize(("task", "protocol"), COUNT_ITERATIONS)
+def test_as_many_images_are_seen_whatever_the_number_of_processes(
+    task, protocol, processes, small_sample, monkeypatch
+):
+    monkeypatch.setattr("transfer.engine.processes.hardware.cuda_devices", lambda: processes)
+    cfg = composed(cell(task, protocol, processes=processes), small_sample)
+    whole = processes * cfg.train_dataloader.batch_size
+    scaled = whole / cfg.auto_scale_lr.base_batch_size if cfg.auto_scale_lr.enable else 1
+    rate = scaled * cfg.optim_wrapper.optimizer.lr
+    assert (cfg.train_cfg.max_iters * whole, rate) == COUNT_ITERATIONS[task, protocol]
+
+
 NAMED = {
     "detection/faster-rcnn_r50_fpn_1x_voc0712.py": ("openmmlab", "resnet50_baseline"),
     "detection/faster-rcnn_r50d-tricks_fpn_1x_voc0712.py": ("openmmlab", "resnet50d_tricks"),

@@ -866,10 +866,8 @@ def test_optimiser_and_schedule_of_the_toolboxes_detector(runners):
 
 def test_optimiser_and_schedule_of_the_toolboxes_segmenter(runners):
     runner = runners("segmentation", "openmmlab")
-    batch = runner.train_dataloader.batch_sampler.batch_size
-    assert batch == 4
-    rate = 0.01 * batch / 16
-    assert set(optimised(runner).values()) == {(rate, 5e-4, 0.9)}, "no multiplier for the heads"
+    assert runner.train_dataloader.batch_sampler.batch_size == 16
+    assert set(optimised(runner).values()) == {(0.01, 5e-4, 0.9)}, "no multiplier for the heads"
     assert runner.train_loop.max_iters == 80_000
     (scheduler,) = runner.param_schedulers
     assert (scheduler.power, scheduler.eta_min, scheduler.by_epoch) == (0.9, 1e-4, False)

@@ -1,5 +1,6 @@
 """The authors' multi-scale test, re-derived loop by loop; their blur; their head."""
 
+import copy
 import random
 from itertools import pairwise
 
@@ -78,7 +79,7 @@ def crops_averaged(model, image, black):
     step = int(CROP * 2.0 / 3.0)
     rows = int(np.ceil((height - CROP) / step)) + 1
     columns = int(np.ceil((width - CROP) / step)) + 1
-    summed, seen = torch.zeros(CLASSES, height, width), torch.zeros(1, height, width)
+    summed, seen = image.new_zeros(CLASSES, height, width), image.new_zeros(1, height, width)
     for top in (row * step for row in range(rows)):
         for left in (column * step for column in range(columns)):
             bottom, right = min(top + CROP, height), min(left + CROP, width)
@@ -103,7 +104,8 @@ def logits(model, crop):
 def filled(image, colour):
     """To the crop's size at least, with a colour below and to the right."""
     _, height, width = image.shape
-    canvas = torch.tensor(colour)[:, None, None].repeat(1, max(height, CROP), max(width, CROP))
+    pixel = image.new_tensor(colour)[:, None, None]
+    canvas = pixel.repeat(1, max(height, CROP), max(width, CROP))
     canvas[:, :height, :width] = image
     return canvas
 
@@ -112,7 +114,7 @@ def stretch(image, height, width):
     """Bilinear by hand: the corners' centres are laid on each other."""
     along_y = blend(image.shape[1], height)
     along_x = blend(image.shape[2], width)
-    return torch.einsum("hy,cyx,wx->chw", along_y, image, along_x)
+    return torch.einsum("hy,cyx,wx->chw", along_y.to(image), image, along_x.to(image))
 
 
 def blend(old, new):
@@ -143,6 +145,30 @@ def test_nothing_is_normalised(segmentor):
         scores = segmentor.inference(image[None], [])[0]
     assert scores.sum(0).std() > 0.1 * scores.sum(0).mean()
     assert (scores > 0).all()
+
+
+def test_logits_too_large_for_the_exponential(segmentor):
+    """A sum above 88.7 is infinite in float32, and resizing makes no number of infinity times 0."""
+    model = copy.deepcopy(segmentor)
+    image = torch.randn(3, 68, 45, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        model.decode_head.conv_seg.weight[2] *= 100  # one class, and not everywhere
+        scores = model.inference(image[None], [])[0]
+        expected = rederived(model.double(), image.double())
+    assert expected.max() > 1e40, "more than float32 can hold"
+    labels = expected.argmax(0)
+    assert 0.05 < (labels == 2).mean() < 0.5
+    assert torch.isfinite(scores).all()
+    assert (scores.argmax(0).numpy() == labels).mean() > 0.99
+
+
+def test_smaller_logits_are_left_alone_to_the_bit(segmentor):
+    crops = torch.randn(2, 3, CROP, CROP, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        upright = segmentor.encode_decode(crops, [{"img_shape": (CROP, CROP)}])
+        mirrored = segmentor.encode_decode(crops.flip(-1), [{"img_shape": (CROP, CROP)}])
+        scores = segmentor._flipped_scores(crops)
+    assert torch.equal(scores, torch.exp(upright + mirrored.flip(-1)))
 
 
 def test_a_batch_is_its_images(segmentor):

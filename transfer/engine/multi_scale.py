@@ -12,6 +12,10 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor
 from torch.nn import functional
 
+_LARGEST_EXPONENT = 80.0
+"""exp of 88.8 is infinite in float32; resizing makes NaN of infinity times 0, and to argmax NaN is
+the largest. The rest, up to 88.7, is for sums over crops and scales. Two classes beyond it tie."""
+
 
 @MODELS.register_module()
 class MultiScaleSegmentor(EncoderDecoder):
@@ -57,7 +61,7 @@ class MultiScaleSegmentor(EncoderDecoder):
         metas: list[dict[str, Any]] = [{"img_shape": crops.shape[2:]}]
         logits = self.encode_decode(crops, metas)
         mirrored = self.encode_decode(crops.flip(-1), metas).flip(-1)
-        return torch.exp(logits.float() + mirrored.float())
+        return torch.exp((logits.float() + mirrored.float()).clamp(max=_LARGEST_EXPONENT))
 
     @property
     def _crop(self) -> int:

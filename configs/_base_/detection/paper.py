@@ -2,6 +2,9 @@
 # it. Stages 1 to 3 of the classifier are the map, stage 4 of the same weights is the RoI head.
 # 20 epochs, batch 4, lr 0.001, 1000 x 600, 11-point AP. The paper's Table 8 has 77.54 to 81.33 mAP
 # for it; GluonCV's own ResNet-50-B gives 77.66 in its last epoch.
+# The batch is that of all GPUs together, which the driver shares out over its processes. Under
+# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
+# --cfg-options train_dataloader.batch_size=4/N, as a number.
 #
 # What is not theirs, since MMDetection has it otherwise and their code does not show that it
 # matters: an anchor that is the best one of an object is matched with it, in their code with the

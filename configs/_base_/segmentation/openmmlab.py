@@ -1,6 +1,11 @@
 # Protocol `openmmlab`, segmentation: MMSegmentation's own FCN (output stride 8) on ADE20K,
 # unchanged but for the backbone. 80k iterations, batch 16, lr 0.01 poly, crop 512.
 # It is expected to give 35.94 mIoU with its own ResNet-50-C (the toolbox's own model zoo).
+#
+# 80k iterations are 1.28 million images only where the batch is 16 in all. The toolbox's loader has
+# 4, for each of four GPUs; here it has 16, which the driver shares out over its processes. Under
+# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
+# --cfg-options train_dataloader.batch_size=16/N, as a number.
 # MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
@@ -19,6 +24,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(
+    batch_size=16,
     sampler=dict(_delete_=True, type="ReplayableSampler", endless=True),
     dataset=dict(
         _delete_=True,

@@ -2,6 +2,9 @@
 # (GluonCV) has it. 120 epochs, batch 16, lr 0.01 poly (heads 0.1), crop 480, tested at six scales,
 # flipped too. The paper's Table 9 has 37.05 to 39.33 mIoU for it; GluonCV's own model zoo has 38.7
 # with ResNet-50-B.
+# The batch is that of all GPUs together, which the driver shares out over its processes. Under
+# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
+# --cfg-options train_dataloader.batch_size=16/N, as a number.
 #
 # Not theirs, since their code does not show that it matters: how the heads' weights are drawn; the
 # last images of an epoch are left out, where they begin the next one.
