@@ -221,7 +221,7 @@ class Leases:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                _write_beside(path, owner, os.link)
+                _write_beside(path, owner, _link_or_know)
             except FileExistsError:
                 return False
         except FileNotFoundError:
@@ -360,6 +360,19 @@ def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -
     finally:
         with contextlib.suppress(OSError):
             side.unlink(missing_ok=True)
+
+
+def _link_or_know(side: Path, path: Path) -> None:
+    """Link a lease to its name, and know one's own.
+
+    Where the answer of a network disk is lost, the system asks once more and is told that the name
+    exists: it may be the very link that was asked for.
+    """
+    try:
+        os.link(side, path)
+    except FileExistsError:
+        if not os.path.samefile(side, path):
+            raise
 
 
 @cache
