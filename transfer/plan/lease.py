@@ -13,7 +13,9 @@ The owner of a cell is the process that runs it. What it owns stands in a file
   of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
 - **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
   cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
-  so that generations never start again and a slow process cannot take an old one.
+  so that generations never start again and a slow process cannot take an old one. Where a full disk
+  does not take the mark, the cell is free for this process at once, and for the others as soon as
+  the mark, tried again at every beat, is written.
 - **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
   lease was superseded, and stops.
 
@@ -114,28 +116,51 @@ class Lease:
     def give_back(self) -> None:
         """The cell is not finished: let another have it."""
         _heart.drop(self)
-        with contextlib.suppress(OSError):  # else it is given back when this process ends
-            _write_beside(self.path, replace(self.owner, free=True), os.replace)
+        if not self.mark_free():
+            _heart.owe(self)
+
+    def mark_free(self) -> bool:
+        """Write that the cell can be taken; False where the disk does not take that."""
+        try:
+            os.stat(self.path)
+            if not self._next().exists():
+                _write_beside(self.path, replace(self.owner, free=True), os.replace)
+        except FileNotFoundError:  # another has taken the cell over, and finished it
+            return True
+        except OSError:
+            return False
+        return True
 
     def beat(self) -> bool:
         """Touch the lease; False when the cell is another's now."""
-        name, own = _parse(self.path)
         try:
             os.utime(self.path)
-            # Whoever takes the cell over links the next generation: no need to list the folder,
-            # which a thousand owners would do all the time.
-            return not _path(self.path.parent, name, own + 1).exists()
+            return not self._next().exists()
         except FileNotFoundError:
             return False
         except OSError:  # a disk that is away for a moment
             return True
 
+    def _next(self) -> Path:
+        """What whoever takes the cell over links.
+
+        One file to ask for, not a folder to list, which a thousand owners would do all the time.
+        """
+        name, own = _parse(self.path)
+        return _path(self.path.parent, name, own + 1)
+
 
 class _Heart:
-    """Beats for every lease that this process holds, in one thread, however many they are."""
+    """Beats for every lease that this process holds, in one thread, however many they are.
+
+    Attributes:
+        held: Leases that are beaten for.
+        owed: Leases that were given back while their file could not be written, by that file.
+    """
 
     def __init__(self) -> None:
         self.held: set[Lease] = set()
+        self.owed: dict[Path, Lease] = {}
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
 
@@ -143,10 +168,7 @@ class _Heart:
         """Beat for a lease from now on."""
         with self.changed:
             self.held.add(lease)
-            self.changed.notify()
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._run, daemon=True)
-                self.thread.start()
+            self._wake()
 
     def drop(self, lease: Lease) -> None:
         """Never beat for a lease again."""
@@ -154,13 +176,30 @@ class _Heart:
             self.held.discard(lease)
             self.changed.notify()
 
+    def owe(self, lease: Lease) -> None:
+        """Mark a lease as free when the disk takes that; for this process it is free already."""
+        with self.changed:
+            self.owed[lease.path] = lease
+            self._wake()
+
+    def forgive(self, path: Path) -> None:
+        """A lease that is owed was taken over by this process: nobody need be told."""
+        with self.changed:
+            self.owed.pop(path, None)
+
+    def _wake(self) -> None:
+        self.changed.notify()
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._run, daemon=True)
+            self.thread.start()
+
     def _run(self) -> None:
         beaten = time.monotonic()
         while True:
             with self.changed:
                 self.changed.wait(max(0.0, beaten + BEAT_SECONDS - time.monotonic()))
-                held = tuple(self.held)
-                if not held:
+                held, owed = tuple(self.held), tuple(self.owed)
+                if not held and not owed:
                     self.thread = None
                     return
             if time.monotonic() - beaten < BEAT_SECONDS:
@@ -170,6 +209,10 @@ class _Heart:
                 with self.changed:  # one by one: who gives a lease back need not wait for all
                     if lease in self.held:
                         lease.lost = not lease.beat()
+            for path in owed:
+                with self.changed:
+                    if path in self.owed and self.owed[path].mark_free():
+                        del self.owed[path]
 
 
 _heart = _Heart()
@@ -214,6 +257,8 @@ class Leases:
         owner = Owner.of(os.getpid() if pid is None else pid)
         if not self._link(path, owner):
             return None
+        if newest:
+            _heart.forgive(newest[0])
         return Lease(path, owner)
 
     def _link(self, path: Path, owner: Owner) -> bool:
@@ -237,7 +282,9 @@ class Leases:
         return max(_generations(self.folder, name), key=lambda found: found[1], default=None)
 
     def _holder_of(self, path: Path) -> Owner | None:
-        """A lease's owner if it lives."""
+        """A lease's owner if it lives, and has not given the cell back."""
+        if path in _heart.owed:
+            return None
         try:
             owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
             changed = path.stat().st_mtime_ns
