@@ -296,6 +296,41 @@ def test_a_cell_that_fails_on_a_full_disk_is_tried_again_when_there_is_room(
     assert "cut.pth' could not be read as weights" in reason
 
 
+def take_over(lease):
+    """What another machine does that has long seen no beat of a lease."""
+    owner = replace(lease.owner, machine="elsewhere", host="elsewhere", pid=1)
+    with contextlib.suppress(FileExistsError):
+        leasing._write_beside(lease._next(), owner, os.link)
+
+
+def held_in(folder):
+    """The one lease that this process holds there."""
+    (lease,) = [lease for lease in leasing._heart.held if lease.path.parent == folder]
+    return lease
+
+
+@pytest.mark.parametrize("minutes", [0.0, 60.0])
+def test_a_training_whose_lease_was_taken_over_writes_no_state_and_leaves(
+    minutes, tmp_path, monkeypatch
+):
+    """At a state that is due it is seen at once, else at the next beat."""
+    if minutes:
+        monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+    leases = Leases(tmp_path / "leases")
+    lease = leases.take("cell")
+
+    def be_suspended():
+        take_over(lease)
+        time.sleep(0.3 if minutes else 0.0)
+
+    with pytest.raises(stopping.Superseded), leasing.owned(lease):
+        trained(tmp_path / "work", At(5, be_suspended), minutes=minutes)
+    state = checkpoint.load_state(tmp_path / "work" / "state", "it")
+    assert (state and state["iteration"]) == (None if minutes else 5)
+    assert leases.holder("cell").host == "elsewhere"
+    assert not stopping.superseded(), "what this process does next is its own"
+
+
 def test_folders_that_can_only_be_read_are_one_sentence(read_only_disk, tmp_path, cache):
     from transfer.engine.cell_run import run_cell
 
@@ -459,6 +494,51 @@ def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(
 
 
 # --- A cell ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_a_cell_that_was_taken_over_leaves_nothing_of_its_own(phase, tmp_path, cache, monkeypatch):
+    from transfer.engine.cell_run import run_cell
+
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
+
+    def listen(told, done, total):
+        if told == phase:
+            take_over(held_in(task.work_leases))
+
+    with pytest.raises(stopping.Superseded):
+        run_cell(task, listen)
+    assert not task.results.exists()
+    assert not (task.place / "outcomes.npz").exists()
+    finished = (task.place / "state" / "state.pt").exists()
+    assert finished == (phase == "evaluate"), "the training had ended while the cell was ours"
+
+
+def test_a_record_is_not_written_once_the_cell_was_taken_over(tmp_path):
+    from transfer.engine.cell_run import _write
+
+    (tmp_path / "outcomes.npz").touch()
+    lease = Leases(tmp_path / "leases").take("cell")
+    take_over(lease)
+    with pytest.raises(stopping.Superseded), leasing.owned(lease):
+        _write(None, tmp_path / "cell.json", {}, tmp_path / "outcomes.npz")
+    assert not list(tmp_path.glob("cell.*"))
+
+
+def test_a_classifier_that_was_taken_over_is_left_to_the_other(small_sample, monkeypatch):
+    from transfer.engine.classifiers import train_on_sample
+
+    monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+
+    def listen(told, done, total):
+        take_over(held_in(place / "leases"))
+        time.sleep(0.2)
+
+    place = small_sample.parent / "classifiers" / "sample"
+    with pytest.raises(stopping.Superseded):
+        train_on_sample("resnet18_baseline", 0, listen)
+    assert [path for path in place.rglob("*") if path.suffix in (".safetensors", ".pt")] == []
 
 
 def test_a_record_that_cannot_be_written_does_not_cost_the_training(tmp_path, cache):

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
-from backbones.runtime import ranks, state_files, storage
+from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener
 from backbones.versions import versions
@@ -42,6 +42,7 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     Raises:
         UserError: Nothing was recorded.
         Interrupted: The training was asked to stop; its state is saved.
+        Superseded: Another driver has taken the cell over; nothing was written since.
     """
     ranks.on_each_machine(lambda: _make_folder(task.place))
     path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
@@ -95,7 +96,13 @@ def _look_at_data(task: Task) -> None:
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:
-    """The record last: what stands beside it is there when it is."""
+    """The record last: what stands beside it is there when it is.
+
+    Raises:
+        UserError: The disk cannot be written.
+        Superseded: Another driver has taken the cell over; nothing is written.
+    """
+    stopping.require_ours()
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     state_files.forget(task.place / state_files.FOLDER)  # not before: the disk may be full

@@ -17,7 +17,8 @@ The owner of a cell is the process that runs it. What it owns stands in a file
   does not take the mark, the cell is free for this process at once, and for the others as soon as
   the mark, tried again at every beat, is written.
 - **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
-  lease was superseded, and stops.
+  lease was superseded, and stops: a driver ends the worker, a training leaves at its next step.
+  Before a state, a cell's outcomes or its record is written, the disk is asked again.
 
 No lock of the file system is used: on shared disks they are missing, or local, more often than
 hard links are.
@@ -141,6 +142,12 @@ class Lease:
         except OSError:  # a disk that is away for a moment
             return True
 
+    def superseded(self, look: bool = False) -> bool:
+        """Whether another has taken the cell over, by the last beat or by a look at the disk."""
+        if look and not self.beat():
+            self.lost = True
+        return self.lost
+
     def _next(self) -> Path:
         """What whoever takes the cell over links.
 
@@ -208,7 +215,7 @@ class _Heart:
             for lease in held:
                 with self.changed:  # one by one: who gives a lease back need not wait for all
                     if lease in self.held:
-                        lease.lost = not lease.beat()
+                        lease.superseded(look=True)
             for path in owed:
                 with self.changed:
                     if path in self.owed and self.owed[path].mark_free():
@@ -341,9 +348,13 @@ def wait_for(
 
 @contextlib.contextmanager
 def owned(lease: Lease) -> Iterator[Lease]:
-    """Hold a lease while inside; finished when that went well, given back when not."""
+    """Hold a lease while inside; finished when that went well, given back when not.
+
+    Trainings inside leave with :class:`backbones.runtime.stopping.Superseded` when it is lost.
+    """
     try:
-        yield lease
+        with stopping.fenced(lease.superseded):
+            yield lease
     except BaseException:
         lease.give_back()
         raise
