@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
-from backbones.runtime.progress import Listener
+from backbones.runtime.progress import Listener, teller
 from backbones.versions import versions
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
@@ -48,14 +47,10 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
     # The driver owns the cell among the results; another may have been given this work folder too.
     leases = Leases(task.work_leases)
-    with owned_together(leases, task.name, path.exists, _say(listener)) as ours:
+    with owned_together(leases, task.name, path.exists, teller(listener)) as ours:
         if ours:
             _run(task, path, listener)
     return path
-
-
-def _say(listener: Listener | None) -> Callable[[str], None]:
-    return lambda sentence: listener(sentence, 0, 0) if listener else None
 
 
 def _run(task: Task, path: Path, listener: Listener | None) -> None:
