@@ -1,13 +1,17 @@
 """The driver from end to end, on a small sample and a small network."""
 
 import json
+import os
 import shutil
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from transfer import run
+from transfer.plan import lease
 from transfer.report import records
 
 SCRATCH = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
@@ -120,6 +124,27 @@ def test_a_work_folder_that_cannot_be_written_is_one_sentence(here, capsys):
     error = capsys.readouterr().err.splitlines()[-1]
     assert "blocked" in error
     assert recorded(here) == []
+
+
+def test_a_run_whose_cell_was_taken_over_says_so_and_writes_nothing(here, monkeypatch, capsys):
+    """As after a long suspension: another machine has linked the next generation of the lease."""
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    leases = lease.Leases(here / "results" / "sample" / "leases")
+
+    def take_over():
+        while not (found := list(leases.folder.glob("*.001.lease"))):
+            time.sleep(0.01)
+        owner = lease.Owner("elsewhere", "elsewhere", 1, "1")
+        lease._write_beside(Path(str(found[0]).replace(".001.", ".002.")), owner, os.link)
+
+    other = threading.Thread(target=take_over, daemon=True)
+    other.start()
+    assert run.main([*SCRATCH, "--task", "segmentation", "--precision", "float32"]) == 2
+    other.join()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: The lease on what ran here was taken over by another driver")
+    assert recorded(here) == []
+    assert list((here / "work_dirs").rglob("*.pt")) == []
 
 
 def test_weights_of_another_network_are_refused(here, capsys):

@@ -10,7 +10,9 @@ import re
 import resource
 import signal
 import subprocess
+import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import processes
@@ -18,7 +20,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from test_suites import quick_suite, tasks_of
+from test_suites import Told, quick_suite, schedule, tasks_of
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -29,6 +31,7 @@ from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve
 from backbones.runtime.randomness import ReplayableDataset
 from backbones.runtime.runner import quiet_runner
+from transfer.plan import lease as leasing
 from transfer.plan.lease import Leases
 
 STEPS, WIDTH = 12, 200  # a state has two times 160 kB
@@ -226,7 +229,7 @@ def test_a_record_without_room_is_there_whole_or_not_at_all(small_disk):
     write_atomically(small_disk / "a.json", bytes(100_000))
 
 
-def test_a_lease_without_room_is_one_sentence_and_is_given_back_when_its_owner_ends(small_disk):
+def test_a_lease_without_room_is_one_sentence_and_is_given_back_all_the_same(small_disk):
     leases = Leases(small_disk / "leases")
     lease = leases.take("one")
     filler = fill(small_disk)
@@ -236,6 +239,96 @@ def test_a_lease_without_room_is_one_sentence_and_is_given_back_when_its_owner_e
     filler.unlink()
     assert {path.name for path in leases.folder.iterdir()} == {"one.001.lease"}
     assert leases.take("two")
+    assert leases.take("one").path.name == "one.002.lease", "by the process that gave it back"
+
+
+def test_a_lease_given_back_without_room_is_free_for_others_when_there_is_room(
+    small_disk, monkeypatch
+):
+    monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+    leases = Leases(small_disk / "leases")
+    leases.take("one").give_back()  # the second generation is given back without room
+    lease = leases.take("one")
+    filler = fill(small_disk)
+    lease.give_back()
+    before = lease.path.read_text()
+    time.sleep(0.3)
+    assert lease.path.read_text() == before, "no room yet: others see an owner that lives"
+    filler.unlink()
+    until = time.monotonic() + 20
+    while lease.path.read_text() == before and time.monotonic() < until:
+        time.sleep(0.05)
+    look = (
+        "from pathlib import Path; from transfer.plan.lease import Leases;"
+        f"print(Leases(Path({str(leases.folder)!r})).take('one').path.name)"
+    )
+    assert processes.alone(look).stdout.strip() == "one.003.lease"
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_on_a_full_disk_is_tried_again_when_there_is_room(
+    small_disk, tmp_path, cache, monkeypatch
+):
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut short")
+    cell = replace(task.cell, weights=str(tmp_path / "cut.pth"), weights_id="")
+    task = replace(task, cell=cell, results=small_disk / "results")
+
+    def fill_and_make_room(event, *_):
+        if event == "started":
+            fill(small_disk)
+        elif event == "failed":
+            (small_disk / "filler").unlink()
+
+    watcher = Told(fill_and_make_room)
+    patience = threading.Timer(120, stopping.request)
+    patience.start()
+    try:
+        with stopping.on_signals():
+            tally = schedule([task], watcher, retry=1).run()
+    except KeyboardInterrupt:
+        pytest.fail("it waits for ever")
+    finally:
+        patience.cancel()
+    assert watcher.of("started") == [task.name] * 2
+    ((_, reason),) = tally.failed
+    assert "cut.pth' could not be read as weights" in reason
+
+
+def take_over(lease):
+    """What another machine does that has long seen no beat of a lease."""
+    owner = replace(lease.owner, machine="elsewhere", host="elsewhere", pid=1)
+    with contextlib.suppress(FileExistsError):
+        leasing._write_beside(lease._next(), owner, os.link)
+
+
+def held_in(folder):
+    """The one lease that this process holds there."""
+    (lease,) = [lease for lease in leasing._heart.held if lease.path.parent == folder]
+    return lease
+
+
+@pytest.mark.parametrize("minutes", [0.0, 60.0])
+def test_a_training_whose_lease_was_taken_over_writes_no_state_and_leaves(
+    minutes, tmp_path, monkeypatch
+):
+    """At a state that is due it is seen at once, else at the next beat."""
+    if minutes:
+        monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+    leases = Leases(tmp_path / "leases")
+    lease = leases.take("cell")
+
+    def be_suspended():
+        take_over(lease)
+        time.sleep(0.3 if minutes else 0.0)
+
+    with pytest.raises(stopping.Superseded), leasing.owned(lease):
+        trained(tmp_path / "work", At(5, be_suspended), minutes=minutes)
+    state = checkpoint.load_state(tmp_path / "work" / "state", "it")
+    assert (state and state["iteration"]) == (None if minutes else 5)
+    assert leases.holder("cell").host == "elsewhere"
+    assert not stopping.superseded(), "what this process does next is its own"
 
 
 def test_folders_that_can_only_be_read_are_one_sentence(read_only_disk, tmp_path, cache):
@@ -401,6 +494,51 @@ def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(
 
 
 # --- A cell ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_a_cell_that_was_taken_over_leaves_nothing_of_its_own(phase, tmp_path, cache, monkeypatch):
+    from transfer.engine.cell_run import run_cell
+
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
+
+    def listen(told, done, total):
+        if told == phase:
+            take_over(held_in(task.work_leases))
+
+    with pytest.raises(stopping.Superseded):
+        run_cell(task, listen)
+    assert not task.results.exists()
+    assert not (task.place / "outcomes.npz").exists()
+    finished = (task.place / "state" / "state.pt").exists()
+    assert finished == (phase == "evaluate"), "the training had ended while the cell was ours"
+
+
+def test_a_record_is_not_written_once_the_cell_was_taken_over(tmp_path):
+    from transfer.engine.cell_run import _write
+
+    (tmp_path / "outcomes.npz").touch()
+    lease = Leases(tmp_path / "leases").take("cell")
+    take_over(lease)
+    with pytest.raises(stopping.Superseded), leasing.owned(lease):
+        _write(None, tmp_path / "cell.json", {}, tmp_path / "outcomes.npz")
+    assert not list(tmp_path.glob("cell.*"))
+
+
+def test_a_classifier_that_was_taken_over_is_left_to_the_other(small_sample, monkeypatch):
+    from transfer.engine.classifiers import train_on_sample
+
+    monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+
+    def listen(told, done, total):
+        take_over(held_in(place / "leases"))
+        time.sleep(0.2)
+
+    place = small_sample.parent / "classifiers" / "sample"
+    with pytest.raises(stopping.Superseded):
+        train_on_sample("resnet18_baseline", 0, listen)
+    assert [path for path in place.rglob("*") if path.suffix in (".safetensors", ".pt")] == []
 
 
 def test_a_record_that_cannot_be_written_does_not_cost_the_training(tmp_path, cache):

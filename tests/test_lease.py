@@ -159,6 +159,21 @@ def test_a_slow_process_cannot_take_an_old_generation(tmp_path, monkeypatch):
     assert slow.take("cell") is None
 
 
+def test_a_lease_whose_making_was_answered_twice_is_our_own(tmp_path, monkeypatch):
+    """A network disk makes the link, its answer is lost, and the system asks once more."""
+    link = os.link
+
+    def twice(source, target):
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    own = Leases(tmp_path).take("cell")
+    assert own.path.name == "cell.001.lease"
+    assert [p.name for p in tmp_path.iterdir()] == ["cell.001.lease"]
+    assert Leases(tmp_path).take("cell") is None, "it is held, by this process"
+
+
 def test_cells_whose_names_begin_alike_are_kept_apart(tmp_path):
     leases = Leases(tmp_path)
     assert leases.take("cell_a")

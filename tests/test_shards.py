@@ -180,6 +180,34 @@ def test_a_full_disk_leaves_nothing_half_merged(tmp_path, monkeypatch):
     assert files(tmp_path / "r") == {}
 
 
+@pytest.mark.parametrize("whole", [0, 1, 45])
+def test_a_disk_that_fails_while_files_are_moved_is_told_and_gone_on_from(
+    whole, tmp_path, monkeypatch
+):
+    fill(tmp_path / "a", cells())
+    replace, moved = os.replace, []
+
+    def fail(source, target):
+        if len(moved) == whole:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        moved.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError) as caught:
+        merge.merge([tmp_path / "a"], tmp_path / "r")
+    monkeypatch.undo()
+    told = f"{whole} of 80 files are in their places" if whole else "nothing was moved"
+    assert f"(Input/output error): {told}." in str(caught.value).replace("[Errno 5] ", "")
+    there = files(tmp_path / "r")
+    assert len(there) == whole
+    assert there.items() <= files(tmp_path / "a").items(), "whole, and nothing else"
+    records_there = {name.removesuffix(".json") for name in there if name.endswith(".json")}
+    assert all(f"{name}.npz" in there for name in records_there)
+    merge.merge([tmp_path / "a"], tmp_path / "r")
+    assert files(tmp_path / "r") == files(tmp_path / "a")
+
+
 @pytest.mark.slow
 def test_three_shards_run_by_themselves_and_merged_are_the_suite_run_whole(tmp_path, cache):
     suite = chaos_suite.write_suite(

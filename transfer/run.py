@@ -254,7 +254,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
     """Cells one after another in this process, and in those together with it; a failure ends it.
 
     Raises:
-        UserError: A cell could not be run, or another driver runs it.
+        UserError: A cell could not be run, or another driver has taken it over.
         KeyboardInterrupt: Stopped; the state is saved.
     """
     todo = ranks.on_main(lambda: _todo(tasks))
@@ -285,6 +285,12 @@ def _run_cell(task: Task, title: str) -> None:
 def _as_keyboard_interrupt() -> Iterator[None]:
     try:
         yield
+    except stopping.Superseded as error:
+        told = str(error)
+        raise UserError(
+            f"{told[0].upper()}{told[1:]}. Nothing was written since; run the same command again "
+            "to wait for what the other finds."
+        ) from error
     except stopping.Interrupted as error:
         raise KeyboardInterrupt from error
 

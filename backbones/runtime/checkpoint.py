@@ -75,11 +75,13 @@ class ResumableState(Hook):
         print_log(f"resumed at iteration {loop.iter} of {loop.max_iters}", logger="current")
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Save when it is time, or when asked to stop."""
-        stop = ranks.any_of(self.stop_requested or stopping.requested())
+        """Save when it is time, or when asked to stop; leave then, and when superseded."""
+        asked = self.stop_requested or stopping.requested()
+        stop = ranks.any_of(asked or stopping.superseded())
         if stop or time.monotonic() - self.saved_at >= self.seconds:
             self._save(runner)
         if stop:
+            stopping.require_ours()
             raise Interrupted(f"stopped at iteration {runner.iter}; run again to go on")
 
     def after_train(self, runner: Any) -> None:
@@ -104,8 +106,12 @@ class ResumableState(Hook):
         return load_state(self.folder, self.identity)
 
     def _save(self, runner: Any, finished: bool = False) -> None:
-        """Save, unless the training has diverged: a state without numbers helps nobody."""
-        if runner.rank == 0 and _is_finite(runner.model):
+        """Save, unless the training is another's now, or has diverged.
+
+        What is another's is left at the next iteration, by all processes together. A state without
+        numbers helps nobody.
+        """
+        if runner.rank == 0 and not stopping.superseded(look=True) and _is_finite(runner.model):
             state = {
                 "identity": self.identity,
                 "iteration": runner.iter,

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler, Sampler
 
-from backbones.runtime import ranks
+from backbones.runtime import ranks, stopping
 
 
 @DATA_SAMPLERS.register_module()
@@ -53,7 +53,12 @@ class SharedMetric(BaseMetric):
         self.shared = shared
 
     def evaluate(self, size: int) -> dict:
-        """The metrics, the same in all processes."""
+        """The metrics, the same in all processes.
+
+        Raises:
+            Superseded: Another has taken the training over; metrics may write beside it.
+        """
+        ranks.on_main(stopping.require_ours)
         if not self.shared:
             return super().evaluate(size)
         results: list[Any] = [result for part in ranks.gathered(self.results) for result in part]

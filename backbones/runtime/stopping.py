@@ -1,18 +1,27 @@
-"""A request to stop, for the whole process: trainings save their state and leave."""
+"""Why trainings leave before their end: a request to stop, or another who has taken them over.
+
+Both are of the whole process. After a request trainings save their state; once another has taken
+over what is trained here they write nothing more.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _requested = threading.Event()
+_fences: list[Callable[[bool], bool]] = []
 
 
 class Interrupted(Exception):
     """The training was asked to stop; its state is saved."""
+
+
+class Superseded(Interrupted):
+    """Another has taken over what was trained here; nothing was written since."""
 
 
 def request() -> None:
@@ -23,6 +32,42 @@ def request() -> None:
 def requested() -> bool:
     """Whether this process was asked to stop."""
     return _requested.is_set()
+
+
+@contextmanager
+def fenced(lost: Callable[[bool], bool]) -> Iterator[None]:
+    """While inside, trainings leave without a word on the disk once they are another's.
+
+    Args:
+        lost: Whether they are: given True it looks anew, given False it says what is known.
+    """
+    _fences.append(lost)
+    try:
+        yield
+    finally:
+        _fences.remove(lost)
+
+
+def superseded(look: bool = False) -> bool:
+    """Whether another has taken over what is trained here.
+
+    Args:
+        look: Look anew, as is right before something is written; else nothing is asked of a disk.
+    """
+    return any([lost(look) for lost in _fences])
+
+
+def require_ours() -> None:
+    """See that what is to be written is still this process's to write.
+
+    Raises:
+        Superseded: It is another's.
+    """
+    if superseded(look=True):
+        raise Superseded(
+            "the lease on what ran here was taken over by another driver, which held this process "
+            "for dead, or was removed"
+        )
 
 
 @contextmanager

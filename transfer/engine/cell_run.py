@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
-from backbones.runtime import ranks, state_files, storage
+from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
-from backbones.runtime.progress import Listener
+from backbones.runtime.progress import Listener, teller
 from backbones.versions import versions
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
@@ -42,19 +41,16 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     Raises:
         UserError: Nothing was recorded.
         Interrupted: The training was asked to stop; its state is saved.
+        Superseded: Another driver has taken the cell over; nothing was written since.
     """
     ranks.on_each_machine(lambda: _make_folder(task.place))
     path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
     # The driver owns the cell among the results; another may have been given this work folder too.
     leases = Leases(task.work_leases)
-    with owned_together(leases, task.name, path.exists, _say(listener)) as ours:
+    with owned_together(leases, task.name, path.exists, teller(listener)) as ours:
         if ours:
             _run(task, path, listener)
     return path
-
-
-def _say(listener: Listener | None) -> Callable[[str], None]:
-    return lambda sentence: listener(sentence, 0, 0) if listener else None
 
 
 def _run(task: Task, path: Path, listener: Listener | None) -> None:
@@ -95,7 +91,13 @@ def _look_at_data(task: Task) -> None:
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:
-    """The record last: what stands beside it is there when it is."""
+    """The record last: what stands beside it is there when it is.
+
+    Raises:
+        UserError: The disk cannot be written.
+        Superseded: Another driver has taken the cell over; nothing is written.
+    """
+    stopping.require_ours()
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
     state_files.forget(task.place / state_files.FOLDER)  # not before: the disk may be full

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.runtime import ranks
-from backbones.runtime.progress import Listener
+from backbones.runtime.progress import Listener, teller
 from backbones.safetensors_header import read_own_metadata
 from backbones.shuffled import shuffled
 from transfer.plan.cells import Cell
@@ -127,17 +126,13 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     stem = f"{name}_s{seed}_{planned.identity()}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
-    lease = wait_for(Leases(place / "leases"), stem, output.is_file, _say(listener))
+    lease = wait_for(Leases(place / "leases"), stem, output.is_file, teller(listener))
     if lease:
         with owned(lease):
             training.train(
                 planned, output, place / stem, cache=True, listener=_of_classifier(listener)
             )
     return output
-
-
-def _say(listener: Listener | None) -> Callable[[str], None]:
-    return lambda sentence: listener(sentence, 0, 0) if listener else None
 
 
 def _of_classifier(listener: Listener | None) -> Listener | None:

@@ -70,6 +70,7 @@ def finetune(
     Raises:
         UserError: Data or disk are not as they must be, or the loss is no number.
         Interrupted: The training was asked to stop; its state is saved.
+        Superseded: Another driver has taken the cell over; nothing was written since.
     """
     started = time.monotonic()
     states = str(work_dir / state_files.FOLDER)

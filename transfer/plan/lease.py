@@ -13,9 +13,12 @@ The owner of a cell is the process that runs it. What it owns stands in a file
   of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
 - **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
   cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
-  so that generations never start again and a slow process cannot take an old one.
+  so that generations never start again and a slow process cannot take an old one. Where a full disk
+  does not take the mark, the cell is free for this process at once, and for the others as soon as
+  the mark, tried again at every beat, is written.
 - **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
-  lease was superseded, and stops.
+  lease was superseded, and stops: a driver ends the worker, a training leaves at its next step.
+  Before a state, a cell's outcomes or its record is written, the disk is asked again.
 
 No lock of the file system is used: on shared disks they are missing, or local, more often than
 hard links are.
@@ -114,28 +117,57 @@ class Lease:
     def give_back(self) -> None:
         """The cell is not finished: let another have it."""
         _heart.drop(self)
-        with contextlib.suppress(OSError):  # else it is given back when this process ends
-            _write_beside(self.path, replace(self.owner, free=True), os.replace)
+        if not self.mark_free():
+            _heart.owe(self)
+
+    def mark_free(self) -> bool:
+        """Write that the cell can be taken; False where the disk does not take that."""
+        try:
+            os.stat(self.path)
+            if not self._next().exists():
+                _write_beside(self.path, replace(self.owner, free=True), os.replace)
+        except FileNotFoundError:  # another has taken the cell over, and finished it
+            return True
+        except OSError:
+            return False
+        return True
 
     def beat(self) -> bool:
         """Touch the lease; False when the cell is another's now."""
-        name, own = _parse(self.path)
         try:
             os.utime(self.path)
-            # Whoever takes the cell over links the next generation: no need to list the folder,
-            # which a thousand owners would do all the time.
-            return not _path(self.path.parent, name, own + 1).exists()
+            return not self._next().exists()
         except FileNotFoundError:
             return False
         except OSError:  # a disk that is away for a moment
             return True
 
+    def superseded(self, look: bool = False) -> bool:
+        """Whether another has taken the cell over, by the last beat or by a look at the disk."""
+        if look and not self.beat():
+            self.lost = True
+        return self.lost
+
+    def _next(self) -> Path:
+        """What whoever takes the cell over links.
+
+        One file to ask for, not a folder to list, which a thousand owners would do all the time.
+        """
+        name, own = _parse(self.path)
+        return _path(self.path.parent, name, own + 1)
+
 
 class _Heart:
-    """Beats for every lease that this process holds, in one thread, however many they are."""
+    """Beats for every lease that this process holds, in one thread, however many they are.
+
+    Attributes:
+        held: Leases that are beaten for.
+        owed: Leases that were given back while their file could not be written, by that file.
+    """
 
     def __init__(self) -> None:
         self.held: set[Lease] = set()
+        self.owed: dict[Path, Lease] = {}
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
 
@@ -143,10 +175,7 @@ class _Heart:
         """Beat for a lease from now on."""
         with self.changed:
             self.held.add(lease)
-            self.changed.notify()
-            if self.thread is None:
-                self.thread = threading.Thread(target=self._run, daemon=True)
-                self.thread.start()
+            self._wake()
 
     def drop(self, lease: Lease) -> None:
         """Never beat for a lease again."""
@@ -154,13 +183,30 @@ class _Heart:
             self.held.discard(lease)
             self.changed.notify()
 
+    def owe(self, lease: Lease) -> None:
+        """Mark a lease as free when the disk takes that; for this process it is free already."""
+        with self.changed:
+            self.owed[lease.path] = lease
+            self._wake()
+
+    def forgive(self, path: Path) -> None:
+        """A lease that is owed was taken over by this process: nobody need be told."""
+        with self.changed:
+            self.owed.pop(path, None)
+
+    def _wake(self) -> None:
+        self.changed.notify()
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._run, daemon=True)
+            self.thread.start()
+
     def _run(self) -> None:
         beaten = time.monotonic()
         while True:
             with self.changed:
                 self.changed.wait(max(0.0, beaten + BEAT_SECONDS - time.monotonic()))
-                held = tuple(self.held)
-                if not held:
+                held, owed = tuple(self.held), tuple(self.owed)
+                if not held and not owed:
                     self.thread = None
                     return
             if time.monotonic() - beaten < BEAT_SECONDS:
@@ -169,7 +215,11 @@ class _Heart:
             for lease in held:
                 with self.changed:  # one by one: who gives a lease back need not wait for all
                     if lease in self.held:
-                        lease.lost = not lease.beat()
+                        lease.superseded(look=True)
+            for path in owed:
+                with self.changed:
+                    if path in self.owed and self.owed[path].mark_free():
+                        del self.owed[path]
 
 
 _heart = _Heart()
@@ -214,6 +264,8 @@ class Leases:
         owner = Owner.of(os.getpid() if pid is None else pid)
         if not self._link(path, owner):
             return None
+        if newest:
+            _heart.forgive(newest[0])
         return Lease(path, owner)
 
     def _link(self, path: Path, owner: Owner) -> bool:
@@ -221,7 +273,7 @@ class Leases:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                _write_beside(path, owner, os.link)
+                _write_beside(path, owner, _link_or_know)
             except FileExistsError:
                 return False
         except FileNotFoundError:
@@ -237,7 +289,9 @@ class Leases:
         return max(_generations(self.folder, name), key=lambda found: found[1], default=None)
 
     def _holder_of(self, path: Path) -> Owner | None:
-        """A lease's owner if it lives."""
+        """A lease's owner if it lives, and has not given the cell back."""
+        if path in _heart.owed:
+            return None
         try:
             owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
             changed = path.stat().st_mtime_ns
@@ -294,9 +348,13 @@ def wait_for(
 
 @contextlib.contextmanager
 def owned(lease: Lease) -> Iterator[Lease]:
-    """Hold a lease while inside; finished when that went well, given back when not."""
+    """Hold a lease while inside; finished when that went well, given back when not.
+
+    Trainings inside leave with :class:`backbones.runtime.stopping.Superseded` when it is lost.
+    """
     try:
-        yield lease
+        with stopping.fenced(lease.superseded):
+            yield lease
     except BaseException:
         lease.give_back()
         raise
@@ -360,6 +418,19 @@ def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -
     finally:
         with contextlib.suppress(OSError):
             side.unlink(missing_ok=True)
+
+
+def _link_or_know(side: Path, path: Path) -> None:
+    """Link a lease to its name, and know one's own.
+
+    Where the answer of a network disk is lost, the system asks once more and is told that the name
+    exists: it may be the very link that was asked for.
+    """
+    try:
+        os.link(side, path)
+    except FileExistsError:
+        if not os.path.samefile(side, path):
+            raise
 
 
 @cache

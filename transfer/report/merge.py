@@ -2,11 +2,14 @@
 
 A cell that stands in several folders must have given the same there; where it did not, nothing is
 merged. Everything is written beside its place first and moved there when all of it is on the disk.
+Should a disk fail while files are moved, those that were stay: they are whole, and the next attempt
+goes on from them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import uuid
@@ -67,7 +70,8 @@ def merge(folders: list[Path], results: Path) -> tuple[int, int]:
 
     Raises:
         UserError: A folder without records, a record that cannot be read, a cell with other
-            results in two places, or a disk that cannot be written; nothing is merged.
+            results in two places; nothing is merged. Or a disk that cannot be written; the
+            sentence says if some of the files are in their places.
     """
     found = _Found()
     _look(results, results, found)
@@ -142,9 +146,11 @@ def _move(chosen: dict[Path, Path]) -> None:
     """Write every file beside its place, then move all of them; per-image results before records.
 
     Raises:
-        UserError: A file cannot be read or written; nothing has been moved.
+        UserError: A file cannot be read or written, and nothing has been moved; or it cannot be
+            moved, and those that were stay, as another may have found them since.
     """
     staged: dict[Path, Path] = {}
+    moved = 0
     try:
         for target, source in chosen.items():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,10 +161,15 @@ def _move(chosen: dict[Path, Path]) -> None:
                 os.fsync(file.fileno())
         for target in sorted(staged, key=lambda path: path.suffix == ".json"):
             os.replace(staged[target], target)
+            moved += 1
     except OSError as error:
         for part in staged.values():
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        told = (
+            f"{moved} of {len(staged)} files are in their places" if moved else "nothing was moved"
+        )
         raise UserError(
-            f"The records could not be merged ({error}); make room, or choose another folder with "
-            "--results, and run the command again."
+            f"The records could not be merged ({error}): {told}. Make room, or choose another "
+            "folder with --results, and run the command again."
         ) from error
