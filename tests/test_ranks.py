@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import chaos_suite
+import fsspec
 import numpy as np
 import processes
 import pytest
@@ -393,6 +394,52 @@ def test_a_storage_that_fails_costs_the_copy_only(tmp_path):
     storage.fetch("nowhere://bucket/state.pt", tmp_path / "other.pt")
     storage.forget("nowhere://bucket/state.pt")
     assert not (tmp_path / "other.pt").exists()
+
+
+class NoCredentialsError(Exception):
+    """As botocore's, which s3fs lets through."""
+
+
+class WithoutCredentials(fsspec.AbstractFileSystem):
+    """A storage that refuses whatever is asked of it."""
+
+    def _refuse(self, *args, **kwargs):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    makedirs = exists = _refuse
+
+
+def test_errors_that_a_storage_alone_knows_cost_the_copy_only(tmp_path, monkeypatch):
+    from backbones.runtime import storage
+
+    fsspec.register_implementation("locked", WithoutCredentials, clobber=True)
+    monkeypatch.setattr(storage, "print_log", lambda text, logger: told.append(text))
+    told = []
+    (tmp_path / "state.pt").write_bytes(b"state")
+    storage.keep(tmp_path / "state.pt", "locked://bucket/state.pt")
+    storage.fetch("locked://bucket/state.pt", tmp_path / "other.pt")
+    storage.forget("locked://bucket/state.pt")
+    assert [("Unable to locate credentials" in text) for text in told] == [True] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
+def test_the_copy_is_asked_where_nothing_here_can_be_used(damage, tmp_path):
+    """A damaged state without one before it; a whole one here is older or newer, and stays."""
+    from backbones.runtime.checkpoint import ResumableState, save_state
+    from backbones.runtime.state_files import LATEST
+
+    address = f"file://{tmp_path}/storage/state.pt"
+    save_state(tmp_path / "storage", {"identity": "cell", "iteration": 5})
+    here = tmp_path / "here"
+    if damage is None:
+        save_state(here, {"identity": "cell", "iteration": 3})
+    else:
+        here.mkdir()
+        (here / LATEST).write_bytes(damage)
+    kept = (here / LATEST).read_bytes()
+    state = ResumableState(str(here), "cell", copy=address)
+    assert state._last()["iteration"] == (3 if damage is None else 5)
+    assert ((here / LATEST).read_bytes() == kept) == (damage is None)
 
 
 class Convolutions(BaseModel):
