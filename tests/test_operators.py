@@ -4,6 +4,9 @@ import types
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from transfer.engine import operators
 
@@ -116,6 +119,48 @@ def test_roi_align_under_bfloat16_autocast(layer_type):
     pooled.float().sum().backward()
     exact = layer(features.bfloat16().float(), ROIS)
     torch.testing.assert_close(pooled.float(), exact, rtol=1e-2, atol=1e-2)
+
+
+class TorchvisionTypes(TorchDispatchMode):
+    """Notes the floating types that each of torchvision's operators is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "torchvision":
+            name = func.name().partition("::")[2]
+            self.given[name] = {a.dtype for a in args if isinstance(a, torch.Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "asked"),
+    [
+        ("cuda", torch.bfloat16, torch.float32),
+        ("cuda", torch.float16, torch.float16),
+        ("cuda", torch.float32, torch.float32),
+        ("cpu", torch.bfloat16, torch.float32),
+        ("cpu", torch.float16, torch.float32),
+    ],
+)
+def test_torchvision_is_asked_for_types_that_its_kernels_have(device, given, asked):
+    """On CUDA: AT_DISPATCH_FLOATING_TYPES_AND_HALF; suppression is exact in float32 only."""
+    with FakeTensorMode(shape_env=ShapeEnv()), TorchvisionTypes() as types:
+        features = torch.zeros(2, 3, 9, 12, dtype=given, device=device)
+        rois = torch.zeros(5, 5, dtype=given, device=device)
+        pooled = features.new_zeros(5, 3, 7, 7)
+        none, how = features.new_zeros(0), (7, 7, 0.25, 2, 1, True)
+        operators.roi_align_forward(features, rois, pooled, none, none, *how)
+        operators.roi_align_backward(pooled, rois, none, none, features, *how)
+        operators.nms(rois[:, 1:], rois[:, 0], 0.5, 1)
+    assert pooled.dtype == features.dtype == given
+    assert types.given == {
+        "roi_align": {asked},
+        "_roi_align_backward": {asked},
+        "nms": {torch.float32},
+    }
 
 
 @pytest.mark.parametrize("aligned", [True, False])

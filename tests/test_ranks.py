@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import chaos_suite
+import fsspec
 import numpy as np
 import processes
 import pytest
@@ -302,17 +303,62 @@ def test_a_launcher_that_did_not_launch_is_named(
     assert sentence in capsys.readouterr().err
 
 
-def test_slurm_tells_what_torchrun_would(monkeypatch):
+def as_slurm_task(monkeypatch, gpus, **told):
+    """The environment that srun gives a task, which sees this many GPUs."""
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: gpus)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name, "")  # so that it is taken away again
     monkeypatch.delenv("MASTER_PORT")
-    told = {"PROCID": 5, "NTASKS": 8, "LOCALID": 1, "JOB_ID": 123}
+    for name in ("GPUS_PER_TASK", "TRES_PER_TASK", "GPUS_ON_NODE"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    told = {"PROCID": 5, "NTASKS": 8, "LOCALID": 1, "JOB_ID": 123, **told}
     for name, value in told.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setenv("MASTER_ADDR", "node1")
+
+
+def test_slurm_tells_what_torchrun_would(monkeypatch):
+    as_slurm_task(monkeypatch, gpus=0)
     assert ranks.place_of("slurm") == ranks.Place(rank=5, of=8, local_rank=1)
     assert os.environ["MASTER_PORT"] == "20123"
+    assert os.environ["LOCAL_RANK"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told", "device"),
+    [
+        (1, {"GPUS_PER_TASK": "1"}, 0),  # srun --gpus-per-task=1
+        (1, {"TRES_PER_TASK": "cpu=4,gres/gpu=1"}, 0),  # the same, of a younger Slurm
+        (1, {"GPUS_ON_NODE": "8"}, 0),  # --gpu-bind=single:1, or a script of one's own
+        (8, {"GPUS_PER_TASK": "1", "GPUS_ON_NODE": "8"}, 3),  # --gpu-bind=none
+        (8, {"GPUS_ON_NODE": "8"}, 3),
+        (0, {}, 3),  # CPUs; the number of a process on its machine is of use there too
+    ],
+)
+def test_a_task_of_slurm_takes_the_gpu_that_it_was_given(gpus, told, device, monkeypatch):
+    as_slurm_task(monkeypatch, gpus, LOCALID=3, **told)
+    for _ in range(2):  # the command asks twice
+        place = ranks.place_of("slurm")
+    ranks._require_gpu(place)
+    assert place.device == device
+    assert os.environ["LOCAL_RANK"] == str(device), "MMEngine's device_ids"
+    assert place.local_rank == 3, "what is done once a machine is done by its process 0"
+
+
+@pytest.mark.parametrize("told", [{}, {"GPUS_ON_NODE": "1", "TRES_PER_TASK": "cpu=4"}])
+def test_tasks_that_share_one_gpu_are_refused(told, monkeypatch):
+    as_slurm_task(monkeypatch, 1, LOCALID=3, **told)
+    with pytest.raises(UserError, match=r"asks for GPU 3 .* which has 1 .*--gpus-per-task=1"):
+        ranks._require_gpu(ranks.place_of("slurm"))
+    ranks._require_gpu(ranks.Place(rank=4, of=8, local_rank=0))
+
+
+def test_processes_of_torchrun_are_not_taken_for_tasks_of_slurm(monkeypatch):
+    """Inside a job, whose variables all its processes have."""
+    as_slurm_task(monkeypatch, 1, GPUS_PER_TASK=1, GPUS_ON_NODE=8)
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    assert ranks.place_of("auto").device == 1
 
 
 # --- Training together ----------------------------------------------------------------------------
@@ -393,6 +439,52 @@ def test_a_storage_that_fails_costs_the_copy_only(tmp_path):
     storage.fetch("nowhere://bucket/state.pt", tmp_path / "other.pt")
     storage.forget("nowhere://bucket/state.pt")
     assert not (tmp_path / "other.pt").exists()
+
+
+class NoCredentialsError(Exception):
+    """As botocore's, which s3fs lets through."""
+
+
+class WithoutCredentials(fsspec.AbstractFileSystem):
+    """A storage that refuses whatever is asked of it."""
+
+    def _refuse(self, *args, **kwargs):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    makedirs = exists = _refuse
+
+
+def test_errors_that_a_storage_alone_knows_cost_the_copy_only(tmp_path, monkeypatch):
+    from backbones.runtime import storage
+
+    fsspec.register_implementation("locked", WithoutCredentials, clobber=True)
+    monkeypatch.setattr(storage, "print_log", lambda text, logger: told.append(text))
+    told = []
+    (tmp_path / "state.pt").write_bytes(b"state")
+    storage.keep(tmp_path / "state.pt", "locked://bucket/state.pt")
+    storage.fetch("locked://bucket/state.pt", tmp_path / "other.pt")
+    storage.forget("locked://bucket/state.pt")
+    assert [("Unable to locate credentials" in text) for text in told] == [True] * 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
+def test_the_copy_is_asked_where_nothing_here_can_be_used(damage, tmp_path):
+    """A damaged state without one before it; a whole one here is older or newer, and stays."""
+    from backbones.runtime.checkpoint import ResumableState, save_state
+    from backbones.runtime.state_files import LATEST
+
+    address = f"file://{tmp_path}/storage/state.pt"
+    save_state(tmp_path / "storage", {"identity": "cell", "iteration": 5})
+    here = tmp_path / "here"
+    if damage is None:
+        save_state(here, {"identity": "cell", "iteration": 3})
+    else:
+        here.mkdir()
+        (here / LATEST).write_bytes(damage)
+    kept = (here / LATEST).read_bytes()
+    state = ResumableState(str(here), "cell", copy=address)
+    assert state._last()["iteration"] == (3 if damage is None else 5)
+    assert ((here / LATEST).read_bytes() == kept) == (damage is None)
 
 
 class Convolutions(BaseModel):

@@ -101,9 +101,12 @@ class ResumableState(Hook):
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
     def _last(self) -> dict[str, Any] | None:
-        if self.copy:
+        """The last state that is whole: here, or else at the copy's address."""
+        state = load_state(self.folder, self.identity)
+        if state is None and self.copy:
             storage.fetch(self.copy, self.folder / LATEST)
-        return load_state(self.folder, self.identity)
+            state = load_state(self.folder, self.identity)
+        return state
 
     def _save(self, runner: Any, finished: bool = False) -> None:
         """Save, unless the training is another's now, or has diverged.

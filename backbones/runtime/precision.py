@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS
+from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
+from mmengine.runner import ValLoop
 from torch import nn
 
 from backbones.runtime.checkpoint import unwrapped
+
+
+def evaluation_dtype(optim_wrapper: Mapping[str, Any]) -> torch.dtype | None:
+    """The format of evaluation under autocast, by the config of the wrapper that trains.
+
+    None is the device's own: float16 on CUDA, which ``AmpOptimWrapper`` trains in too.
+    """
+    return torch.bfloat16 if optim_wrapper.get("type") == "Bfloat16OptimWrapper" else None
+
+
+def evaluation_loop(val_cfg: Mapping[str, Any], optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an evaluation in the format that is trained in.
+
+    ``fp16`` says whether there is autocast, not to what. A loop that is not MMEngine's own stays.
+    """
+    plain = val_cfg.get("type", "ValLoop") == "ValLoop"
+    if plain and evaluation_dtype(optim_wrapper) == torch.bfloat16:
+        return {**val_cfg, "type": "Bfloat16ValLoop"}
+    return {**val_cfg}
+
+
+@LOOPS.register_module()
+class Bfloat16ValLoop(ValLoop):
+    """MMEngine's loop, whose autocast is to bfloat16 on every device.
+
+    MMEngine asks torch for the device's format, which is float16 on CUDA unless it is set.
+    """
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """One batch; the device has its own format back afterwards."""
+        with torch.autocast(get_device(), torch.bfloat16, enabled=False):
+            super().run_iter(idx, data_batch)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -42,11 +42,18 @@ class Place:
         rank: Number of the process, from 0.
         of: Processes in all.
         local_rank: Its number on its machine.
+        bound: Whether it was bound to a GPU of its own and sees no other.
     """
 
     rank: int = 0
     of: int = 1
     local_rank: int = 0
+    bound: bool = False
+
+    @property
+    def device(self) -> int:
+        """Number of its GPU among those that it sees."""
+        return 0 if self.bound else self.local_rank
 
 
 class ToldElsewhere(UserError):
@@ -88,7 +95,9 @@ def place_of(launcher: str) -> Place:
             f"--launcher {launcher} found no {error} in the environment: start the command with "
             "'torchrun --nproc_per_node=N …', or with srun and --launcher slurm."
         ) from error
-    return Place(rank, of, local)
+    place = Place(rank, of, local, bound=launcher == "slurm" and _is_bound())
+    os.environ["LOCAL_RANK"] = str(place.device)  # MMEngine takes it for the number of the GPU
+    return place
 
 
 def rank() -> int:
@@ -276,6 +285,20 @@ def _tell_torch_of_slurm() -> None:
     os.environ.setdefault("MASTER_PORT", str(20_000 + job % 40_000))
 
 
+def _is_bound() -> bool:
+    """Whether Slurm has bound this task to one GPU, as ``--gpus-per-task=1`` does.
+
+    A task that sees one GPU may also share it with all others of its machine; what it sees is the
+    same. So it counts as bound only where Slurm's variables tell of GPUs per task, or of more GPUs
+    on the machine than it sees. Else it is refused as one that has no GPU, by :func:`_require_gpu`.
+    """
+    if hardware.cuda_devices() != 1:
+        return False
+    told = os.environ
+    per_task = "SLURM_GPUS_PER_TASK" in told or "gpu" in told.get("SLURM_TRES_PER_TASK", "")
+    return per_task or told.get("SLURM_GPUS_ON_NODE", "1") not in ("", "0", "1")
+
+
 def _join(group: _Group, versions: Mapping[str, str]) -> None:
     """Meet the other processes, and be sure that they are of one kind."""
     from torch import cuda, distributed
@@ -285,7 +308,7 @@ def _join(group: _Group, versions: Mapping[str, str]) -> None:
     group.store = _meet(place)
     _require_same(group.store, place, versions)
     if hardware.cuda_devices():
-        cuda.set_device(place.local_rank)
+        cuda.set_device(place.device)
     distributed.init_process_group(
         "nccl" if hardware.cuda_devices() else "gloo",
         store=distributed.PrefixStore("training", group.store),
@@ -313,10 +336,11 @@ def _require_gpu(place: Place) -> None:
         UserError: There are fewer GPUs than processes.
     """
     gpus = hardware.cuda_devices()
-    if gpus and place.local_rank >= gpus:
+    if gpus and place.device >= gpus:
         raise UserError(
-            f"it asks for GPU {place.local_rank} of this machine, which has {gpus} (counted from "
-            f"0): start {gpus} processes a machine, as with 'torchrun --nproc_per_node={gpus}'."
+            f"it asks for GPU {place.device} of this machine, which has {gpus} (counted from "
+            f"0): start {gpus} processes a machine, as with 'torchrun --nproc_per_node={gpus}', or "
+            "let srun give each its own with --gpus-per-task=1."
         )
 
 

@@ -22,6 +22,7 @@ from mmengine.visualization import Visualizer
 from backbones.runtime import ranks
 from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
 from backbones.runtime.faults import explained
+from backbones.runtime.precision import evaluation_loop
 
 _numbers = count(1)
 
@@ -130,6 +131,8 @@ def quiet_runner(
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"
     silent = {"visualizer": {"type": "NoFigure"}}
+    if settings.get("val_cfg") is not None:
+        settings["val_cfg"] = evaluation_loop(settings["val_cfg"], settings["optim_wrapper"])
     return QuietRunner(
         randomness={"seed": seed},
         experiment_name=name,

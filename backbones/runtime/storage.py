@@ -7,7 +7,8 @@ from pathlib import Path
 import fsspec
 from mmengine.logging import print_log
 
-_FAILURES = (OSError, ImportError, ValueError, RuntimeError)  # what file systems fail with
+# Storages fail with exceptions of their own: botocore's, which s3fs lets through, derive from
+# Exception only. So every one is caught here; no fault of a copy may end a training.
 
 
 def keep(local: Path, address: str) -> None:
@@ -17,21 +18,21 @@ def keep(local: Path, address: str) -> None:
         system.makedirs(system._parent(path), exist_ok=True)
         system.put_file(str(local), f"{path}.new")
         system.mv(f"{path}.new", path)
-    except _FAILURES as error:
+    except Exception as error:
         print_log(f"the state could not be copied to '{address}' ({error})", logger="current")
 
 
 def fetch(address: str, local: Path) -> None:
-    """Copy a file from an address, where there is one and none here."""
+    """Copy a file from an address, where there is one; the file here is replaced."""
     try:
         system, path = fsspec.core.url_to_fs(address)
-        if local.exists() or not system.exists(path):
+        if not system.exists(path):
             return
         local.parent.mkdir(parents=True, exist_ok=True)
         part = local.with_name(f"{local.name}.new")
         system.get_file(path, str(part))
         part.replace(local)
-    except _FAILURES as error:
+    except Exception as error:
         print_log(f"no state could be had from '{address}' ({error})", logger="current")
 
 
@@ -41,5 +42,5 @@ def forget(address: str) -> None:
         system, path = fsspec.core.url_to_fs(address)
         if system.exists(path):
             system.rm(path)
-    except _FAILURES as error:
+    except Exception as error:
         print_log(f"'{address}' could not be removed ({error})", logger="current")

@@ -167,9 +167,11 @@ def roi_align_backward(
 def _one_type(features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one floating type, which torchvision asks for and has on this device.
 
-    Its CPU kernels have no bfloat16 and no float16; there the computation is done in float32.
+    Its kernels know no bfloat16, and on the CPU no float16 either; there the computation is done in
+    float32. Autocast does that for the forward operator only, and only where it is on.
     """
-    if features.device.type == "cpu" and features.dtype in (torch.bfloat16, torch.float16):
+    lacking = (torch.bfloat16, torch.float16) if features.is_cpu else (torch.bfloat16,)
+    if features.dtype in lacking:
         features = features.float()
     return features.contiguous(), rois.to(features.dtype).contiguous()
 

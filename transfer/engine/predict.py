@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from backbones.errors import UserError
+from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
 from transfer.engine import compose, final_weights
@@ -51,9 +53,7 @@ class FinishedCell:
         final_weights.restore(self.model, folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model.to(device).eval()
-        self._autocast = torch.autocast(
-            device, torch.bfloat16, enabled=bool(cfg.val_cfg.get("fp16"))
-        )
+        self._autocast = _autocast(cfg, device)
         self._batch_size = int(cfg.test_dataloader.batch_size)
         self.classes: Sequence[str] = self.dataset.metainfo["classes"]
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
@@ -76,6 +76,12 @@ class FinishedCell:
         there = [self.dataset[index] for index in indices if index < len(self.dataset)]
         with self._autocast:
             return self.model.test_step(pseudo_collate(there))
+
+
+def _autocast(cfg: Config, device: str) -> torch.autocast:
+    """The number format that the cell was measured in."""
+    enabled = bool(cfg.val_cfg.get("fp16"))
+    return torch.autocast(device, evaluation_dtype(cfg.optim_wrapper), enabled=enabled)
 
 
 def _comparison(sample: Any) -> Comparison:
