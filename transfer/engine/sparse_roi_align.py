@@ -50,8 +50,8 @@ def _is_plain(extractor: SingleRoIExtractor) -> bool:
 class SparseRoIExtractor:
     """The ``forward`` of an RoI extractor, with one product for the RoIs of all maps.
 
-    Under autocast the RoIs keep float32; the toolbox rounds them to bfloat16, by up to half a
-    pixel at 256 pixels from the corner.
+    Under autocast to bfloat16 the RoIs keep float32, on every device; the toolbox rounds them, by
+    up to half a pixel at 256 pixels from the corner.
 
     Args:
         extractor: What it stands in for; it goes on telling which map an RoI belongs to.
@@ -65,7 +65,7 @@ class SparseRoIExtractor:
     ) -> Tensor:
         """Pool (K, C, bins, bins) from (B, C, H, W) maps and (K, 5) RoIs."""
         if rois.device.type != "cpu":
-            return SingleRoIExtractor.forward(self.extractor, feats, rois, roi_scale_factor)
+            return self._of_toolbox(feats, rois, roi_scale_factor)
         layers = self.extractor.roi_layers
         rois = rois.float()
         levels = self.extractor.map_roi_levels(rois, len(feats))
@@ -81,6 +81,16 @@ class SparseRoIExtractor:
             layers[0].aligned,
         )
         return _Pool.apply(matrix, layers[0].output_size, *feats)
+
+    def _of_toolbox(
+        self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None
+    ) -> Tensor:
+        """The toolbox's own; it rounds RoIs as maps are, so that of bfloat16 is kept from it."""
+        dtype = feats[0].dtype
+        if dtype == torch.bfloat16:  # in which the operator computes in float32 anyway
+            feats, rois = tuple(each.float() for each in feats), rois.float()
+        pooled = SingleRoIExtractor.forward(self.extractor, feats, rois, roi_scale_factor)
+        return pooled.to(dtype)
 
 
 class _Pool(torch.autograd.Function):
