@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backbones.errors import UserError
-from transfer import run
+from transfer import cli, run
 from transfer.plan.request import Request, make_plan
 from transfer.report import records
 
@@ -112,6 +112,8 @@ def test_a_control_of_ones_own_is_found_beside_the_row_and_by_against(own_rows, 
     )
     stated = make_plan(asked(named, here, against=str(own_rows / "plain.toml")))
     assert (stated.cells, stated.baseline) == (by_file.cells, "plain")
+    alone = make_plan(asked(named, here, against="none"))
+    assert [cell.id for cell in alone.cells] == [by_file.cells[1].id], "of no cell's identity"
     itself = make_plan(asked(own_rows / "plain.toml", here, against=str(own_rows / "plain.toml")))
     assert ([cell.backbone for cell in itself.cells], itself.baseline) == (["plain"], "")
 
@@ -132,7 +134,11 @@ def test_the_gain_over_a_control_of_ones_own_is_printed(own_rows, here, capsys):
     paths = records.folder(here / "results", "sample").glob("*.json")
     value = {r.cell["backbone"]: r.value for r in map(records.read, paths)}
     assert f"{value['plain']:.2f}" in of_plain
-    assert f"{value['mine'] - value['plain']:+.2f}" in of_mine
+    gain = f"{value['mine'] - value['plain']:+.2f}"
+    assert gain in of_mine
+    assert cli.main(["table", "9", "--sample"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "| mine |" in line]
+    assert gain in line, "the table counts from the control that the run had"
 
 
 def damaged_image(root):
