@@ -154,6 +154,27 @@ def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
     assert len(together) == 1, "one line for all rows of one reason"
 
 
+def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
+    for name in "abc":
+        of = synthetic.cell("resnet50d_mixup", classifier=f"seed {name}", weights_id=name)
+        synthetic.write(tmp_path, of, 70.0, classifier=name)
+    shown = gain_table(only_table(tmp_path), "t")
+    (row,) = shown.rows
+    mark = row[shown.columns.index("95 % interval")].removeprefix("– ")
+    assert row[shown.columns.index("simultaneous 95 %")] == f"– {mark}"
+    (note,) = [note for note in shown.notes if note.startswith(mark)]
+    assert "All 3 classifiers gave one and the same figure" in note
+    assert not any("One fine-tuning" in note for note in shown.notes)
+
+    synthetic.write_suite(tmp_path, ["resnet50d_smooth"], seeds=range(3))
+    shown = gain_table(only_table(tmp_path), "t")
+    (row,) = [row for row in shown.rows if row[0] == "resnet50d_smooth"]
+    assert "…" in row[shown.columns.index("95 % interval")]
+    mark = row[shown.columns.index("simultaneous 95 %")].removeprefix("– ")
+    (note,) = [note for note in shown.notes if note.startswith(mark)]
+    assert "resnet50_baseline has no finished fine-tuning, so no gain is judged" in note
+
+
 def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recipe():
     weights = [in_memory("resnet50_baseline", s, 70 + s / 10) for s in range(3)]
     (table,) = families(weights)
