@@ -2,7 +2,8 @@
 
 ``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>`` or an address;
 ``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent;
-``control`` is a row to compare with; ``name`` is the file's own unless given.
+``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's own
+unless given.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
     source = _source(content.get("weights", ""), path)
+    control = content.get("control", "")
     name = content.get("name", path.stem)
     if name in taken or not _NAME.fullmatch(name):
         raise UserError(
@@ -57,7 +59,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         name,
         content["architecture"],
         weights=Weights(source, "own", content.get("top1")) if source else None,
-        control=content.get("control", ""),
+        control=_beside(path, control, "control") if control.endswith(".toml") else control,
         scratch=not source,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
         std=_three(content, "std", path) or IMAGENET_STD,
@@ -65,13 +67,18 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
 
 
 def _source(weights: str, path: Path) -> str:
-    """Where the weights are; a file is named relative to the backbone's."""
+    """Where the weights are."""
     if not weights or weights.startswith(("timm:", "http:", "https:")):
         return weights
+    return _beside(path, weights, "weights")
+
+
+def _beside(path: Path, named: str, what: str) -> str:
+    """A file that a backbone's file names, relative to it."""
     try:
-        return str(path.parent / Path(weights).expanduser())
+        return str(path.parent / Path(named).expanduser())
     except RuntimeError as error:  # the home of nobody
-        raise UserError(f"'{path}' names the weights '{weights}': {error}") from error
+        raise UserError(f"'{path}' names the {what} '{named}': {error}") from error
 
 
 def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float, float] | None:

@@ -82,8 +82,10 @@ def cell(backbone, task="detection", **changed):
     return Cell(**{**told, **changed})
 
 
-def content(of, value, *, top1=77.0, classifier="one", lr=0.02, rng=None, points=100):
-    """The whole record of a cell."""
+def content(
+    of, value, *, top1=77.0, classifier="one", lr=0.02, rng=None, points=100, baseline=None
+):
+    """The whole record of a cell; without a baseline, as elder records are."""
     rng = rng or np.random.default_rng(0)
     metric = METRIC[of.task]
     kind = "AP" if of.task == "detection" else "IoU"
@@ -108,6 +110,7 @@ def content(of, value, *, top1=77.0, classifier="one", lr=0.02, rng=None, points
         "metrics": {metric: value, **extra, **per_class},
         "curve": curve,
         "evaluations": [],
+        **({} if baseline is None else {"baseline": baseline}),
         "classifier": {
             "source": of.weights_id,
             "sha256": hashlib.sha256(f"{of.backbone} {classifier}".encode()).hexdigest(),

@@ -13,12 +13,14 @@ from scipy import stats
 from transfer import cli
 from transfer.report import classification, readme, records, remarks
 from transfer.report.collection import collect, families
+from transfer.report.foundations import foundations
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
 from transfer.report.image_noise import image_noise, told
 from transfer.report.layout import to_markdown
 from transfer.report.outcomes import DetectionOutcomes
 from transfer.report.paper_tables import paper_table
+from transfer.report.pictures.choice import compared
 from transfer.report.records import Record
 from transfer.report.verdicts import verdict
 
@@ -180,6 +182,27 @@ def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
     assert len(together) == 1, "one line for all rows of one reason"
 
 
+def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
+    for name in "abc":
+        of = synthetic.cell("resnet50d_mixup", classifier=f"seed {name}", weights_id=name)
+        synthetic.write(tmp_path, of, 70.0, classifier=name)
+    shown = gain_table(only_table(tmp_path), "t")
+    (row,) = shown.rows
+    mark = row[shown.columns.index("95 % interval")].removeprefix("– ")
+    assert row[shown.columns.index("simultaneous 95 %")] == f"– {mark}"
+    (note,) = [note for note in shown.notes if note.startswith(mark)]
+    assert "All 3 classifiers gave one and the same figure" in note
+    assert not any("One fine-tuning" in note for note in shown.notes)
+
+    synthetic.write_suite(tmp_path, ["resnet50d_smooth"], seeds=range(3))
+    shown = gain_table(only_table(tmp_path), "t")
+    (row,) = [row for row in shown.rows if row[0] == "resnet50d_smooth"]
+    assert "…" in row[shown.columns.index("95 % interval")]
+    mark = row[shown.columns.index("simultaneous 95 %")].removeprefix("– ")
+    (note,) = [note for note in shown.notes if note.startswith(mark)]
+    assert "resnet50_baseline has no finished fine-tuning, so no gain is judged" in note
+
+
 def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recipe():
     weights = [in_memory("resnet50_baseline", s, 70 + s / 10) for s in range(3)]
     (table,) = families(weights)
@@ -307,6 +330,90 @@ def test_rows_of_other_depths_are_compared_with_their_own_control(tmp_path):
         "resnet50_baseline": ["resnet50_baseline", "resnet50d_mixup", "my_own",
                               "timm/convnext_tiny"],
     }  # fmt: skip
+
+
+def write_runs(results, baseline, gains, **changed):
+    """Three fine-tunings of each row, with a known gain, by a run that tells its baseline."""
+    for row, gain in gains.items():
+        for seed in range(3):
+            of = synthetic.cell(row, seed=seed, **{"data": "own", **changed})
+            synthetic.write(results, of, 60 + gain + seed / 10, points=2, baseline=baseline)
+
+
+def told_tables(found):
+    return {t.baseline: [row.name for row in t.rows] for t in found.gains}
+
+
+def test_gains_are_counted_from_the_row_that_the_run_counted_them_from(tmp_path, capsys):
+    write_runs(tmp_path, "b", {"resnet50_baseline": 5, "b": 0, "m": 2})
+    table = only_table(tmp_path)
+    assert table.baseline == "b"
+    assert [row.name for row in table.rows] == ["b", "resnet50_baseline", "m"]
+    assert row_of(table, "m").statistics.gain == pytest.approx(2)
+    assert row_of(table, "resnet50_baseline").statistics.gain == pytest.approx(5)
+    assert cli.main(["table", "8", "--results", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "protocol openmmlab, float32, against b" in shown
+    assert "has no record in this setting" not in shown
+
+
+def test_another_row_never_stands_in_for_a_baseline_that_was_told(tmp_path):
+    write_runs(tmp_path, "b", {"m": 2})
+    write_runs(tmp_path, None, {"resnet50_baseline": 0, "resnet50d_mixup": 1})
+    found = collect(tmp_path)
+    assert told_tables(found) == {
+        "resnet50_baseline": ["resnet50_baseline", "resnet50d_mixup"],
+        "b": ["m"],
+    }
+    of_b = found.gains[1]
+    assert row_of(of_b, "m").statistics.gain is None
+    assert "b has no record in this setting." in to_markdown(gain_table(of_b, "t"))
+
+
+def test_a_row_of_runs_with_several_baselines_stands_against_each(tmp_path):
+    write_runs(tmp_path, "", {"b": 0})
+    write_runs(tmp_path, "b", {"m": 2, "c": 1})
+    for seed in (3, 4):
+        of = synthetic.cell("m", seed=seed, data="own")
+        synthetic.write(tmp_path, of, 62.0 + seed / 10, points=2, baseline="c")
+    found = collect(tmp_path)
+    assert told_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
+    assert [row_of(t, "m").statistics.fine_tunings for t in found.gains] == [5, 5]
+    assert any(line.startswith("Records: 11.") for line in foundations(found.gains))
+    names = [pair.name for pair in compared(found.gains)]
+    assert names == ["c", "m against b", "m against c"]
+
+
+def test_the_papers_rows_on_the_papers_data_keep_the_papers_baseline(tmp_path):
+    gains = {"resnet50_baseline": 0, "resnet50d_efficient": 1, "resnet50d_mixup": 4, "m": 3}
+    write_runs(tmp_path, "resnet50d_efficient", gains, data="voc0712")
+    found = collect(tmp_path)
+    assert told_tables(found) == {
+        "resnet50_baseline": ["resnet50_baseline", "resnet50d_efficient", "resnet50d_mixup"],
+        "resnet50d_efficient": ["resnet50d_efficient", "resnet50_baseline", "resnet50d_mixup", "m"],
+    }
+    of_paper, other = paper_table(8, found)
+    (line,) = [row for row in of_paper.rows if row[1] == "resnet50d_mixup"]
+    assert line[of_paper.columns.index("gain, ours")] == "+4.00"
+    assert other.title.endswith("against resnet50d_efficient")
+
+
+def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, capsys):
+    write_runs(tmp_path, "b", {"b": 0, "c": 1, "m": 3})
+    asked = ["--results", str(tmp_path), "--against"]
+    (table,) = collect(tmp_path, against="c").gains
+    assert row_of(table, "m").statistics.gain == pytest.approx(2)
+    (tmp_path / "c.toml").write_text('architecture = "resnet50"\n')
+    for name in ("c", str(tmp_path / "c.toml")):
+        assert cli.main(["table", "8", *asked, name]) == 0
+        assert "float32, against c" in capsys.readouterr().out
+    assert cli.main(["report", *asked, "c"]) == 0
+    assert "against c" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    assert cli.main(["table", "8", *asked, "d"]) == 2
+    assert "No record is of 'd'" in capsys.readouterr().err
+    assert cli.main(["table", "all", "--write", *asked, "c"]) == 2
+    assert "leave out --against" in capsys.readouterr().err
 
 
 def test_a_user_row_alone_makes_a_table_without_gains():

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transfer import run
+from backbones.errors import UserError
+from transfer import cli, run
 from transfer.plan import lease
+from transfer.plan.request import Request, make_plan
 from transfer.report import records
 
 SCRATCH = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
@@ -79,6 +81,68 @@ def test_the_same_seed_gives_the_same_record(here):
         values.append(records.read(path).content)
     assert values[0]["metrics"] == values[1]["metrics"]
     assert values[0]["curve"] == values[1]["curve"]
+
+
+@pytest.fixture
+def own_rows(here):
+    """A row of one's own and its control, two files in a folder, of random weights."""
+    (here / "rows").mkdir()
+    (here / "rows" / "plain.toml").write_text('architecture = "resnet18"\n')
+    (here / "rows" / "mine.toml").write_text('architecture = "resnet18d"\ncontrol = "plain.toml"\n')
+    return here / "rows"
+
+
+def asked(backbone, here, **changed):
+    told = {
+        "tasks": ("segmentation",),
+        "against": "auto",
+        "data": "sample",
+        "data_root": here,
+        "protocol": "auto",
+        "weights": "auto",
+        "precision": "float32",
+        "seed": 0,
+        "classifier_seed": 0,
+    }
+    return Request(backbone=str(backbone), **{**told, **changed})
+
+
+def test_a_control_of_ones_own_is_found_beside_the_row_and_by_against(own_rows, here):
+    named = own_rows / "mine.toml"
+    by_file = make_plan(asked(named, here))
+    assert ([cell.backbone for cell in by_file.cells], by_file.baseline) == (
+        ["plain", "mine"],
+        "plain",
+    )
+    stated = make_plan(asked(named, here, against=str(own_rows / "plain.toml")))
+    assert (stated.cells, stated.baseline) == (by_file.cells, "plain")
+    alone = make_plan(asked(named, here, against="none"))
+    assert [cell.id for cell in alone.cells] == [by_file.cells[1].id], "of no cell's identity"
+    itself = make_plan(asked(own_rows / "plain.toml", here, against=str(own_rows / "plain.toml")))
+    assert ([cell.backbone for cell in itself.cells], itself.baseline) == (["plain"], "")
+
+
+def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
+    (here / "mine.toml").write_text('architecture = "resnet18"\n')
+    with pytest.raises(UserError, match="two backbones of one name, 'mine'"):
+        make_plan(asked(own_rows / "mine.toml", here, against=str(here / "mine.toml")))
+
+
+def test_the_gain_over_a_control_of_ones_own_is_printed(own_rows, here, capsys):
+    command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample"]
+    assert run.main([*command, "--task", "segmentation", "--precision", "float32"]) == 0
+    told = capsys.readouterr().out
+    assert "has no finished fine-tuning" not in told
+    (of_plain,) = [line for line in told.splitlines() if "plain" in line and "baseline" in line][:1]
+    (of_mine,) = [line for line in told.splitlines() if "mine" in line and "no claim" in line]
+    paths = records.folder(here / "results", "sample").glob("*.json")
+    value = {r.cell["backbone"]: r.value for r in map(records.read, paths)}
+    assert f"{value['plain']:.2f}" in of_plain
+    gain = f"{value['mine'] - value['plain']:+.2f}"
+    assert gain in of_mine
+    assert cli.main(["table", "9", "--sample"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "| mine |" in line]
+    assert gain in line, "the table counts from the control that the run had"
 
 
 def damaged_image(root):

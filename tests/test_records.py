@@ -90,6 +90,7 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         (json.dumps({**content(), "headline": {"metric": "mAP"}}), "no finite headline metric"),
         (json.dumps({**content(), "headline": [12.5]}), "no finite headline metric"),
         (json.dumps({**content(), "training": 3}), "malformed: training.images.train, training"),
+        (json.dumps({**content(), "baseline": None}), "malformed: baseline missing or of another"),
         (json.dumps(content(seed="one")), "malformed: cell.seed missing or of another type"),
     ],
 )

@@ -153,6 +153,11 @@ def test_a_users_own_row(tmp_path):
     assert row.mean == (0.5, 0.5, 0.5)
 
 
+def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
+    row = zoo.find(write(tmp_path, 'architecture = "resnet18"\ncontrol = "plain/b.toml"\n'))
+    assert row.control == str(tmp_path / "plain" / "b.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

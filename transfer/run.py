@@ -220,6 +220,7 @@ def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
             args.save_minutes,
             args.evaluate_every,
             args.state_storage,
+            plan.baseline,
         )
         for cell in plan.cells
     ]

@@ -135,6 +135,7 @@ def _content(
             "weights": records.told_weights(cell.weights),
             "id": cell.id,
         },
+        "baseline": task.baseline,
         "headline": {"metric": metric, "value": outcome.metrics[metric]},
         "metrics": _finite(outcome.metrics),
         "curve": outcome.curve,

@@ -88,6 +88,7 @@ class Task:
         save_minutes: Time between two savings of the training's state.
         storage: Address of a folder for copies of states, as fsspec knows it; empty for none.
         evaluate_every: Epochs or iterations between evaluations on the way; 0 for none.
+        baseline: Row that its run counts gains from; empty for none.
     """
 
     cell: Cell
@@ -101,6 +102,7 @@ class Task:
     save_minutes: float = 10.0
     evaluate_every: int = 0
     storage: str = ""
+    baseline: str = ""
 
     @property
     def state_copy(self) -> str:

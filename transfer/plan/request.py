@@ -110,7 +110,7 @@ def make_plan(request: Request) -> Plan:
         row = zoo.scratch_of(row.architecture)
     rows = [row]
     if control:
-        rows.insert(0, zoo.find(control))
+        rows.insert(0, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
@@ -130,7 +130,7 @@ def make_plan(request: Request) -> Plan:
     return Plan(
         cells,
         {member.name: member for member in rows},
-        control,
+        control.name if control else "",
         tuple(remarks),
         {data_name(data): data for data in data_of.values()},
     )
@@ -163,11 +163,20 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     return found or dict.fromkeys(request.tasks, catalogue.SAMPLE)
 
 
-def _control(request: Request, row: zoo.Variant) -> str:
-    if request.against == "none":
-        return ""
-    control = row.control if request.against == "auto" else zoo.find(request.against).name
-    return "" if control == row.name else control
+def _control(request: Request, row: zoo.Variant) -> zoo.Variant | None:
+    """The row to compare with; None for none, and where that is the row itself."""
+    named = row.control if request.against == "auto" else request.against
+    if named in ("", "none"):
+        return None
+    control = zoo.find(named)
+    if control.name != row.name:
+        return control
+    if control != row:
+        raise UserError(
+            f"'{named}' and '{request.backbone}' are two backbones of one name, '{row.name}': give "
+            "one of them another 'name'."
+        )
+    return None
 
 
 def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: str) -> Cell:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
 from pathlib import Path
 
 from backbones import zoo
 from backbones.errors import UserError
+from backbones.near_names import suggestion
+from backbones.paper import figures
 from transfer.report import classification, records
-from transfer.report.gains import GainTable, Setting, gain_table
+from transfer.report.gains import GainTable, Setting, gain_table, paper_row
 from transfer.report.records import Record
+from transfer.report.remarks import PAPER_DATA
 
 BASELINE = "resnet50_baseline"
-"""The row that rows without a control of their own are compared with."""
+"""The paper's own, and that of rows whose records tell none and that have no control in the zoo."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Collection:
     """All that was measured.
 
     Attributes:
-        gains: Tables of fine-tunings, one a setting and control.
+        gains: Tables of fine-tunings, one a setting and baseline.
         groups: Trained classifiers that may stand in one table.
         costs: By architecture, parameters and multiply-adds at 224 pixels, as records tell them.
         left_out: A sentence for each file that is in no table.
@@ -34,14 +37,19 @@ class Collection:
     left_out: tuple[str, ...]
 
 
-def collect(results: Path, data: str = "") -> Collection:
+def collect(results: Path, data: str = "", against: str = "") -> Collection:
     """Read a folder of results.
 
     Args:
         results: The folder.
         data: ``"sample"`` for the sample's records, which stand apart; else all others.
+        against: Row, or a row's ``.toml``, that gains are counted from; empty: as the records tell.
+
+    Raises:
+        UserError: No record is of the row that gains are to be counted from.
     """
     found, unreadable = records.read_all(results, data)
+    baseline = _recorded(against, found) if against else ""
     trained, unusable = classification.read_all(results) if data != "sample" else ([], [])
     groups, repeated = classification.groups(trained)
     costs = {
@@ -50,7 +58,7 @@ def collect(results: Path, data: str = "") -> Collection:
         if told["parameters"]
     }
     left_out = (*unreadable, *unusable, *repeated, *_apart(found))
-    return Collection(tuple(families(found)), tuple(groups), costs, left_out)
+    return Collection(tuple(families(found, baseline)), tuple(groups), costs, left_out)
 
 
 def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
@@ -81,20 +89,34 @@ def _apart(found: Iterable[Record]) -> list[str]:
     ]
 
 
-def families(found: Iterable[Record]) -> list[GainTable]:
-    """A table for each setting and control, settings and rows in a fixed order."""
+def _recorded(against: str, found: Iterable[Record]) -> str:
+    """The name that the records have for a row."""
+    name = zoo.find(against).name if against.endswith(".toml") else against
+    rows = dict.fromkeys(record.cell["backbone"] for record in _ordered(found))
+    if name not in rows:
+        hint = suggestion(name, rows) if rows else "there are none."
+        raise UserError(f"No record is of '{name}', so no gain can be counted from it: {hint}")
+    return name
+
+
+def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
+    """A table for each setting and baseline, settings and rows in a fixed order.
+
+    Args:
+        found: The records.
+        against: Row that gains are counted from; empty: as the records tell.
+    """
     settings: dict[Setting, list[Record]] = {}
     for record in found:
         settings.setdefault(Setting.of(record), []).append(record)
     tables = []
     for setting in sorted(settings, key=_place):
-        by_control: dict[str, list[Record]] = {}
-        members = settings[setting]
-        controls = _controls(members)
-        for record in members:
-            by_control.setdefault(controls[record.cell["backbone"]], []).append(record)
-        for control in sorted(by_control, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
-            tables.append(gain_table(setting, _ordered(by_control[control]), control))
+        members = _ordered(settings[setting])
+        baselines = _baselines(setting, members, against)
+        for baseline in sorted(set().union(*baselines.values()), key=_rank):
+            compared = {name for name, own in baselines.items() if baseline in own} | {baseline}
+            rows = [record for record in members if record.cell["backbone"] in compared]
+            tables.append(gain_table(setting, rows, baseline))
     return tables
 
 
@@ -103,35 +125,63 @@ def _place(setting: Setting) -> tuple[str, str, bool, str, str]:
     return setting.task, setting.data, setting.protocol != "paper", setting.protocol, repr(setting)
 
 
-def _controls(members: Sequence[Record]) -> dict[str, str]:
-    """By row, the row that it is compared with; a control belongs to its own table."""
-    names = {record.cell["backbone"] for record in members}
-    own = {name: _control(name) for name in names}
-    shared = BASELINE if BASELINE in names else min(set(own.values()) - {""}, default=BASELINE)
-    return {
-        name: name if name in own.values() else own[name] if own[name] in names else shared
-        for name in names
+def _baselines(
+    setting: Setting, members: Sequence[Record], against: str
+) -> dict[str, frozenset[str]]:
+    """By row, the rows that it is compared with: those that its records tell, else its control.
+
+    The paper's rows on the paper's data are compared with the paper's baseline in any case.
+    """
+    stated: dict[str, frozenset[str]] = {}
+    for record in members:
+        told = frozenset({against or record.baseline} - {""})
+        stated[record.cell["backbone"]] = stated.get(record.cell["backbone"], frozenset()) | told
+    found = _controls(stated)
+    for name in stated:
+        if stated[name] and _is_papers(name, setting):
+            found[name] |= {BASELINE}
+    return found
+
+
+def _is_papers(name: str, setting: Setting) -> bool:
+    """Whether Table 8 or 9 has a line for a row of this setting."""
+    known = figures(paper_row(name)).of(setting.metric) is not None
+    return known and setting.data == PAPER_DATA[setting.task]
+
+
+def _controls(stated: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """What was stated of each row; else its control in the zoo, or what stands in for that.
+
+    A row that others are compared with, and of which nothing was stated, is a control itself.
+    """
+    own = {name: _control(name) for name in stated}
+    shared = BASELINE if BASELINE in stated else min(set(own.values()) - {""}, default=BASELINE)
+    controls = frozenset(own.values()).union(*stated.values())
+    fallback = {
+        name: name if name in controls else own[name] if own[name] in stated else shared
+        for name in stated
     }
+    return {name: told or frozenset({fallback[name]}) for name, told in stated.items()}
 
 
 def _control(name: str) -> str:
     try:
         return zoo.find(name).control
-    except UserError:  # a user's own row: the record does not tell its control
+    except UserError:  # a user's own row is not in the zoo
         return ""
 
 
 _ORDER = {name: number for number, name in enumerate(zoo.CATALOGUE)}
 
 
-def _ordered(members: Sequence[Record]) -> list[Record]:
+def _rank(name: str) -> tuple[int, str]:
+    """As the zoo lists its rows, others behind them by name."""
+    return _ORDER.get(name, len(_ORDER)), name
+
+
+def _ordered(members: Iterable[Record]) -> list[Record]:
     """As the zoo lists its rows, others behind them by name; fine-tunings by seed."""
     return sorted(
         members,
-        key=lambda r: (
-            _ORDER.get(r.cell["backbone"], len(_ORDER)),
-            r.cell["backbone"],
-            r.cell["seed"],
-            r.path.name,
-        ),
+        key=lambda r: (*_rank(r.cell["backbone"]), r.cell["seed"], r.path.name),
     )

@@ -77,7 +77,9 @@ def _row(row: GainRow) -> list[str]:
 
 
 def _records(tables: Iterable[GainTable]) -> list[Record]:
-    return [record for one in tables for row in one.rows for record in row.records]
+    """Each once: a row may stand against several baselines."""
+    found = (record for one in tables for row in one.rows for record in row.records)
+    return list({record.path: record for record in found}.values())
 
 
 def _listed(told: Iterable[str]) -> str:

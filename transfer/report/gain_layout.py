@@ -10,7 +10,7 @@ from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
 from transfer.report.remarks import judged_agreement, remarks
-from transfer.report.rows import summarise
+from transfer.report.rows import RowResult, summarise
 from transfer.report.wording import figure, gain_interval, interval, signed
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
@@ -19,7 +19,7 @@ _NOT_JUDGED = Missing(
     "Agreement is judged on the paper's data and protocol only, and where our gain has an interval."
 )
 _NO_TOP1 = "Nobody has told the top-1 of these weights."
-_NO_INTERVAL = "One fine-tuning shows no interval and claims nothing; give --seeds for more."
+_ONE_RUN = "One fine-tuning shows no interval and claims nothing; give --seeds for more."
 _UNKNOWN_SPREADS = (
     "One classifier: what another training of it would add to the spread is not known.",
     "No classifier was fine-tuned twice; give --seeds.",
@@ -85,21 +85,37 @@ def _of_paper(gains: GainTable, row: GainRow) -> Cell:
 def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
     """Mean, interval, gain, its interval, verdict."""
     result = row.statistics
-    head: list[Cell] = [figure(result.mean), _interval(result.ci_low, result.ci_high)]
+    why = _why_no_interval(result)
+    own = _interval(result.ci_low, result.ci_high, why)
+    head: list[Cell] = [figure(result.mean), own]
     if row.name == gains.baseline:
         return [*head, "baseline", "baseline", "baseline"]
     return [
         *head,
         _known(signed, result.gain, f"{gains.baseline} has no record in this setting."),
-        _interval(result.gain_low, result.gain_high, gain_interval),
+        _interval(
+            result.gain_low,
+            result.gain_high,
+            why if result.no_claim else _sentence(gains.analysis.reason),
+            gain_interval,
+        ),
         result.verdict or "no claim",
     ]
 
 
 def _interval(
-    low: float | None, high: float | None, written: Callable[..., str] = interval
+    low: float | None, high: float | None, why: str, written: Callable[..., str] = interval
 ) -> Cell:
-    return Missing(_NO_INTERVAL) if low is None or high is None else written(low, high)
+    return Missing(why) if low is None or high is None else written(low, high)
+
+
+def _why_no_interval(result: RowResult) -> str:
+    """Of a row without one: a single run, or several of one and the same figure."""
+    return _ONE_RUN if result.n == 1 else _sentence(result.no_claim or "")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def beside_the_paper(

@@ -50,15 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="the page (default: report.html in that folder)")
     add("--pictures", type=Path, metavar="DIR", help="where SVGs of the pictures go, and PNGs too")
     add("--sample", action="store_true", help="of the sample's records, which stand apart")
+    add(
+        "--against",
+        default="",
+        metavar="ROW",
+        help="row that gains are counted from (default: the one of the run, which records tell)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page.
 
     Raises:
-        UserError: A file cannot be written.
+        UserError: There is no such baseline, or a file cannot be written.
     """
-    found = collect(args.results, "sample" if args.sample else "")
+    found = collect(args.results, "sample" if args.sample else "", args.against)
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
     out = args.out or home / "report.html"

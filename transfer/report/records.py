@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from backbones.atomic_write import write_atomically
@@ -47,6 +48,7 @@ _SHAPE: dict[str, tuple[type, ...]] = {
     "training.images.train": (int,),
     "training.images.test": (int,),
     "curve": (list,),
+    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it
 }
 """What every table reads, by its place in a record; JSON's types of it."""
 
@@ -77,6 +79,11 @@ class Record:
     def value(self) -> float:
         """The headline metric in percent."""
         return self.content["headline"]["value"]
+
+    @property
+    def baseline(self) -> str:
+        """Row that its run counted gains from; empty where none is told."""
+        return self.content.get("baseline", "")
 
 
 def told_config(resolved: dict[str, Any]) -> dict[str, str]:

@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--sample", action="store_true", help="of the sample's records, which stand apart")
     add(
+        "--against",
+        default="",
+        metavar="ROW",
+        help="row that gains are counted from (default: the one of the run, which records tell)",
+    )
+    add(
         "--write",
         action="store_true",
         help="with all: write README.md of that folder anew, and the part of the README above it",
@@ -29,16 +35,21 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables, or write the README that holds them.
 
     Raises:
-        UserError: There is no such table, or the README cannot be written.
+        UserError: There is no such table or baseline, or the README cannot be written.
     """
     numbers = paper_tables.numbers(args.table)
     if args.write:
         if args.table != "all":
             raise UserError("--write makes the README, which holds all tables: give 'all'.")
+        if args.against:
+            raise UserError(
+                "--write makes the README, whose gains are counted as the records tell: leave out "
+                "--against."
+            )
         for path in readme.write(args.results):
             print(path)
         return 0
-    found = collect(args.results, "sample" if args.sample else "")
+    found = collect(args.results, "sample" if args.sample else "", args.against)
     for number in numbers:
         for shown in paper_tables.paper_table(number, found):
             print(FORMATS[args.format](shown))

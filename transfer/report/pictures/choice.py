@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,19 +14,30 @@ MOST_ROWS = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """A row, and the baseline that it is compared with where that was measured."""
+    """A row, and the baseline that it is compared with where that was measured.
 
+    Attributes:
+        name: The row's, with the baseline's where it is compared with several.
+        row: The row.
+        baseline: What it is compared with, or None.
+    """
+
+    name: str
     row: GainRow
     baseline: GainRow | None
 
 
 def compared(tables: Sequence[GainTable]) -> list[Pair]:
     """Every row of a setting but the baselines."""
+    found = [(table, row) for table in tables for row in table.rows if row.name != table.baseline]
+    times = Counter(row.name for _, row in found)
     return [
-        Pair(row, next((one for one in table.rows if one.name == table.baseline), None))
-        for table in tables
-        for row in table.rows
-        if row.name != table.baseline
+        Pair(
+            row.name if times[row.name] == 1 else f"{row.name} against {table.baseline}",
+            row,
+            next((one for one in table.rows if one.name == table.baseline), None),
+        )
+        for table, row in found
     ]
 
 

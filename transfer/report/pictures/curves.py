@@ -30,7 +30,9 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    pairs = compared(tables) or [Pair(row, None) for table in tables for row in table.rows]
+    pairs = compared(tables) or [
+        Pair(row.name, row, None) for table in tables for row in table.rows
+    ]
     shown = largest([pair for pair in pairs if _curves(pair.row) is not None])
     if not shown:
         return None
@@ -43,7 +45,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
                 _band(axes, pair.baseline, INK, ":")
             _band(axes, pair.row, COLOURS[place], "-")
             runs = count(len(pair.row.records), "run")
-            axes.set_title(f"{pair.row.name}, {runs}", fontsize=8)
+            axes.set_title(f"{pair.name}, {runs}", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.grid(color="#8a8a8a", alpha=0.25)
         axes = panels[0]

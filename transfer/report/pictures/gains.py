@@ -21,11 +21,12 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     Args:
         tables: All tables of one setting.
     """
-    rows = [pair.row for pair in compared(tables) if pair.row.statistics.gain is not None]
-    if not rows:
+    pairs = [pair for pair in compared(tables) if pair.row.statistics.gain is not None]
+    if not pairs:
         return None
+    rows = [pair.row for pair in pairs]
     setting = tables[0].setting
-    margins = Margins(left=0.2 + text_width(row.name for row in rows), bottom=0.8)
+    margins = Margins(left=0.2 + text_width(pair.name for pair in pairs), bottom=0.8)
     high = margins.top + margins.bottom + 0.36 * len(rows) + 0.1
     with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -39,7 +40,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
                 axes.plot(found.gain, place, "o", mec=OURS, mfc="none", ms=7)
             if row.paper_gain is not None:
                 axes.plot(row.paper_gain, place + _BESIDE, "D", mec=PAPER, mfc="none", ms=5)
-        axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        axes.set_yticks(range(len(rows)), [pair.name for pair in pairs])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

@@ -33,7 +33,7 @@ def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
         before, after = _means(pair.baseline), _means(pair.row)
         shared = sorted(before.keys() & after.keys())
         if shared:
-            found[pair.row.name] = {name: after[name] - before[name] for name in shared}
+            found[pair.name] = {name: after[name] - before[name] for name in shared}
     return found
 
 
