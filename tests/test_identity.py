@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from transfer import cli
 from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
-from transfer.plan.request import Request, make_plan
+from transfer.plan.request import Request, data_name, make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -163,3 +164,25 @@ def test_a_named_data_sets_fingerprint_is_of_its_lists_alone(by, tmp_path):
         (lists / f"{split}.txt").write_text(f"{split}_1\n")
         digest.update(f"VOC2012/ImageSets/Main/{split}.txt{split}_1\n".encode())
     assert catalogue.load(by, tmp_path).fingerprint("detection") == digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", ["ade20k", "sample", "voc0712"])
+def test_own_data_never_have_the_name_of_known_ones(name, here, capsys):
+    """They would stand in the paper's tables, or among the sample's records."""
+    (here / f"{name}.toml").write_text(MASKS)
+    command = ["--task", "segmentation", "--data", f"{name}.toml", "--protocol", "paper"]
+    command = ["run", "--backbone", "resnet18_scratch", "--dry-run", *command]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert f"'{name}.toml' has the name of a known data set" in told
+    assert "rename the file" in told
+    (here / f"{name}.toml").rename(here / "fields.toml")
+    assert cli.main([part.replace(f"{name}.toml", "fields.toml") for part in command]) == 0
+    assert "fields" in capsys.readouterr().out
+
+
+def test_own_data_are_named_as_their_file_and_called_as_it_says(here):
+    file = here / "fields.toml"
+    file.write_text(MASKS)
+    data = catalogue.load(str(file), here)
+    assert (data.name, data.title) == (data_name(str(file)), "two parts") == ("fields", "two parts")

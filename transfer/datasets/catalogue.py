@@ -159,7 +159,7 @@ class DataSet:
     """A data set that was found.
 
     Attributes:
-        name: Short name, part of every record.
+        name: Short name, part of every record: that of its file, without ``.toml``.
         title: What to call it in sentences.
         root: Where it lies.
         detection: How it serves detection, or None.
@@ -245,13 +245,19 @@ def load(name: str, data_root: Path) -> DataSet:
             itself.
 
     Raises:
-        UserError: Unknown, malformed, or not on this machine.
+        UserError: Unknown, malformed, not on this machine, or of a user's own with the name of
+            another that is known.
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
         raise UserError(
             f"Unknown data set '{name}': {suggestion(name, names())} Your own is a file that ends "
             "in .toml."
+        )
+    if _is_own(path) and path.stem in names():
+        raise UserError(
+            f"'{path}' has the name of a known data set, and its results would pass for those of "
+            f"'{path.stem}'; rename the file: its name without .toml stands in every record."
         )
     content = read_toml(path)
     if wrong := misfit(content, _FORM):
@@ -293,6 +299,11 @@ def _folder() -> Path:
     return resource_dir("configs", "configs") / "datasets"
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a file is a user's, not one of those that are known by name."""
+    return path.resolve().parent != _folder().resolve()
+
+
 def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
     if "root" in content:
         candidates = [path.parent / Path(content["root"]).expanduser()]
@@ -303,7 +314,7 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
             return candidate
     looked = "' or '".join(str(c) for c in candidates)
     raise UserError(
-        f"The data set '{content.get('name', path.stem)}' was not found: looked for '{looked}'. "
+        f"The data set '{path.stem}' was not found: looked for '{looked}'. "
         "'transfer prepare' fetches the public ones; --data-root says where they are."
     )
 
@@ -312,13 +323,13 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
     try:
         images = content.get("classifier_images")
         data = DataSet(
-            content["name"],
+            path.stem,
             content.get("title", content["name"]),
             root,
             _detection(content["detection"], root) if "detection" in content else None,
             _segmentation(content["segmentation"], root) if "segmentation" in content else None,
             root / images if images else None,
-            own=path.resolve().parent != _folder().resolve(),
+            own=_is_own(path),
         )
     except KeyError as error:
         raise UserError(
