@@ -63,6 +63,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         scratch=not source,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
         std=_three(content, "std", path) or IMAGENET_STD,
+        own=True,
     )
 
 

@@ -93,6 +93,7 @@ class Variant:
         note: One sentence for people.
         mean: Channel means that the weights expect, 0 to 1, or None: as timm states them.
         std: Channel deviations, likewise.
+        own: Whether a user's file says all this: it may say something else tomorrow.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Variant:
     note: str = ""
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    own: bool = False
 
     @property
     def paper(self) -> Figures:

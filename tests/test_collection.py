@@ -128,6 +128,51 @@ def test_a_batch_that_is_not_known_stands_beside_any(tmp_path):
     assert (len(table.rows), table.left_out) == (2, ())
 
 
+def write_model(results, row, seed, value, finished, top1=77.0, **says):
+    """Write a record of a row whose classifier says what is given of itself."""
+    of = synthetic.cell(row, seed=seed)
+    content = synthetic.content(of, value, top1=top1, classifier=str(says))
+    content["classifier"] |= says
+    path = results / "records" / f"{of.name}_{finished}.json"
+    records.write(path, {**content, "finished": f"2026-11-{finished}T00:00:00+00:00"})
+
+
+@pytest.mark.parametrize(
+    ("trait", "before", "now"),
+    [
+        ("architecture", "resnet18", "resnet18d"),
+        ("mean", [25.5, 51.0, 229.5], [123.675, 116.28, 103.53]),
+        ("std", [127.5, 127.5, 127.5], [58.395, 57.12, 57.375]),
+    ],
+)
+def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before, now, tmp_path):
+    for seed in range(2):
+        write_model(tmp_path, "resnet50_baseline", seed, 60.0 + seed, 10 + seed)
+        write_model(tmp_path, "n", seed, 40.0 + seed, 14 - seed, 33.0, **{trait: before})
+        write_model(tmp_path, "n", seed, 70.0 + seed, 20 + seed, 72.0, **{trait: now})
+    table = only_table(tmp_path)
+    row = row_of(table, "n")
+    assert [record.content["classifier"][trait] for record in row.records] == [now, now]
+    assert (row.top1, row.statistics.mean) == (72.0, 70.5)
+    (sentence,) = table.left_out
+    assert f"n (detection_openmmlab_n_public_s0_14.json and 1 more) is of another model: it has " \
+        f"the {trait} {before}" in sentence  # fmt: skip
+    assert "that of the newest (detection_openmmlab_n_public_s1_21.json) has" in sentence
+
+
+def test_classifiers_of_one_model_stand_in_one_row_and_what_is_not_known_parts_none(tmp_path):
+    ways = [
+        {"mean": [123.675, 116.28, 103.53]},
+        {"mean": [123.67499999999998, 116.28, 103.53]},  # 255 times what another file says
+        {"mean": None, "std": None, "architecture": records.UNKNOWN},
+    ]
+    for seed, says in enumerate(ways):
+        write_model(tmp_path, "resnet50_baseline", seed, 60.0 + seed, 10 + seed, **says)
+    table = only_table(tmp_path)
+    assert row_of(table, "resnet50_baseline").statistics.classifiers == 3
+    assert table.left_out == ()
+
+
 def test_one_fine_tuning_counts_once(tmp_path):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
     (tmp_path / "records" / "copy.json").write_bytes(path.read_bytes())

@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         data.name != "sample"
     ):
         raise UserError(
-            f"'{data.root}' lists other images than the cell was run on; give the data set with "
-            "--data and --data-root."
+            f"'{data.root}' lists other images than the cell was run on, or your .toml has been "
+            "changed since; give the data set with --data and --data-root."
         )
     # The toolboxes take seconds to import; what is wrong above is told at once.
     from transfer.engine.predict import FinishedCell

@@ -6,9 +6,10 @@ A data set is a small TOML file: those of ``configs/datasets`` by name, a user's
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,13 @@ class DataSet:
     """A data set that was found.
 
     Attributes:
-        name: Short name, part of every record.
-        title: What to call it in a table.
+        name: Short name, part of every record: that of its file, without ``.toml``.
+        title: What to call it in sentences.
         root: Where it lies.
         detection: How it serves detection, or None.
         segmentation: How it serves segmentation, or None.
         classifier_images: An ImageFolder to train classifiers on, or None.
+        own: Whether a user's file says all this: it may say something else tomorrow.
     """
 
     name: str
@@ -172,15 +174,35 @@ class DataSet:
     detection: Detection | None
     segmentation: Segmentation | None
     classifier_images: Path | None = None
+    own: bool = False
 
     def fingerprint(self, task: str) -> str:
-        """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits."""
+        """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits.
+
+        Of a user's own data, also of what the file says of classes, masks and folders; of a named
+        data set the name stands for that.
+        """
         digest = hashlib.sha256()
         for path in self._lists(task):
-            inside = path.is_relative_to(self.root)  # an absolute name is taken as it is
-            digest.update(str(path.relative_to(self.root) if inside else path).encode())
+            digest.update(self._place(path).encode())
             digest.update(_listing(path))
+        if self.own:
+            digest.update(json.dumps(self._told(task), sort_keys=True).encode())
         return digest.hexdigest()[:16]
+
+    def _place(self, path: Path) -> str:
+        """A path as seen from the data set's folder; one that leads elsewhere as it is."""
+        inside = path.is_relative_to(self.root)
+        return str(path.relative_to(self.root) if inside else path)
+
+    def _told(self, task: str) -> dict[str, Any]:
+        """What the file says of a task, but for the numbers of images: they only check it."""
+        part = self.detection if task == "detection" else self.segmentation
+        assert part is not None  # it has lists of images
+        told = {**asdict(part), "root": self._place(part.root)}
+        for split in ("train", "test"):
+            told[split] = _texts(told[split])
+        return told
 
     def _lists(self, task: str) -> list[Path]:
         if task == "detection" and self.detection:
@@ -195,6 +217,13 @@ class DataSet:
                 masks.root / (split.list or split.images) for split in (masks.train, masks.test)
             ]
         raise UserError(f"The data set '{self.name}' has nothing for {task}.")
+
+
+def _texts(told: Any) -> Any:
+    """Tables of entries with only those that are texts: folders and names, not counts."""
+    if isinstance(told, dict):
+        return {name: value for name, value in told.items() if isinstance(value, str)}
+    return [_texts(one) for one in told]
 
 
 def voc_list(root: Path, split: DetectionSplit) -> Path:
@@ -216,13 +245,19 @@ def load(name: str, data_root: Path) -> DataSet:
             itself.
 
     Raises:
-        UserError: Unknown, malformed, or not on this machine.
+        UserError: Unknown, malformed, not on this machine, or of a user's own with the name of
+            another that is known.
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
         raise UserError(
             f"Unknown data set '{name}': {suggestion(name, names())} Your own is a file that ends "
             "in .toml."
+        )
+    if _is_own(path) and path.stem in names():
+        raise UserError(
+            f"'{path}' has the name of a known data set, and its results would pass for those of "
+            f"'{path.stem}'; rename the file: its name without .toml stands in every record."
         )
     content = read_toml(path)
     if wrong := misfit(content, _FORM):
@@ -264,6 +299,11 @@ def _folder() -> Path:
     return resource_dir("configs", "configs") / "datasets"
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a file is a user's, not one of those that are known by name."""
+    return path.resolve().parent != _folder().resolve()
+
+
 def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
     if "root" in content:
         candidates = [path.parent / Path(content["root"]).expanduser()]
@@ -274,7 +314,7 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
             return candidate
     looked = "' or '".join(str(c) for c in candidates)
     raise UserError(
-        f"The data set '{content.get('name', path.stem)}' was not found: looked for '{looked}'. "
+        f"The data set '{path.stem}' was not found: looked for '{looked}'. "
         "'transfer prepare' fetches the public ones; --data-root says where they are."
     )
 
@@ -283,12 +323,13 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
     try:
         images = content.get("classifier_images")
         data = DataSet(
-            content["name"],
+            path.stem,
             content.get("title", content["name"]),
             root,
             _detection(content["detection"], root) if "detection" in content else None,
             _segmentation(content["segmentation"], root) if "segmentation" in content else None,
             root / images if images else None,
+            own=_is_own(path),
         )
     except KeyError as error:
         raise UserError(

@@ -35,6 +35,9 @@ class Cell:
         overrides: Further settings of the config, as ``--cfg-options`` gives them.
         processes: How many train it together, a GPU each: batch norms, sums and, in some
             protocols, the batch depend on it.
+        mean: Channel means, 0 to 1, of a user's own row, whose file can be changed; None for the
+            zoo's, where the name or the weights' own file decides.
+        std: Channel deviations, likewise.
     """
 
     backbone: str
@@ -52,6 +55,8 @@ class Cell:
     scratch: bool = False
     overrides: tuple[tuple[str, Any], ...] = ()
     processes: int = 1
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     @property
     def id(self) -> str:
@@ -60,6 +65,8 @@ class Cell:
         del told["weights"]
         if self.processes == 1:  # as before there could be more
             del told["processes"]
+        if self.mean is None:  # as before an own row's counted
+            del told["mean"], told["std"]
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -268,7 +268,10 @@ def examine(wanted: list[tuple[str, Path, str, str]]) -> tuple[dict[str, str], s
         except UserError as error:
             return versions(), str(error)
         if found != expected:
-            return versions(), f"'{data}' under '{root}' lists other images than here."
+            return (
+                versions(),
+                f"'{data}' under '{root}' lists other images than here, or is another file.",
+            )
     return versions(), ""
 
 

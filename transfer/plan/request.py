@@ -202,6 +202,8 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         seed=request.seed,
         scratch=not weights,
         processes=request.processes,
+        mean=row.mean if row.own else None,
+        std=row.std if row.own else None,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from backbones import zoo
 from backbones.errors import UserError
 from backbones.paper import figures
-from transfer.report.records import Record, compared
+from transfer.report.records import UNKNOWN, Record, compared
 from transfer.report.rows import RANDOM, Observation, RowResult
 from transfer.report.statistics import TableResult, analyse
 
@@ -135,7 +135,8 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         records: One or more; those that cannot stand beside the others are left out and named.
         baseline: The row that gains are counted from.
     """
-    comparable, different = _comparable(records, baseline)
+    current, former = _of_one_model(records)
+    comparable, different = _comparable(current, baseline)
     usable, repeated = _once(comparable)
     by_row: dict[str, list[Record]] = {}
     for record in usable:
@@ -148,7 +149,7 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )
-    left_out = (*different, *repeated, *_together(analysis.left_out))
+    left_out = (*former, *different, *repeated, *_together(analysis.left_out))
     return GainTable(setting, baseline, rows, analysis, left_out)
 
 
@@ -174,6 +175,58 @@ def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float
     """The paper's gain of each row that has one: what its cost in seeds is asked for."""
     gains = {row: _paper_gain(row, metric, baseline) for row in rows}
     return {row: gain for row, gain in gains.items() if gain}
+
+
+def _of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Of each row the records of its newest model; a sentence about every other.
+
+    A row may have several classifiers, of one network that is fed in one way. What a user's file
+    once said of another model is not averaged with what it says now.
+    """
+    newest: dict[str, dict[str, tuple[Any, Record]]] = {}  # by row and trait, and who told it
+    usable: list[Record] = []
+    told: dict[tuple[str, str], list[Record]] = {}  # by row and by what is another
+    for record in sorted(records, key=_finished, reverse=True):
+        row = record.cell["backbone"]
+        model, known = _model(record), newest.setdefault(row, {})
+        other = next((t for t in model if t in known and model[t] != known[t][0]), None)
+        if other is None:
+            usable.append(record)
+            newest[row] = {t: (v, record) for t, v in model.items()} | known
+        else:
+            value, first = known[other]
+            reason = f"{other} {model[other]}, that of the newest ({first.path.name}) has {value}"
+            told.setdefault((row, reason), []).append(record)
+    kept = {id(record) for record in usable}
+    sentences = [
+        f"{_named(row, group)} is of another model: it has {reason}; give the file of each model "
+        "a name of its own."
+        for (row, reason), group in told.items()
+    ]
+    return [record for record in records if id(record) in kept], sentences
+
+
+def _model(record: Record) -> dict[str, Any]:
+    """Network and preprocessing, as far as they are known: an imported run tells neither surely."""
+    told = record.content["classifier"]
+    model: dict[str, Any] = {}
+    if told["architecture"] != UNKNOWN:
+        model["the architecture"] = told["architecture"]
+    for name in ("mean", "std"):
+        values = told.get(name)
+        if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
+            # 0 to 255; files of one model may round it otherwise
+            model[f"the {name}"] = [round(value, 2) for value in values]
+    return model
+
+
+def _finished(record: Record) -> str:
+    return str(record.content.get("finished", ""))
+
+
+def _named(row: str, records: Sequence[Record]) -> str:
+    more = f" and {len(records) - 1} more" if len(records) > 1 else ""
+    return f"{row} ({records[0].path.name}{more})"
 
 
 def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
@@ -207,7 +260,6 @@ def _are_alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
 def _refusal(reference: Record, records: Sequence[Record]) -> str:
     """Why records that were all fine-tuned in one other way are not in the table."""
     first = records[0]
-    more = f" and {len(records) - 1} more" if len(records) > 1 else ""
     try:
         difference = _first_difference(_rest(reference), _rest(first))
     except UserError as error:
@@ -219,7 +271,7 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
             f"{own_lr}; both need the same number of processes."
         )
     row = first.cell["backbone"]
-    return f"{row} ({first.path.name}{more}) was fine-tuned differently: {difference}"
+    return f"{_named(row, records)} was fine-tuned differently: {difference}"
 
 
 def _once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:

@@ -19,7 +19,6 @@ from transfer.report import records
 from transfer.report.finished_run import FinishedRun, read_run
 
 PROTOCOL = "imported"
-_UNKNOWN = "unknown"
 _POINTS = 100
 _ELSEWHERE = (  # says where files lie and what is shown, not what was computed
     "work_dir", "load_from", "resume", "launcher", "log_level", "log_processor", "visualizer",
@@ -85,14 +84,14 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "architecture": network,
         "weights": _weights(config),
         "weights_id": _weights(config),
-        "classifier": _UNKNOWN,
+        "classifier": records.UNKNOWN,
         "task": task,
         "protocol": PROTOCOL,
-        "protocol_version": _UNKNOWN,
-        "data": data or str(_dataset(config).get("type", _UNKNOWN)),
-        "data_fingerprint": _UNKNOWN,
+        "protocol_version": records.UNKNOWN,
+        "data": data or str(_dataset(config).get("type", records.UNKNOWN)),
+        "data_fingerprint": records.UNKNOWN,
         "precision": _PRECISIONS.get(wrapper, str(_at(config, "optim_wrapper", "dtype") or wrapper
-                                                  or _UNKNOWN)),
+                                                  or records.UNKNOWN)),
         # Runs of unknown seed are told apart by their logs.
         "seed": int(found.digest[:7], 16) if chosen is None else chosen,
         "overrides": [],
@@ -107,7 +106,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "evaluations": [],
         "classifier": {
             "source": _weights(config),
-            "sha256": f"{_UNKNOWN}: {_weights(config)}",
+            "sha256": f"{records.UNKNOWN}: {_weights(config)}",
             "architecture": network,
             "tricks": [],
             "top1": None,
@@ -176,10 +175,10 @@ def _without_places(part: Any) -> Any:
 def _network(config: dict[str, Any]) -> str:
     backbone = _at(config, "model", "backbone")
     if not isinstance(backbone, dict):
-        return _UNKNOWN
+        return records.UNKNOWN
     if backbone.get("architecture"):
         return str(backbone["architecture"])
-    return f"{backbone.get('type', _UNKNOWN)}{backbone.get('depth', '')}"
+    return f"{backbone.get('type', records.UNKNOWN)}{backbone.get('depth', '')}"
 
 
 def _weights(config: dict[str, Any]) -> str:
@@ -219,7 +218,7 @@ def _not_known(cell: dict[str, Any], seed: int | None) -> list[str]:
     ]
     told = {"backbone": "the backbone; name it with --backbone.", "data": "the data set; name it "
             "with --data.", "precision": "the precision."}  # fmt: skip
-    lines += [sentence for name, sentence in told.items() if cell[name] == _UNKNOWN]
+    lines += [sentence for name, sentence in told.items() if cell[name] == records.UNKNOWN]
     if seed is None:
         lines.append("the seed; give it with --seed.")
     return lines

@@ -18,6 +18,9 @@ from backbones.errors import UserError
 from transfer.plan.time_savers import UNCOUNTED
 
 SCHEMA = 1
+UNKNOWN = "unknown"
+"""What an imported record says of what its run does not tell."""
+
 _REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
 _NUMBER = (int, float)
 _SHAPE: dict[str, tuple[type, ...]] = {
