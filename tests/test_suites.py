@@ -98,6 +98,7 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
+        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),

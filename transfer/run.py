@@ -165,6 +165,11 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     for name in ("seeds", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be 1 or more.")
+    for name in ("seed", "classifier_seed"):
+        if not 0 <= getattr(args, name) <= suites.MAX_SEED:
+            raise UserError(
+                f"--{name.replace('_', '-')} must be a whole number from 0 to {suites.MAX_SEED}."
+            )
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise UserError(
