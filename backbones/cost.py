@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import zoo
-from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
+from backbones.known_networks import require_known
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ def classifier_cost(architecture: str, image_size: int = 224) -> Cost:
     """Cost of a 1000-class classifier; nothing is computed, shapes are enough.
 
     The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
+
+    Raises:
+        UserError: timm has no such network.
     """
+    require_known(architecture)
     with torch.device("meta"):
         network = timm.create_model(architecture).eval()
         counter = FlopCounterMode(display=False)

@@ -1,9 +1,9 @@
 """A row of a user's own: a TOML file of a few lines.
 
 ``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>`` or an address;
-``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent;
-``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's own
-unless given.
+``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent
+and ``top1_on`` names the data that it was measured on; ``control`` is a row to compare with, or a
+file beside it like this one; ``name`` is the file's own unless given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backbones.toml_file import misfit, read_toml
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
 
 _FORM = {
-    **dict.fromkeys(("name", "architecture", "weights", "control"), str),
+    **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on"), str),
     "mean": [float],
     "std": [float],
     "top1": float,
@@ -37,12 +37,12 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         UserError: The file is missing, is no TOML, or has entries that are not known.
     """
     content = _content(path)
-    unknown = content.keys() - {"name", "architecture", "weights", "mean", "std", "top1", "control"}
+    unknown = content.keys() - _FORM.keys()
     if unknown or "architecture" not in content:
         fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
         raise UserError(
             f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
-            "mean, std, top1 and control."
+            "mean, std, top1, top1_on and control."
         )
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
@@ -58,13 +58,17 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     return Variant(
         name,
         content["architecture"],
-        weights=Weights(source, "own", content.get("top1")) if source else None,
+        weights=_weights(source, content) if source else None,
         control=_beside(path, control, "control") if control.endswith(".toml") else control,
         scratch=not source,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
         std=_three(content, "std", path) or IMAGENET_STD,
         own=True,
     )
+
+
+def _weights(source: str, content: dict[str, Any]) -> Weights:
+    return Weights(source, "own", content.get("top1"), top1_on=content.get("top1_on", ""))
 
 
 def _source(weights: str, path: Path) -> str:

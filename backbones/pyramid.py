@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones import weights as weights_module
 from backbones.errors import UserError
+from backbones.known_networks import require_known
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
 
@@ -170,20 +171,6 @@ def build_features(architecture: str, levels: tuple[int, ...], output_stride: in
         ) from error
     drop_unstrided_shortcut_pools(network)
     return network
-
-
-def require_known(architecture: str) -> None:
-    """See that timm has a network.
-
-    Raises:
-        UserError: It has none of this name; the sentence has names near it.
-    """
-    if not timm.is_model(architecture):
-        near = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
-        raise UserError(
-            f"timm has no network '{architecture}'"
-            + (f"; near it are {near}." if near else "; 'timm.list_models()' names them all.")
-        )
 
 
 def _create(architecture: str, **options: Any) -> Any:

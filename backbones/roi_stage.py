@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones import weights as weights_module
 from backbones.errors import UserError
-from backbones.pyramid import require_known
+from backbones.known_networks import require_known
 
 _STAGE = "layer4"
 

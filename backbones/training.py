@@ -24,7 +24,7 @@ from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.images import ImageFolder, collate
-from backbones.pyramid import require_known
+from backbones.known_networks import require_known
 from backbones.runtime import (  # noqa: F401  (registered likewise)
     fused_sgd,
     loop,

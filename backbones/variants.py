@@ -67,14 +67,16 @@ class Weights:
     Attributes:
         source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
         near: ``"exact"``, the authors' own weights of this row; ``"proxy"``; ``"own"``, a user's.
-        top1: ImageNet top-1 of these very weights in percent, as published; None if unknown.
+        top1: Top-1 of these very weights in percent, as published; None if unknown.
         note: How they differ from the row.
+        top1_on: The data that it was measured on; empty where nobody has said it.
     """
 
     source: str
     near: str
     top1: float | None
     note: str = ""
+    top1_on: str = "ImageNet"
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,9 @@ def test_dry_run_names_the_cells_and_the_missing_data(tmp_path):
         (["--backbone", "resnet50d_tricks", "--weights", "no.pth"], "There are no weights at"),
         (["--backbone", "resnet50d_tricks", "--against", "nobody"], "Unknown backbone 'nobody'"),
         (["--backbone", "resnet50d_distill"], "has no teacher"),
+        (["--backbone", "resnet50d_tricks", "--seed", "-1"], "--seed must be a whole number from"),
+        (["--backbone", "resnet50d_tricks", "--seed", "4294967296"], "from 0 to 4294967295"),
+        (["--backbone", "resnet50d_tricks", "--classifier-seed", "-1"], "--classifier-seed must"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(

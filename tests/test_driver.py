@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 
+from backbones import zoo
 from backbones.errors import UserError
 from transfer import cli, run
 from transfer.plan import lease
@@ -220,3 +222,19 @@ def test_weights_of_another_network_are_refused(here, capsys):
     assert run.main([*command, "--task", "detection", "--weights", "r34.pth"]) == 2
     assert "not those of 'resnet18'" in capsys.readouterr().err
     assert recorded(here) == []
+
+
+@pytest.mark.parametrize(("line", "on"), [("", ""), ('top1_on = "my flowers"', "my flowers")])
+def test_a_record_says_on_what_an_own_top1_was_measured_only_where_it_was_told(line, on, here):
+    import timm
+    import torch
+
+    from transfer.engine import classifiers
+
+    torch.save(timm.create_model("resnet18").state_dict(), here / "r18.pth")
+    told = f'architecture = "resnet18"\nweights = "r18.pth"\ntop1 = 70\n{line}'
+    (here / "mine.toml").write_text(told)
+    row = zoo.find("mine.toml")
+    cell = synthetic.cell("mine", architecture="resnet18", weights=row.weights.source)
+    provenance = classifiers.prepare(cell, row).provenance
+    assert (provenance["top1"], provenance["top1_on"]) == (70, on)

@@ -1,10 +1,12 @@
 import dataclasses
 import itertools
 import math
+import re
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from transfer.report.dunnett import adjusted_p, critical_value
 from transfer.report.power import Design, power, sd_interval, smallest_effect, units_needed
 from transfer.report.simulate import SCENARIOS, SD, false_verdicts_over_splits, simulate
 from transfer.report.statistics import Observation, TableResult, analyse
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Four runs of one Faster R-CNN configuration (mmdetection#2773).
 ISSUE_2773 = (80.86, 79.74, 79.85, 80.09)
@@ -417,6 +421,14 @@ def test_smallest_gain_and_seeds_needed_invert_power():
     assert units_needed(50.0, 6) == 2
     assert units_needed(0.001, 6) is None
     assert units_needed(0.0, 6) is None
+
+
+@pytest.mark.parametrize("told", ["results/notes.md", "configs/suites/animals.toml"])
+def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told):
+    few, many = (smallest_effect(Design(n, n, (n, n, n))) for n in (3, 5))
+    text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
+    (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
+    assert float(figure) == round(few / many, 2)
 
 
 def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():

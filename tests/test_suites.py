@@ -28,6 +28,7 @@ from backbones.safetensors_header import read_own_metadata
 from transfer import run
 from transfer.plan import lease, suites
 from transfer.plan.cells import Task
+from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
 from transfer.plan.process import ProcessExecutor, WorkerProcess, environment_of
 from transfer.plan.schedule import Job, Schedule, Tally, record_path
@@ -98,6 +99,7 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
+        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
@@ -705,3 +707,16 @@ def test_four_drivers_together_run_every_cell_once(here, cache):
     assert sum(finished) == 4
     assert len(chaos_suite.records_of(here)) == 4
     assert chaos_suite.leftovers(here) == []
+
+
+def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(here):
+    cells = plan_of(QUICK + 'seeds = [0, 1]\nrows = ["resnet50_scratch"]', here).cells
+    told = io.StringIO()
+    other = here / "results" / "records"  # of other data: says nothing of these
+    other.mkdir(parents=True)
+    (other / "a.json").write_text("x")
+    print_costs(cells, here / "results", Durations(), 1, Console(file=told, width=400))
+    line = next(line for line in told.getvalue().splitlines() if line.startswith("Disk"))
+    kept = float(line.split("public weights, ")[1].split(" MB")[0])
+    assert kept == pytest.approx(4 * 4 * (25.557032 + 25), rel=0.06), "four cells of float32"
+    assert "8.4 MB of records" in line or "8.0 MB of records" in line, line

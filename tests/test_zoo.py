@@ -150,6 +150,10 @@ def test_a_users_own_row(tmp_path):
     assert (row.name, row.architecture, row.control) == ("mine", "resnet18", "resnet18_baseline")
     assert row.weights.source == str(tmp_path / "w.safetensors")
     assert row.weights.top1 == 70.5
+    assert row.weights.top1_on == "", "nobody has told it"
+    told = 'architecture = "resnet18"\nweights = "w.pth"\ntop1 = 70.5\ntop1_on = "my flowers"'
+    assert zoo.find(write(tmp_path, told)).weights.top1_on == "my flowers"
+    assert zoo.find("resnet50_baseline").weights.top1_on == "ImageNet"
     assert row.mean == (0.5, 0.5, 0.5)
 
 

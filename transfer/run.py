@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
     _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
+    ranks.on_main(lambda: _look_before(tasks, in_process=not args.suite))
     if args.suite and ranks.world_size() == 1:
         failed = _run_suite(tasks, args, console)
     else:
@@ -165,6 +168,11 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     for name in ("seeds", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be 1 or more.")
+    for name in ("seed", "classifier_seed"):
+        if not 0 <= getattr(args, name) <= suites.MAX_SEED:
+            raise UserError(
+                f"--{name.replace('_', '-')} must be a whole number from 0 to {suites.MAX_SEED}."
+            )
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise UserError(
@@ -238,6 +246,25 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
         given += ["--classifier-seed", str(args.classifier_seed)]
     given += ["--task", cell.task, "--data", args.data, "--protocol", cell.protocol]
     return shlex.join([*given, "--precision", cell.precision])
+
+
+def _look_before(tasks: list[Task], in_process: bool) -> None:
+    """Find what is wrong with cells before the first is paid for.
+
+    A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
+    """
+    todo = [task for task in tasks if not record_path(task).exists()]
+    if todo and in_process:
+        _require_sound(todo)
+    elif todo:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            pool.submit(_require_sound, todo).result()
+
+
+def _require_sound(tasks: list[Task]) -> None:
+    from transfer.engine.preflight import require_sound
+
+    require_sound(tasks)
 
 
 def _todo(tasks: list[Task]) -> list[Task]:

@@ -67,7 +67,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
         "recipe": dataclasses.asdict(recipe) if recipe else None,
         "tricks": list(recipe.tricks()) if recipe else [],
         "top1": _top1(cell, row, own),
-        "top1_on": own.get("data", {}).get("name", "ImageNet") if path else "",
+        "top1_on": _top1_on(cell, row, own),
         "near": row.weights.near if row.weights and cell.weights == row.weights.source else "",
         "training": {k: own[k] for k in own if k not in ("history", "classes")},
         "mean": mean,
@@ -163,6 +163,13 @@ def _preprocessing(
             )
         mean, std = config.mean, config.std
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
+
+
+def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
+    """The data that top-1 was measured on; empty where nobody has said it."""
+    if own:
+        return own.get("data", {}).get("name", "")
+    return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
 
 
 def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:

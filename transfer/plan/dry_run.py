@@ -22,8 +22,10 @@ _HEADS = 25_000_000
 _STATE_BYTES = 3 * 2 * 4
 """Of a parameter: three states at worst, each with the value and its momentum, in float32."""
 
+_VALUE_BYTES = 4  # float32
+
 _RECORD_BYTES = 2 << 20
-"""A record and its per-image results, where none is there to be measured."""
+"""A record and its per-image results, where none of the same data is there to be measured."""
 
 
 def print_costs(
@@ -143,17 +145,30 @@ def _sums(
 
 
 def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
-    """Upper bounds: states while cells run, weights to fetch, and records that stay."""
+    """Upper bounds: states while cells run, weights to fetch, and what stays of each cell."""
     sizes = [size.parameters for cell in todo if (size := size_of(cell.architecture))]
     states = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
+    kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
+    unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
     fetched = {c.weights: c.architecture for c in todo if c.classifier == "public"}
     weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
-    there = [p for c in todo[:1] for p in records.folder(results, c.data).glob("*.*")]
-    each = 2 * sum(p.stat().st_size for p in there) // len(there) if there else _RECORD_BYTES
+    each = {data: _record_bytes(data, results) for data in {cell.data for cell in todo}}
+    stay = sum(each[cell.data] for cell in todo)
     return (
         f"Disk: at most {size_text(states)} of states while cells run, {size_text(weights)} of "
-        f"public weights, {size_text(each * len(todo))} of records."
+        f"public weights, {size_text(kept)} of the cells' final weights, {size_text(stay)} of "
+        "records" + (f"; the size of {', '.join(unknown)} is not known." if unknown else ".")
     )
+
+
+def _record_bytes(data: str, results: Path) -> int:
+    """The largest record of the same data with its per-image results; else a stated guess."""
+    there = [
+        sum(p.stat().st_size for p in (r.path, r.path.with_suffix(".npz")) if p.is_file())
+        for r in records.read_all(results, data)[0]
+        if r.cell["data"] == data
+    ]
+    return max(there, default=_RECORD_BYTES)
 
 
 def _record(cell: Cell, results: Path) -> Path:

@@ -46,6 +46,9 @@ from transfer.plan.request import DEFAULT_DATA
 
 KIND = "transfer"
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy's generator takes."""
+
 Overrides = tuple[tuple[str, Any], ...]
 """Settings of the config, by their dotted names."""
 
@@ -170,8 +173,8 @@ class _Reader:
         seeds = row.get(key, suite.get(key, [0]))
         if not isinstance(seeds, list) or not seeds:
             raise self._wrong(key, "a list of numbers that is not empty")
-        if not all(isinstance(seed, int) and type(seed) is int and seed >= 0 for seed in seeds):
-            raise self._wrong(key, "whole numbers from 0 on")
+        if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in seeds):
+            raise self._wrong(key, f"whole numbers from 0 on, at most {MAX_SEED}")
         return tuple(self._once(seeds, key))
 
     def _tasks(self, tasks: Any, key: str) -> tuple[str, ...]:

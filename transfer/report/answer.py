@@ -62,6 +62,8 @@ def _accuracies(group: Group, name: str) -> str:
     row, control = rows[name], rows.get(group[0].baseline)
     if control is None or not row.top1 or not control.top1:
         return ""
+    if not row.top1_on or not control.top1_on:
+        return f" (top-1 {row.top1:.2f} against {control.top1:.2f} %, not all told on what data)"
     if row.top1_on == control.top1_on:
         return f" (top-1 on {row.top1_on} {row.top1:.2f} against {control.top1:.2f} %)"
     return (

@@ -55,6 +55,8 @@ def _measured(table: GainTable) -> list[str]:
     on = sorted({row.top1_on for row in table.rows if row.top1 and row.top1_on})
     if on:
         lines.append(f"top-1 was measured on {', '.join(on)}.")
+    if untold := [row.name for row in table.rows if row.top1 and not row.top1_on]:
+        lines.append(f"On what data top-1 was measured is not told: {', '.join(untold)}.")
     if setting.data == "sample":
         lines.append(
             "A sample's gain need not have the paper's sign: classifiers and images are tiny, "

@@ -28,12 +28,12 @@ def points(tables: Sequence[GainTable]) -> dict[str, tuple[float, float]]:
     return {
         row.name: (row.top1, row.statistics.mean)
         for row in rows
-        if row.top1_on == on and row.top1 is not None
+        if on and row.top1_on == on and row.top1 is not None
     }
 
 
 def _commonest(rows: Sequence[GainRow]) -> str:
-    names = [row.top1_on for row in rows]
+    names = [row.top1_on for row in rows if row.top1_on]
     return max(sorted(set(names)), key=names.count, default="")
 
 
