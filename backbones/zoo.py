@@ -194,7 +194,8 @@ def find(name: str) -> Variant:
         base = name.removesuffix("_scratch")
         return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
     if name.endswith("_shuffled"):
-        return shuffled_of(find(name.removesuffix("_shuffled")))
+        base = name.removesuffix("_shuffled")
+        return shuffled_of(find(base), base)
     if name.startswith("timm/") and len(name) > len("timm/"):
         model = name.removeprefix("timm/")
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
@@ -219,8 +220,12 @@ def scratch_of(architecture: str) -> Variant:
     )
 
 
-def shuffled_of(row: Variant) -> Variant:
+def shuffled_of(row: Variant, asked: str) -> Variant:
     """A negative control: the row's weights with the values of each layer in another order.
+
+    Args:
+        row: Whose weights.
+        asked: What it is found by: its name, or the file that it was read from.
 
     Raises:
         UserError: The row has no weights to shuffle.
@@ -230,7 +235,7 @@ def shuffled_of(row: Variant) -> Variant:
     return replace(
         row,
         name=f"{row.name}_shuffled",
-        control=row.control or row.name,
+        control=row.control or asked,
         alias_of="",
         shuffled_of=row.name,
         note="the values of each layer in another order: a negative control",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from backbones.errors import UserError
 from transfer import cli
 from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
-from transfer.plan.request import Request, data_name, make_plan
+from transfer.plan.request import Request, by_name, data_name, make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -186,3 +187,9 @@ def test_own_data_are_named_as_their_file_and_called_as_it_says(here):
     file.write_text(MASKS)
     data = catalogue.load(str(file), here)
     assert (data.name, data.title) == (data_name(str(file)), "two parts") == ("fields", "two parts")
+
+
+def test_two_files_of_one_name_cannot_stand_in_one_run():
+    assert by_name(["ade20k", "a/x.toml", "a/x.toml"]) == {"ade20k": "ade20k", "x": "a/x.toml"}
+    with pytest.raises(UserError, match=r"'a/x.toml' and 'b/x.toml' are both called 'x'.*rename"):
+        by_name(["a/x.toml", "b/x.toml"])

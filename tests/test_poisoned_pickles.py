@@ -119,7 +119,10 @@ def test_through_the_option_weights(marker, small_sample, capsys):
     path = poison(Path("evil.pth"), marker)
     command = [*BACKBONE, "--task", "segmentation", "--weights", str(path)]
     assert run.main(command) == 2
-    assert "error: 'evil.pth' was refused: it is a pickle" in capsys.readouterr().err
+    assert (
+        "error: resnet18_baseline: 'evil.pth' was refused: it is a pickle"
+        in capsys.readouterr().err
+    )
     assert not list(Path("results").rglob("*.json"))
 
 

@@ -59,6 +59,29 @@ def test_a_shuffled_row_is_a_row_of_its_own_judged_against_the_same_control(clas
             zoo.find(name)
 
 
+def test_a_row_of_ones_own_is_shuffled_and_compared_with_itself(classifier, tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text(f'architecture = "{ARCHITECTURE}"\nweights = "{classifier}"\n')
+    plan = make_plan(
+        Request(
+            backbone=f"{own}_shuffled",
+            tasks=("detection",),
+            against="auto",
+            data="sample",
+            data_root=Path(),
+            protocol="auto",
+            weights="auto",
+            precision="float32",
+            seed=0,
+            classifier_seed=0,
+        )
+    )
+    weights = {cell.backbone: cell.weights for cell in plan.cells}
+    assert plan.baseline == "mine"
+    assert weights["mine_shuffled"] == f"shuffled:{weights['mine']}"
+    assert weights["mine"] == str(classifier)
+
+
 def test_its_cell_is_another_than_that_of_the_weights_themselves(classifier):
     asked = Request(
         backbone="resnet18_baseline_shuffled",

@@ -98,7 +98,9 @@ def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
         f"Memory ran out: a batch of {batch} needs over {_gigabytes(need.peak)} GB, "
         f"{_gigabytes(need.fixed)} of them whatever the batch, and {place} has "
         f"{_gigabytes(available)} for this process; {advice}. The last state is kept. Lower the "
-        'batch size (in a suite: [overrides] "train_dataloader.batch_size"), or run fewer --jobs.'
+        'batch size (in a suite: [overrides] "train_dataloader.batch_size"; that is another '
+        "protocol, with a table of its own), run fewer --jobs, or, with the same batch, take "
+        "--precision bfloat16 or several GPUs for a cell (torchrun)."
     )
 
 

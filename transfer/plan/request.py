@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def make_plan(request: Request) -> Plan:
         {member.name: member for member in rows},
         control.name if control else "",
         tuple(remarks),
-        {data_name(data): data for data in data_of.values()},
+        by_name(data_of.values()),
     )
 
 
@@ -212,6 +213,23 @@ def data_name(data: str) -> str:
     return Path(data).stem if data.endswith(".toml") else data
 
 
+def by_name(asked: Iterable[str]) -> dict[str, str]:
+    """Data sets, each a known name or a file, by what cells call them.
+
+    Raises:
+        UserError: Two files have one name.
+    """
+    named: dict[str, str] = {}
+    for data in asked:
+        first = named.setdefault(data_name(data), data)
+        if first != data:
+            raise UserError(
+                f"'{first}' and '{data}' are both called '{data_name(data)}' in records and "
+                "tables: rename one of the files."
+            )
+    return named
+
+
 def fingerprint(data: str, data_root: Path, task: str) -> str:
     """Of the lists of images that a task trains and tests on.
 
@@ -243,7 +261,8 @@ def _precision(request: Request, protocol: str) -> str:
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
     """Where a row's weights come from, what identifies them, and whose they are."""
     if row.shuffled_of:
-        told = _weights(request, zoo.find(row.shuffled_of))
+        unshuffled = dataclasses.replace(row, name=row.shuffled_of, shuffled_of="")
+        told = _weights(request, unshuffled)
         return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
     if request.weights not in ("auto", "none"):
         return _given(request.weights)

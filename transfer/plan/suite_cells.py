@@ -14,7 +14,7 @@ from backbones.safetensors_header import read_own_metadata
 from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import TASKS
-from transfer.plan.request import Plan, Request, data_name, fingerprint, make_cell
+from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell
 from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
 
@@ -101,7 +101,7 @@ class _Planner:
             rows,
             self._baseline(),
             tuple(dict.fromkeys((*aliases, *self.remarks))),
-            {data_name(data): data for data in self.data.values()},
+            by_name(self.data.values()),
         )
 
     def _share(self, cells: list[Cell], shard: Shard) -> list[Cell]:
