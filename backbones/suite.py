@@ -12,6 +12,7 @@ from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
+from backbones.seeds import require_seed
 from backbones.toml_file import misfit, read_toml
 
 KIND = "classification"
@@ -58,6 +59,8 @@ def load(name: str) -> ClassifierSuite:
         if twice or not values:
             fault = f"names the {what} {twice[0]} twice" if twice else f"names no {what}"
             raise UserError(f"The suite '{path}' {fault}.")
+    for seed in seeds:
+        require_seed(seed, f"In the suite '{path}' a seed")
     for row in rows:
         zoo.find(row)
     return ClassifierSuite(path.stem, rows, seeds)

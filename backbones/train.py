@@ -16,6 +16,7 @@ from backbones.resources import cache_dir
 from backbones.runtime import ranks, stopping
 from backbones.runtime.ranks import LAUNCHERS
 from backbones.safetensors_header import read_own_metadata
+from backbones.seeds import require_seed
 from backbones.versions import versions
 
 
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         hardware.require_asked_gpus()
         with ranks.together(args.launcher, versions()), stopping.on_signals():
+            require_seed(args.seed, "--seed")
             if args.recipe:
                 train_one(args, args.recipe, args.seed)
                 return 0

@@ -251,6 +251,7 @@ def test_a_suite_trains_what_it_can_and_names_what_it_cannot(folder, capsys):
             "names the row resnet18 twice",
         ),
         ('kind = "classification"\nrows = []', "names no row"),
+        ('kind = "classification"\nrows = ["resnet18"]\nseeds = [-1]', "from 0 to 4294967295"),
         ('kind = "transfer"\nrows = ["resnet18"]', "is not one of classifiers"),
         ("kind = ", "is not valid TOML"),
     ],
@@ -259,6 +260,12 @@ def test_bad_suites_are_one_sentence(text, sentence, tmp_path):
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(UserError, match=sentence):
         suite.load(str(tmp_path / "own.toml"))
+
+
+def test_a_seed_that_no_generator_takes_is_refused(folder, capsys):
+    asked = ["--recipe", "resnet18_baseline", "--data", str(folder), "--seed", "4294967296"]
+    assert train.main(asked) == 2
+    assert "--seed must be a whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_the_papers_ablations_are_suites():

@@ -28,6 +28,7 @@ from backbones import hardware
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.runtime import ranks, stopping
+from backbones.seeds import require_seed
 from backbones.versions import versions
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
@@ -169,10 +170,7 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be 1 or more.")
     for name in ("seed", "classifier_seed"):
-        if not 0 <= getattr(args, name) <= suites.MAX_SEED:
-            raise UserError(
-                f"--{name.replace('_', '-')} must be a whole number from 0 to {suites.MAX_SEED}."
-            )
+        require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise UserError(

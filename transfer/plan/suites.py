@@ -38,6 +38,7 @@ from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
+from backbones.seeds import MAX_SEED
 from backbones.toml_file import read_toml
 from transfer.plan import time_savers
 from transfer.plan.protocols import TASKS
@@ -45,9 +46,6 @@ from transfer.plan.registered_names import is_registered_name
 from transfer.plan.request import DEFAULT_DATA
 
 KIND = "transfer"
-
-MAX_SEED = 2**32 - 1
-"""The largest seed that NumPy's generator takes."""
 
 Overrides = tuple[tuple[str, Any], ...]
 """Settings of the config, by their dotted names."""
