@@ -670,6 +670,11 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
     suite = quick_suite(here, cache, tasks=["segmentation"], epochs=4)
     (task,) = tasks_of(suite, here)
     driver = chaos_suite.start(suite, here)
+    while not (begun := chaos_suite.children(driver.pid)):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    for process in begun:  # what looks at the cells before the first, too
+        os.kill(process, signal.SIGKILL)
     log = task.place / "log.txt"
     while not log.exists():
         assert driver.poll() is None

@@ -13,7 +13,8 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,7 +256,9 @@ def _look_before(tasks: list[Task], in_process: bool) -> None:
     if todo and in_process:
         _require_sound(todo)
     elif todo:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        one = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        # A process that is killed there has found nothing: the cells tell their faults themselves.
+        with suppress(BrokenProcessPool), one as pool:
             pool.submit(_require_sound, todo).result()
 
 
