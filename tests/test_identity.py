@@ -113,34 +113,22 @@ def test_of_the_zoos_rows_the_name_stands_for_the_preprocessing(row, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("text", "task", "old", "new"),
     [
-        ('"bolt", "nut"', '"nut", "bolt"'),
-        ('"nut"]', '"nut", "screw"]'),
-        ('"nut"]', '"nut"]\nheadline_classes = ["nut"]'),
+        (BOXES, "detection", '"bolt", "nut"', '"nut", "bolt"'),
+        (BOXES, "detection", '"nut"]', '"nut", "screw"]'),
+        (BOXES, "detection", '"nut"]', '"nut"]\nheadline_classes = ["nut"]'),
+        (MASKS, "segmentation", '"road", "river"', '"river", "road"'),
+        (MASKS, "segmentation", "zero_is_ignored = true", "zero_is_ignored = false"),
+        (MASKS, "segmentation", "= true", "= true\nignore_index = 7"),
+        (MASKS, "segmentation", "= true", '= true\nheadline_classes = ["road"]'),
+        (MASKS, "segmentation", 'masks = "png"', 'masks = "other"'),
+        (MASKS, "segmentation", 'images = "jpg"', 'images = "other"'),
     ],
 )
-def test_changed_classes_of_own_boxes_are_other_data(old, new, here):
-    before = fingerprint(BOXES, "detection", here)
-    assert old in BOXES
-    assert fingerprint(BOXES.replace(old, new), "detection", here) != before
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"road", "river"', '"river", "road"'),
-        ("zero_is_ignored = true", "zero_is_ignored = false"),
-        ("zero_is_ignored = true", "zero_is_ignored = true\nignore_index = 7"),
-        ("zero_is_ignored = true", 'zero_is_ignored = true\nheadline_classes = ["road"]'),
-        ('masks = "png"', 'masks = "other"'),
-        ('images = "jpg"', 'images = "other"'),
-    ],
-)
-def test_a_changed_reading_of_own_masks_is_other_data(old, new, here):
-    before = fingerprint(MASKS, "segmentation", here)
-    assert old in MASKS
-    assert fingerprint(MASKS.replace(old, new), "segmentation", here) != before
+def test_own_data_that_are_read_otherwise_are_other_data(text, task, old, new, here):
+    assert old in text
+    assert fingerprint(text.replace(old, new), task, here) != fingerprint(text, task, here)
 
 
 def test_what_decides_no_result_leaves_own_data_as_they_are(here):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -152,8 +152,8 @@ def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
     unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
     fetched = {c.weights: c.architecture for c in todo if c.classifier == "public"}
     weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
-    each = {data: _record_bytes(data, results) for data in {cell.data for cell in todo}}
-    stay = sum(each[cell.data] for cell in todo)
+    largest = _largest_records({cell.data for cell in todo}, results)
+    stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)
     return (
         f"Disk: at most {size_text(states)} of states while cells run, {size_text(weights)} of "
         f"public weights, {size_text(kept)} of the cells' final weights, {size_text(stay)} of "
@@ -161,14 +161,16 @@ def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
     )
 
 
-def _record_bytes(data: str, results: Path) -> int:
-    """The largest record of the same data with its per-image results; else a stated guess."""
-    there = [
-        sum(p.stat().st_size for p in (r.path, r.path.with_suffix(".npz")) if p.is_file())
-        for r in records.read_all(results, data)[0]
-        if r.cell["data"] == data
-    ]
-    return max(there, default=_RECORD_BYTES)
+def _largest_records(data: Collection[str], results: Path) -> dict[str, int]:
+    """By data set, the largest record with its per-image results; each folder is read once."""
+    largest: dict[str, int] = {}
+    for one in {records.folder(results, name): name for name in data}.values():
+        for record in records.read_all(results, one)[0]:
+            files = (record.path, record.path.with_suffix(".npz"))
+            size = sum(path.stat().st_size for path in files if path.is_file())
+            name = record.cell["data"]
+            largest[name] = max(size, largest.get(name, 0))
+    return largest
 
 
 def _record(cell: Cell, results: Path) -> Path:

@@ -232,13 +232,15 @@ def _named(row: str, records: Sequence[Record]) -> str:
 def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
     """Records that were trained alike but for the backbone; the baseline's decides."""
     reference = next((r for r in records if r.cell["backbone"] == baseline), records[0])
+    wanted = _trained(reference)
     usable: list[Record] = []
     told: dict[tuple[str, Any], list[Record]] = {}  # by row and by how it was trained
     for record in records:
-        if _are_alike(_trained(record), _trained(reference)):
+        trained = _trained(record)
+        if _are_alike(trained, wanted):
             usable.append(record)
         else:
-            told.setdefault((record.cell["backbone"], _trained(record)), []).append(record)
+            told.setdefault((record.cell["backbone"], trained), []).append(record)
     return usable, [_refusal(reference, group) for group in told.values()]
 
 
