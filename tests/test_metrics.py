@@ -329,6 +329,20 @@ def test_pixels_are_counted_as_scikit_learn_counts_them(seed):
     assert figures["mIoU"] == pytest.approx(np.mean(headline), nan_ok=True)
 
 
+def test_pixels_are_counted_to_the_last_of_a_large_image():
+    """Not in float32, where 16,777,216 and one is 16,777,216, and where cores count for parts."""
+    truth = torch.zeros(4097, 4097, dtype=torch.uint8)
+    metric = MaskIoU()
+    metric.dataset_meta = {"classes": ("a", "b")}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        metric.process(None, [mask_sample(truth, truth)])
+    finally:
+        torch.set_num_threads(threads)
+    assert metric.results[0][1].tolist() == [[4097**2, 0]] * 3
+
+
 def mask_sample(truth, predicted):
     return {
         "img_path": "folder/image.jpg",
