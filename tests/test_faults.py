@@ -87,7 +87,17 @@ class At(Hook):
             self.act()
 
 
-def runner_of(folder, *hooks, net=None, data=None, workers=0, lr=0.1, minutes=0.0, states=None):
+def runner_of(
+    folder,
+    *hooks,
+    net=None,
+    data=None,
+    workers=0,
+    lr=0.1,
+    minutes=0.0,
+    states=None,
+    accumulates=1,
+):
     torch.manual_seed(0)
     state = ResumableState(str(states or folder / "state"), "it", minutes)
     return quiet_runner(
@@ -103,7 +113,10 @@ def runner_of(folder, *hooks, net=None, data=None, workers=0, lr=0.1, minutes=0.
             "collate_fn": default_collate,
         },
         train_cfg={"type": "ResumableTrainLoop", "max_iters": STEPS},
-        optim_wrapper={"optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9}},
+        optim_wrapper={
+            "optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9},
+            "accumulative_counts": accumulates,
+        },
         param_scheduler=[{"type": "PolyLR", "by_epoch": False, "end": STEPS}],
         default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 1}},
         custom_hooks=[{"type": "SeedIterations"}, state, Curve(), *hooks],
@@ -491,6 +504,16 @@ def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(
     saved = checkpoint.load_state(tmp_path / "work" / "state", "it")["iteration"]
     assert saved - iteration in (0, 1)
     assert torch.equal(trained(tmp_path / "work", workers=workers, minutes=60.0), calm)
+
+
+@pytest.mark.parametrize("iteration", [4, 5, 7])
+def test_gradients_that_are_being_accumulated_are_not_lost(iteration, tmp_path):
+    """A state holds none: it is taken, and a training left, where a step has just been done."""
+    several = {"accumulates": 4, "minutes": 60.0}
+    calm = trained(tmp_path / "calm", **several)
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted):
+        trained(tmp_path / "work", At(iteration, stopping.request), **several)
+    assert torch.equal(trained(tmp_path / "work", **several), calm)
 
 
 # --- A cell ---------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ _MISFITS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 class ResumableState(Hook):
     """Saves the training's state every few minutes, and restores it before training.
 
-    The state is taken at the start of an iteration: schedulers have stepped, evaluations are done.
+    The state is taken at the start of an iteration: schedulers have stepped, evaluations are done,
+    and no gradient is being accumulated.
 
     Args:
         folder: Where the state is kept.
@@ -78,6 +79,8 @@ class ResumableState(Hook):
         """Save when it is time, or when asked to stop; leave then, and when superseded."""
         asked = self.stop_requested or stopping.requested()
         stop = ranks.any_of(asked or stopping.superseded())
+        if not runner.optim_wrapper.should_update():
+            return  # gradients are being accumulated over several iterations, and are not saved
         if stop or time.monotonic() - self.saved_at >= self.seconds:
             self._save(runner)
         if stop:
