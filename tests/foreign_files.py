@@ -92,7 +92,9 @@ def mend_png(content: bytes) -> bytes:
 
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
-    "annotations": [{"image_id": 1, "category_id": 2, "bbox": [1, 2.5, 3, 4], "area": 12.0}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2.5, 3, 4], "area": 12.0}
+    ],
     "categories": [{"id": 2, "name": "apple"}],
 }
 RECORD = {

@@ -311,7 +311,8 @@ def test_coco_layout(toy: Toy) -> None:
         "images": entries,
         "categories": [{"id": 7, "name": "cat"}],
         "annotations": [
-            {"image_id": 1, "category_id": 7, "bbox": box, "id": i} for i, box in enumerate(boxes)
+            {"image_id": 1, "category_id": 7, "bbox": box, "area": box[2] * box[3], "id": i}
+            for i, box in enumerate(boxes)
         ],
     }
     entries[1]["width"] = 50

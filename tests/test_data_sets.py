@@ -131,6 +131,15 @@ def test_a_file_that_cannot_be_meant_is_refused(own, old, new, said):
         load(own)
 
 
+def test_masks_of_one_class_are_refused(own):
+    """Its loss is always zero; mostly the background was forgotten."""
+    boxes_of, masks_of = own.read_text().split("[segmentation]")
+    masks_of = re.sub(r"classes = \[.*?\]", 'classes = ["mug"]', masks_of, flags=re.DOTALL)
+    own.write_text(f"{boxes_of}[segmentation]{masks_of}")
+    with pytest.raises(UserError, match="lists one class for masks, so that there is nothing to"):
+        load(own)
+
+
 # Found before the training starts
 
 
@@ -227,6 +236,72 @@ def test_a_mask_value_in_what_is_trained_on_is_named_as_it_is_loaded(own):
     dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
     with pytest.raises(UserError, match=r"\.png' has the value 77, and there are 10 classes"):
         dataset[0]
+
+
+def flatten(xml):
+    left = re.search(r"<xmin>(\d+)</xmin>", xml)[1]
+    return re.sub(r"<xmax>\d+</xmax>", f"<xmax>{left}</xmax>", xml, count=1)
+
+
+def move_out(xml):
+    for side, place in (("xmin", 5000), ("xmax", 5050)):
+        xml = re.sub(rf"<{side}>\d+</{side}>", f"<{side}>{place}</{side}>", xml, count=1)
+    return xml
+
+
+@pytest.mark.parametrize("change_xml", [flatten, move_out])
+def test_a_box_of_no_extent_in_what_is_trained_on_is_named_as_it_is_loaded(own, change_xml):
+    """Its offsets are no numbers, and the loss would be said to diverge."""
+    for path in boxes(own).glob("*/Annotations/*.xml"):
+        path.write_text(change_xml(path.read_text()))
+    cfg = composed("detection", load(own), "paper")
+    with pytest.raises(UserError, match=r"\.xml' has a box that is empty or lies outside"):
+        built(cfg.train_dataloader, "mmdet")[0]
+    assert built(cfg.test_dataloader, "mmdet")[0]  # a test finds it before anything is loaded
+    with pytest.raises(UserError, match="Boxes that are empty"):
+        require_usable(load(own), "detection")
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_an_image_that_exif_turns_away_from_its_labels_is_named_as_it_is_loaded(own, task):
+    """The toolboxes turn it; boxes and masks would lie elsewhere, without a word."""
+    folders = {
+        "detection": boxes(own) / "VOC2007/JPEGImages",
+        "segmentation": masks(own) / "images",
+    }
+    dataset = built(composed(task, load(own)).train_dataloader, f"mm{task[:3]}")
+    dataset.full_init()
+    assert dataset[0]
+    for path in folders[task].rglob("*.jpg"):
+        picture = Image.open(path)
+        exif = picture.getexif()
+        exif[0x0112] = 6  # orientation: a quarter
+        picture.resize((70, 60)).save(path, exif=exif)
+    with pytest.raises(UserError, match=r"jpg' has 60 × 70 pixels as it is loaded, upright by"):
+        dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("RGB", "has the mode RGB"), ("I;16", "has the mode I;16")]
+)
+def test_a_mask_of_another_kind_in_what_is_trained_on_is_named_as_it_is_loaded(own, kind, said):
+    """The toolbox takes 257 of a mask of 16 bits for 1."""
+    for path in (masks(own) / "annotations/training").iterdir():
+        mask = Image.open(path)
+        (mask.convert("RGB") if kind == "RGB" else Image.fromarray(np.uint16(mask))).save(path)
+    dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
+    with pytest.raises(UserError, match=said):
+        dataset[0]
+
+
+def test_spaces_at_the_ends_of_a_lists_lines_are_no_part_of_the_names(own):
+    path = boxes(own) / "VOC2007/ImageSets/Main/test.txt"
+    names = path.read_text().split()
+    path.write_text("".join(f"{name} \n" for name in names))
+    require_usable(load(own), "detection")
+    dataset = built(composed("detection", load(own)).test_dataloader, "mmdet")
+    assert [dataset.get_data_info(i)["img_id"] for i in range(len(dataset))] == names
+    assert dataset[0]
 
 
 def test_fewer_images_than_a_batch_are_refused(own, tmp_path):
@@ -440,6 +515,24 @@ def test_classes_of_coco_that_do_not_agree_are_named(coco, classes, said):
             data_prefix={"img": "images/"},
             metainfo={"classes": load(coco).detection.classes},
         )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda entry: entry.pop("area"), "not in COCO's layout (KeyError: 'area')"),
+        (lambda entry: entry.pop("id"), "not in COCO's layout (KeyError: 'id')"),
+        (lambda entry: entry.update(id=1), "two annotations have the same id"),
+    ],
+)
+def test_what_the_toolbox_needs_of_cocos_annotations_is_found_before(coco, damage, said):
+    file = coco.parent / "all.json"
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        damage(entry)
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=re.escape(said)):
+        require_usable(load(coco), "detection")
 
 
 def test_a_machine_with_a_gpu_runs_coco_under_its_own_protocol(coco, monkeypatch):

@@ -359,6 +359,8 @@ def _faults(data: DataSet) -> Iterator[str]:
         yield f"has the layout '{data.detection.layout}'; there are {' and '.join(LAYOUTS)}"
     if data.detection and not (data.detection.train and data.detection.test):
         yield "names no split to train on, or none to test on"
+    if data.segmentation and len(data.segmentation.classes) == 1:
+        yield "lists one class for masks, so that there is nothing to tell it from"
     if data.segmentation and not 0 <= data.segmentation.ignore_index <= 255:
         yield f"has the ignore_index {data.segmentation.ignore_index}, which is not 0 to 255"
     if not (data.detection or data.segmentation):

@@ -49,6 +49,7 @@ def read_coco(path: Path) -> list[CocoImage]:
         images = {entry["id"]: _image(entry) for entry in content["images"]}
         for entry in content["annotations"]:
             images[entry["image_id"]].boxes.append((names[entry["category_id"]], *_box(entry)))
+        _require_ids(content["annotations"])
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadFile(path, f"is not in COCO's layout ({type(error).__name__}: {error})") from error
     return list(images.values())
@@ -60,6 +61,12 @@ def _image(entry: dict[str, Any]) -> CocoImage:
 
 def _box(entry: dict[str, Any]) -> tuple[float, float, float, float]:
     left, top, width, height = (float(number) for number in entry["bbox"])
-    if not all(map(math.isfinite, (left, top, width, height))):
-        raise ValueError("a box is not finite")
+    if not all(map(math.isfinite, (left, top, width, height, float(entry["area"])))):
+        raise ValueError("a box or its area is not finite")
     return left, top, width, height
+
+
+def _require_ids(annotations: list[dict[str, Any]]) -> None:
+    """Annotations are told apart by their ids, in pycocotools and MMDetection."""
+    if len({entry["id"] for entry in annotations}) < len(annotations):
+        raise ValueError("two annotations have the same id")

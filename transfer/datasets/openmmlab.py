@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 
 from backbones.errors import UserError
 from backbones.resources import cache_dir
-from transfer.datasets.readers import BadFile, check_image, read_voc_xml
+from transfer.datasets.readers import BadFile, check_image, mask_size, read_voc_xml
 from transfer.datasets.sample import ensure_sample
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -24,19 +24,35 @@ _IGNORED = 255
 
 
 class NamesFaults:
-    """Makes a file that cannot be read one sentence with its path."""
+    """Makes a file that cannot be used one sentence with its path."""
 
     def prepare_data(self, index: int) -> Any:
         """An image through the pipeline.
 
         Raises:
-            UserError: The image or its mask is missing or damaged.
+            UserError: The image or its mask is missing or damaged, or what was drawn on the image
+                is for one of another size.
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         for key in ("img_path", "seg_map_path"):
             if info.get(key):
                 _require_whole(Path(info[key]))
-        return self.pipeline(info)  # type: ignore[attr-defined]
+        size = self._told_size(info)
+        prepared = self.pipeline(info)  # type: ignore[attr-defined]
+        if prepared is None:  # a pipeline may leave an image out
+            return None
+        height, width = prepared["data_samples"].ori_shape
+        if (width, height) != size:
+            raise UserError(
+                f"'{info['img_path']}' has {width} × {height} pixels as it is loaded, upright by "
+                f"its EXIF data, and its annotation or mask is for {size[0]} × {size[1]}; make "
+                "both match. 'transfer check' finds all such."
+            )
+        return prepared
+
+    def _told_size(self, info: dict) -> tuple[int, int]:
+        """Width and height of the image that the annotation or mask was drawn for, in pixels."""
+        return info["width"], info["height"]
 
 
 def _require_whole(path: Path) -> None:
@@ -74,17 +90,35 @@ class VocBoxes(NamesFaults, XMLDataset):
 
     def parse_data_info(self, img_info: dict) -> dict:
         """One image's boxes, 0-based x1 y1 x2 y2 in pixels."""
-        annotation = read_voc_xml(Path(img_info["xml_path"]))
+        name = img_info["img_id"].strip()  # some lists have spaces at the ends of their lines
+        folder = Path(self.sub_data_root)
+        xml_path = folder / self.ann_subdir / f"{name}.xml"
+        annotation = read_voc_xml(xml_path)
         return {
-            "img_id": img_info["img_id"],
-            "img_path": str(Path(self.sub_data_root) / img_info["file_name"]),
-            "xml_path": img_info["xml_path"],
+            "img_id": name,
+            "img_path": str(folder / self.img_subdir / f"{name}.jpg"),
+            "xml_path": str(xml_path),
             "width": annotation.width,
             "height": annotation.height,
-            "instances": [
-                self._instance(thing, img_info["xml_path"]) for thing in annotation.objects
-            ],
+            "instances": [self._instance(thing, str(xml_path)) for thing in annotation.objects],
         }
+
+    def prepare_data(self, index: int) -> Any:
+        """An image and its boxes through the pipeline.
+
+        Raises:
+            UserError: Also where a box to be trained on is empty: its offsets are no numbers.
+        """
+        prepared = super().prepare_data(index)
+        if prepared and not self.test_mode:
+            boxes = prepared["data_samples"].gt_instances.bboxes
+            if (boxes.widths <= 0).any() or (boxes.heights <= 0).any():
+                raise UserError(
+                    f"'{self.get_data_info(index)['xml_path']}' has a box that is empty or lies "
+                    "outside of its image; correct it: VOC counts pixels from 1, and both ends "
+                    "belong to the box. 'transfer check' finds all such."
+                )
+        return prepared
 
     def _instance(self, thing: Any, xml_path: str) -> dict:
         if thing.name not in self.cat2label:
@@ -192,8 +226,7 @@ class IndexMasks(NamesFaults, BaseSegDataset):
     def prepare_data(self, index: int) -> Any:
         """An image and its mask through the pipeline."""
         prepared = super().prepare_data(index)
-        sample = prepared.get("data_samples")
-        if sample is not None and "gt_sem_seg" in sample:
+        if prepared and "gt_sem_seg" in (sample := prepared["data_samples"]):
             labels = sample.gt_sem_seg.data
             classes = len(self.metainfo["classes"])
             illegal = labels[(labels >= classes) & (labels != _IGNORED)]
@@ -205,6 +238,10 @@ class IndexMasks(NamesFaults, BaseSegDataset):
                     "'zero_is_ignored' in the data set's file. 'transfer check' finds all such."
                 )
         return prepared
+
+    def _told_size(self, info: dict) -> tuple[int, int]:
+        """Of the mask; one that is no mask is refused: the toolbox cuts 16 bits to 8."""
+        return mask_size(Path(info["seg_map_path"]))
 
 
 def _root(data_root: str, part: str) -> str:

@@ -264,12 +264,30 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         BadFile: As :func:`check_image`, or not one channel of 8 bits.
     """
     image = decode(path, read_file(path, MAX_IMAGE_BYTES))
+    _require_mask(path, image)
+    return np.asarray(image)
+
+
+def mask_size(path: Path) -> tuple[int, int]:
+    """Width and height of a mask in pixels, by its header.
+
+    Raises:
+        BadFile: No image of a known format, or not one channel of 8 bits.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            _require_mask(path, image)
+            return image.size
+    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
+        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+
+
+def _require_mask(path: Path, image: Image.Image) -> None:
     if image.mode not in ("L", "P"):
         raise BadFile(
             path,
             f"has the mode {image.mode}; a mask has one channel of 8 bits with the class's number",
         )
-    return np.asarray(image)
 
 
 def illegal_values(
