@@ -316,6 +316,16 @@ def test_fewer_images_than_a_batch_are_refused(own, tmp_path):
         finetune(cfg, "cell", tmp_path / "work")
 
 
+def test_images_in_folders_of_a_masks_folder_are_not_meant(own):
+    """The check, the fingerprint and the count pass over them."""
+    dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
+    for kind in ("images", "annotations"):
+        folder = masks(own) / kind / "training"
+        shutil.copytree(folder, folder / "more")
+    again = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
+    assert len(again) == len(dataset)
+
+
 # Images of other kinds
 
 

@@ -221,7 +221,12 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         ignored = self.ignored_value - int(self.reduce_zero_label)
         if ignored >= 0 and self.ignored_value != _IGNORED:
             self.label_map = {ignored: _IGNORED}
-        return super().load_data_list()
+        pairs = super().load_data_list()
+        if self.ann_file:
+            return pairs
+        # Without a list, the folder's own images; the toolbox takes those of folders in it too.
+        folder = Path(self.data_prefix["img_path"])
+        return [pair for pair in pairs if Path(pair["img_path"]).parent == folder]
 
     def prepare_data(self, index: int) -> Any:
         """An image and its mask through the pipeline."""
