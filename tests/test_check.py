@@ -263,6 +263,16 @@ def test_each_fault_is_named(
     assert bool(check.check(toy.load()).faults) == KINDS[kind].is_fault
 
 
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_image_turned_or_mirrored_by_exif_in_its_own_size(toy: Toy, orientation: int) -> None:
+    """Its boxes still fit, and may lie elsewhere."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    draw(1).save(toy.image("000001"), exif=exif)
+    told = [("turned", "000001.jpg", f"stored as 60 × 40, with the orientation {orientation}")]
+    assert toy.found() == (told if orientation > 1 else [])
+
+
 def test_image_turned_by_exif(toy: Toy) -> None:
     """Stored lying, loaded upright: boxes and mask that fit the upright image are right."""
     exif = Image.Exif()

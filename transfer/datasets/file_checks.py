@@ -83,8 +83,9 @@ def _thumbnail(image: Image.Image) -> bytes:
 def _notes(item: Item, image: Image.Image) -> Iterator[Finding]:
     if image.mode != "RGB":
         yield Finding("colour", item.image, f"its mode is {image.mode}")
-    if readers.is_turned(image):
-        yield Finding("turned", item.image, f"stored as {image.width} × {image.height}")
+    if (orientation := readers.orientation(image)) != 1:
+        detail = f"stored as {image.width} × {image.height}, with the orientation {orientation}"
+        yield Finding("turned", item.image, detail)
 
 
 def _check_voc(item: Item, size: tuple[int, int] | None, rules: Rules) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ KINDS = {
         is_fault=False,
     ),
     "turned": Kind(
-        "Images that their EXIF data turn by a quarter",
+        "Images that their EXIF data turn or mirror",
         "The toolboxes load them upright; make sure that boxes and masks were drawn so.",
         is_fault=False,
     ),

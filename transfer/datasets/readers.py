@@ -239,19 +239,20 @@ def decode(path: Path, content: bytes) -> Image.Image:
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height after the turn that EXIF asks for, which the toolboxes' decoder makes."""
     width, height = image.size
-    return (height, width) if is_turned(image) else (width, height)
+    return (height, width) if orientation(image) >= 5 else (width, height)
 
 
-def is_turned(image: Image.Image) -> bool:
-    """Whether EXIF turns an image by a quarter, so that width and height change places."""
+def orientation(image: Image.Image) -> int:
+    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all."""
     if "exif" not in image.info:
-        return False
+        return 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            told = image.getexif().get(ExifTags.Base.Orientation)
     except _DECODING_ERRORS:
-        return False  # damaged metadata turn nothing
+        return 1  # damaged metadata turn nothing
+    return told if isinstance(told, int) and 1 <= told <= 8 else 1
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
