@@ -211,6 +211,28 @@ def test_what_would_end_a_training_late_is_found_before(own, damage, task, said)
     require_usable(load(own), other)  # a fault of the other task does not matter
 
 
+def difficult_alone(file):
+    for path in (boxes(file) / "VOC2007/Annotations").iterdir():
+        hard = "<difficult>1</difficult>"
+        path.write_text(re.sub("<difficult>0</difficult>", hard, path.read_text()))
+
+
+def unlabelled(file):
+    for path in (masks(file) / "annotations/validation").iterdir():
+        Image.fromarray(np.zeros_like(Image.open(path))).save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "task"), [(difficult_alone, "detection"), (unlabelled, "segmentation")]
+)
+def test_a_test_set_that_gives_no_figure_is_found_before(own, damage, task):
+    require_usable(load(own), task)
+    damage(own)
+    require_usable.cache_clear()
+    with pytest.raises(UserError, match="No class of the headline occurs in the test set of 'own'"):
+        require_usable(load(own), task)
+
+
 def test_a_public_data_set_that_is_not_whole_is_refused(own):
     change(own, 'split = "test" }', 'split = "test", images = 4952 }')
     with pytest.raises(UserError, match="9 images where the original has 4952"):

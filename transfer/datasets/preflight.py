@@ -8,13 +8,17 @@ them within the first pass.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
+
+import numpy as np
 
 from backbones.errors import UserError
 from transfer.datasets.catalogue import DataSet
 from transfer.datasets.check import look_at_all
 from transfer.datasets.findings import KINDS, Finding
 from transfer.datasets.listing import Item, list_all
+from transfer.datasets.readers import read_mask, read_voc_xml
 
 
 @cache
@@ -22,7 +26,8 @@ def require_usable(data: DataSet, task: str) -> None:
     """Look at what a task trains and tests on; once in a process.
 
     Raises:
-        UserError: A list, an annotation, an image or a mask that cannot be used.
+        UserError: A list, an annotation, an image or a mask that cannot be used, or a test set that
+            gives no headline.
     """
     used = dataclasses.replace(
         data,
@@ -44,6 +49,14 @@ def require_usable(data: DataSet, task: str) -> None:
             + (f" There are {len(faults) - 1} more faults." if len(faults) > 1 else "")
             + " 'transfer check' names them all."
         )
+    part = used.detection or used.segmentation
+    assert part is not None
+    headline = set(part.headline_classes or part.classes)
+    if headline.isdisjoint(name for item in tested for name in _classes(item, used)):
+        raise UserError(
+            f"No class of the headline occurs in the test set of '{data.name}', so that there "
+            "would be no figure; correct 'test' or 'headline_classes' in the data set's file."
+        )
 
 
 def _missing(item: Item) -> list[Finding]:
@@ -54,3 +67,16 @@ def _missing(item: Item) -> list[Finding]:
         for kind, path in files.items()
         if path and not path.is_file()
     ]
+
+
+def _classes(item: Item, data: DataSet) -> Iterator[str]:
+    """The classes that an image is judged by; read as they are asked for."""
+    if item.coco:
+        yield from (box[0] for box in item.coco.boxes)
+    if item.annotation:
+        yield from (o.name for o in read_voc_xml(item.annotation).objects if not o.difficult)
+    if item.mask and (masks := data.segmentation):
+        first = int(masks.zero_is_ignored)
+        for value in np.unique(read_mask(item.mask)).tolist():
+            if value != masks.ignore_index and 0 <= value - first < len(masks.classes):
+                yield masks.classes[value - first]
