@@ -95,10 +95,13 @@ def test_an_unknown_task_is_refused_by_name(capsys):
     assert "invalid choice: 'detektion'" in capsys.readouterr().err
 
 
-def test_every_command_is_listed_and_has_its_module():
-    assert cli.COMMANDS.keys() == cli._SUMMARIES.keys()
-    with pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_is_listed_and_has_its_module(command, capsys):
+    for arguments in (["--help"], [command, "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 0
+        assert command in capsys.readouterr().out
 
 
 def test_the_folder_of_the_script_shadows_no_library(tmp_path):
