@@ -386,7 +386,7 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> None:
     from transfer.report.gains import Setting, gain_tables
     from transfer.report.terminal import print_gains
 
-    paths = [records.path_of(results, c.data, c.name, c.id) for c in plan.cells]
+    paths = [records.path_of(results, cell) for cell in plan.cells]
     settings = {Setting.of(records.read(path)) for path in paths if path.exists()}
     rows = {cell.backbone for cell in plan.cells}
     found, unreadable = _read(results, plan.data)
