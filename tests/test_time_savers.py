@@ -313,7 +313,8 @@ def test_a_step_that_is_not_plain_is_left_to_the_optimiser(change):
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 
-def test_a_step_with_a_closure_is_one_step():
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_step_with_a_closure_is_one_step(by_name):
     both = []
     for fused in (False, True):
         model = a_small_net()
@@ -325,7 +326,7 @@ def test_a_step_with_a_closure_is_one_step():
             return torch.tensor(0.0)
 
         for _ in range(2):
-            optimizer.step(closure)
+            optimizer.step(closure=closure) if by_name else optimizer.step(closure)
         both.append(model)
     assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in both), strict=True))
 
