@@ -19,9 +19,9 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor  # noqa: E4
 from transfer.engine.sparse_roi_align import SparseRoIExtraction  # noqa: E402
 
 
-def an_extractor(bins, scales, ratio, *, aligned=True, channels=3):
+def an_extractor(bins, scales, ratio, *, aligned=True):
     layer = {"type": "RoIAlign", "output_size": bins, "sampling_ratio": ratio, "aligned": aligned}
-    return SingleRoIExtractor(layer, channels, [1 / scale for scale in scales], finest_scale=8)
+    return SingleRoIExtractor(layer, 3, [1 / scale for scale in scales], finest_scale=8)
 
 
 def sparse(extractor):

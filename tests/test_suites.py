@@ -55,8 +55,8 @@ def here(tmp_path, monkeypatch, cache):
     return tmp_path
 
 
-def suite_file(folder, text, name="own"):
-    path = folder / f"{name}.toml"
+def suite_file(folder, text):
+    path = folder / "own.toml"
     path.write_text(text)
     return str(path)
 
