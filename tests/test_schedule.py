@@ -117,6 +117,14 @@ def test_a_cell_that_fails_is_tried_again_after_the_others_and_given_up_at_last(
     assert len(executor.started) == 1, "a sentence is no reason to start a worker anew"
 
 
+def test_a_cell_whose_machine_is_lost_goes_on_first_and_no_lease_is_left(tasks):
+    tally, executor, watcher = run(tasks, {0: [("lost", "its node is gone")] * 2})
+    assert [seed for seed, _ in executor.handed] == [0, 0, 0, 1, 2]
+    assert watcher.told.count(("left", 0)) == 2
+    assert len(tally.done) == 3
+    assert not leases_of(tasks[0]).exists()
+
+
 @pytest.mark.parametrize("end", [("failed", "KeyError: 1", "Traceback"), ("died", "out of memory")])
 def test_after_a_defect_or_a_death_there_is_a_new_worker(tasks, end):
     tally, executor, _ = run(tasks, {0: [end]})

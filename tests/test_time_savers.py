@@ -332,13 +332,18 @@ def test_a_step_with_a_closure_is_one_step(by_name):
 
 
 def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
+    class Own(torch.optim.SGD):
+        """Whose step may be another."""
+
     layer = torch.nn.Linear(2, 2)
-    adam = torch.optim.Adam(layer.parameters())
-    for wrapper in (None, {"optimizer": {"type": "SGD"}}, types.SimpleNamespace(optimizer=adam)):
+    others = torch.optim.Adam(layer.parameters()), Own(layer.parameters(), momentum=0.9)
+    wrappers = [types.SimpleNamespace(optimizer=optimizer) for optimizer in others]
+    for wrapper in (None, {"optimizer": {"type": "SGD"}}, *wrappers):
         FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
     layer.weight.grad = torch.ones_like(layer.weight)
-    adam.step()
-    assert layer.weight.grad is not None
+    for optimizer in others:
+        optimizer.step()
+        assert layer.weight.grad is not None
 
 
 def test_what_only_saves_time_does_not_set_records_apart():
