@@ -18,6 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from backbones import zoo
 from backbones.known_networks import require_known
 
+IMAGE_SIZE = 224
+"""Side in pixels of the image that multiply-adds are counted for."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -25,16 +28,14 @@ class Cost:
 
     Attributes:
         parameters: Trainable numbers.
-        multiply_adds: Of convolutions and matrix products, for one image.
-        image_size: Side of that image in pixels.
+        multiply_adds: Of convolutions and matrix products, for one image of :data:`IMAGE_SIZE`.
     """
 
     parameters: int
     multiply_adds: int
-    image_size: int
 
 
-def classifier_cost(architecture: str, image_size: int = 224) -> Cost:
+def classifier_cost(architecture: str) -> Cost:
     """Cost of a 1000-class classifier; nothing is computed, shapes are enough.
 
     The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
@@ -47,9 +48,9 @@ def classifier_cost(architecture: str, image_size: int = 224) -> Cost:
         network = timm.create_model(architecture).eval()
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad():
-            network(torch.zeros(1, 3, image_size, image_size))
+            network(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
     parameters = sum(p.numel() for p in network.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2, image_size)
+    return Cost(parameters, counter.get_total_flops() // 2)
 
 
 def write_table(file: TextIO) -> None:

@@ -118,25 +118,6 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
     return Renamed(_rename(state, _shifted(translated)), convention)
 
 
-def from_timm(state: Mapping[str, Any], convention: Literal["mmdet", "mmseg"]) -> dict[str, Any]:
-    """Give timm's ResNet weights the names of mmdet's and mmseg's ``ResNet`` backbones.
-
-    Args:
-        state: timm's state dict.
-        convention: Both toolboxes use the same names.
-
-    Returns:
-        The weights without the classifier ``fc``, which a backbone does not have.
-    """
-    if convention not in ("mmdet", "mmseg"):
-        raise ValueError(f"there is no map from timm's names to those of {convention!r}")
-    kept = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    if "conv1.0.weight" not in kept:
-        return kept
-    back = {timm: mmseg for mmseg, timm in _MMSEG_STEM.items()}
-    return _rename(kept, {name: _replace_prefix(name, back) for name in kept})
-
-
 def _unwrapped(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
     # Bounded, for a checkpoint may contain itself.
     for _ in range(_DEEPEST_WRAPPER):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
+from backbones.sources import is_public
 from backbones.toml_file import misfit, read_toml
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
 
@@ -73,7 +74,7 @@ def _weights(source: str, content: dict[str, Any]) -> Weights:
 
 def _source(weights: str, path: Path) -> str:
     """Where the weights are."""
-    if not weights or weights.startswith(("timm:", "http:", "https:")):
+    if not weights or is_public(weights):
         return weights
     return _beside(path, weights, "weights")
 

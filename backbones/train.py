@@ -14,6 +14,7 @@ from backbones import hardware, suite
 from backbones.errors import UserError
 from backbones.resources import cache_dir
 from backbones.runtime import ranks, stopping
+from backbones.runtime.command import guarded
 from backbones.runtime.ranks import LAUNCHERS
 from backbones.safetensors_header import read_own_metadata
 from backbones.seeds import require_seed
@@ -53,24 +54,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
-    args = build_parser().parse_args(arguments)
-    try:
-        hardware.require_asked_gpus()
-        with ranks.together(args.launcher, versions()), stopping.on_signals():
-            require_seed(args.seed, "--seed")
-            if args.recipe:
-                train_one(args, args.recipe, args.seed)
-                return 0
-            return train_suite(args)
-    except ranks.ToldElsewhere as error:
-        print(f"ended: {error}", file=sys.stderr)
-        return 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, stopping.Interrupted):
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    return guarded(run, build_parser().parse_args(arguments))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train a row or a suite; see :func:`main`.
+
+    Raises:
+        UserError: Something has to be mended first.
+        Interrupted: Stopped; the state is saved.
+    """
+    hardware.require_asked_gpus()
+    with ranks.together(args.launcher, versions()), stopping.on_signals():
+        require_seed(args.seed, "--seed")
+        if args.recipe:
+            train_one(args, args.recipe, args.seed)
+            return 0
+        return train_suite(args)
 
 
 def train_suite(args: argparse.Namespace) -> int:

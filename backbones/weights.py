@@ -22,6 +22,7 @@ from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.resources import cache_dir
+from backbones.sources import weights_file
 from backbones.torch_file import read_torch_file
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
@@ -95,13 +96,7 @@ def locate(source: str) -> Path:
     if scheme in ("http", "https"):
         name = source.rsplit("/", 1)[-1]
         return fetch(source, cache_dir() / "weights" / name, checksum=_checksum_in(name))
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise UserError(
-            f"There are no weights at '{source}': give a .safetensors, .pth or .params file, "
-            "'timm:<model>.<tag>', or an https address."
-        )
-    return path
+    return weights_file(source)
 
 
 def _checksum_in(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def alone(program):
         text=True,
         check=False,
     )
+
+
+def children_seconds():
+    """Processor time of ended children: what a busy machine makes of it is not their doing."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def start(command, count=2, of_rank=None, **variables):

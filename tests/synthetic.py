@@ -142,7 +142,7 @@ def content(
 
 def write(results, of, value, **options):
     """Write a cell's record; returns its file."""
-    path = records.path_of(results, of.data, of.name, of.id)
+    path = records.path_of(results, of)
     records.write(path, content(of, value, **options))
     return path
 

@@ -89,6 +89,20 @@ def test_average_precision_by_hand():
     assert metric_value(outcomes, "mAP 11-point") == pytest.approx(100 * (3 + 5 * 0.75) / 11)
 
 
+def test_a_recall_of_three_tenths_does_not_reach_the_toolboxes_threshold():
+    """0.1 three times over is .30000000000000004 there, and so it is in MMDetection and GluonCV."""
+    found = [(0, 0, score, "tp") for score in (0.9, 0.8, 0.7)]
+    assert metric_value(detections(found, [[10]]), "mAP 11-point") == pytest.approx(100 * 3 / 11)
+
+
+def test_draws_without_any_object_are_left_out():
+    missed, hit = (detections([(0, 0, 0.9, kind)], [[1], [0]]) for kind in ("fp", "tp"))
+    result = paired_bootstrap([[missed]], [[hit]], "mAP area", resamples=200)
+    drawn = np.concatenate(list(_draws(2, 200)), axis=1)[0] > 0
+    assert result.resamples == drawn.sum() < 200
+    assert (result.difference, result.low, result.high) == (100, 100, 100)
+
+
 def test_difficult_matches_count_as_neither_and_equal_scores_keep_their_order():
     found = [(0, 0, 0.9, "ignored"), (0, 0, 0.8, "tp"), (0, 0, 0.8, "fp")]
     assert metric_value(detections(found, [[1]]), "mAP area") == pytest.approx(100)
@@ -135,8 +149,9 @@ def class_counts(maps, keep, classes) -> np.ndarray:
     return np.stack([((maps == c) & keep).sum(axis=1) for c in range(classes)], axis=1)
 
 
-def segmented(rng, images=30, classes=4, error=0.3, labels=None) -> SegmentationOutcomes:
+def segmented(rng, images=30, error=0.3, labels=None) -> SegmentationOutcomes:
     """Outcomes counted from small label maps, a share of whose pixels is called at random."""
+    classes = 4
     labels = rng.integers(classes - 1, size=(images, 50)) if labels is None else labels
     wrong = rng.random(labels.shape) < error
     called = np.where(wrong, rng.integers(classes - 1, size=labels.shape), labels)

@@ -1,9 +1,9 @@
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 from transfer import cli, run
@@ -24,12 +24,6 @@ def python(*arguments, cwd, **variables):
     )
 
 
-def _children_seconds():
-    """Processor time: what a busy machine makes of it is not the command's doing."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -42,10 +36,10 @@ def _children_seconds():
     ],
 )
 def test_light_commands_answer_at_once_and_import_nothing_heavy(arguments, tmp_path):
-    before = _children_seconds()
+    before = processes.children_seconds()
     done = python("-X", "importtime", *arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
-    assert _children_seconds() - before < 2
+    assert processes.children_seconds() - before < 2
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported.intersection(HEAVY)
     assert not list(tmp_path.iterdir()), "nothing is written"
@@ -95,10 +89,13 @@ def test_an_unknown_task_is_refused_by_name(capsys):
     assert "invalid choice: 'detektion'" in capsys.readouterr().err
 
 
-def test_every_command_is_listed_and_has_its_module():
-    assert cli.COMMANDS.keys() == cli._SUMMARIES.keys()
-    with pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_is_listed_and_has_its_module(command, capsys):
+    for arguments in (["--help"], [command, "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 0
+        assert command in capsys.readouterr().out
 
 
 def test_the_folder_of_the_script_shadows_no_library(tmp_path):

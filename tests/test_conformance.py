@@ -19,12 +19,12 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from mmengine.structures import InstanceData
+from toolbox_names import toolbox_names
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import box_iou
 
 import transfer.openmmlab  # noqa: F401
-from backbones import key_maps
 from transfer.datasets import catalogue
 from transfer.engine import compose
 from transfer.engine.finetune import build_runner
@@ -813,7 +813,7 @@ def test_the_backbone_is_frozen_and_normalised_like_the_toolboxes(task, runners,
 
 def test_the_detectors_maps_are_the_toolboxes(runners, toolbox):
     """With the same weights, the same four maps."""
-    ours = runners("detection", "openmmlab").model.backbone
+    ours = runners("detection", "openmmlab").model.train().backbone
     _, theirs = toolbox("detection")
     torch.manual_seed(0)
     classifier = timm.create_model("resnet50")
@@ -821,7 +821,7 @@ def test_the_detectors_maps_are_the_toolboxes(runners, toolbox):
     ours.network.load_state_dict(
         {k: by_name[k.replace(".", "_")] for k in ours.network.state_dict()}
     )
-    theirs.backbone.load_state_dict(key_maps.from_timm(classifier.state_dict(), "mmseg"))
+    theirs.backbone.load_state_dict(toolbox_names(classifier.state_dict()))
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         for own, other in zip(ours(images), theirs.backbone(images), strict=True):

@@ -1,5 +1,6 @@
 """One owner a cell: among processes of this machine, and among machines."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,8 +11,9 @@ import time
 import pytest
 
 from backbones.errors import UserError
+from backbones.runtime import stopping
 from transfer.plan import lease
-from transfer.plan.lease import Leases, Owner, owned
+from transfer.plan.lease import Leases, Owner, owned, wait_for
 
 SPAWN = multiprocessing.get_context("fork")
 
@@ -101,6 +103,7 @@ def test_another_machine_is_dead_after_a_silence_by_our_own_clock(tmp_path):
         time.sleep(0.15)
         os.utime(path, (1e9 - beat, 1e9 - beat))
         assert leases.take("cell") is None
+    assert leases.take("cell") is None, "one look without a beat between is no silence"
     time.sleep(0.4)
     assert leases.take("cell").owner.pid == os.getpid()
 
@@ -136,6 +139,37 @@ def test_an_owner_that_was_held_for_dead_finds_out(tmp_path, monkeypatch):
     write(tmp_path, "cell.002.lease", **ELSEWHERE)
     time.sleep(0.3)
     assert own.lost
+
+
+def test_a_disk_that_is_away_for_a_moment_costs_no_lease(tmp_path, monkeypatch):
+    own = Leases(tmp_path).take("cell")
+
+    def away(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "utime", away)
+        assert not own.superseded(look=True)
+    own.path.unlink()
+    assert own.superseded(look=True), "removed is lost"
+    assert own.mark_free(), "of one that is gone nobody need be told"
+
+
+def test_a_cell_that_is_finished_while_its_lease_is_taken_is_not_run_again(tmp_path):
+    finished = iter([False, True])
+    folder = tmp_path / "leases"
+    assert wait_for(Leases(folder), "cell", lambda: next(finished), pytest.fail) is None
+    assert not folder.exists()
+
+
+def test_who_waits_says_for_whom_and_leaves_when_asked_to(tmp_path):
+    write(tmp_path, **ELSEWHERE)
+    told, unfinished = [], iter([False] * 3)
+    with stopping.on_signals():
+        stopping.request()
+        with pytest.raises(stopping.Interrupted, match="while waiting for cell"):
+            wait_for(Leases(tmp_path), "cell", lambda: next(unfinished, True), told.append)
+    assert told == [f"waiting for cell, which process {os.getpid()} on elsewhere runs"]
 
 
 def test_what_is_given_back_is_taken_by_a_later_generation(tmp_path):

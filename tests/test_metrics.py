@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+from mmdet.evaluation.functional import average_precision as mmdet_average_precision
 from mmdet.evaluation.functional import eval_map
 from mmdet.evaluation.metrics import CocoMetric
 from mmengine.structures import InstanceData, PixelData
@@ -25,6 +26,7 @@ from backbones.toml_file import read_toml
 from transfer.datasets.openmmlab import IndexMasks, VocBoxes
 from transfer.engine.coco_ap import JudgedImage, coco_average_precision
 from transfer.engine.metrics import BoxAP, MaskIoU, judge_all, voc_average_precision
+from transfer.engine.voc_ap import RIGHT, WRONG, average_precision, judge
 from transfer.report.bootstrap import metric_value
 from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
 
@@ -129,6 +131,35 @@ def test_both_voc_forms_are_those_of_a_brute_force(seed):
             assert (name in ap[form]) == (expected is not None)
             if expected:
                 assert ap[form][name] == pytest.approx(expected[form], abs=1e-6)
+
+
+def test_of_equal_scores_the_first_in_the_list_comes_first():
+    boxes = np.tile([10.0, 10, 50, 50], (40, 1))
+    outcome = judge(boxes, np.full(40, 0.5), boxes[:1], boxes[:0])
+    assert outcome.tolist() == [RIGHT, *[WRONG] * 39]
+    # Over images likewise: that of the first counts before those of the others.
+    image, label = np.arange(40), np.zeros(40, int)
+    for first in (True, False):
+        outcomes = DetectionOutcomes(
+            images=image.astype(str),
+            positives=np.eye(40, 1, 0 if first else -39, dtype=int),
+            image=image,
+            label=label,
+            score=np.full(40, 0.5),
+            correct=image == (0 if first else 39),
+            ignored=np.zeros(40, bool),
+        )
+        ap = voc_average_precision(outcomes, ["thing"])["area"]["thing"]
+        assert ap == pytest.approx(1.0 if first else 1 / 40)
+
+
+@pytest.mark.parametrize("found", range(1, 11))
+def test_recalls_that_meet_a_threshold_are_taken_as_mmdetection_takes_them(found):
+    """Three of ten do not reach its .30000000000000004."""
+    right = np.ones(found, bool)
+    recalls = np.arange(1, found + 1) / 10
+    expected = mmdet_average_precision(recalls[None], np.ones((1, found)), mode="11points")[0]
+    assert average_precision(right, 10, "11points") == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("form", ["11points", "area"])

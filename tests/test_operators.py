@@ -19,9 +19,9 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor  # noqa: E4
 from transfer.engine.sparse_roi_align import SparseRoIExtraction  # noqa: E402
 
 
-def an_extractor(bins, scales, ratio, *, aligned=True, channels=3):
+def an_extractor(bins, scales, ratio, *, aligned=True):
     layer = {"type": "RoIAlign", "output_size": bins, "sampling_ratio": ratio, "aligned": aligned}
-    return SingleRoIExtractor(layer, channels, [1 / scale for scale in scales], finest_scale=8)
+    return SingleRoIExtractor(layer, 3, [1 / scale for scale in scales], finest_scale=8)
 
 
 def sparse(extractor):
@@ -164,8 +164,9 @@ def test_torchvision_is_asked_for_types_that_its_kernels_have(device, given, ask
     }
 
 
+@pytest.mark.parametrize("factor", [None, 1.5])  # that RoIs grow by, once they have their level
 @pytest.mark.parametrize("aligned", [True, False])
-def test_roi_align_over_a_pyramid_is_the_toolboxs(aligned):
+def test_roi_align_over_a_pyramid_is_the_toolboxs(aligned, factor):
     generator = torch.Generator().manual_seed(0)
     scales = [1 / 4, 1 / 8, 1 / 16]
     maps = [
@@ -181,7 +182,7 @@ def test_roi_align_over_a_pyramid_is_the_toolboxs(aligned):
         extractor = exchange(an_extractor(7, scales, 0, aligned=aligned))
         assert extractor.map_roi_levels(rois, 3).bincount(minlength=3).all()
         own = [each.clone().requires_grad_() for each in maps]
-        pooled = extractor(tuple(own), rois)
+        pooled = extractor(tuple(own), rois, roi_scale_factor=factor)
         weights = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
         found.append((pooled, *torch.autograd.grad(pooled, own, weights)))
     for ours, stock in zip(found[1], found[0], strict=True):
@@ -202,9 +203,10 @@ def test_rois_keep_float32_under_bfloat16(on_a_gpu):
     torch.testing.assert_close(expected.flatten()[0], torch.tensor((214.3 / 4) - 0.5))
 
 
-def test_extractors_that_do_not_average_stay_as_they_are():
-    extractor = an_extractor(7, [0.25], 2)
-    extractor.roi_layers[0].pool_mode = "max"
+@pytest.mark.parametrize("change", [{"pool_mode": "max"}, {"sampling_ratio": 1}])
+def test_extractors_that_do_not_average_all_maps_alike_stay_as_they_are(change):
+    extractor = an_extractor(7, [0.25, 0.125], 2)
+    vars(extractor.roi_layers[1]).update(change)
     SparseRoIExtraction().before_run(types.SimpleNamespace(model=extractor))
     assert "forward" not in vars(extractor)
 

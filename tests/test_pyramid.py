@@ -3,16 +3,17 @@ import os
 import pytest
 import timm
 import torch
+from toolbox_names import toolbox_names
 
 import transfer.openmmlab  # noqa: F401
-from backbones import key_maps, weights
+from backbones import weights
 from backbones.errors import UserError
 from backbones.pyramid import TimmPyramid, feature_shape
 
 
-def randomise_norms(network, seed=0):
+def randomise_norms(network):
     """Running statistics and scales that no two channels share."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1, generator=generator)
@@ -59,7 +60,7 @@ def test_at_output_stride_8_it_is_mmsegs_resnet_v1d(classifier_file):
     theirs = ResNetV1d(
         depth=50, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True
     )
-    state = key_maps.from_timm(network.state_dict(), "mmseg")
+    state = toolbox_names(network.state_dict())
     theirs.load_state_dict(state, strict=True)
     theirs.eval()
     images = torch.randn(1, 3, 72, 64)

@@ -173,7 +173,7 @@ MEET = """
 import sys, time
 from backbones.errors import UserError
 from backbones.runtime import ranks
-from transfer.cli import guarded
+from backbones.runtime.command import guarded
 
 def work(args):
     with ranks.together("auto", {"timm": VERSION if ranks_of() else "1.0.31"}):

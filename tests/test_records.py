@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+import synthetic
 
 from backbones.errors import UserError
 from transfer.report import records
@@ -45,9 +46,10 @@ def content(value=50.0, **cell):
 
 
 def test_what_is_written_is_read(tmp_path):
-    path = records.path_of(tmp_path, "voc0712", "cell", "0123")
+    cell = synthetic.cell("resnet50d_tricks")
+    path = records.path_of(tmp_path, cell)
     records.write(path, content(12.5))
-    assert path == tmp_path / "records" / "cell_0123.json"
+    assert path == tmp_path / "records" / f"{cell.name}_{cell.id}.json"
     assert records.read(path).value == 12.5
     assert records.read(path).metric == "mAP"
 

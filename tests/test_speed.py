@@ -9,7 +9,7 @@ import torch
 from backbones import hardware
 from backbones.errors import UserError
 from transfer import cli
-from transfer.bench import command, fine_tuning
+from transfer.bench import command, configs, fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.command import AGAINST
 from transfer.bench.pairs import Run, Work
@@ -189,7 +189,7 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
     task, small_sample, tmp_path
 ):
     work = a_work(task, small_sample)
-    ours, stock = fine_tuning.config(work), fine_tuning.stock_config(work, tmp_path)
+    ours, stock = configs.config(work), configs.stock_config(work, tmp_path)
     assert {"Resumable", "ChannelsLast", "Bfloat16"} <= of_ours(ours)
     assert of_ours(stock) <= {"Replayable"}, "whose draws cost nothing"
     assert stock.model == ours.model
@@ -203,12 +203,12 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_a_side_can_leave_out_each_thing_that_saves_time_and_nothing_else(task, small_sample):
-    whole = fine_tuning.config(a_work(task, small_sample, side="ours"))
+    whole = configs.config(a_work(task, small_sample, side="ours"))
     hooks = [hook.type for hook in whole.custom_hooks]
     sides = time_savers.variants(task)
     assert set(sides) < set(AGAINST[task]) & set(fine_tuning.SIDES)
     for side in sides:
-        left = fine_tuning.config(a_work(task, small_sample, side=side))
+        left = configs.config(a_work(task, small_sample, side=side))
         name = side.removeprefix("without ")
         assert [hook.type for hook in left.custom_hooks] == [h for h in hooks if h != name] != hooks
         left.custom_hooks = whole.custom_hooks
@@ -218,7 +218,7 @@ def test_a_side_can_leave_out_each_thing_that_saves_time_and_nothing_else(task, 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_a_pair_for_results_has_the_protocols_length_draws_and_metric(task, small_sample, tmp_path):
     work = a_work(task, small_sample, paired=True, images=0, protocol="quick")
-    ours, stock = fine_tuning.config(work), fine_tuning.stock_config(work, tmp_path)
+    ours, stock = configs.config(work), configs.stock_config(work, tmp_path)
     assert stock.train_cfg.max_epochs == ours.train_cfg.max_epochs > 1
     assert stock.val_evaluator == ours.val_evaluator
     assert [hook.type for hook in stock.custom_hooks] == ["SeedIterations"]

@@ -21,6 +21,7 @@ from transfer.report.comparison import compare, spread_p
 from transfer.report.correlation import correlate
 from transfer.report.dunnett import adjusted_p, critical_value
 from transfer.report.power import Design, power, sd_interval, smallest_effect, units_needed
+from transfer.report.rows import RANDOM
 from transfer.report.simulate import SCENARIOS, SD, false_verdicts_over_splits, simulate
 from transfer.report.statistics import Observation, TableResult, analyse
 
@@ -71,8 +72,13 @@ def rows_of(table: TableResult) -> dict:
     return {row.row: row for row in table.rows}
 
 
-def noise(seed: int, rows: int = 7, n: int = 5, sd: float = 0.5) -> list[np.ndarray]:
-    return list(np.random.default_rng(seed).normal(80, sd, size=(rows, n)))
+def recipe_of(row: str, values: list[float], classifier: str = "") -> list[Observation]:
+    """Runs of a row, each of a classifier of its own where none is named."""
+    return [Observation(row, classifier or f"{row}{i}", i, v) for i, v in enumerate(values)]
+
+
+def noise(seed: int, rows: int = 7, n: int = 5) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).normal(80, 0.5, size=(rows, n)))
 
 
 # --- a row by itself
@@ -102,6 +108,7 @@ def test_one_classifier_speaks_of_its_weights_and_several_of_the_recipe():
     weights = rows_of(analyse(observe({"base": [77.0, 78.0]}), "base"))["base"]
     assert (weights.unit, weights.n) == ("fine-tuning", 2)
     assert weights.about == "about these weights, not about the recipe"
+    assert weights.sd_between is None
 
     runs = {"a": (70.0, 72.0), "b": (74.0, 78.0), "c": (73.0,)}
     observations = [
@@ -115,6 +122,24 @@ def test_one_classifier_speaks_of_its_weights_and_several_of_the_recipe():
     assert recipe.mean == pytest.approx((71 + 76 + 73) / 3)  # not the mean of the five runs
     assert recipe.sd_between == pytest.approx(np.std([71, 76, 73], ddof=1))
     assert recipe.sd_within == pytest.approx(math.sqrt((2 * 1**2 + 2 * 2**2) / 2))
+    # Of a run's variance around its classifier the means have kept (1/2 + 1/2 + 1) / 3.
+    assert recipe.sd_run**2 == pytest.approx(recipe.sd_between**2 + recipe.sd_within**2 / 3)
+
+
+def test_random_weights_are_drawn_anew_by_every_run():
+    table = analyse(
+        [
+            *recipe_of("base", [77.0, 77.6, 78.1]),
+            *recipe_of("scratch", [70.0, 70.5, 71.3], RANDOM),
+        ],
+        "base",
+    )
+    scratch = rows_of(table)["scratch"]
+    assert (scratch.unit, scratch.n, scratch.classifiers) == ("run from random weights", 3, 0)
+    assert (scratch.sd_between, scratch.sd_within) == (None, None)
+    assert scratch.sd_run == scratch.sd == pytest.approx(np.std([70.0, 70.5, 71.3], ddof=1))
+    # A run is its recipe's and its weights' at once: it shares a pool with classifiers.
+    assert (table.method, table.notes) == ("Dunnett", ())
 
 
 def test_spread_of_a_single_run_puts_back_what_averaging_took_out():
@@ -177,10 +202,13 @@ def test_one_row_alone_is_the_t_test():
     assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
 
 
-def test_unbalanced_designs_keep_their_precision():
+@pytest.mark.parametrize("n", [30, 119, 1000])
+def test_unbalanced_designs_keep_their_precision(n):
     # Far more runs of one row than of the baseline: rho is near 1 and the integrand steep.
-    t = np.array([2.5])
-    assert adjusted_p(t, 2, (1000,)) == pytest.approx(2 * stats.t.sf(2.5, 1000), abs=1e-8)
+    t = np.array([1.0, 2.5])
+    for value in t:
+        found = adjusted_p(np.array([value]), 2, (n,))
+        assert found == pytest.approx(2 * stats.t.sf(value, n), abs=2e-9)
 
 
 def test_a_plainly_noisier_row_calls_for_welch_and_holm():
@@ -198,18 +226,39 @@ def test_a_plainly_noisier_row_calls_for_welch_and_holm():
     assert {gain.verdict for gain in result.gains} == {"gain", "cannot tell", "loss"}
 
 
-def test_bonferronis_interval_is_cut_at_zero_where_only_holm_tells_the_sign():
+@pytest.mark.parametrize("seed", range(8))
+def test_holms_p_is_that_of_the_closed_test(seed):
+    """A row differs where every set of rows that it is in holds a difference, by Bonferroni."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(80, 0.5, size=4)
+    rows = [rng.normal(80.7, sd, size=n) for n, sd in ((9, 0.2), (3, 0.9), (6, 0.5), (4, 0.5))]
+    found = compare(base, rows, may_pool=False).gains
+    tests = [stats.ttest_ind(row, base, equal_var=False) for row in rows]
+    for i, gain in enumerate(found):
+        others = [j for j in range(len(rows)) if j != i]
+        sets = [(i, *more) for k in range(4) for more in itertools.combinations(others, k)]
+        closed = max(min(1, len(s) * min(tests[j].pvalue for j in s)) for s in sets)
+        assert gain.p == pytest.approx(closed)
+        assert gain.df == pytest.approx(tests[i].df)
+        assert gain.std_error == pytest.approx(gain.gain / tests[i].statistic)
+        assert gain.sd**2 == pytest.approx((base.var(ddof=1) + rows[i].var(ddof=1)) / 2)
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "gain"), (-1, "loss")])
+def test_bonferronis_interval_is_cut_at_zero_where_only_holm_tells_the_sign(sign, verdict):
     base = np.array([80.0, 80.4, 79.6, 80.2, 79.8])
-    clear, close = base + 5, base[::-1] + 0.52
+    clear, close = base + sign * 5, base[::-1] + sign * 0.52
     result = compare(base, [clear, close], may_pool=False)
     raw = stats.ttest_ind(close, base, equal_var=False)
     assert 0.025 < raw.pvalue < 0.05  # Bonferroni would not tell, Holm's last step does
-    assert result.gains[1].verdict == "gain"
-    assert result.gains[1].low == 0.0
+    assert [gain.verdict for gain in result.gains] == [verdict, verdict]
+    near, far = sorted((result.gains[1].low, result.gains[1].high), key=abs)
     bonferroni = raw.confidence_interval(0.975)
-    assert bonferroni.low < 0
-    assert result.gains[1].high == pytest.approx(bonferroni.high)
-    assert result.gains[0].low > 0
+    reaches_over, end = sorted((bonferroni.low, bonferroni.high), key=abs)
+    assert sign * reaches_over < 0
+    assert near == 0.0
+    assert far == pytest.approx(end)
+    assert 0.0 not in (result.gains[0].low, result.gains[0].high)
 
 
 def test_the_spread_test_is_cochrans():
@@ -219,10 +268,7 @@ def test_the_spread_test_is_cochrans():
 
 
 def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
-    observations = observe({"base": [77.0, 77.5, 78.1]})
-    observations += [
-        Observation("recipe", f"run{i}", 0, value) for i, value in enumerate([78.0, 78.4, 78.9])
-    ]
+    observations = observe({"base": [77.0, 77.5, 78.1]}) + recipe_of("recipe", [78.0, 78.4, 78.9])
     table = analyse(observations, "base")
     assert table.method == "Welch-Holm"
     assert "not of one kind" in table.reason
@@ -349,6 +395,8 @@ def test_other_seeds_than_the_baselines_are_reported():
     assert rows["same"].notes == ()
     assert rows["other"].notes == ("Seeds 1-3, 7; the baseline has 0-2.",)
     assert rows["other"].verdict is not None
+    two = analyse(observe({"base": [77.0, 77.5], "row": [78.0, 78.1, 78.5]}), "base")
+    assert rows_of(two)["row"].notes == ("Seeds 0-2; the baseline has 0-1.",)
 
 
 @pytest.mark.parametrize(
@@ -419,6 +467,12 @@ def test_smallest_gain_and_seeds_needed_invert_power():
     fewer = needed - 1
     assert power(2.0, Design(fewer, fewer, (fewer,) * 6)) < 0.8
     assert units_needed(50.0, 6) == 2
+    many = units_needed(0.14, 1)
+    assert 512 < many <= 1000
+    assert power(0.14, Design(many, many, (many,))) >= 0.8
+    assert power(0.14, Design(many - 1, many - 1, (many - 1,))) < 0.8
+    assert power(0.12, Design(1000, 1000, (1000,))) < 0.8
+    assert units_needed(0.12, 1) is None
     assert units_needed(0.001, 6) is None
     assert units_needed(0.0, 6) is None
 
@@ -443,6 +497,24 @@ def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
     low, high = sd_interval(found.gain_sd, found.gain_df)
     assert found.needed_low == units_needed(0.5 / low, 1)
     assert found.needed_high == units_needed(0.5 / high, 1)
+    unasked = rows_of(analyse(observe({"base": list(base), "row": list(row)}), "base"))["row"]
+    assert unasked.target_gain == 1.0
+    assert unasked.needed_high == units_needed(1.0 / high, 1)
+
+
+def test_by_welch_it_counts_whose_spread_is_whose():
+    base, row = [79.7, 80.3, 80.0, 79.5, 80.5, 80.1], [80.2, 80.3, 80.2]
+    table = analyse(observe({"base": base}) + recipe_of("row", row), "base")
+    found = rows_of(table)["row"]
+    assert (table.method, found.verdict) == ("Welch-Holm", "cannot tell")
+    of_row, of_base = np.var(row, ddof=1), np.var(base, ddof=1)
+    share = of_row / (of_row + of_base)
+    sd = math.sqrt((of_row + of_base) / 2)
+    assert found.detectable == pytest.approx(sd * smallest_effect(Design(6, 3, (3,), share)))
+    low, high = sd_interval(sd, found.gain_df)
+    assert found.needed_low == units_needed(1 / low, 1, share)
+    assert found.needed_high == units_needed(1 / high, 1, share)
+    assert found.needed_high != units_needed(1 / high, 1)
 
 
 # --- agreement with the paper
@@ -458,6 +530,25 @@ def test_prediction_interval_by_hand():
     assert result.verdict == "agrees"
     assert "standard deviation of 1.00 points" in result.assumption
     assert agreement(rows["row"], rows["base"], 1 - 1.01 * half).verdict == "disagrees"
+
+
+def test_a_single_run_of_the_papers_has_the_variance_that_our_averages_lost():
+    pairs = {"a": (79.0, 81.0), "b": (80.0, 82.0), "c": (81.0, 83.0)}
+    twice = [Observation("base", c, i, v) for c, two in pairs.items() for i, v in enumerate(two)]
+    rows = rows_of(analyse([*twice, *recipe_of("row", [81.0, 82.0, 83.0])], "base"))
+    # Means 80, 81, 82 of pairs with variance 2: a run of the baseline varies by 1 + 2 / 2.
+    half = 2.776445 * math.sqrt(1 / 3 + 1 / 3 + 1 + 2)
+    result = agreement(rows["row"], rows["base"], 1.0)
+    assert (result.low, result.high) == pytest.approx((1 - half, 1 + half), abs=1e-5)
+    assert "given weights" not in result.assumption
+
+
+@pytest.mark.parametrize("weights", ["base", "row"])
+def test_fine_tunings_of_given_weights_lack_what_another_training_would_add(weights):
+    (recipe,) = {"base", "row"} - {weights}
+    observations = observe({weights: [80.0, 81.0, 82.0]}) + recipe_of(recipe, [81.0, 82.0, 83.5])
+    rows = rows_of(analyse(observations, "base"))
+    assert "may be too narrow" in agreement(rows["row"], rows["base"], 1.0).assumption
 
 
 def test_without_an_interval_of_our_own_the_paper_is_not_judged():
@@ -506,6 +597,33 @@ def test_correlation_with_ties_ranks_them_as_scipy_does():
     x, y = [1, 2, 2, 3, 4, 4], [2.0, 1.0, 1.0, 5.0, 3.0, 9.0]
     result = correlate({str(i): pair for i, pair in enumerate(zip(x, y, strict=True))})
     assert result.spearman == pytest.approx(stats.spearmanr(x, y).statistic)
+
+
+def test_the_interval_of_a_correlation_is_scipys_percentile_bootstrap():
+    rng = np.random.default_rng(0)
+    x = rng.normal(78, 1, size=12)
+    y = x + rng.normal(0, 1.5, size=12)
+    found = correlate({str(i): pair for i, pair in enumerate(zip(x, y, strict=True))})
+    for name, statistic in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        drawn = stats.bootstrap(
+            (x, y),
+            lambda a, b, statistic=statistic: statistic(a, b).statistic,
+            paired=True,
+            vectorized=False,
+            n_resamples=2000,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        ends = getattr(found, f"{name}_low"), getattr(found, f"{name}_high")
+        assert ends == pytest.approx((drawn.low, drawn.high), abs=0.04)
+
+
+def test_draws_of_rows_with_one_figure_have_no_correlation():
+    points = {str(i): (70.0 + i, 80.0 + (i == 4)) for i in range(5)}
+    for turned in (points, {row: (y, x) for row, (x, y) in points.items()}):
+        result = correlate(turned)
+        assert -1 <= result.pearson_low <= result.pearson <= result.pearson_high <= 1
+        assert -1 <= result.spearman_low <= result.spearman <= result.spearman_high <= 1
 
 
 def test_correlation_is_refused_below_five_rows_or_without_variation():

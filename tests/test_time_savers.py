@@ -313,7 +313,8 @@ def test_a_step_that_is_not_plain_is_left_to_the_optimiser(change):
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 
-def test_a_step_with_a_closure_is_one_step():
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_step_with_a_closure_is_one_step(by_name):
     both = []
     for fused in (False, True):
         model = a_small_net()
@@ -325,19 +326,24 @@ def test_a_step_with_a_closure_is_one_step():
             return torch.tensor(0.0)
 
         for _ in range(2):
-            optimizer.step(closure)
+            optimizer.step(closure=closure) if by_name else optimizer.step(closure)
         both.append(model)
     assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in both), strict=True))
 
 
 def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
+    class Own(torch.optim.SGD):
+        """Whose step may be another."""
+
     layer = torch.nn.Linear(2, 2)
-    adam = torch.optim.Adam(layer.parameters())
-    for wrapper in (None, {"optimizer": {"type": "SGD"}}, types.SimpleNamespace(optimizer=adam)):
+    others = torch.optim.Adam(layer.parameters()), Own(layer.parameters(), momentum=0.9)
+    wrappers = [types.SimpleNamespace(optimizer=optimizer) for optimizer in others]
+    for wrapper in (None, {"optimizer": {"type": "SGD"}}, *wrappers):
         FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
     layer.weight.grad = torch.ones_like(layer.weight)
-    adam.step()
-    assert layer.weight.grad is not None
+    for optimizer in others:
+        optimizer.step()
+        assert layer.weight.grad is not None
 
 
 def test_what_only_saves_time_does_not_set_records_apart():

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
 
-from backbones.errors import UserError
-from backbones.runtime import ranks
+from backbones.runtime.command import guarded
 
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
@@ -54,21 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
             importlib.import_module(COMMANDS[name]).add_arguments(sub)
     args = parser.parse_args(given)
     return guarded(importlib.import_module(COMMANDS[args.command]).run, args)
-
-
-def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Run a command; what the user can mend is one sentence and exit code 2."""
-    try:
-        return command(args)
-    except ranks.ToldElsewhere as error:
-        print(f"ended: {error}", file=sys.stderr)
-        return 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from backbones import hardware
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.runtime import ranks, stopping
+from backbones.runtime.command import guarded
 from backbones.seeds import require_seed
 from backbones.versions import versions
 from transfer.datasets.catalogue import default_data_root
@@ -385,7 +386,7 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> None:
     from transfer.report.gains import Setting, gain_tables
     from transfer.report.terminal import print_gains
 
-    paths = [records.path_of(results, c.data, c.name, c.id) for c in plan.cells]
+    paths = [records.path_of(results, cell) for cell in plan.cells]
     settings = {Setting.of(records.read(path)) for path in paths if path.exists()}
     rows = {cell.backbone for cell in plan.cells}
     found, unreadable = _read(results, plan.data)
@@ -409,8 +410,6 @@ def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], lis
 
 def main(arguments: list[str] | None = None) -> int:
     """The driver as a script."""
-    from transfer.cli import guarded
-
     parser = argparse.ArgumentParser(prog="python transfer/run.py", description=SUMMARY)
     add_arguments(parser)
     return guarded(run, parser.parse_args(arguments))

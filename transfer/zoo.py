@@ -55,13 +55,13 @@ def _list(console: Console) -> None:
 
 
 def _show(row: Variant, console: Console) -> None:
-    from backbones.cost import classifier_cost
+    from backbones.cost import IMAGE_SIZE, classifier_cost
 
     cost = classifier_cost(row.architecture)
     paper = row.paper
     told = {
         "network": f"{row.architecture}, {cost.parameters / 1e6:.2f} M parameters, "
-        f"{cost.multiply_adds / 1e9:.2f} G multiply-adds at {cost.image_size} pixels",
+        f"{cost.multiply_adds / 1e9:.2f} G multiply-adds at {IMAGE_SIZE} pixels",
         "tricks": _tricks(row),
         "recipe": _recipe(row),
         "weights": _weights(row),

@@ -18,7 +18,6 @@ def distillation_loss(
     logits: Tensor,
     teacher_logits: Tensor,
     targets: Tensor,
-    temperature: float = TEMPERATURE,
     halved: bool = False,
 ) -> Tensor:
     """The loss, averaged over the batch.
@@ -27,14 +26,13 @@ def distillation_loss(
         logits: (B, K), the student's.
         teacher_logits: (B, K).
         targets: (B, K) distributions.
-        temperature: T.
         halved: The authors' code: one half of each term.
     """
     hard = F.cross_entropy(logits, targets)
-    softened = (teacher_logits / temperature).softmax(dim=1)
-    soft = F.cross_entropy(logits / temperature, softened)
+    softened = (teacher_logits / TEMPERATURE).softmax(dim=1)
+    soft = F.cross_entropy(logits / TEMPERATURE, softened)
     weight = 0.5 if halved else 1.0
-    return weight * (hard + temperature**2 * soft)
+    return weight * (hard + TEMPERATURE**2 * soft)
 
 
 class Teacher(nn.Module):

@@ -29,7 +29,7 @@ from backbones import zoo
 from backbones.errors import UserError
 from backbones.runtime.loop import ResumableBatchSampler
 from transfer.bench.breakdown import Stopwatch, completed
-from transfer.bench.fine_tuning import config
+from transfer.bench.configs import config
 from transfer.bench.pairs import Done, Work
 from transfer.engine.coco_ap import JudgedImage, coco_average_precision
 from transfer.engine.compose import pipelines

@@ -44,7 +44,7 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
         Superseded: Another driver has taken the cell over; nothing was written since.
     """
     ranks.on_each_machine(lambda: _make_folder(task.place))
-    path = records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
+    path = records.path_of(task.results, task.cell)
     # The driver owns the cell among the results; another may have been given this work folder too.
     leases = Leases(task.work_leases)
     with owned_together(leases, task.name, path.exists, teller(listener)) as ours:

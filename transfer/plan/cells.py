@@ -72,11 +72,16 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name for people and for files."""
+        """A name for people."""
         classifier = self.classifier.replace(" ", "")
         name = f"{self.task}_{self.protocol}_{self.backbone}_{classifier}_s{self.seed}"
         beside = f"_x{self.processes}" if self.processes > 1 else ""
         return f"{name}{beside}".replace("/", "-")
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.name}_{self.id}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Task:
     @property
     def name(self) -> str:
         """The name of the cell's files."""
-        return f"{self.cell.name}_{self.cell.id}"
+        return self.cell.stem
 
     @property
     def place(self) -> Path:

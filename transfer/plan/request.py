@@ -13,6 +13,7 @@ from backbones import hardware, zoo
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
+from backbones.sources import is_public, weights_file
 from transfer.datasets import catalogue, sample
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
@@ -279,14 +280,9 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
 
 
 def _given(weights: str) -> tuple[str, str, str]:
-    if weights.startswith(("timm:", "http:", "https:")):
+    if is_public(weights):
         return weights, weights, "public"
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise UserError(
-            f"There are no weights at '{weights}': give a .safetensors, .pth or .params file, "
-            "'timm:<model>.<tag>', or an https address."
-        )
+    path = weights_file(weights)
     return str(path), f"sha256:{sha256(path)}", "file"
 
 

@@ -30,7 +30,7 @@ _WAIT = 0.25  # seconds; bounds the answer to a signal
 
 def record_path(task: Task) -> Path:
     """The file of a cell's record."""
-    return records.path_of(task.results, task.cell.data, task.cell.name, task.cell.id)
+    return records.path_of(task.results, task.cell)
 
 
 def leases_of(task: Task) -> Path:

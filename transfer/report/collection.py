@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -35,6 +36,28 @@ class Collection:
     groups: tuple[classification.Group, ...]
     costs: dict[str, tuple[int, int]]
     left_out: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is collected: the same of every command that shows it."""
+    add = parser.add_argument
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--sample", action="store_true", help="of the sample's records, which stand apart")
+    add(
+        "--against",
+        default="",
+        metavar="ROW",
+        help="row that gains are counted from (default: the one of the run, which records tell)",
+    )
+
+
+def asked(args: argparse.Namespace) -> Collection:
+    """What :func:`add_arguments` asks for.
+
+    Raises:
+        UserError: As :func:`collect`.
+    """
+    return collect(args.results, "sample" if args.sample else "", args.against)
 
 
 def collect(results: Path, data: str = "", against: str = "") -> Collection:

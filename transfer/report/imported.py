@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     content = record_of(read_run(args.run), args.backbone, args.data, args.seed)
     cell = content["cell"]
     name = re.sub(r"[^\w.-]", "-", f"{cell['task']}_{PROTOCOL}_{cell['backbone']}_s{cell['seed']}")
-    path = records.path_of(args.results, cell["data"], name, cell["id"])
+    path = records.folder(args.results, cell["data"]) / f"{name}_{cell['id']}.json"
     records.write(path, content)
     headline = content["headline"]
     print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")

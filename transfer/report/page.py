@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
-from transfer.report import paper_tables
+from transfer.report import collection, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
-from transfer.report.collection import Collection, collect, settings
+from transfer.report.collection import Collection, settings
 from transfer.report.foundations import commands, foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.layout import Table, to_html
@@ -45,17 +45,10 @@ paper's own data and protocol.</dd>
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    collection.add_arguments(parser)
     add = parser.add_argument
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--out", type=Path, help="the page (default: report.html in that folder)")
     add("--pictures", type=Path, metavar="DIR", help="where SVGs of the pictures go, and PNGs too")
-    add("--sample", action="store_true", help="of the sample's records, which stand apart")
-    add(
-        "--against",
-        default="",
-        metavar="ROW",
-        help="row that gains are counted from (default: the one of the run, which records tell)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such baseline, or a file cannot be written.
     """
-    found = collect(args.results, "sample" if args.sample else "", args.against)
+    found = collection.asked(args)
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
     out = args.out or home / "report.html"

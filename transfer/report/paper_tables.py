@@ -15,6 +15,7 @@ from transfer.report.classification import IMAGENET, PLACES, Group
 from transfer.report.collection import Collection
 from transfer.report.gains import GainTable
 from transfer.report.layout import Cell, Missing, Table, table
+from transfer.report.remarks import PAPER_DATA
 from transfer.report.wording import figure, interval
 
 NUMBERS = tuple(range(1, 10))
@@ -137,8 +138,8 @@ CLASSIFICATION = {
         notes=("Labels of the test images are not public, so ours are of the validation images.",),
     ),
 }
-TRANSFER = {8: ("detection", "voc0712"), 9: ("segmentation", "ade20k")}
-"""Task and data set of the two tables of fine-tunings."""
+TRANSFER = {8: "detection", 9: "segmentation"}
+"""Task of the two tables of fine-tunings."""
 
 
 def paper_table(number: int, found: Collection) -> list[Table]:
@@ -155,7 +156,7 @@ def beside_the_paper(number: int, found: Collection) -> list[Table]:
     """One of the paper's tables with ours of the same images, one for each setting there is."""
     if number in TRANSFER:
         notes = tuple(_line_notes(number, ("refinement",)))
-        data = TRANSFER[number][1]
+        data = PAPER_DATA[TRANSFER[number]]
         return [
             gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
             for place, gains in enumerate(_on_its_data(number, found) or [None])
@@ -172,7 +173,7 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
     """What was measured for a table on other images than the paper's."""
     if number in TRANSFER:
         own = _on_its_data(number, found)
-        task = TRANSFER[number][0]
+        task = TRANSFER[number]
         other = [one for one in found.gains if one.setting.task == task and one not in own]
         return [
             gain_layout.gain_table(gains, f"{_name(number, place)}-{gains.setting.data}")
@@ -191,12 +192,9 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
 
 def _on_its_data(number: int, found: Collection) -> list[GainTable]:
     """The tables of gains whose data and baseline are those of Table 8 or 9."""
-    baseline = paper.table(number)[0]["row"]
-    return [
-        one
-        for one in found.gains
-        if (one.setting.task, one.setting.data) == TRANSFER[number] and one.baseline == baseline
-    ]
+    task, baseline = TRANSFER[number], paper.table(number)[0]["row"]
+    wanted = (task, PAPER_DATA[task], baseline)
+    return [t for t in found.gains if (t.setting.task, t.setting.data, t.baseline) == wanted]
 
 
 def _beside_the_paper(

@@ -15,6 +15,7 @@ from typing import Any
 
 from backbones.atomic_write import write_atomically
 from backbones.errors import UserError
+from transfer.plan.cells import Cell
 from transfer.plan.time_savers import UNCOUNTED
 
 SCHEMA = 1
@@ -141,9 +142,9 @@ def folder(results: Path, data: str) -> Path:
     return results / data / "records" if data == "sample" else results / "records"
 
 
-def path_of(results: Path, data: str, cell_name: str, cell_id: str) -> Path:
+def path_of(results: Path, cell: Cell) -> Path:
     """The file of a cell's record."""
-    return folder(results, data) / f"{cell_name}_{cell_id}.json"
+    return folder(results, cell.data) / f"{cell.stem}.json"
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

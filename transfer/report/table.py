@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from backbones.errors import UserError
-from transfer.report import paper_tables, readme
-from transfer.report.collection import collect
+from transfer.report import collection, paper_tables, readme
 from transfer.report.layout import FORMATS
 
 
@@ -16,14 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", metavar="TABLE", help="1 to 9, as the paper counts them, or all")
     add("--format", choices=tuple(FORMATS), default="md")
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--sample", action="store_true", help="of the sample's records, which stand apart")
-    add(
-        "--against",
-        default="",
-        metavar="ROW",
-        help="row that gains are counted from (default: the one of the run, which records tell)",
-    )
+    collection.add_arguments(parser)
     add(
         "--write",
         action="store_true",
@@ -49,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         for path in readme.write(args.results):
             print(path)
         return 0
-    found = collect(args.results, "sample" if args.sample else "", args.against)
+    found = collection.asked(args)
     for number in numbers:
         for shown in paper_tables.paper_table(number, found):
             print(FORMATS[args.format](shown))

@@ -1,0 +1,184 @@
+"""What a schedule makes of what its workers say; the workers follow a script and train nothing."""
+
+import os
+from collections import defaultdict
+
+import pytest
+import synthetic
+
+from backbones import zoo
+from backbones.errors import UserError
+from backbones.runtime import stopping
+from transfer.plan.cells import Task
+from transfer.plan.lease import Leases
+from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.report import failures, records
+
+
+def record(task):
+    records.write(record_path(task), synthetic.content(task.cell, 50.0))
+    return ("done",)
+
+
+class Scripted:
+    """An executor whose workers answer each attempt at a cell as they are told, or finish it.
+
+    Args:
+        answers: By seed of a cell, for each attempt a message, or what makes one of the task.
+    """
+
+    def __init__(self, answers):
+        self.answers = defaultdict(list, answers)
+        self.started, self.handed = [], []
+
+    def start(self, number):
+        self.started.append(Worker(self))
+        return self.started[-1]
+
+    def wait(self, workers, seconds):
+        pass
+
+
+class Worker:
+    where = "here"
+
+    def __init__(self, executor):
+        self.executor = executor
+        self.owner = os.getpid()
+        self.said = []
+        self.killed = False
+
+    def hand(self, task):
+        self.executor.handed.append((task.cell.seed, self))
+        left = self.executor.answers[task.cell.seed]
+        answer = left.pop(0) if left else record
+        self.said.append(answer(task) if callable(answer) else answer)
+
+    def messages(self):
+        said, self.said = self.said, []
+        return [message for message in said if message]
+
+    def stop(self):
+        self.said.append(("stopped",))
+
+    def kill(self):
+        self.killed = True
+
+
+class Silent:
+    """A watcher that keeps what it is told of single cells."""
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, name):
+        def tell(task, *rest):
+            if name != "refresh":
+                self.told.append((name, task.cell.seed, *rest))
+
+        return tell
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    """Three cells."""
+    return [
+        Task(
+            synthetic.cell("resnet50_baseline", seed=seed),
+            zoo.find("resnet50_baseline"),
+            "voc0712",
+            tmp_path,
+            tmp_path / "results",
+            tmp_path / "work",
+            "",
+        )
+        for seed in range(3)
+    ]
+
+
+def run(tasks, answers, retry=0):
+    executor, watcher = Scripted(answers), Silent()
+    tally = Schedule(tasks, jobs=1, retry=retry, executor=executor, watcher=watcher).run()
+    return tally, executor, watcher
+
+
+def test_a_cell_that_fails_is_tried_again_after_the_others_and_given_up_at_last(tasks):
+    fault = ("failed", "no weights", "")
+    tally, executor, watcher = run(tasks, {0: [fault] * 9, 1: [fault]}, retry=2)
+    assert [seed for seed, _ in executor.handed] == [0, 1, 2, 0, 1, 0]
+    assert [task.cell.seed for task in tally.done] == [2, 1]
+    assert [(task.cell.seed, reason) for task, reason in tally.failed] == [(0, "no weights")]
+    again = [event[-1] for event in watcher.told if event[:2] == ("failed", 0)]
+    assert again == [True, True, False]
+    kept = failures.read(record_path(tasks[0]))
+    assert (kept.reason, kept.attempts) == ("no weights", 3)
+    assert failures.read(record_path(tasks[1])) is None, "it has its record"
+    assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
+    assert len(executor.started) == 1, "a sentence is no reason to start a worker anew"
+
+
+def test_a_cell_whose_machine_is_lost_goes_on_first_and_no_lease_is_left(tasks):
+    tally, executor, watcher = run(tasks, {0: [("lost", "its node is gone")] * 2})
+    assert [seed for seed, _ in executor.handed] == [0, 0, 0, 1, 2]
+    assert watcher.told.count(("left", 0)) == 2
+    assert len(tally.done) == 3
+    assert not leases_of(tasks[0]).exists()
+
+
+@pytest.mark.parametrize("end", [("failed", "KeyError: 1", "Traceback"), ("died", "out of memory")])
+def test_after_a_defect_or_a_death_there_is_a_new_worker(tasks, end):
+    tally, executor, _ = run(tasks, {0: [end]})
+    assert [task.cell.seed for task, _ in tally.failed] == [0]
+    first, *others = [worker for _, worker in executor.handed]
+    assert first.killed
+    assert first not in others
+
+
+def test_what_is_called_done_and_has_no_record_has_failed(tasks):
+    tally, _, watcher = run(tasks, {1: [("done",)]})
+    assert [task.cell.seed for task in tally.done] == [0, 2]
+    ((failed, reason),) = tally.failed
+    assert failed.cell.seed == 1
+    assert "cannot be read" in reason
+    assert ("finished", 1, True) not in watcher.told
+
+
+def test_a_record_that_another_has_written_is_taken_and_the_cell_not_run(tasks):
+    record(tasks[0])
+
+    def both(task):
+        record(tasks[2])
+        return record(task)
+
+    tally, executor, watcher = run(tasks, {1: [both]})
+    assert [seed for seed, _ in executor.handed] == [1]
+    assert {task.cell.seed for task in tally.done} == {0, 1, 2}
+    assert [event for event in watcher.told if event[0] == "finished"] == [
+        ("finished", 1, True),
+        ("finished", 2, False),
+    ]
+
+
+def test_a_request_to_stop_lets_the_running_cell_save_and_frees_it(tasks):
+    def ask(_):
+        stopping.request()
+
+    with stopping.on_signals(), pytest.raises(KeyboardInterrupt):
+        run(tasks, {0: [ask]})
+    assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
+    assert not record_path(tasks[0]).exists()
+    tally, _, _ = run(tasks, {})
+    assert len(tally.done) == 3
+
+
+def test_workers_that_are_lost_before_they_take_a_cell_end_the_run(tasks):
+    class Placeless(Scripted):
+        def start(self, number):
+            worker = super().start(number)
+            worker.where = ""
+            worker.said.append(("lost", "no node has room"))
+            return worker
+
+    schedule = Schedule(tasks, jobs=1, retry=0, executor=Placeless({}), watcher=Silent())
+    with pytest.raises(UserError, match="No worker can be started: no node has room"):
+        schedule.run()
