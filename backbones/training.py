@@ -46,7 +46,7 @@ from backbones.tricks.warmup import warmup_scheduler
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 _EVALUATIONS = 10
-_VERSION = 1  # of what a training computes; a change makes other classifiers
+_VERSION = 2  # of what a training computes; a change makes other classifiers
 
 
 @dataclass(frozen=True)
@@ -366,6 +366,7 @@ def _metadata(
 ) -> dict[str, Any]:
     assert training.row.recipe is not None
     return {
+        "version": _VERSION,
         "row": training.row.name,
         "architecture": training.row.architecture,
         "recipe": dataclasses.asdict(training.row.recipe),

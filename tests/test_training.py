@@ -1,6 +1,7 @@
 """Training classifiers, on a few small images of the sample."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -60,6 +61,20 @@ def test_a_classifier_carries_its_recipe_preprocessing_and_history(row, folder, 
     assert not report.missing
     record = suite.record_path(Path("results"), path.stem)
     assert json.loads(record.read_text())["metrics"] == told["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("row", "gamma"), [("resnet18_baseline", 1.0), ("resnet18d_efficient", 0.0)]
+)
+def test_training_begins_with_the_recipes_own_initialisation(row, gamma, folder):
+    """Not with timm's, which MMEngine would call; the rate is too small to move any weight."""
+    assert train.main(command(folder, row, "--base-lr", "1e-30")) == 0
+    state = load_file(trained(folder)[0])
+    last = [name for name in state if name.endswith(".bn2.weight")]
+    assert len(last) == 8
+    assert all(torch.allclose(state[name], torch.tensor(gamma)) for name in last)
+    convolution = state["layer2.0.conv2.weight"]
+    assert convolution.abs().max() <= math.sqrt(6 / ((128 + 128) * 9)), "Xavier's bound"
 
 
 def test_what_is_trained_is_not_trained_again(folder):
