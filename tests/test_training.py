@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from backbones import suite, train, training, weights
 from backbones.download import try_lock
 from backbones.errors import UserError
+from backbones.hashing import sha256
 from backbones.images import ImageFolder
 from backbones.safetensors_header import read_own_metadata
 
@@ -228,13 +229,49 @@ def test_a_teacher_of_another_class_count_is_refused(folder, capsys):
     assert "knows 11 classes, the data have 6" in capsys.readouterr().err
 
 
-def test_distillation_trains_with_an_own_teacher(folder):
-    """A teacher trained by the project tells its own architecture."""
+def test_a_teacher_without_a_head_is_refused(folder, capsys):
+    state = timm.create_model("resnet152d", num_classes=6).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.startswith("fc.")}, "teacher.pth")
+    assert train.main(command(folder, "resnet18d_distill", "--teacher", "teacher.pth")) == 2
+    assert "only a whole classifier can teach" in capsys.readouterr().err
+
+
+def test_distillation_trains_with_an_own_teacher(folder, monkeypatch):
+    """A teacher trained by the project tells its own architecture; its file may be in the home."""
     assert train.main(command(folder, "resnet18d_smooth")) == 0
     path, _ = trained(folder)
     teacher = path.rename(folder.parent / "teacher.safetensors")
-    assert train.main(command(folder, "resnet18d_distill", "--teacher", str(teacher))) == 0
-    assert trained(folder)[1]["row"] == "resnet18d_distill"
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert train.main(command(folder, "resnet18d_distill", "--teacher=~/teacher.safetensors")) == 0
+    told = trained(folder)[1]
+    assert told["row"] == "resnet18d_distill"
+    assert told["teacher"] == {
+        "file": teacher.name, "row": "resnet18d_smooth", "sha256": sha256(teacher)
+    }  # fmt: skip
+
+
+def test_what_a_teachers_file_holds_beside_its_network_is_left_out(folder):
+    state = timm.create_model("resnet152d", num_classes=6).state_dict()
+    torch.save({**state, "auxiliary.weight": torch.zeros(3)}, "teacher.pth")
+    planned = training.plan("resnet18d_distill", folder, teacher="teacher.pth")
+    taught = training._teacher(planned, 6).state_dict()
+    assert torch.equal(taught["fc.weight"], state["fc.weight"])
+
+
+def test_each_row_of_a_suite_has_its_own_teacher(folder, capsys):
+    """Table 6's: students with mixup learn from a teacher with mixup."""
+    own = folder.parent / "own.toml"
+    rows = '["resnet18d_distill", "resnet18d_mixup_distill"]'
+    own.write_text(f'kind = "classification"\nrows = {rows}\n')
+    arguments = ["--suite", str(own), *command(folder)[2:]]
+    assert train.main([*arguments, "--teacher", "some.pth"]) == 2
+    error = capsys.readouterr().err
+    assert "the teachers resnet152d_mixup and resnet152d_smooth; say whose" in error
+    named = ["--teacher", "resnet152d_smooth=a=b.pth", "--teacher", "resnet152d_mixup=c.pth"]
+    assert train.main([*arguments, *named]) == 2
+    error = capsys.readouterr().err
+    assert "resnet18d_distill, seed 0: There are no weights at 'a=b.pth'" in error
+    assert "resnet18d_mixup_distill, seed 0: There are no weights at 'c.pth'" in error
 
 
 def test_a_rate_that_diverges_stops_and_says_where(folder, capsys):
