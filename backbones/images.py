@@ -86,7 +86,7 @@ def class_names(root: Path) -> list[str]:
     """Names of the classes of both splits, which must agree.
 
     Raises:
-        UserError: No folders, or a class that only one split has.
+        UserError: No folders, a class that only one split has, or no two classes.
     """
     found = []
     for split in SPLITS:
@@ -102,6 +102,11 @@ def class_names(root: Path) -> list[str]:
         raise UserError(
             f"'{root}' must have the same classes in train and val; "
             + (f"only one of them has {', '.join(odd[:5])}." if odd else "it has none.")
+        )
+    if len(found[0]) == 1:
+        raise UserError(
+            f"'{root}' has the class '{found[0].pop()}' only; a classifier needs two or more to "
+            "tell apart."
         )
     return sorted(found[0])
 

@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         hardware.require_asked_gpus()
         with ranks.together(args.launcher, versions()), stopping.on_signals():
             require_seed(args.seed, "--seed")
+            if args.workers < 0:
+                raise UserError(f"--workers is {args.workers}; it must be 0 or more.")
             if args.recipe:
                 train_one(args, args.recipe, args.seed)
                 return 0

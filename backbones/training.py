@@ -140,6 +140,8 @@ def plan(
     for name in ("epochs", "batch_size", "image_size", "base_lr"):
         if not getattr(training, name) > 0:
             raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")
+    if not 0 < training.min_area <= 1:
+        raise UserError(f"min_area is {training.min_area}; it must be above 0, and at most 1.")
     if training.batch_size % ranks.world_size():
         raise UserError(
             f"The batch of {training.batch_size} cannot be shared by {ranks.world_size()} "
@@ -371,6 +373,7 @@ def _metadata(
     curve: Curve,
 ) -> dict[str, Any]:
     assert training.row.recipe is not None
+    seen = len(folders["train"]) // training.batch_size * training.batch_size * training.epochs
     return {
         "version": _VERSION,
         "row": training.row.name,
@@ -391,14 +394,14 @@ def _metadata(
         "std": augmentation.STD,
         "classes": folders["train"].classes,
         "data": {
-            "name": training.data.name,
+            "name": training.data.resolve().name,
             "fingerprint": data_fingerprint(training.data),
             "images": {split: len(folder) for split, folder in folders.items()},
         },
         "metrics": metrics,
         "history": {"training": curve.points, "evaluations": curve.evaluations},
         "seconds": curve.seconds,
-        "images_per_second": len(folders["train"]) * training.epochs / max(curve.seconds, 1e-9),
+        "images_per_second": seen / max(curve.seconds, 1e-9),
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
     }
 

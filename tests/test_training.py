@@ -78,6 +78,19 @@ def test_training_begins_with_the_recipes_own_initialisation(row, gamma, folder)
     assert convolution.abs().max() <= math.sqrt(6 / ((128 + 128) * 9)), "Xavier's bound"
 
 
+def test_images_left_out_of_the_last_batch_are_not_counted_and_data_have_a_name(
+    folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    assert (
+        train.main(command(folder, "resnet18_baseline", "--batch-size", "32", "--data", ".")) == 0
+    )
+    _, told = trained(folder)
+    assert told["data"]["name"] == "images"
+    assert told["data"]["images"]["train"] == 48
+    assert told["images_per_second"] * told["seconds"] == pytest.approx(2 * 32)
+
+
 def test_what_is_trained_is_not_trained_again(folder):
     assert train.main(command(folder)) == 0
     path, _ = trained(folder)
@@ -190,13 +203,21 @@ def break_an_image(folder):
     return path.name
 
 
+def leave_one_class(folder):
+    for path in folder.glob("*/*"):
+        if path.name != "fish":
+            shutil.rmtree(path)
+    return "has the class 'fish' only"
+
+
 def remove_train(folder):
     shutil.rmtree(folder / "train")
     return "has no folder 'train'"
 
 
 @pytest.mark.parametrize(
-    "damage", [remove_a_class_of_val, empty_a_class, break_an_image, remove_train]
+    "damage",
+    [remove_a_class_of_val, empty_a_class, break_an_image, leave_one_class, remove_train],
 )
 def test_bad_folders_are_one_sentence(damage, folder, capsys):
     sentence = damage(folder)
@@ -213,9 +234,13 @@ def test_bad_folders_are_one_sentence(damage, folder, capsys):
         ("resnet18_baselin", [], "did you mean resnet18_baseline"),
         ("resnet18", [], "has no recipe of the paper's"),
         ("resnet18_baseline", ["--batch-size", "0"], "batch_size is 0"),
+        ("resnet18_baseline", ["--min-area", "2"], "min_area is 2.0; it must be above 0"),
+        ("resnet18_baseline", ["--min-area", "nan"], "min_area is nan"),
+        ("resnet18_baseline", ["--workers", "-1"], "--workers is -1"),
         ("resnet18_baseline", ["--batch-size", "1000"], "larger than the training set of 48"),
         ("resnet18d_distill", [], "give its teacher's weights with --teacher"),
         ("resnet18d_distill", ["--teacher", "none.pth"], "none.pth"),
+        ("resnet18d_distill", ["--teacher", "timm:resnet18.no_tag"], "under 'resnet18.no_tag'"),
     ],
 )
 def test_bad_requests_are_one_sentence(row, more, sentence, folder, capsys):
