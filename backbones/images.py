@@ -16,6 +16,14 @@ from torch import Tensor
 from backbones.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 from backbones.errors import UserError
 
+# SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
+_UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 SPLITS = ("train", "val")
 
@@ -132,11 +140,13 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _decode(path: Path) -> np.ndarray:
-    """An image as (H, W, 3) uint8 RGB; any mode PIL reads is converted."""
+    """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # PIL would cut what is above 255
+                raise ValueError(f"mode {image.mode} has more than 8 bits a pixel")
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"The image '{path}' cannot be read ({error}); replace or remove it."
         ) from error

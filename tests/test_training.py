@@ -203,6 +203,22 @@ def break_an_image(folder):
     return path.name
 
 
+def break_the_parts_of_an_image(folder):
+    """The pixels' part says that it is shorter than it is; what follows is no part's name."""
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    before, after = path.read_bytes().split(b"IDAT", 1)
+    path.write_bytes(before[:-4] + (1000).to_bytes(4, "big") + b"IDAT" + after)
+    return path.name
+
+
+def put_an_image_of_16_bits(folder):
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    Image.fromarray(np.full((40, 50), 999, np.uint16)).save(path)
+    return "more than 8 bits a pixel"
+
+
 def leave_one_class(folder):
     for path in folder.glob("*/*"):
         if path.name != "fish":
@@ -217,7 +233,15 @@ def remove_train(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [remove_a_class_of_val, empty_a_class, break_an_image, leave_one_class, remove_train],
+    [
+        remove_a_class_of_val,
+        empty_a_class,
+        break_an_image,
+        break_the_parts_of_an_image,
+        put_an_image_of_16_bits,
+        leave_one_class,
+        remove_train,
+    ],
 )
 def test_bad_folders_are_one_sentence(damage, folder, capsys):
     sentence = damage(folder)
