@@ -118,7 +118,7 @@ def colour_and_normalise(images: Tensor, matrices: Tensor | None) -> Tensor:
         matrices: (B, 3, 4) of :func:`colour_matrix`, or None to normalise only.
 
     Returns:
-        (B, 3, H, W), float32, channels last in memory.
+        (B, 3, H, W), channels last in memory; float32, but draws under autocast in its 16 bits.
     """
     mean, std = (torch.tensor(v, device=images.device) for v in (MEAN, STD))
     pixels = images.flatten(1, 2).float()

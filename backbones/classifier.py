@@ -77,6 +77,13 @@ class Classifier(BaseModel):
             return {"loss": distillation_loss(logits, answers, targets, halved=self.authors_code)}
         return {"loss": F.cross_entropy(logits, targets)}
 
+    def init_weights(self) -> None:
+        """Nothing is left to be done.
+
+        MMEngine calls this before training; its own would have timm's networks initialise
+        themselves anew: He et al.'s distribution, and zero gamma in every row.
+        """
+
     def to(self, *args: Any, **kwargs: Any) -> Classifier:
         """Move, the teacher with it."""
         for teacher in self._teacher:

@@ -16,6 +16,14 @@ from torch import Tensor
 from backbones.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 from backbones.errors import UserError
 
+# SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
+_UNREADABLE = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 SPLITS = ("train", "val")
 
@@ -86,7 +94,7 @@ def class_names(root: Path) -> list[str]:
     """Names of the classes of both splits, which must agree.
 
     Raises:
-        UserError: No folders, or a class that only one split has.
+        UserError: No folders, a class that only one split has, or no two classes.
     """
     found = []
     for split in SPLITS:
@@ -102,6 +110,11 @@ def class_names(root: Path) -> list[str]:
         raise UserError(
             f"'{root}' must have the same classes in train and val; "
             + (f"only one of them has {', '.join(odd[:5])}." if odd else "it has none.")
+        )
+    if len(found[0]) == 1:
+        raise UserError(
+            f"'{root}' has the class '{found[0].pop()}' only; a classifier needs two or more to "
+            "tell apart."
         )
     return sorted(found[0])
 
@@ -127,11 +140,13 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _decode(path: Path) -> np.ndarray:
-    """An image as (H, W, 3) uint8 RGB; any mode PIL reads is converted."""
+    """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # PIL would cut what is above 255
+                raise ValueError(f"mode {image.mode} has more than 8 bits a pixel")
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"The image '{path}' cannot be read ({error}); replace or remove it."
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 if __name__ == "__main__":  # started as a script: this folder would shadow libraries' names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from backbones import hardware, suite
+from backbones import hardware, suite, zoo
 from backbones.errors import UserError
 from backbones.resources import cache_dir
 from backbones.runtime import ranks, stopping
@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base-lr", type=float, help="learning rate at a batch of 256 (default: 0.1)")
     add("--min-area", type=float, default=0.08, help="smallest share of an image a crop covers")
     add("--seed", type=int, default=0, help="of the one training; a suite names its own")
-    add("--teacher", default="", help="weights of the teacher, for the distilled rows")
+    add("--teacher", action="append", default=[], metavar="[ROW=]WEIGHTS", help="of the teacher, "
+        "for the distilled rows; with its row where a suite's rows have several")  # fmt: skip
     add("--precision", choices=("float32", "bfloat16"), default="", help="default: the recipe's")
     add("--authors-code", action="store_true", help="where paper and code differ, do as the code")
     add("--workers", type=int, default=0, help="processes that read images")
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     hardware.require_asked_gpus()
     with ranks.together(args.launcher, versions()), stopping.on_signals():
         require_seed(args.seed, "--seed")
+        if args.workers < 0:
+            raise UserError(f"--workers is {args.workers}; it must be 0 or more.")
         if args.recipe:
             train_one(args, args.recipe, args.seed)
             return 0
@@ -76,6 +79,12 @@ def run(args: argparse.Namespace) -> int:
 def train_suite(args: argparse.Namespace) -> int:
     """Every training of a suite that has no record yet; one that fails does not stop the rest."""
     chosen = suite.load(args.suite)
+    teachers = sorted({teacher for row in chosen.rows if (teacher := _teacher_row(row))})
+    if len(teachers) > 1 and "" in _teachers(args.teacher):
+        raise UserError(
+            f"The rows of suite {chosen.name} have the teachers {' and '.join(teachers)}; say "
+            f"whose weights these are: --teacher {teachers[0]}=WEIGHTS, and so on."
+        )
     failed = 0
     for row in chosen.rows:
         for seed in chosen.seeds:
@@ -113,7 +122,7 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
         min_area=args.min_area,
         seed=seed,
         precision=args.precision,
-        teacher=args.teacher if _is_distilled(row) else "",
+        teacher=_teacher(row, args),
         authors_code=args.authors_code,
     )
     stem = f"{row}_{args.data.resolve().name}_s{seed}_{planned.identity()}"
@@ -144,11 +153,27 @@ def _tell(args: argparse.Namespace, output: Path, title: str, stem: str) -> None
     )
 
 
-def _is_distilled(row: str) -> bool:
-    from backbones import zoo
+def _teacher(row: str, args: argparse.Namespace) -> str:
+    """The weights that teach a row; empty where it has no teacher, or none was given."""
+    given = _teachers(args.teacher)
+    wanted = _teacher_row(row)
+    return given.get(wanted, given.get("", "")) if wanted else ""
 
+
+def _teacher_row(row: str) -> str:
+    """The row that teaches a row; empty for none."""
     recipe = zoo.find(row).recipe
-    return bool(recipe and recipe.teacher)
+    return recipe.teacher if recipe else ""
+
+
+def _teachers(given: list[str]) -> dict[str, str]:
+    """Weights by the row that they were given for, "" for any."""
+    found = {}
+    for text in given:
+        row, _, weights = text.partition("=")
+        named = row in zoo.CATALOGUE and bool(weights)
+        found[row if named else ""] = weights if named else text
+    return found
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from backbones.tricks.warmup import warmup_scheduler
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 _EVALUATIONS = 10
-_VERSION = 1  # of what a training computes; a change makes other classifiers
+_VERSION = 2  # of what a training computes; a change makes other classifiers
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,11 @@ def plan(
         recipe.base_lr if base_lr is None else base_lr,
         **options,
     )
-    if training.teacher:
-        weights.locate(training.teacher)
     for name in ("epochs", "batch_size", "image_size", "base_lr"):
         if not getattr(training, name) > 0:
             raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")
+    if not 0 < training.min_area <= 1:
+        raise UserError(f"min_area is {training.min_area}; it must be above 0, and at most 1.")
     if training.batch_size % ranks.world_size():
         raise UserError(
             f"The batch of {training.batch_size} cannot be shared by {ranks.world_size()} "
@@ -154,6 +154,8 @@ def plan(
             if recipe.teacher
             else f"'{row_name}' has no teacher; leave --teacher out."
         )
+    if training.teacher:
+        return dataclasses.replace(training, teacher=str(weights.locate(training.teacher)))
     return training
 
 
@@ -344,17 +346,23 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
     require_known(architecture)
     checkpoint = weights.read(path, architecture)
-    taught = next(
-        (len(tensor) for key, tensor in checkpoint.tensors.items() if key == "fc.bias"), classes
-    )
-    if taught != classes:
-        raise UserError(
-            f"The teacher '{path}' knows {taught} classes, the data have {classes}; a teacher must "
-            "have been trained on the same classes."
-        )
+    report = weights.match(architecture, checkpoint, str(path))
     network = timm.create_model(architecture, num_classes=classes)
-    weights.match(architecture, checkpoint, training.teacher)
-    network.load_state_dict(checkpoint.tensors)
+    state = network.state_dict()
+    tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if key in state}
+    absent = [key for key in state if key not in tensors]
+    if absent := [key for key in absent if not key.endswith("num_batches_tracked")]:
+        raise UserError(
+            f"The teacher '{path}' has no '{absent[0]}': only a whole classifier can teach; give "
+            "its weights with their head."
+        )
+    other = [k for k in report.head if k in state and tensors[k].shape != state[k].shape]
+    if other:
+        raise UserError(
+            f"The teacher '{path}' knows {len(tensors[other[0]])} classes, the data have "
+            f"{classes}; a teacher must have been trained on the same classes."
+        )
+    network.load_state_dict(tensors)
     return network
 
 
@@ -365,7 +373,9 @@ def _metadata(
     curve: Curve,
 ) -> dict[str, Any]:
     assert training.row.recipe is not None
+    seen = len(folders["train"]) // training.batch_size * training.batch_size * training.epochs
     return {
+        "version": _VERSION,
         "row": training.row.name,
         "architecture": training.row.architecture,
         "recipe": dataclasses.asdict(training.row.recipe),
@@ -378,21 +388,28 @@ def _metadata(
         "lr": scaled_lr(training.base_lr, training.batch_size),
         "precision": training.wrapper_type(),
         "authors_code": training.authors_code,
+        **({"teacher": _told_of(Path(training.teacher))} if training.teacher else {}),
         "min_area": training.min_area,
         "mean": augmentation.MEAN,
         "std": augmentation.STD,
         "classes": folders["train"].classes,
         "data": {
-            "name": training.data.name,
+            "name": training.data.resolve().name,
             "fingerprint": data_fingerprint(training.data),
             "images": {split: len(folder) for split, folder in folders.items()},
         },
         "metrics": metrics,
         "history": {"training": curve.points, "evaluations": curve.evaluations},
         "seconds": curve.seconds,
-        "images_per_second": len(folders["train"]) * training.epochs / max(curve.seconds, 1e-9),
+        "images_per_second": seen / max(curve.seconds, 1e-9),
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
     }
+
+
+def _told_of(teacher: Path) -> dict[str, str]:
+    """Whose weights taught: the recipe names the paper's teacher, which these need not be."""
+    row = read_own_metadata(teacher).get("row", "")
+    return {"file": teacher.name, "row": row, "sha256": sha256(teacher)}
 
 
 def data_fingerprint(root: Path) -> str:

@@ -115,3 +115,10 @@ class Variant:
     def paper(self) -> Figures:
         """The paper's figures of this row."""
         return figures(self.alias_of or self.name)
+
+    def how_to_train(self, data: str = "IMAGENET") -> str:
+        """The command that trains the row, its teacher's weights included."""
+        teacher = self.recipe.teacher if self.recipe else ""
+        return f"python backbones/train.py --recipe {self.name} --data {data}" + (
+            f" --teacher {teacher}=WEIGHTS" if teacher else ""
+        )

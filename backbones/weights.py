@@ -254,7 +254,10 @@ def _plain(name: str) -> str:
 
 def _from_hub(name: str) -> Path:
     """The hub of timm, through Hugging Face's own cache; ``<cache>/weights`` is looked at first."""
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a network that timm has, under a tag that it has not
+        config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
     own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"

@@ -167,6 +167,7 @@ def classifier(row, seed=0, *, top1=77.0, data="tiny-imagenet-200", images=(50_0
     batch = changed.get("batch_size", recipe["batch_size"])
     half = recipe["half_precision"]
     return {
+        "version": 2,
         "row": row,
         "architecture": variant.architecture,
         "recipe": recipe,

@@ -581,6 +581,11 @@ def test_only_trainings_alike_share_a_group():
     bf16 = [trained("resnet50d_efficient", 1, precision="Bfloat16OptimWrapper")]
     found, _ = classification.groups([own[1], *bf16])
     assert len(found) == 2, "float16 and bfloat16 never share a table"
+    elder = [trained("resnet50d_efficient", version=1), trained("resnet50d_efficient", 1)]
+    found, repeated = classification.groups(elder)
+    assert repeated == []
+    assert any("zero gamma in every row" in group.training for group in found)
+    assert len(found) == 2, "nor do the recipes' initialisation and timm's"
     again, repeated = classification.groups([own[0], own[0]])
     assert len(again) == 1
     assert repeated == [] or "counts once" in repeated[0]

@@ -1,6 +1,7 @@
 """What only saves time: the same results as the toolboxes' own code, on the CPU."""
 
 import copy
+import math
 import types
 
 import processes
@@ -311,6 +312,25 @@ def test_a_step_that_is_not_plain_is_left_to_the_optimiser(change):
         take_steps(optimizer, torch.Generator().manual_seed(0), steps=1)
         both.append([w for group in optimizer.param_groups for w in group["params"]])
     assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
+
+
+def test_a_first_step_that_a_loss_scale_leaves_out_leaves_nothing_behind():
+    plain, fused = a_small_net(), a_small_net()
+    settings = {"lr": 0.1, "momentum": 0.9, "nesterov": True}
+    optimizers = [torch.optim.SGD(plain.parameters(), **settings)]
+    optimizers += [torch.optim.SGD(fused.parameters(), **settings, fused=True)]
+    wrapper = types.SimpleNamespace(optimizer=optimizers[1])
+    FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+    del [torch.full_like(weight, 1e9) for weight in fused.parameters()][:]  # lies in memory now
+    for optimizer in optimizers:
+        scaler = torch.amp.GradScaler("cpu")
+        for factor in (math.inf, 1.0, 1.0):
+            optimizer.zero_grad()
+            weights = optimizer.param_groups[0]["params"]
+            scaler.scale(sum((w * factor).sum() for w in weights)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+    assert_equal_to_rounding(fused, plain)
 
 
 @pytest.mark.parametrize("by_name", [False, True])

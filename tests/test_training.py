@@ -1,6 +1,7 @@
 """Training classifiers, on a few small images of the sample."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from backbones import suite, train, training, weights
 from backbones.download import try_lock
 from backbones.errors import UserError
+from backbones.hashing import sha256
 from backbones.images import ImageFolder
 from backbones.safetensors_header import read_own_metadata
 
@@ -60,6 +62,33 @@ def test_a_classifier_carries_its_recipe_preprocessing_and_history(row, folder, 
     assert not report.missing
     record = suite.record_path(Path("results"), path.stem)
     assert json.loads(record.read_text())["metrics"] == told["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("row", "gamma"), [("resnet18_baseline", 1.0), ("resnet18d_efficient", 0.0)]
+)
+def test_training_begins_with_the_recipes_own_initialisation(row, gamma, folder):
+    """Not with timm's, which MMEngine would call; the rate is too small to move any weight."""
+    assert train.main(command(folder, row, "--base-lr", "1e-30")) == 0
+    state = load_file(trained(folder)[0])
+    last = [name for name in state if name.endswith(".bn2.weight")]
+    assert len(last) == 8
+    assert all(torch.allclose(state[name], torch.tensor(gamma)) for name in last)
+    convolution = state["layer2.0.conv2.weight"]
+    assert convolution.abs().max() <= math.sqrt(6 / ((128 + 128) * 9)), "Xavier's bound"
+
+
+def test_images_left_out_of_the_last_batch_are_not_counted_and_data_have_a_name(
+    folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    assert (
+        train.main(command(folder, "resnet18_baseline", "--batch-size", "32", "--data", ".")) == 0
+    )
+    _, told = trained(folder)
+    assert told["data"]["name"] == "images"
+    assert told["data"]["images"]["train"] == 48
+    assert told["images_per_second"] * told["seconds"] == pytest.approx(2 * 32)
 
 
 def test_what_is_trained_is_not_trained_again(folder):
@@ -174,13 +203,45 @@ def break_an_image(folder):
     return path.name
 
 
+def break_the_parts_of_an_image(folder):
+    """The pixels' part says that it is shorter than it is; what follows is no part's name."""
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    before, after = path.read_bytes().split(b"IDAT", 1)
+    path.write_bytes(before[:-4] + (1000).to_bytes(4, "big") + b"IDAT" + after)
+    return path.name
+
+
+def put_an_image_of_16_bits(folder):
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    Image.fromarray(np.full((40, 50), 999, np.uint16)).save(path)
+    return "more than 8 bits a pixel"
+
+
+def leave_one_class(folder):
+    for path in folder.glob("*/*"):
+        if path.name != "fish":
+            shutil.rmtree(path)
+    return "has the class 'fish' only"
+
+
 def remove_train(folder):
     shutil.rmtree(folder / "train")
     return "has no folder 'train'"
 
 
 @pytest.mark.parametrize(
-    "damage", [remove_a_class_of_val, empty_a_class, break_an_image, remove_train]
+    "damage",
+    [
+        remove_a_class_of_val,
+        empty_a_class,
+        break_an_image,
+        break_the_parts_of_an_image,
+        put_an_image_of_16_bits,
+        leave_one_class,
+        remove_train,
+    ],
 )
 def test_bad_folders_are_one_sentence(damage, folder, capsys):
     sentence = damage(folder)
@@ -197,9 +258,13 @@ def test_bad_folders_are_one_sentence(damage, folder, capsys):
         ("resnet18_baselin", [], "did you mean resnet18_baseline"),
         ("resnet18", [], "has no recipe of the paper's"),
         ("resnet18_baseline", ["--batch-size", "0"], "batch_size is 0"),
+        ("resnet18_baseline", ["--min-area", "2"], "min_area is 2.0; it must be above 0"),
+        ("resnet18_baseline", ["--min-area", "nan"], "min_area is nan"),
+        ("resnet18_baseline", ["--workers", "-1"], "--workers is -1"),
         ("resnet18_baseline", ["--batch-size", "1000"], "larger than the training set of 48"),
         ("resnet18d_distill", [], "give its teacher's weights with --teacher"),
         ("resnet18d_distill", ["--teacher", "none.pth"], "none.pth"),
+        ("resnet18d_distill", ["--teacher", "timm:resnet18.no_tag"], "under 'resnet18.no_tag'"),
     ],
 )
 def test_bad_requests_are_one_sentence(row, more, sentence, folder, capsys):
@@ -213,13 +278,49 @@ def test_a_teacher_of_another_class_count_is_refused(folder, capsys):
     assert "knows 11 classes, the data have 6" in capsys.readouterr().err
 
 
-def test_distillation_trains_with_an_own_teacher(folder):
-    """A teacher trained by the project tells its own architecture."""
+def test_a_teacher_without_a_head_is_refused(folder, capsys):
+    state = timm.create_model("resnet152d", num_classes=6).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.startswith("fc.")}, "teacher.pth")
+    assert train.main(command(folder, "resnet18d_distill", "--teacher", "teacher.pth")) == 2
+    assert "only a whole classifier can teach" in capsys.readouterr().err
+
+
+def test_distillation_trains_with_an_own_teacher(folder, monkeypatch):
+    """A teacher trained by the project tells its own architecture; its file may be in the home."""
     assert train.main(command(folder, "resnet18d_smooth")) == 0
     path, _ = trained(folder)
     teacher = path.rename(folder.parent / "teacher.safetensors")
-    assert train.main(command(folder, "resnet18d_distill", "--teacher", str(teacher))) == 0
-    assert trained(folder)[1]["row"] == "resnet18d_distill"
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert train.main(command(folder, "resnet18d_distill", "--teacher=~/teacher.safetensors")) == 0
+    told = trained(folder)[1]
+    assert told["row"] == "resnet18d_distill"
+    assert told["teacher"] == {
+        "file": teacher.name, "row": "resnet18d_smooth", "sha256": sha256(teacher)
+    }  # fmt: skip
+
+
+def test_what_a_teachers_file_holds_beside_its_network_is_left_out(folder):
+    state = timm.create_model("resnet152d", num_classes=6).state_dict()
+    torch.save({**state, "auxiliary.weight": torch.zeros(3)}, "teacher.pth")
+    planned = training.plan("resnet18d_distill", folder, teacher="teacher.pth")
+    taught = training._teacher(planned, 6).state_dict()
+    assert torch.equal(taught["fc.weight"], state["fc.weight"])
+
+
+def test_each_row_of_a_suite_has_its_own_teacher(folder, capsys):
+    """Table 6's: students with mixup learn from a teacher with mixup."""
+    own = folder.parent / "own.toml"
+    rows = '["resnet18d_distill", "resnet18d_mixup_distill"]'
+    own.write_text(f'kind = "classification"\nrows = {rows}\n')
+    arguments = ["--suite", str(own), *command(folder)[2:]]
+    assert train.main([*arguments, "--teacher", "some.pth"]) == 2
+    error = capsys.readouterr().err
+    assert "the teachers resnet152d_mixup and resnet152d_smooth; say whose" in error
+    named = ["--teacher", "resnet152d_smooth=a=b.pth", "--teacher", "resnet152d_mixup=c.pth"]
+    assert train.main([*arguments, *named]) == 2
+    error = capsys.readouterr().err
+    assert "resnet18d_distill, seed 0: There are no weights at 'a=b.pth'" in error
+    assert "resnet18d_mixup_distill, seed 0: There are no weights at 'c.pth'" in error
 
 
 def test_a_rate_that_diverges_stops_and_says_where(folder, capsys):

@@ -24,6 +24,11 @@ class FusedSgd(Hook):
 
     The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
     Gradients are gone after a step, as after ``zero_grad``.
+
+    Where torch's own fused kernel is asked for, as on a GPU, the momenta are there before the first
+    step. torch 2.15 makes them in that step, of whatever lies in memory, and where the step is left
+    out because a gradient was infinite, as the first under a loss scale often is, it goes on with
+    that.
     """
 
     priority = "VERY_HIGH"
@@ -33,6 +38,10 @@ class FusedSgd(Hook):
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if type(optimizer) is torch.optim.SGD:
             optimizer.register_step_pre_hook(_step)
+            for group in optimizer.param_groups:
+                if group["fused"] and group["momentum"] and not group["dampening"]:
+                    for weight in group["params"]:
+                        _momentum(optimizer, weight)
 
 
 def _step(optimizer: torch.optim.SGD, given: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -273,8 +273,8 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         return _trained_on_sample(row, request.classifier_seed)
     if row.weights is None:
         raise UserError(
-            f"No weights of '{row.name}' are public: train it with 'python backbones/train.py "
-            f"--recipe {row.name} --data IMAGENET' and give the file with --weights."
+            f"No weights of '{row.name}' are public: train it with '{row.how_to_train()}' and "
+            "give the file with --weights."
         )
     return _given(row.weights.source)
 

@@ -197,9 +197,9 @@ class _Planner:
             return [_Source(seed=seed) for seed in entry.classifier_seeds]
         if row.weights is None:
             raise _Untrained(
-                f"{row.name} needs training, its weights are not public: 'python "
-                f"backbones/train.py --recipe {row.name} --data IMAGENET', and name the file as "
-                "the row's classifiers in a suite file of your own. The rest goes on."
+                f"{row.name} needs training, its weights are not public: '{row.how_to_train()}', "
+                "and name the file as the row's classifiers in a suite file of your own. The rest "
+                "goes on."
             )
         return [_Source()]
 

@@ -140,6 +140,9 @@ def _setting(told: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         what: (_OWN, str(value)) if value == expected else (str(value),)
         for what, (value, expected) in own.items()
     }
+    # Until version 2 MMEngine had timm's networks initialise themselves, whatever the recipe said.
+    timms = told.get("version", 1) < 2
+    names["initialisation"] = ("timm's, zero gamma in every row",) if timms else (_OWN,)
     names["precision"] = _precision_names(_PRECISIONS[told["precision"]], recipe["half_precision"])
     return tuple(names.items())
 

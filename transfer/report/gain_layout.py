@@ -210,9 +210,10 @@ def _pixel_accuracy(records: tuple[Record, ...]) -> Cell:
 def _how_to_run(row: str, number: int, data: str) -> str:
     task = "detection" if number == 8 else "segmentation"
     command = f"transfer run --backbone {row} --task {task} --data {data} --protocol paper"
-    if zoo.find(row).weights is None:
+    variant = zoo.find(row)
+    if variant.weights is None:
         return (
-            f"No weights of {row} are public: train it ('python backbones/train.py --recipe {row} "
-            f"--data IMAGENET'), then '{command} --weights FILE'."
+            f"No weights of {row} are public: train it ('{variant.how_to_train()}'), then "
+            f"'{command} --weights FILE'."
         )
     return f"Not run on {data} here; '{command}' does it."

@@ -272,15 +272,10 @@ def _cost(row: str, what: str, found: Collection) -> Cell:
 
 
 def _how_to_train(row: str, spec: Classification) -> str:
-    recipe = zoo.find(row).recipe
-    assert recipe is not None
-    what = f"--suite {spec.suite}" if spec.suite else f"--recipe {row}"
-    teacher = " --teacher WEIGHTS" if recipe.teacher else ""
-    place = {IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data]
-    return (
-        f"Not trained on {spec.data} here; 'python backbones/train.py {what} --data "
-        f"{place}{teacher}' does it."
-    )
+    command = zoo.find(row).how_to_train({IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data])
+    if spec.suite:
+        command = command.replace(f"--recipe {row}", f"--suite {spec.suite}")
+    return f"Not trained on {spec.data} here; '{command}' does it."
 
 
 def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
