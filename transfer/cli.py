@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from backbones.errors import UserError
 from backbones.runtime import ranks
+
+_Given = TypeVar("_Given")
 
 # Module of each subcommand; only the one that is asked for is imported.
 COMMANDS = {
@@ -41,7 +46,10 @@ _SUMMARIES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; 0 when done, 2 when something has to be mended first."""
-    given = sys.argv[1:] if arguments is None else arguments
+    return guarded(_command, sys.argv[1:] if arguments is None else arguments)
+
+
+def _command(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="transfer",
         description="Does a better classifier make a better detector and a better segmenter?",
@@ -53,13 +61,17 @@ def main(arguments: list[str] | None = None) -> int:
         if name == wanted:
             importlib.import_module(COMMANDS[name]).add_arguments(sub)
     args = parser.parse_args(given)
-    return guarded(importlib.import_module(COMMANDS[args.command]).run, args)
+    return importlib.import_module(COMMANDS[args.command]).run(args)
 
 
-def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+def guarded(command: Callable[[_Given], int], given: _Given) -> int:
     """Run a command; what the user can mend is one sentence and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that does not know '…'
     try:
-        return command(args)
+        code = command(given)
+        print(end="", flush=True)
+        return code
     except ranks.ToldElsewhere as error:
         print(f"ended: {error}", file=sys.stderr)
         return 2
@@ -69,6 +81,20 @@ def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespa
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 1
+
+
+def _reader_is_gone() -> bool:
+    """Whether what the output is piped to has ended, such as head; then no more is written."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -167,9 +167,11 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         _refuse_for_processes(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe goes with --dry-run only.")
-    for name in ("seeds", "jobs"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} must be 1 or more.")
+    for name, least in (("seeds", 1), ("jobs", 1), ("retry", 0), ("evaluate_every", 0)):
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be {least} or more.")
+    if not args.save_minutes >= 0:  # NaN neither
+        raise UserError("--save-minutes must be 0 or more.")
     for name in ("seed", "classifier_seed"):
         require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
