@@ -253,7 +253,10 @@ def _matches(place: Path, pattern: Path) -> list[Path]:
     """Files that a pattern means; an absolute one does not depend on the place."""
     if pattern.is_absolute():
         place, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
-    return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+    try:
+        return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+    except ValueError as error:
+        raise UserError(f"'{pattern}' is no pattern of files ({error}).") from error
 
 
 def _is_chosen(cell: Cell, only: str) -> bool:
