@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--backbone", help="row of the zoo, timm/<name>, or a .toml of your own")
-    what.add_argument("--suite", help="quick, paper, lr-sweep, or a .toml of your own")
+    what.add_argument("--suite", help="quick, paper, animals, lr-sweep, or a .toml of your own")
     add = parser.add_argument
     add("--task", choices=(*TASKS, "all"), default="all")
     add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
