@@ -39,7 +39,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     """
     content = _content(path)
     unknown = content.keys() - _FORM.keys()
-    if unknown or "architecture" not in content:
+    if unknown or not content.get("architecture"):
         fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
         raise UserError(
             f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
@@ -47,6 +47,8 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         )
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
+    if not 0 <= content.get("top1", 0) <= 100:
+        raise UserError(f"'top1' in '{path}' must be from 0 to 100: it is in percent.")
     source = _source(content.get("weights", ""), path)
     control = content.get("control", "")
     name = content.get("name", path.stem)
@@ -94,6 +96,8 @@ def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float,
     value = content[key]
     if len(value) != 3 or not all(0 <= v <= 1 for v in value):
         raise UserError(f"'{key}' in '{path}' must be three numbers from 0 to 1, for R, G and B.")
+    if key == "std" and not all(value):
+        raise UserError(f"'std' in '{path}' has a zero, and images are divided by it.")
     return (float(value[0]), float(value[1]), float(value[2]))
 
 

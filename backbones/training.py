@@ -141,7 +141,7 @@ def plan(
         if not getattr(training, name) > 0:
             raise UserError(f"{name} is {getattr(training, name)}; it must be above 0.")
     if not 0 < training.min_area <= 1:
-        raise UserError(f"min_area is {training.min_area}; it must be above 0, and at most 1.")
+        raise UserError(f"min_area is {training.min_area}; it must be above 0 and at most 1.")
     if training.batch_size % ranks.world_size():
         raise UserError(
             f"The batch of {training.batch_size} cannot be shared by {ranks.world_size()} "

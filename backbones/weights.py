@@ -95,6 +95,8 @@ def locate(source: str) -> Path:
         return _from_hub(name)
     if scheme in ("http", "https"):
         name = source.rsplit("/", 1)[-1]
+        if name in ("", ".", ".."):
+            raise UserError(f"The address '{source}' names no file of weights; give that of one.")
         return fetch(source, cache_dir() / "weights" / name, checksum=_checksum_in(name))
     return weights_file(source)
 

@@ -67,6 +67,11 @@ def test_dry_run_names_the_cells_and_the_missing_data(tmp_path):
         (["--backbone", "resnet50d_tricks", "--seed", "-1"], "--seed must be a whole number from"),
         (["--backbone", "resnet50d_tricks", "--seed", "4294967296"], "from 0 to 4294967295"),
         (["--backbone", "resnet50d_tricks", "--classifier-seed", "-1"], "--classifier-seed must"),
+        (["--backbone", "resnet50d_tricks", "--save-minutes", "nan"], "--save-minutes must be 0"),
+        (["--backbone", "resnet50d_tricks", "--save-minutes", "-1"], "--save-minutes must be 0"),
+        (["--backbone", "resnet50d_tricks", "--evaluate-every", "-3"], "--evaluate-every must be"),
+        (["--suite", "quick", "--retry", "-1"], "--retry must be 0 or more"),
+        (["--backbone", "resnet50d_tricks", "--data", "my.toml"], "no data set's file at 'my"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(
@@ -96,6 +101,53 @@ def test_every_command_is_listed_and_has_its_module(command, capsys):
             cli.main(arguments)
         assert ended.value.code == 0
         assert command in capsys.readouterr().out
+
+
+def test_a_closed_pipe_ends_a_command_in_silence(tmp_path):
+    """As ``transfer table all | head -1``."""
+    code = (
+        "import sys; from transfer import cli\n"
+        "sys.stdout.flush(); sys.stdin.readline(); sys.exit(cli.main(['table', 'all']))"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    started.stdout.close()
+    started.stdin.write(b"\n")
+    started.stdin.close()
+    assert started.stderr.read() == b""
+    assert started.wait(timeout=60) == 1
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_a_defect():
+    def command(_):
+        raise BrokenPipeError("a worker's")
+
+    with pytest.raises(BrokenPipeError):
+        cli.guarded(command, None)
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_sentence(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["table", "all"]) == 130
+    assert capsys.readouterr().err.startswith("interrupted;")
+
+
+def test_signs_that_the_terminal_does_not_know_are_replaced(tmp_path):
+    told = python(
+        "-m", "transfer.cli", "table", "all",
+        cwd=tmp_path, PYTHONPATH=str(ROOT), PYTHONIOENCODING="ascii",
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "? [a]" in told.stdout
 
 
 def test_the_folder_of_the_script_shadows_no_library(tmp_path):

@@ -122,7 +122,13 @@ def test_the_files_in_the_documentation_work(own, tmp_path):
         ("ignore_index = 255", "ignore_index = 256", "ignore_index 256"),
         ('test = [{ folder = "VOC2007", split = "test" }]', "test = []", "or none to test on"),
         ("zero_is_ignored = true", "", "lacks the entry 'zero_is_ignored'"),
-        ('split = "test" }', 'spilt = "test" }', "an entry that is not known"),
+        ('split = "test" }', 'spilt = "test" }', "not known, 'spilt': did you mean split"),
+        (', split = "test" }', "}", "lacks the entry 'split'"),
+        ("ignore_index", "ignore_idx", "not known, 'ignore_idx': did you mean ignore_index"),
+        ("[detection]", '[detection]\nheadline_class = ["mug"]', "did you mean headline_classes"),
+        ("[segmentation]", "[segmentaton]", "'segmentaton': did you mean segmentation"),
+        ('root = "own"', "", "names no folder: give 'root'"),
+        ('root = "own"', 'root = "nowhere"', "correct 'root' in"),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_refused(own, old, new, said):

@@ -124,7 +124,10 @@ def test_a_folder_that_cannot_be_written_is_named(results, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "r.html"
     assert cli.main(["report", "--results", str(results), "--out", str(out)]) == 2
-    assert "could not be written" in capsys.readouterr().err
+    assert "choose another folder with --out" in capsys.readouterr().err
+    pictures = ["--out", str(tmp_path / "r.html"), "--pictures", str(tmp_path / "file")]
+    assert cli.main(["report", "--results", str(results), *pictures]) == 2
+    assert "choose another folder with --pictures" in capsys.readouterr().err
 
 
 def chromium(page, profile, *flags):

@@ -278,3 +278,8 @@ def cie_lab(linear):
     f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * 841 / 108 + 4 / 29)
     x, y, z = f.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def test_signs_of_patterns_mean_themselves_in_a_cell(tmp_path, capsys):
+    assert cli.main(["show", "*", "--results", str(tmp_path)]) == 2
+    assert "is of a cell '*'" in capsys.readouterr().err

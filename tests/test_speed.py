@@ -98,6 +98,22 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
     assert "old" not in content
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--pairs 0", "--pairs must be 1"),
+        ("--equivalence --pairs 1", "--pairs must be 2"),
+        ("--images -1", "--images must be 1"),
+        ("--image-size 0", "--image-size must be 1"),
+        ("--batch-size 0", "--batch-size must be 1"),
+        ("--workers -1", "--workers must be 0"),
+    ],
+)
+def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, told, capsys):
+    assert cli.main(["bench", "--task", "detection", *arguments.split()]) == 2
+    assert f"error: {told} or more." in capsys.readouterr().err
+
+
 def test_the_command_prints_and_records_medians_ratio_spread_machine_and_versions(
     tmp_path, capsys, monkeypatch
 ):

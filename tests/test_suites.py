@@ -106,6 +106,8 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
+        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["PlacedSampling"]', "list of some of Spar"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "a list of some of Sparse"),
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "a list of some of Sparse"),
@@ -297,8 +299,12 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
     (remark,) = plan.remarks
     assert "resnet50d_cosine needs training" in remark
     assert "--recipe resnet50d_cosine" in remark
-    with pytest.raises(UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"):
+    with pytest.raises(
+        UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"
+    ) as raised:
         plan_of(text + '["resnet50d_cosine"]', here)
+    assert "goes on" not in str(raised.value)
+    assert str(raised.value).count("needs training") == 1, "once for both tasks"
 
 
 def classifier(path, seed, row="resnet18d_mixup"):
@@ -343,6 +349,8 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     plan = plan_of(QUICK + row, here)
     assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
     assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
+    with pytest.raises(UserError, match=r"'\*\*c.*' is no pattern|Nothing of the suite"):
+        plan_of(QUICK + f"rows = [{given.replace('c*', '**c*')}]", here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
         plan_of(QUICK + row, here)

@@ -369,6 +369,13 @@ def test_a_seed_that_no_generator_takes_is_refused(folder, capsys):
     assert "--seed must be a whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("share", ["nan", "0", "2", "-1"])
+def test_a_crop_that_is_no_share_of_an_image_is_refused(share, folder, capsys):
+    asked = ["--recipe", "resnet18_baseline", "--data", str(folder), "--min-area", share]
+    assert train.main(asked) == 2
+    assert "it must be above 0 and at most 1" in capsys.readouterr().err
+
+
 def test_the_papers_ablations_are_suites():
     assert len(suite.load("table4").rows) == 10
     assert len(suite.load("table5").rows) == 4

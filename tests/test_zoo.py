@@ -171,11 +171,22 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
         ('architecture = "resnet18"\nmean = [1, 2]', "three numbers from 0 to 1"),
         ('architecture = "resnet18"\nname = "resnet50_baseline"', "a row of the zoo"),
         ('architecture = "resnet18"\nname = "../x"', "no plain name"),
+        ('architecture = ""', "names no network"),
+        ('architecture = "resnet18"\nstd = [0.2, 0.0, 0.2]', "'std' .* has a zero"),
+        ('architecture = "resnet18"\nmean = [nan, 0.0, 0.2]', "three numbers from 0 to 1"),
+        ('architecture = "resnet18"\ntop1 = nan', "'top1' .* must be from 0 to 100"),
+        ('architecture = "resnet18"\ntop1 = 7910', "'top1' .* must be from 0 to 100"),
     ],
 )
 def test_a_users_row_that_is_wrong(text, told, tmp_path):
     with pytest.raises(UserError, match=told):
         zoo.find(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("address", ["https://", "https://host/", "https://host/.."])
+def test_an_address_without_a_file_is_refused(address):
+    with pytest.raises(UserError, match="names no file of weights"):
+        weights.locate(address)
 
 
 def test_names_of_files_tell_their_checksums():

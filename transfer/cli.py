@@ -39,7 +39,10 @@ _SUMMARIES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; 0 when done, 2 when something has to be mended first."""
-    given = sys.argv[1:] if arguments is None else arguments
+    return guarded(_command, sys.argv[1:] if arguments is None else arguments)
+
+
+def _command(given: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="transfer",
         description="Does a better classifier make a better detector and a better segmenter?",
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name == wanted:
             importlib.import_module(COMMANDS[name]).add_arguments(sub)
     args = parser.parse_args(given)
-    return guarded(importlib.import_module(COMMANDS[args.command]).run, args)
+    return importlib.import_module(COMMANDS[args.command]).run(args)
 
 
 if __name__ == "__main__":

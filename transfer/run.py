@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--backbone", help="row of the zoo, timm/<name>, or a .toml of your own")
-    what.add_argument("--suite", help="quick, paper, lr-sweep, or a .toml of your own")
+    what.add_argument("--suite", help="quick, paper, animals, lr-sweep, or a .toml of your own")
     add = parser.add_argument
     add("--task", choices=(*TASKS, "all"), default="all")
     add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
@@ -168,9 +168,11 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         _refuse_for_processes(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe goes with --dry-run only.")
-    for name in ("seeds", "jobs"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise UserError(f"--{name} must be 1 or more.")
+    for name, least in (("seeds", 1), ("jobs", 1), ("retry", 0), ("evaluate_every", 0)):
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be {least} or more.")
+    if not args.save_minutes >= 0:  # NaN neither
+        raise UserError("--save-minutes must be 0 or more.")
     for name in ("seed", "classifier_seed"):
         require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def find(cell: str, results: Path) -> Record:
     """
     if cell.endswith(".json"):
         return records.read(Path(cell))
-    found = sorted(results.rglob(f"records/*_{cell}*.json"))
+    found = sorted(results.rglob(f"records/*_{glob.escape(cell)}*.json"))
     if len(found) == 1:
         return records.read(found[0])
     if not found:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
+import io
+import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from backbones.errors import UserError
 from backbones.runtime import ranks, stopping
 
+_Given = TypeVar("_Given")
 
-def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+
+def guarded(command: Callable[[_Given], int], given: _Given) -> int:
     """Run a command; what the user can mend is one sentence and exit code 2.
 
     Returns:
-        What the command returns; 2 for a sentence, 130 for a command that was asked to stop.
+        What the command returns; 1 where nobody reads its output any more, 2 for a sentence, 130
+        for a command that was asked to stop.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that does not know '…'
     try:
-        return command(args)
+        code = command(given)
+        print(end="", flush=True)
+        return code
     except ranks.ToldElsewhere as error:
         print(f"ended: {error}", file=sys.stderr)
         return 2
@@ -27,3 +36,17 @@ def guarded(command: Callable[[argparse.Namespace], int], args: argparse.Namespa
     except (KeyboardInterrupt, stopping.Interrupted):
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 1
+
+
+def _reader_is_gone() -> bool:
+    """Whether what the output is piped to has ended, such as head; then no more is written."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -95,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.recorded and not args.equivalence:
         raise UserError("--recorded goes with --equivalence only.")
+    least = {"images": 1, "image_size": 1, "batch_size": 1, "workers": 0}
+    for name, lowest in {**least, "pairs": 2 if args.equivalence else 1}.items():
+        given = getattr(args, name)
+        if given is not None and given < lowest:
+            raise UserError(f"--{name.replace('_', '-')} must be {lowest} or more.")
     if args.equivalence:
         if args.task == "classification":
             raise UserError("Give --equivalence with --task detection or --task segmentation.")

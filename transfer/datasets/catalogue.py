@@ -250,6 +250,8 @@ def load(name: str, data_root: Path) -> DataSet:
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
+        if name.endswith(".toml"):
+            raise UserError(f"There is no data set's file at '{name}'.")
         raise UserError(
             f"Unknown data set '{name}': {suggestion(name, names())} Your own is a file that ends "
             "in .toml."
@@ -262,6 +264,10 @@ def load(name: str, data_root: Path) -> DataSet:
     content = read_toml(path)
     if wrong := misfit(content, _FORM):
         raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
+    for entry, known in _unknown(content, _FORM):
+        raise UserError(
+            f"'{path}' has an entry that is not known, '{entry}': {suggestion(entry, known)}"
+        )
     try:
         root = _find_root(content, path, data_root)
         return _build(content, root, path)
@@ -312,7 +318,16 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
+    if not candidates:
+        raise UserError(
+            f"'{path}' names no folder: give 'root'; see 'Your own data' in docs/data.md."
+        )
     looked = "' or '".join(str(c) for c in candidates)
+    if "root" in content:
+        raise UserError(
+            f"The data set '{path.stem}' was not found: looked for '{looked}'; correct 'root' in "
+            f"'{path}', which starts from that file's folder."
+        )
     raise UserError(
         f"The data set '{path.stem}' was not found: looked for '{looked}'. "
         "'transfer prepare' fetches the public ones; --data-root says where they are."
@@ -335,8 +350,6 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
         raise UserError(
             f"'{path}' lacks the entry {error}; see 'Your own data' in docs/data.md."
         ) from error
-    except TypeError as error:
-        raise UserError(f"'{path}' has an entry that is not known: {error}.") from error
     for fault in _faults(data):
         raise UserError(f"'{path}' {fault}; see 'Your own data' in docs/data.md.")
     return data
@@ -367,6 +380,19 @@ def _faults(data: DataSet) -> Iterator[str]:
         yield "serves neither detection nor segmentation"
 
 
+def _unknown(told: Any, form: Any) -> Iterator[tuple[str, list[str]]]:
+    """Entries of a file that mean nothing, each with those that are known in its place."""
+    if isinstance(form, list) and isinstance(form[0], dict):
+        for one in told:
+            yield from _unknown(one, form[0])
+    elif isinstance(form, dict):
+        for name, value in told.items():
+            if name in form:
+                yield from _unknown(value, form[name])
+            else:
+                yield name, list(form)
+
+
 def _archive(name: str, entries: dict[str, Any]) -> Archive:
     lists = {key: tuple(entries.get(key, ())) for key in ("proof", "only")}
     return Archive(name=name, **{**entries, **lists})
@@ -377,8 +403,8 @@ def _detection(part: dict[str, Any], root: Path) -> Detection:
         root / part.get("root", ""),
         part.get("layout", "voc"),
         tuple(part["classes"]),
-        tuple(DetectionSplit(**split) for split in part["train"]),
-        tuple(DetectionSplit(**split) for split in part["test"]),
+        tuple(map(_boxes, part["train"])),
+        tuple(map(_boxes, part["test"])),
         tuple(part.get("headline_classes", ())),
     )
 
@@ -387,12 +413,20 @@ def _segmentation(part: dict[str, Any], root: Path) -> Segmentation:
     return Segmentation(
         root / part.get("root", ""),
         tuple(part["classes"]),
-        MaskSplit(**part["train"]),
-        MaskSplit(**part["test"]),
+        _masks(part["train"]),
+        _masks(part["test"]),
         part.get("ignore_index", 255),
         part["zero_is_ignored"],
         tuple(part.get("headline_classes", ())),
     )
+
+
+def _boxes(split: dict[str, Any]) -> DetectionSplit:
+    return DetectionSplit(split["folder"], split["split"], split.get("images"))
+
+
+def _masks(split: dict[str, Any]) -> MaskSplit:
+    return MaskSplit(split["images"], split["masks"], split.get("list", ""), split.get("count"))
 
 
 def _listing(path: Path) -> bytes:

@@ -18,6 +18,8 @@ from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell
 from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
 
+_GOES_ON = " The rest goes on."
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -198,8 +200,7 @@ class _Planner:
         if row.weights is None:
             raise _Untrained(
                 f"{row.name} needs training, its weights are not public: '{row.how_to_train()}', "
-                "and name the file as the row's classifiers in a suite file of your own. The rest "
-                "goes on."
+                f"and name the file as the row's classifiers in a suite file of your own.{_GOES_ON}"
             )
         return [_Source()]
 
@@ -213,7 +214,7 @@ class _Planner:
             if not matches:
                 self.remarks.append(
                     f"{entry.backbone} needs training: no classifier matches '{pattern}' in "
-                    f"'{places[0]}' or '{places[1]}'. The rest goes on."
+                    f"'{places[0]}' or '{places[1]}'.{_GOES_ON}"
                 )
             found.update(dict.fromkeys(matches))
         return list(found)
@@ -240,7 +241,8 @@ class _Planner:
 
     def _why_nothing(self, cells: list[Cell]) -> str:
         if not cells:
-            return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(self.remarks)
+            told = dict.fromkeys(r.removesuffix(_GOES_ON) for r in self.remarks)
+            return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(told)
         known = sorted({cell.name for cell in cells})
         near = difflib.get_close_matches(self.choice.only, known, n=2, cutoff=0.3) or known[:2]
         return (
@@ -253,7 +255,10 @@ def _matches(place: Path, pattern: Path) -> list[Path]:
     """Files that a pattern means; an absolute one does not depend on the place."""
     if pattern.is_absolute():
         place, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
-    return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+    try:
+        return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+    except ValueError as error:
+        raise UserError(f"'{pattern}' is no pattern of files ({error}).") from error
 
 
 def _is_chosen(cell: Cell, only: str) -> bool:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,7 +232,9 @@ class _Reader:
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
-                raise self._wrong(f'{key}."{name}"', "a text, a number, true, false or a list")
+                raise self._wrong(
+                    f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
+                )
         return settings
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -276,7 +279,9 @@ def _is_data(value: Any) -> bool:
     """Whether a setting is what a config may hold; TOML knows dates and times as well."""
     if isinstance(value, list):
         return all(map(_is_data, value))
-    return isinstance(value, str | int | float | bool)
+    if isinstance(value, float):
+        return math.isfinite(value)  # JSON, and so a record, has no other
+    return isinstance(value, str | int | bool)
 
 
 def _frozen(value: Any) -> Any:

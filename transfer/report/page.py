@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
     out = args.out or home / "report.html"
-    write_atomically(out, page(found, drawn).encode())
+    write_atomically(out, page(found, drawn).encode(), "--out" if args.out else "--results")
     print(out)
     for picture in (one for several in drawn.values() for one in several):
         for path in _save(picture, args.pictures, home):
@@ -72,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
 def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
     """As SVG beside the page; as PNG too in a folder that was asked for."""
     stem = (folder or home / "pictures") / picture.name
-    yield style.save(stem, ".svg", picture.svg)
+    option = "--pictures" if folder else "--results"
+    yield style.save(stem, ".svg", picture.svg, option)
     if folder:
-        yield style.save(stem, ".png", style.png(picture.figure))
+        yield style.save(stem, ".png", style.png(picture.figure), option)
 
 
 def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:

@@ -149,14 +149,14 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def save(stem: Path, ending: str, drawn: bytes) -> Path:
-    """Write a picture's file and return its path.
+def save(stem: Path, ending: str, drawn: bytes, option: str = "--results") -> Path:
+    """Write a picture's file and return its path; another folder is chosen with ``option``.
 
     Raises:
         UserError: The folder cannot be written.
     """
     path = stem.with_name(stem.name + ending)
-    write_atomically(path, drawn)
+    write_atomically(path, drawn, option)
     return path
 
 
