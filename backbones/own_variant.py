@@ -1,6 +1,7 @@
 """A row of a user's own: a TOML file of a few lines.
 
-``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>`` or an address;
+``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address, or
+``random`` for a start from random ones, never meant by leaving them out;
 ``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent
 and ``top1_on`` names the data that it was measured on; ``control`` is a row to compare with, or a
 file beside it like this one; ``name`` is the file's own unless given.
@@ -24,6 +25,7 @@ _FORM = {
     "std": [float],
     "top1": float,
 }
+_RANDOM = "random"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -49,6 +51,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
     if not 0 <= content.get("top1", 0) <= 100:
         raise UserError(f"'top1' in '{path}' must be from 0 to 100: it is in percent.")
+    scratch = content.get("weights") == _RANDOM
     source = _source(content.get("weights", ""), path)
     control = content.get("control", "")
     name = content.get("name", path.stem)
@@ -61,9 +64,9 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     return Variant(
         name,
         content["architecture"],
-        weights=_weights(source, content) if source else None,
+        weights=_weights(source, content) if source and not scratch else None,
         control=_beside(path, control, "control") if control.endswith(".toml") else control,
-        scratch=not source,
+        scratch=scratch,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
         std=_three(content, "std", path) or IMAGENET_STD,
         own=True,

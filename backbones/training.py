@@ -43,10 +43,10 @@ from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.linear_scaling import scaled_lr
 from backbones.tricks.no_bias_decay import parameter_groups
 from backbones.tricks.warmup import warmup_scheduler
+from backbones.variants import TRAINING_VERSION
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 _EVALUATIONS = 10
-_VERSION = 2  # of what a training computes; a change makes other classifiers
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Training:
         """Hash of all that decides the result, the data's list of files included."""
         assert self.row.recipe is not None
         told = {
-            "version": _VERSION,
+            "version": TRAINING_VERSION,
             "architecture": self.row.architecture,
             "recipe": dataclasses.asdict(self.row.recipe),
             "data": data_fingerprint(self.data),
@@ -375,7 +375,7 @@ def _metadata(
     assert training.row.recipe is not None
     seen = len(folders["train"]) // training.batch_size * training.batch_size * training.epochs
     return {
-        "version": _VERSION,
+        "version": TRAINING_VERSION,
         "row": training.row.name,
         "architecture": training.row.architecture,
         "recipe": dataclasses.asdict(training.row.recipe),

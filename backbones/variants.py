@@ -13,6 +13,9 @@ from backbones.paper import Figures, figures
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+TRAINING_VERSION = 2
+"""Of what a training by a recipe computes; a change makes other classifiers."""
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -22,7 +22,7 @@ def test_one_row_under_two_names_through_suite_records_and_table(tmp_path, cache
         tmp_path, cache / "sample", rows=[], seeds=[0], tasks=["segmentation"]
     )
     for name in ("a", "b"):
-        (tmp_path / f"{name}.toml").write_text('architecture = "resnet18"\n')
+        (tmp_path / f"{name}.toml").write_text('architecture = "resnet18"\nweights = "random"\n')
     rows = (
         '[{backbone = "a.toml", seeds = [0, 1, 2, 3, 4]}, '
         '{backbone = "b.toml", seeds = [5, 6, 7, 8, 9]}]\nbaseline = "a.toml"'

@@ -14,7 +14,7 @@ import synthetic
 from backbones import zoo
 from backbones.errors import UserError
 from transfer import cli, run
-from transfer.plan import lease
+from transfer.plan import lease, request
 from transfer.plan.request import Request, make_plan
 from transfer.report import records
 
@@ -89,8 +89,9 @@ def test_the_same_seed_gives_the_same_record(here):
 def own_rows(here):
     """A row of one's own and its control, two files in a folder, of random weights."""
     (here / "rows").mkdir()
-    (here / "rows" / "plain.toml").write_text('architecture = "resnet18"\n')
-    (here / "rows" / "mine.toml").write_text('architecture = "resnet18d"\ncontrol = "plain.toml"\n')
+    (here / "rows" / "plain.toml").write_text('architecture = "resnet18"\nweights = "random"\n')
+    mine = 'architecture = "resnet18d"\nweights = "random"\ncontrol = "plain.toml"\n'
+    (here / "rows" / "mine.toml").write_text(mine)
     return here / "rows"
 
 
@@ -124,8 +125,27 @@ def test_a_control_of_ones_own_is_found_beside_the_row_and_by_against(own_rows, 
     assert ([cell.backbone for cell in itself.cells], itself.baseline) == (["plain"], "")
 
 
+def test_classifiers_of_the_sample_are_others_once_their_training_is_another(here, monkeypatch):
+    before = make_plan(asked("resnet18_baseline", here)).cells
+    monkeypatch.setattr(request, "TRAINING_VERSION", request.TRAINING_VERSION + 1)
+    after = make_plan(asked("resnet18_baseline", here)).cells
+    same = [cell.id == other.id for cell, other in zip(before, after, strict=True)]
+    assert same == [cell.scratch for cell in before] == [False, True]
+
+
+def test_a_row_of_ones_own_needs_weights_or_to_say_that_it_has_none(here):
+    (here / "bare.toml").write_text('architecture = "resnet18"\n')
+    (here / "w.pth").write_bytes(b"weights")
+    with pytest.raises(UserError, match="'bare' has no weights: name them in its file"):
+        make_plan(asked(here / "bare.toml", here))
+    given = make_plan(asked(here / "bare.toml", here, weights=str(here / "w.pth")))
+    assert [cell.scratch for cell in given.cells] == [False, True], "beside the sample's control"
+    none = make_plan(asked(here / "bare.toml", here, weights="none"))
+    assert [cell.scratch for cell in none.cells] == [True]
+
+
 def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
-    (here / "mine.toml").write_text('architecture = "resnet18"\n')
+    (here / "mine.toml").write_text('architecture = "resnet18"\nweights = "random"\n')
     with pytest.raises(UserError, match="two backbones of one name, 'mine'"):
         make_plan(asked(own_rows / "mine.toml", here, against=str(here / "mine.toml")))
 

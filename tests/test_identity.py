@@ -77,7 +77,7 @@ def fingerprint(text, task, folder):
 # --- Backbones ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weights", ["", 'weights = "w.pth"\n'])
+@pytest.mark.parametrize("weights", ['weights = "random"\n', 'weights = "w.pth"\n'])
 @pytest.mark.parametrize(
     ("old", "new"), [("[0.1, 0.2, 0.3]", "[0.3, 0.2, 0.1]"), ("[0.2, ", "[1, ")]
 )

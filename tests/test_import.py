@@ -116,11 +116,20 @@ def test_a_folder_without_a_run_is_named(place, tmp_path):
         read_run(tmp_path / place)
 
 
+def test_a_folder_of_several_runs_is_none(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"holds 2 runs, '.*det' and others; import one at a time"):
+        read_run(RUNS)
+    (start,) = (RUNS / "det").glob("*/vis_data")
+    shutil.copytree(start.parent, tmp_path / "start")
+    monkeypatch.chdir(tmp_path / "start")
+    assert read_run(Path()).metrics == read_run(RUNS / "det").metrics
+
+
 def test_a_half_written_last_line_is_skipped_and_said(tmp_path):
     run = write_run(tmp_path, '{"mIoU": 31.5, "aAcc": 70, "step": 4}\n{"mIoU": 4')
     found = read_run(run)
     assert found.metrics["mIoU"] == 31.5
-    assert "1 lines of its log could not be read." in found.unknown
+    assert "1 line of its log could not be read." in found.unknown
 
 
 def test_a_broken_off_second_start_does_not_hide_the_first(tmp_path):

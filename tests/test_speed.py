@@ -12,7 +12,7 @@ from transfer import cli
 from transfer.bench import command, configs, fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.command import AGAINST
-from transfer.bench.pairs import Run, Work
+from transfer.bench.pairs import Run, Work, run_side
 from transfer.plan import time_savers
 from transfer.report import speed
 
@@ -240,3 +240,9 @@ def test_a_pair_for_results_has_the_protocols_length_draws_and_metric(task, smal
     assert [hook.type for hook in stock.custom_hooks] == ["SeedIterations"]
     assert stock.train_dataloader.dataset == ours.train_dataloader.dataset
     assert stock.randomness == ours.randomness
+
+
+def test_a_side_that_cannot_be_measured_says_why_in_its_own_sentence(tmp_path):
+    work = Work("detection", "ours", "resnet18_baseline", "nowhere", str(tmp_path), 2, 64, 2, "", 0)
+    with pytest.raises(UserError, match=r"^The side 'ours' failed: [^:]*'nowhere'"):
+        run_side(work)

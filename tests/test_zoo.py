@@ -157,6 +157,14 @@ def test_a_users_own_row(tmp_path):
     assert row.mean == (0.5, 0.5, 0.5)
 
 
+def test_random_weights_are_asked_for_and_never_what_a_forgotten_line_means(tmp_path):
+    told = 'architecture = "resnet18"\n'
+    asked = zoo.find(write(tmp_path, told + 'weights = "random"\n'))
+    assert (asked.scratch, asked.weights) == (True, None)
+    forgotten = zoo.find(write(tmp_path, told))
+    assert (forgotten.scratch, forgotten.weights) == (False, None)
+
+
 def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
     row = zoo.find(write(tmp_path, 'architecture = "resnet18"\ncontrol = "plain/b.toml"\n'))
     assert row.control == str(tmp_path / "plain" / "b.toml")

@@ -154,6 +154,6 @@ def run_side(work: Work) -> Run:
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"The side '{work.side}' failed ({last}).")
+        raise UserError(f"The side '{work.side}' failed: {last.removeprefix('error: ')}")
     content: dict[str, Any] = json.loads(lines[-1])
     return Run(**content)

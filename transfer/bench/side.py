@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from backbones.runtime.command import guarded
 from transfer.bench.pairs import Run, Work
 
 _MODULES = {
@@ -40,4 +41,4 @@ def main(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(guarded(main, sys.argv[1]))

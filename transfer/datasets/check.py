@@ -149,7 +149,7 @@ def describe(report: Report) -> Iterator[str]:
         yield f"    {kind.advice}"
     looked = f"{report.images:,} images of {report.data.title} were looked at"
     count = len(report.faults)
-    yield f"{looked}: {f'{count} faults' if count else 'no fault'}."
+    yield f"{looked}: {count or 'no'} fault{'s' if count > 1 else ''}."
 
 
 def _load(name: str, data_root: Path) -> DataSet:

@@ -44,10 +44,10 @@ def require_usable(data: DataSet, task: str) -> None:
     if faults:
         first = faults[0]
         kind = KINDS[first.kind]
+        named = f"all {len(faults)} faults" if len(faults) > 1 else "such faults"
         raise UserError(
-            f"{kind.title}: '{first.path}' {first.detail}. {kind.advice}"
-            + (f" There are {len(faults) - 1} more faults." if len(faults) > 1 else "")
-            + " 'transfer check' names them all."
+            f"{kind.title}: '{first.path}' {first.detail}. {kind.advice} 'transfer check' names "
+            f"{named}."
         )
     part = used.detection or used.segmentation
     assert part is not None

@@ -14,6 +14,7 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
 from backbones.sources import is_public, weights_file
+from backbones.variants import TRAINING_VERSION
 from transfer.datasets import catalogue, sample
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
@@ -271,6 +272,11 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         return "", "", "none"
     if request.data == catalogue.SAMPLE and row.recipe:
         return _trained_on_sample(row, request.classifier_seed)
+    if row.weights is None and row.own:
+        raise UserError(
+            f"'{row.name}' has no weights: name them in its file, or give a file with --weights. "
+            'A start from random ones is weights = "random".'
+        )
     if row.weights is None:
         raise UserError(
             f"No weights of '{row.name}' are public: train it with '{row.how_to_train()}' and "
@@ -297,6 +303,7 @@ def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
         "architecture": row.architecture,
         "recipe": dataclasses.asdict(row.recipe),
         "training": dataclasses.asdict(SAMPLE_TRAINING),
+        "version": TRAINING_VERSION,
         "sample": sample.VERSION,
         "seed": seed,
     }

@@ -197,6 +197,11 @@ class _Planner:
             return [self._file(row, path) for path in self._files(entry)]
         if catalogue.SAMPLE in self.data.values() and row.recipe:
             return [_Source(seed=seed) for seed in entry.classifier_seeds]
+        if row.weights is None and row.own:
+            raise _Untrained(
+                f"{row.name} has no weights: name them in its file, or as the row's classifiers; a "
+                f'start from random ones is weights = "random".{_GOES_ON}'
+            )
         if row.weights is None:
             raise _Untrained(
                 f"{row.name} needs training, its weights are not public: '{row.how_to_train()}', "

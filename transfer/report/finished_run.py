@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
+from transfer.report.wording import count
 
 _LARGEST = 200_000_000  # bytes; a log beyond it is none
 _BOOKKEEPING = {"data_time", "time", "memory", "epoch", "iter", "step", "lr", "base_lr", "eta"}
@@ -93,6 +94,10 @@ def _files(place: Path) -> tuple[Path | None, Path | None]:
     if not place.is_dir():
         raise UserError(f"'{place}' is not there; give a work folder or a log.")
     found = sorted(place.glob("**/vis_data/scalars.json"))
+    if len(runs := sorted({path.resolve().parents[2] for path in found})) > 1:
+        raise UserError(
+            f"'{place}' holds {len(runs)} runs, '{runs[0]}' and others; import one at a time."
+        )
     for scalars in reversed(found):  # a start that was broken off may have no evaluation
         log = next(iter(sorted(scalars.parent.parent.glob("*.log"))), None)
         if any(kind == "evaluation" for kind, _ in _of_scalars(_text(scalars))[0]):
@@ -120,7 +125,7 @@ def _of_scalars(text: str) -> tuple[list[tuple[str, dict[str, float]]], list[str
         if isinstance(told, dict):
             figures = {k: float(v) for k, v in told.items() if _is_number(v)}
             points.append(_kind(figures, int(figures.get("step", figures.get("iter", 0)))))
-    unknown = [f"{broken} lines of its log could not be read."] if broken else []
+    unknown = [f"{count(broken, 'line')} of its log could not be read."] if broken else []
     return [point for point in points if point], unknown
 
 
