@@ -23,7 +23,7 @@ from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by 
 from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
-from backbones.images import ImageFolder, collate
+from backbones.images import SPLITS, ImageFolder, collate
 from backbones.known_networks import require_known
 from backbones.runtime import (  # noqa: F401  (registered likewise)
     fused_sgd,
@@ -87,7 +87,7 @@ class Training:
             "version": TRAINING_VERSION,
             "architecture": self.row.architecture,
             "recipe": dataclasses.asdict(self.row.recipe),
-            "data": data_fingerprint(self.data),
+            "data": {split: data_fingerprint(self.data, split) for split in SPLITS},
             "teacher": sha256(Path(self.teacher)) if self.teacher else "",
             **{
                 name: getattr(self, name)
@@ -395,7 +395,7 @@ def _metadata(
         "classes": folders["train"].classes,
         "data": {
             "name": training.data.resolve().name,
-            "fingerprint": data_fingerprint(training.data),
+            "fingerprint": data_fingerprint(training.data, "train"),
             "images": {split: len(folder) for split, folder in folders.items()},
         },
         "metrics": metrics,
@@ -412,9 +412,9 @@ def _told_of(teacher: Path) -> dict[str, str]:
     return {"file": teacher.name, "row": row, "sha256": sha256(teacher)}
 
 
-def data_fingerprint(root: Path) -> str:
-    """Hash of the names and sizes of the training images."""
-    return ImageFolder(str(root), "train", 1).fingerprint()
+def data_fingerprint(root: Path, split: str) -> str:
+    """Hash of the names and sizes of a split's images."""
+    return ImageFolder(str(root), split, 1).fingerprint()
 
 
 def _write(output: Path, model: Classifier, metadata: dict[str, Any]) -> None:

@@ -99,6 +99,16 @@ def test_what_is_trained_is_not_trained_again(folder):
     assert path.stat().st_mtime_ns == before
 
 
+def test_other_images_in_either_split_make_another_classifier(folder):
+    before = training.plan("resnet18_baseline", folder).identity()
+    for split in ("train", "val"):
+        (image, *_) = sorted((folder / split).glob("*/*"))
+        image.write_bytes(image.read_bytes() + b" ")
+        after = training.plan("resnet18_baseline", folder).identity()
+        assert after != before, split
+        before = after
+
+
 def test_schedules_keep_their_share_of_the_epochs(folder):
     planned = training.plan("resnet18d_cosine", folder, epochs=12, batch_size=16, image_size=32)
     warm, cosine = training._schedulers(planned, steps=100)
