@@ -18,6 +18,10 @@ def results(tmp_path_factory):
         synthetic.write_suite(folder, synthetic.PAPER_ROWS, range(3), task, protocol="paper")
     synthetic.write_suite(folder, ["resnet50_baseline", "<script>alert(1)</script>"], range(1))
     (folder / "records" / "half.json").write_text('{"schema": 1')
+    (folder / "notes.md").write_text(
+        "## What it cannot say\n\n"
+        "- **Not** [this](../docs/x.md), ![a picture](p.png) or <b>that</b>.\n"
+    )
     return folder
 
 
@@ -80,6 +84,12 @@ def test_the_verdict_comes_first_and_in_words(page):
     verdict = page.index("6 of 6 rows gain against resnet50_baseline")
     assert page.index("<h1>") < verdict < page.index("<table>")
     assert "nothing is claimed" in page
+
+
+def test_what_people_say_of_it_stands_before_the_tables_as_words_alone(page):
+    told = "<strong>Not</strong> this, a picture or &lt;b&gt;that&lt;/b&gt;."
+    assert "<h3>What it cannot say</h3>" in page
+    assert page.index('id="verdict"') < page.index(told) < page.index("<table")
 
 
 def test_links_within_the_page_lead_somewhere(page):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
-from transfer.report import collection, paper_tables
+from transfer.report import collection, notes, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, settings
@@ -61,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
     out = args.out or home / "report.html"
-    write_atomically(out, page(found, drawn).encode(), "--out" if args.out else "--results")
+    write_atomically(
+        out,
+        page(found, drawn, notes.read_notes(home)).encode(),
+        "--out" if args.out else "--results",
+    )
     print(out)
     for picture in (one for several in drawn.values() for one in several):
         for path in _save(picture, args.pictures, home):
@@ -78,12 +82,13 @@ def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
         yield style.save(stem, ".png", style.png(picture.figure), option)
 
 
-def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:
+def page(found: Collection, drawn: dict[str, list[Picture]], told: str = "") -> str:
     """The whole page.
 
     Args:
         found: All that was measured.
         drawn: By setting, its pictures.
+        told: What people have to say of it, as Markdown.
     """
     sections = [
         ("verdict", "In short", _answer(found) + _verdict(found)),
@@ -94,6 +99,8 @@ def page(found: Collection, drawn: dict[str, list[Picture]]) -> str:
     ]
     if found.left_out:
         sections.append(("left-out", "Left out", _list(found.left_out)))
+    if told:
+        sections.insert(1, ("notes", "What to know of it", notes.to_html(told)))
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
     body = "".join(
         f'<section id="{name}"><h2>{title}</h2>{content}</section>\n'

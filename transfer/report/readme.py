@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
 from transfer.report import front, image_noise, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import foundations
 from transfer.report.layout import to_markdown
-
-NOTES = "notes.md"
+from transfer.report.notes import read_notes
 
 _FOOT = """Made by `transfer table all --write` from the records in `records/`; a test fails when it
 is stale. Every figure of ours is computed from a record, every figure of the paper's is read from
@@ -27,7 +25,8 @@ def text(results: Path) -> str:
     found = collect(results)
     parts = ["# Results\n"]
     parts += [f"{' '.join(answer(group))}\n" for group in groups(found.gains)]
-    parts += _notes(results)
+    if told := read_notes(results):
+        parts.append(told)
     shown = [part for number in paper_tables.NUMBERS for part in _elsewhere(number, found)]
     if shown:
         parts += ["## Measured here\n", *shown]
@@ -56,16 +55,6 @@ def _foundations(found: Collection) -> list[str]:
         parts.append("".join(f"- {line}\n" for line in [*lines, *foundations(tables)]))
         parts += [to_markdown(one) for one in by_class if one]
     return parts
-
-
-def _notes(results: Path) -> list[str]:
-    """What people have to say of these results: ``notes.md`` of the folder, if it is there."""
-    try:
-        return [(results / NOTES).read_text(encoding="utf-8")]
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{results / NOTES}' cannot be read ({error}); mend it.") from error
 
 
 def write(results: Path) -> list[Path]:

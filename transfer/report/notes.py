@@ -1,0 +1,47 @@
+"""What people have to say of a folder's results: its ``notes.md``, as text and as HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from backbones.errors import UserError
+
+NOTES = "notes.md"
+
+
+def read_notes(results: Path) -> str:
+    """The file's Markdown; empty where there is none.
+
+    Raises:
+        UserError: It is there and cannot be read.
+    """
+    try:
+        return (results / NOTES).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"'{results / NOTES}' cannot be read ({error}); mend it.") from error
+
+
+def to_html(notes: str) -> str:
+    """Markdown as HTML below a heading of the second level.
+
+    HTML in it is shown as text. Of links and pictures the words are left: a page that needs
+    nothing else may lie anywhere.
+    """
+    parser = MarkdownIt("commonmark", {"html": False})
+    tokens = parser.parse(notes)
+    for token in tokens:
+        if token.type.startswith("heading"):
+            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+        if token.children:
+            token.children = [_without_place(t) for t in token.children if "link" not in t.type]
+    return str(parser.renderer.render(tokens, parser.options, {}))
+
+
+def _without_place(token: Token) -> Token:
+    """A picture's words in its place."""
+    return Token("text", "", 0, content=token.content) if token.type == "image" else token
