@@ -307,6 +307,10 @@ def test_an_image_that_exif_turns_away_from_its_labels_is_named_as_it_is_loaded(
         picture.resize((70, 60)).save(path, exif=exif)
     with pytest.raises(UserError, match=r"jpg' has 60 × 70 pixels as it is loaded, upright by"):
         dataset[0]
+    (first, *_) = getattr(dataset.dataset, "datasets", [dataset.dataset])
+    first.pipeline.transforms[-1].meta_keys = ("img_path",)  # as a config of one's own may pack
+    with pytest.raises(UserError, match=r"jpg' has 60 × 70 pixels as it is loaded, upright by"):
+        first[0]
 
 
 @pytest.mark.parametrize(

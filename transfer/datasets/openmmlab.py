@@ -41,7 +41,7 @@ class NamesFaults:
         prepared = self.pipeline(info)  # type: ignore[attr-defined]
         if prepared is None:  # a pipeline may leave an image out
             return None
-        height, width = prepared["data_samples"].ori_shape
+        height, width = info["ori_shape"]  # told by loading; not every pipeline packs it
         if (width, height) != size:
             raise UserError(
                 f"'{info['img_path']}' has {width} × {height} pixels as it is loaded, upright by "
