@@ -51,8 +51,8 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
     if not 0 <= content.get("top1", 0) <= 100:
         raise UserError(f"'top1' in '{path}' must be from 0 to 100: it is in percent.")
-    scratch = content.get("weights") == _RANDOM
-    source = _source(content.get("weights", ""), path)
+    given = content.get("weights", "")
+    scratch = given == _RANDOM
     control = content.get("control", "")
     name = content.get("name", path.stem)
     if name in taken or not _NAME.fullmatch(name):
@@ -64,7 +64,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     return Variant(
         name,
         content["architecture"],
-        weights=_weights(source, content) if source and not scratch else None,
+        weights=_weights(given, content, path) if given and not scratch else None,
         control=_beside(path, control, "control") if control.endswith(".toml") else control,
         scratch=scratch,
         mean=_three(content, "mean", path) or IMAGENET_MEAN,
@@ -73,15 +73,9 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     )
 
 
-def _weights(source: str, content: dict[str, Any]) -> Weights:
+def _weights(given: str, content: dict[str, Any], path: Path) -> Weights:
+    source = given if is_public(given) else _beside(path, given, "weights")
     return Weights(source, "own", content.get("top1"), top1_on=content.get("top1_on", ""))
-
-
-def _source(weights: str, path: Path) -> str:
-    """Where the weights are."""
-    if not weights or is_public(weights):
-        return weights
-    return _beside(path, weights, "weights")
 
 
 def _beside(path: Path, named: str, what: str) -> str:

@@ -125,7 +125,7 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
         teacher=_teacher(row, args),
         authors_code=args.authors_code,
     )
-    stem = f"{row}_{args.data.resolve().name}_s{seed}_{planned.identity()}"
+    stem = f"{row}_{args.data.resolve().name}_s{seed}_{planned.identity}"
     output = (args.output or cache_dir() / "classifiers") / f"{stem}.safetensors"
     if ranks.on_main(lambda: not output.is_file() or not args.resume):
         with StepBar(f"{row}, seed {seed}") if ranks.is_main() else nullcontext() as bar:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,12 @@ class Training:
     teacher: str = ""
     authors_code: bool = False
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """By split, a hash of its images' names and sizes, as they are when first asked for."""
+        return {split: ImageFolder(str(self.data), split, 1).fingerprint() for split in SPLITS}
+
+    @cached_property
     def identity(self) -> str:
         """Hash of all that decides the result, the data's list of files included."""
         assert self.row.recipe is not None
@@ -87,7 +94,7 @@ class Training:
             "version": TRAINING_VERSION,
             "architecture": self.row.architecture,
             "recipe": dataclasses.asdict(self.row.recipe),
-            "data": {split: data_fingerprint(self.data, split) for split in SPLITS},
+            "data": self.fingerprints,
             "teacher": sha256(Path(self.teacher)) if self.teacher else "",
             **{
                 name: getattr(self, name)
@@ -231,10 +238,10 @@ def _train(
             cache,
             training.min_area,
         )
-        for split in ("train", "val")
+        for split in SPLITS
     }
     states = work_dir / state_files.FOLDER
-    state = ResumableState(str(states), training.identity(), save_minutes)
+    state = ResumableState(str(states), training.identity, save_minutes)
     if not resume:
         ranks.on_main(lambda: state_files.forget(states))
     curve = Curve()
@@ -350,8 +357,8 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     network = timm.create_model(architecture, num_classes=classes)
     state = network.state_dict()
     tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if key in state}
-    absent = [key for key in state if key not in tensors]
-    if absent := [key for key in absent if not key.endswith("num_batches_tracked")]:
+    needed = [key for key in state if not key.endswith("num_batches_tracked")]
+    if absent := [key for key in needed if key not in tensors]:
         raise UserError(
             f"The teacher '{path}' has no '{absent[0]}': only a whole classifier can teach; give "
             "its weights with their head."
@@ -379,7 +386,7 @@ def _metadata(
         "row": training.row.name,
         "architecture": training.row.architecture,
         "recipe": dataclasses.asdict(training.row.recipe),
-        "identity": training.identity(),
+        "identity": training.identity,
         "seed": training.seed,
         "epochs": training.epochs,
         "batch_size": training.batch_size,
@@ -395,7 +402,7 @@ def _metadata(
         "classes": folders["train"].classes,
         "data": {
             "name": training.data.resolve().name,
-            "fingerprint": data_fingerprint(training.data, "train"),
+            "fingerprint": training.fingerprints["train"],
             "images": {split: len(folder) for split, folder in folders.items()},
         },
         "metrics": metrics,
@@ -410,11 +417,6 @@ def _told_of(teacher: Path) -> dict[str, str]:
     """Whose weights taught: the recipe names the paper's teacher, which these need not be."""
     row = read_own_metadata(teacher).get("row", "")
     return {"file": teacher.name, "row": row, "sha256": sha256(teacher)}
-
-
-def data_fingerprint(root: Path, split: str) -> str:
-    """Hash of the names and sizes of a split's images."""
-    return ImageFolder(str(root), split, 1).fingerprint()
 
 
 def _write(output: Path, model: Classifier, metadata: dict[str, Any]) -> None:

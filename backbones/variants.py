@@ -119,9 +119,10 @@ class Variant:
         """The paper's figures of this row."""
         return figures(self.alias_of or self.name)
 
-    def how_to_train(self, data: str = "IMAGENET") -> str:
-        """The command that trains the row, its teacher's weights included."""
+    def how_to_train(self, data: str = "IMAGENET", suite: str = "") -> str:
+        """The command that trains the row, or a suite that it is in, with its teacher's weights."""
+        what = f"--suite {suite}" if suite else f"--recipe {self.name}"
         teacher = self.recipe.teacher if self.recipe else ""
-        return f"python backbones/train.py --recipe {self.name} --data {data}" + (
+        return f"python backbones/train.py {what} --data {data}" + (
             f" --teacher {teacher}=WEIGHTS" if teacher else ""
         )

@@ -100,11 +100,11 @@ def test_what_is_trained_is_not_trained_again(folder):
 
 
 def test_other_images_in_either_split_make_another_classifier(folder):
-    before = training.plan("resnet18_baseline", folder).identity()
+    before = training.plan("resnet18_baseline", folder).identity
     for split in ("train", "val"):
         (image, *_) = sorted((folder / split).glob("*/*"))
         image.write_bytes(image.read_bytes() + b" ")
-        after = training.plan("resnet18_baseline", folder).identity()
+        after = training.plan("resnet18_baseline", folder).identity
         assert after != before, split
         before = after
 

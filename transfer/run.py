@@ -32,6 +32,7 @@ from backbones.runtime import ranks, stopping
 from backbones.runtime.command import guarded
 from backbones.seeds import require_seed
 from backbones.versions import versions
+from transfer.arguments import require_at_least
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
 from transfer.plan.cells import Cell, Task
@@ -168,11 +169,8 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         _refuse_for_processes(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe goes with --dry-run only.")
-    for name, least in (("seeds", 1), ("jobs", 1), ("retry", 0), ("evaluate_every", 0)):
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be {least} or more.")
-    if not args.save_minutes >= 0:  # NaN neither
-        raise UserError("--save-minutes must be 0 or more.")
+    least = {"seeds": 1, "jobs": 1, "retry": 0, "evaluate_every": 0, "save_minutes": 0}
+    require_at_least(args, least)
     for name in ("seed", "classifier_seed"):
         require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):

@@ -20,6 +20,7 @@ from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
 from backbones.hashing import sha256
 from backbones.versions import versions
+from transfer.arguments import require_at_least
 from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import Pairs, Run, Work, alternate
 from transfer.bench.subset import link_subset
@@ -96,10 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recorded and not args.equivalence:
         raise UserError("--recorded goes with --equivalence only.")
     least = {"images": 1, "image_size": 1, "batch_size": 1, "workers": 0}
-    for name, lowest in {**least, "pairs": 2 if args.equivalence else 1}.items():
-        given = getattr(args, name)
-        if given is not None and given < lowest:
-            raise UserError(f"--{name.replace('_', '-')} must be {lowest} or more.")
+    require_at_least(args, {**least, "pairs": 2 if args.equivalence else 1})
     if args.equivalence:
         if args.task == "classification":
             raise UserError("Give --equivalence with --task detection or --task segmentation.")

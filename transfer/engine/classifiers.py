@@ -123,7 +123,7 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
         seed=seed,
         precision=hardware.fast_precision(),
     )
-    stem = f"{name}_s{seed}_{planned.identity()}"
+    stem = f"{name}_s{seed}_{planned.identity}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
     lease = wait_for(Leases(place / "leases"), stem, output.is_file, teller(listener))

@@ -14,7 +14,6 @@ from transfer.plan.cells import Cell
 from transfer.plan.durations import Durations
 from transfer.plan.sizes import size_of
 from transfer.report import failures, records
-from transfer.report.records import path_of
 from transfer.report.wording import count
 
 _HEADS = 25_000_000
@@ -41,10 +40,10 @@ def print_costs(
         jobs: Cells side by side.
         console: Where to print.
     """
-    todo = [cell for cell in cells if not path_of(results, cell).exists()]
+    todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
     console.print(_table(cells, results, durations))
     for cell in todo:
-        if failure := failures.read(path_of(results, cell)):
+        if failure := failures.read(records.path_of(results, cell)):
             _say(console, f"failed {failure.attempts}x: {cell.name}: {failure.reason}")
     for line in _sums(cells, todo, results, durations, jobs):
         _say(console, line)
@@ -76,7 +75,7 @@ def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
             first.precision,
             f"{size.parameters / 1e6:.2f}" if size else "?",
             f"{size.multiply_adds / 1e9:.2f}" if size else "?",
-            _hours([c for c in group if not path_of(results, c).exists()], durations),
+            _hours([c for c in group if not records.path_of(results, c).exists()], durations),
             _state(group, results),
         )
     return shown
@@ -115,8 +114,8 @@ def _hours(group: Sequence[Cell], durations: Durations) -> str:
 
 
 def _state(group: Sequence[Cell], results: Path) -> str:
-    done = sum(path_of(results, cell).exists() for cell in group)
-    failed = sum(failures.read(path_of(results, cell)) is not None for cell in group)
+    done = sum(records.path_of(results, cell).exists() for cell in group)
+    failed = sum(failures.read(records.path_of(results, cell)) is not None for cell in group)
     told = "recorded" if done == len(group) else "to do" if not done else f"{done} of {len(group)}"
     return f"{told}, {failed} failed" if failed else told
 

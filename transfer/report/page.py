@@ -82,7 +82,7 @@ def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
         yield style.save(stem, ".png", style.png(picture.figure), option)
 
 
-def page(found: Collection, drawn: dict[str, list[Picture]], told: str = "") -> str:
+def page(found: Collection, drawn: dict[str, list[Picture]], told: str) -> str:
     """The whole page.
 
     Args:

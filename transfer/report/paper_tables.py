@@ -272,9 +272,8 @@ def _cost(row: str, what: str, found: Collection) -> Cell:
 
 
 def _how_to_train(row: str, spec: Classification) -> str:
-    command = zoo.find(row).how_to_train({IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data])
-    if spec.suite:
-        command = command.replace(f"--recipe {row}", f"--suite {spec.suite}")
+    place = {IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data]
+    command = zoo.find(row).how_to_train(place, spec.suite)
     return f"Not trained on {spec.data} here; '{command}' does it."
 
 
