@@ -39,6 +39,7 @@ _OURS = (
     "transfer.engine.slim_fcn_head",
     "transfer.engine.sparse_roi_align",
     "transfer.engine.sparse_rpn",
+    "transfer.engine.winograd",
 )
 
 safe_loading.install()

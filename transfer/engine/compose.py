@@ -60,6 +60,7 @@ def compose(
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _add_hook(cfg, "FusedSgd")
+    _add_hook(cfg, "WinogradConvolutions")
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     settings = dict(cell.overrides)

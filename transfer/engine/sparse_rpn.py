@@ -52,16 +52,19 @@ def _forward(head: RPNHead, features: Tensor) -> tuple[Tensor, Tensor]:
     if features.device.type != "cpu":
         return RPNHead.forward_single(head, features)
     layers = (head.rpn_conv, head.rpn_cls, head.rpn_reg)
-    return _Head.apply(features, *(each for layer in layers for each in (layer.weight, layer.bias)))
+    weights = (each for layer in layers for each in (layer.weight, layer.bias))
+    return _Head.apply(head.rpn_conv, features, *weights)
 
 
 class _Head(torch.autograd.Function):
     """Scores and deltas, (B, A, H, W) and (B, 4A, H, W), of (B, C, H, W) features."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        conv, conv_bias, scores, scores_bias, deltas, deltas_bias = weights
-        hidden = functional.conv2d(features, conv, conv_bias, padding=1).relu_()
+    def forward(
+        ctx: Any, layer: nn.Conv2d, features: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        conv, _, scores, scores_bias, deltas, deltas_bias = weights
+        hidden = layer(features).relu_()
         ctx.save_for_backward(features, hidden, conv, scores, deltas)
         return (
             functional.conv2d(hidden, scores, scores_bias),
@@ -88,7 +91,7 @@ class _Head(torch.autograd.Function):
         few = len(where) <= _FEW * len(told)
         backward = _where_it_is if few else _everywhere
         of_features, of_conv = backward(of_hidden, where, features, conv)
-        return of_features, of_conv, of_hidden.sum(dim=0), *of_outputs
+        return None, of_features, of_conv, of_hidden.sum(dim=0), *of_outputs
 
 
 def _where_it_is(
