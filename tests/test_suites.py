@@ -701,6 +701,20 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
     assert chaos_suite.compare(here, here / "calm") == []
 
 
+def test_what_looks_at_the_cells_before_the_first_dies_with_its_driver(here, cache):
+    """It would wait for work for ever, with all of the libraries in memory."""
+    driver = chaos_suite.start(quick_suite(here, cache, tasks=["segmentation"]), here)
+    while not (begun := chaos_suite.children(driver.pid)):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{process}").exists() for process in begun):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_of_both_tasks_lose_nothing(here, cache):
     suite = quick_suite(here, cache, epochs=3)

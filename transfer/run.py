@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import multiprocessing
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -28,7 +26,7 @@ from rich.console import Console
 from backbones import hardware
 from backbones.errors import UserError
 from backbones.hardware import PRECISIONS
-from backbones.runtime import ranks, stopping
+from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.command import guarded
 from backbones.seeds import require_seed
 from backbones.versions import versions
@@ -257,10 +255,9 @@ def _look_before(tasks: list[Task], in_process: bool) -> None:
     if todo and in_process:
         _require_sound(todo)
     elif todo:
-        one = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         # A process that is killed there has found nothing: the cells tell their faults themselves.
-        with suppress(BrokenProcessPool), one as pool:
-            pool.submit(_require_sound, todo).result()
+        with suppress(BrokenProcessPool), child_processes.pool(1) as one:
+            one.submit(_require_sound, todo).result()
 
 
 def _require_sound(tasks: list[Task]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from backbones.errors import UserError
+from backbones.runtime import child_processes
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import DataSet
@@ -190,8 +189,7 @@ def look_at_all(items: list[Item], data: DataSet) -> Iterator[Looked]:
     if len(items) <= _ALONE or processes == 1:
         yield from map(look, items)
         return
-    # Not forked: the progress display has a thread of its own.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    pool = child_processes.pool(processes)
     try:
         yield from pool.map(look, items, chunksize=16)
     except BrokenProcessPool as error:

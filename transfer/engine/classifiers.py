@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from backbones.cost import classifier_cost
 from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.resources import cache_dir
-from backbones.runtime import ranks
+from backbones.runtime import child_processes, ranks
 from backbones.runtime.progress import Listener, teller
 from backbones.safetensors_header import read_own_metadata
 from backbones.shuffled import shuffled
@@ -91,8 +89,8 @@ def _find(source: str, architecture: str, listener: Listener | None) -> Path:
 
 def _locate_in_a_process_of_its_own(name: str) -> None:
     """Fetch or train as a single process does: the same classifier, however many fine-tune it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_locate, name).result()
+    with child_processes.pool(1) as one:
+        one.submit(_locate, name).result()
 
 
 def _locate(name: str) -> Path:

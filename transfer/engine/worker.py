@@ -6,12 +6,10 @@ driver: it is killed by the kernel on Linux, and elsewhere ends when its pipe do
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,13 +20,13 @@ from typing import Any
 
 from backbones.errors import UserError
 from backbones.runtime import stopping
+from backbones.runtime.child_processes import die_with
 from transfer.plan.cells import Task
 
 STOP = "stop"
 """Sent to a worker: save, and leave."""
 
 _TELL_EVERY = 0.5  # seconds between two reports of progress
-_PR_SET_PDEATHSIG = 1
 
 
 RunCell = Callable[[Task, Callable[[str, int, int], None]], object]
@@ -54,7 +52,7 @@ def serve(
         driver: The driver's process number.
         run_cell: What runs a cell, where that is not the engine.
     """
-    _die_with(driver)
+    die_with(driver)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the driver decides
     signal.signal(signal.SIGTERM, lambda *_: stopping.request())
     os.environ.update(environment)
@@ -108,14 +106,6 @@ class _Teller:
         if phase != self.told[0] or done == total or now - self.told[1] >= _TELL_EVERY:
             self.told = (phase, now)
             self.connection.send(("step", phase, done, total))
-
-
-def _die_with(driver: int) -> None:
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != driver:  # it died before the kernel was asked
-        os._exit(0)
 
 
 def _send_output_to(log: Path) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.errors import UserError
+from backbones.runtime.child_processes import die_with
 from transfer.datasets.sample.classes import CLASSES, SEGMENTATION_CLASSES
 
 if TYPE_CHECKING:
@@ -329,17 +330,18 @@ def _draw_each(
         yield from map(draw, jobs)
         return
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))
     try:
         yield from pool.map(draw, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int) -> None:
     """Leaves interrupts to the parent, and keeps OpenCV from threads that the fork did not copy."""
     import cv2
 
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
 
