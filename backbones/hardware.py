@@ -64,15 +64,24 @@ def cuda_names() -> tuple[str, ...]:
 @cache
 def cpu_flags() -> frozenset[str]:
     """The CPU's feature flags as Linux lists them; empty elsewhere."""
-    match = re.search(r"^flags\s*:(.*)$", _cpuinfo(), re.MULTILINE)
-    return frozenset(match.group(1).split()) if match else frozenset()
+    return frozenset(_told_of_cpu("flags").split())
 
 
 @cache
 def cpu_name() -> str:
-    """The CPU's model name."""
-    match = re.search(r"^model name\s*:\s*(.*)$", _cpuinfo(), re.MULTILINE)
-    return match.group(1).strip() if match else platform.processor() or platform.machine()
+    """The CPU's model name, with family and model where Linux tells them.
+
+    A virtual machine often calls processors of several generations by one name.
+    """
+    name, family, model = map(_told_of_cpu, ("model name", "cpu family", "model"))
+    name = name or platform.processor() or platform.machine()
+    return f"{name}, family {family}, model {model}" if family and model else name
+
+
+def _told_of_cpu(key: str) -> str:
+    """A line of ``/proc/cpuinfo``; empty where there is none."""
+    match = re.search(rf"^{key}\s*:(.*)$", _cpuinfo(), re.MULTILINE)
+    return match.group(1).strip() if match else ""
 
 
 def cpu_cores() -> int:

@@ -1,15 +1,18 @@
 """The speed of both sides: where its time goes, and the README's tables of it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import Runner, ValLoop
+from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import hardware
 from backbones.errors import UserError
 from transfer import cli
-from transfer.bench import command, configs, fine_tuning
+from transfer.bench import ceiling, command, configs, fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.command import AGAINST
 from transfer.bench.pairs import Run, Work, run_side
@@ -31,7 +34,7 @@ def a_run(seconds, memory=100.0):
     }
 
 
-def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **work):
+def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", hardware=None, **work):
     told = {
         "task": "detection",
         "data": "fruit",
@@ -47,7 +50,7 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **wor
         "work": {**told, **work},
         "ours": [a_run(seconds) for seconds in ours],
         "other": [a_run(seconds, 250.0) for seconds in other],
-        "hardware": {"cpu": "A processor", "cores": 2},
+        "hardware": hardware or {"cpu": "A processor", "cores": 2},
         "finished": finished,
     }
     target = folder / "records" / "bench"
@@ -55,10 +58,15 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", **wor
     (target / f"{len(list(target.iterdir()))}.json").write_text(json.dumps(content))
 
 
-def test_the_readmes_tables_of_speed_are_not_stale():
-    content = (ROOT / "README.md").read_text(encoding="utf-8")
-    between = content.split(speed.PART.begin)[1].split(speed.PART.end)[0]
-    assert between == "\n" + speed.text(ROOT / "results"), "run 'transfer bench --table'"
+def test_the_tables_of_speed_are_not_stale():
+    found = speed.collect(ROOT / "results")
+    for name, part, text in (
+        ("README.md", speed.PART, speed.text(ROOT / "results")),
+        ("docs/speed.md", speed.BREAKDOWN, speed.breakdowns(found)),
+    ):
+        content = (ROOT / name).read_text(encoding="utf-8")
+        between = content.split(part.begin)[1].split(part.end)[0]
+        assert between == "\n" + text, "run 'transfer bench --table'"
 
 
 def test_the_table_has_the_median_of_the_pairs_ratios_and_both_memories(tmp_path):
@@ -68,12 +76,62 @@ def test_the_table_has_the_median_of_the_pairs_ratios_and_both_memories(tmp_path
     assert "A processor (2 cores)" in told
     line = next(row for row in told.splitlines() if "320 px" in row)
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells[1:] == ["stock", "10.0", "40.0", "**3.00**", "2.50 … 4.00", "3", "100", "250"]
+    assert cells[1:9] == ["stock", "10.0", "40.0", "**3.00**", "2.50 … 4.00", "3", "100", "250"]
+    assert cells[9:] == ["", ""], "the arithmetic was not counted"
     assert "**1.50**" in told
-    shares = [row for row in told.splitlines() if "600 px" in row][1]
+    shares = next(
+        row for row in speed.breakdowns(speed.collect(tmp_path)).splitlines() if "600 px" in row
+    )
     assert shares.split("|")[3:-1] == [f" {x} " for x in (
         "10.0", "0.0", "40.0", "0.0", "0.0", "10.0", "40.0"
     )]  # fmt: skip
+
+
+def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp_path):
+    a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
+    gpu = {"cpu": "A processor", "cores": 2, "gpus": ["A GPU"]}
+    a_record(tmp_path, [10.0], [20.0], hardware=gpu, finished="2026-01-03T00:00:00+00:00")
+    for told in (speed.text(tmp_path), speed.breakdowns(speed.collect(tmp_path))):
+        first, second = told.split("\nA processor (2 cores)\n")
+        assert "A processor (2 cores), A GPU\n" in first
+        assert ("**2.00**" in first) is ("**4.00**" in second)
+
+
+@pytest.mark.parametrize(
+    ("side", "precision"),
+    [
+        ("ours", "bfloat16"),
+        ("without GroupedNms", "bfloat16"),
+        ("stock", "float32"),
+        ("stock amp", "bfloat16"),
+        ("torchvision", "float32"),
+    ],
+)
+def test_the_ceiling_of_a_side_is_that_of_the_precision_it_computes_in(side, precision):
+    work = Work("detection", side, "resnet50_baseline", "sample", "", 2, 64, 2, "bfloat16", 0)
+    assert work.computed_in == precision
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_the_arithmetic_is_counted_as_the_toolbox_does_it(task, small_sample, tmp_path):
+    """Whatever saves multiplications in ours; the other way of counting is a stock step."""
+    work = a_work(task, small_sample, side="counted", images=2, precision="float32")
+    done = ceiling.count(work, tmp_path / "ours")
+    runner = Runner.from_cfg(configs.stock_config(work, tmp_path / "stock"))
+    with FlopCounterMode(display=False) as counter:
+        runner.train()
+    assert done.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert done.ceiling.keys() == {"float32", "bfloat16"}
+    assert all(1e8 < speed < 1e15 for speed in done.ceiling.values())
+
+
+def test_stock_with_amp_is_the_toolboxes_own_and_needs_a_gpu(small_sample, tmp_path, capsys):
+    cfg = configs.stock_config(a_work("detection", small_sample, side="stock amp"), tmp_path)
+    assert cfg.optim_wrapper.type == "AmpOptimWrapper"
+    assert cfg.optim_wrapper.loss_scale == "dynamic"
+    if not torch.cuda.is_available():
+        assert cli.main(["bench", "--task", "detection", "--against", "stock amp"]) == 2
+        assert "needs an NVIDIA GPU" in capsys.readouterr().err
 
 
 def test_only_the_last_of_two_measurements_of_the_same_is_told(tmp_path):
@@ -124,19 +182,27 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
             yield Run({"train": seconds}, 24, 100.0), Run({"train": theirs}, 24, 200.0)
 
+    def counted(work):
+        asked.append(work)
+        ceiling = {"float32": 1e9, "bfloat16": 4e9}
+        return Run({}, 24, 100.0, operations=6e9, ceiling=ceiling)
+
     monkeypatch.setattr(command, "alternate", measured)
+    monkeypatch.setattr(command, "run_side", counted)
     monkeypatch.setenv("COLUMNS", "120")
     arguments = ["--task", "detection", "--against", "without GroupedNms", "--pairs", "3"]
+    arguments += ["--precision", "bfloat16"]
     assert cli.main(["bench", *arguments, "--results", str(tmp_path)]) == 0
-    ours, other, pairs = asked
+    ours, other, pairs, uncounted = asked
     assert (ours.side, other.side, pairs) == ("ours", "without GroupedNms", 3)
+    assert uncounted == dataclasses.replace(ours, side="counted")
     assert (ours.images, ours.image_size, ours.batch_size) == (24, 320, 2)
     printed = capsys.readouterr().out
     (line,) = [row for row in printed.splitlines() if "in all" in row]
     assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == [
         "3.00", "9.00", "4.50", "2.00 … 5.00"
     ]  # fmt: skip
-    assert hardware.cpu_name() in printed
+    assert hardware.cpu_name() in " ".join(printed.split())
     assert f"torch {torch.__version__.split('+')[0]}" in " ".join(printed.split())
     (path,) = (tmp_path / "records" / "bench").glob("*.json")
     record = json.loads(path.read_text())
@@ -144,6 +210,10 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["ratios"] == [4.5, 2.0, 5.0]
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
+    assert "ours is at 50 %, without GroupedNms at 17 % of that" in " ".join(printed.split())
+    told = speed.text(tmp_path)
+    assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in told
+    assert "| 3 | 100 | 200 | 50 | 17 |" in told
 
 
 def test_a_record_that_is_none_is_named(tmp_path):
@@ -215,6 +285,19 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
     assert stock.optim_wrapper.optimizer == ours.optim_wrapper.optimizer
     assert stock.param_scheduler == ours.param_scheduler
     assert (stock.train_cfg.max_epochs, ours.train_cfg.max_epochs) == (1, 1)
+
+
+@pytest.mark.parametrize("side", ["ours", "stock"])
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_either_side_evaluates_once(task, side, small_sample, tmp_path, monkeypatch):
+    evaluated = []
+    run = ValLoop.run
+    monkeypatch.setattr(ValLoop, "run", lambda loop: evaluated.append(loop) or run(loop))
+    work = a_work(task, small_sample, side=side, images=2)
+    done = fine_tuning.SIDES[side](work, tmp_path)
+    assert len(evaluated) == 1
+    assert 0 <= done.metric <= 100
+    assert sum(done.breakdown.values()) == pytest.approx(sum(done.seconds.values()))
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

@@ -22,7 +22,7 @@ from backbones.hashing import sha256
 from backbones.versions import versions
 from transfer.arguments import require_at_least
 from transfer.bench import equivalence, precisions
-from transfer.bench.pairs import Pairs, Run, Work, alternate
+from transfer.bench.pairs import COUNTED, STOCK_AMP, Pairs, Run, Work, alternate, run_side
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import time_savers
@@ -32,8 +32,8 @@ from transfer.report.terminal import screen
 
 AGAINST = {
     "classification": ("timm", "network alone"),
-    "detection": ("stock", "torchvision", *time_savers.variants("detection")),
-    "segmentation": ("stock", *time_savers.variants("segmentation")),
+    "detection": ("stock", STOCK_AMP, "torchvision", *time_savers.variants("detection")),
+    "segmentation": ("stock", STOCK_AMP, *time_savers.variants("segmentation")),
 }
 
 _SIZES = {
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: Nothing to measure against, or a side failed.
     """
     if args.table:
-        speed.PART.put(args.readme, speed.text(args.results))
+        speed.write(args.results, args.readme)
         return 0
     if args.recorded and not args.equivalence:
         raise UserError("--recorded goes with --equivalence only.")
@@ -106,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     if against not in AGAINST[args.task]:
         known = ", ".join(AGAINST[args.task])
         raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
+    if against == STOCK_AMP and not hardware.cuda_devices():
+        raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
     with tempfile.TemporaryDirectory() as folder:
         ours = _work(args, Path(folder), "openmmlab")
         other = dataclasses.replace(ours, side=against)
@@ -121,10 +123,17 @@ def run(args: argparse.Namespace) -> int:
                 ),
             )
         )
+        counted = None
+        if args.task != "classification":
+            console.print("counting the arithmetic", highlight=False)
+            counted = run_side(dataclasses.replace(ours, side=COUNTED))
     pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
+    content = _content(pairs, ours, other, counted)
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
-    path = _write(pairs, ours, against, args.results)
+    if counted:
+        console.print(speed.told_ceiling(content), highlight=False)
+    path = _write(content, args.results)
     console.print(f"recorded in {path}", highlight=False)
     return 0
 
@@ -260,20 +269,31 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
     return f"{statistics.median(run.spent_on(part) for run in runs):.2f}"
 
 
-def _write(pairs: Pairs, work: Work, against: str, results: Path) -> Path:
-    now = datetime.now(timezone.utc)
-    content = {
-        "work": _told_work(work),
+def _content(pairs: Pairs, ours: Work, other: Work, counted: Run | None) -> dict[str, Any]:
+    """What the record holds."""
+    arithmetic = {}
+    if counted:
+        arithmetic = {
+            "operations": counted.operations,
+            "ceiling": counted.ceiling,
+            "computed_in": {"ours": ours.computed_in, "other": other.computed_in},
+        }
+    return {
+        "work": _told_work(ours),
         "ours": [dataclasses.asdict(run) for run in pairs.ours],
         "other": [dataclasses.asdict(run) for run in pairs.other],
         **_circumstances(),
         "kind": "bench",
-        "against": against,
+        "against": other.side,
         "ratio": pairs.ratio("train"),
         "ratios": pairs.ratios("train"),
+        "arithmetic": arithmetic,
     }
-    name = f"{work.task}_{against.replace(' ', '-')}_{now:%Y%m%dT%H%M%S}.json"
-    path = results / "records" / "bench" / name
+
+
+def _write(content: dict[str, Any], results: Path) -> Path:
+    name = f"{content['work']['task']}_{content['against'].replace(' ', '-')}"
+    path = results / "records" / "bench" / f"{name}_{datetime.now(timezone.utc):%Y%m%dT%H%M%S}.json"
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
     return path
 

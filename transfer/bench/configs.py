@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.augmentation import MEAN, STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.bench.pairs import Work
+from transfer.bench.pairs import STOCK_AMP, Work
 from transfer.engine import classifiers, compose
 from transfer.plan import time_savers
 from transfer.plan.request import Request, load_data, make_plan
@@ -47,13 +47,14 @@ def stock_config(work: Work, place: Path) -> Config:
     """:func:`config` without anything of this project's that saves time."""
     cfg = config(work)
     cfg.optim_wrapper.type = "OptimWrapper"
+    if work.side == STOCK_AMP:  # as the toolboxes' tools/train.py sets it
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     cfg.val_cfg = ConfigDict(type="ValLoop")
     seeding = [ConfigDict(type="SeedIterations")]
     cfg.custom_hooks = seeding if work.paired else []
     epochs = cfg.train_cfg.max_epochs
-    cfg.train_cfg = ConfigDict(
-        type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=epochs + 1
-    )
+    # MMEngine evaluates after the last epoch whatever the interval is; the side does it itself.
+    cfg.train_cfg = ConfigDict(type="EpochBasedTrainLoop", max_epochs=epochs, val_begin=epochs + 1)
     drop_last = cfg.train_dataloader.batch_sampler.drop_last
     if work.task == "detection":
         cfg.train_dataloader.batch_sampler = ConfigDict(

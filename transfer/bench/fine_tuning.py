@@ -13,10 +13,10 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from transfer.bench import torchvision_detection
+from transfer.bench import ceiling, torchvision_detection
 from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.configs import config, stock_config
-from transfer.bench.pairs import Done, Work
+from transfer.bench.pairs import COUNTED, STOCK_AMP, Done, Work
 from transfer.engine.finetune import finetune
 from transfer.plan import time_savers
 from transfer.plan.protocols import HEADLINE
@@ -38,7 +38,7 @@ def ours(work: Work, place: Path) -> Done:
 
 
 def stock(work: Work, place: Path) -> Done:
-    """The same config, in float32, by the toolbox's own runner, loop, layers and metric."""
+    """The same config by the toolbox's own runner, loop, layers and metric; float32 but for amp."""
     started = time.monotonic()
     watch = Stopwatch()
     runner = Runner.from_cfg(stock_config(work, place))
@@ -69,6 +69,8 @@ def _done(work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any)
 SIDES: dict[str, Callable[[Work, Path], Done]] = {
     "ours": ours,
     "stock": stock,
+    STOCK_AMP: stock,
     "torchvision": torchvision_detection.train,
+    COUNTED: ceiling.count,
     **dict.fromkeys(time_savers.VARIANTS, ours),
 }

@@ -18,6 +18,12 @@ from typing import Any
 
 from backbones.errors import UserError
 
+COUNTED = "counted"
+"""The side that counts the arithmetic of ours and measures the machine's; it is not timed."""
+
+STOCK_AMP = "stock amp"
+"""Stock training with the toolboxes' own ``--amp``, on a GPU."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -57,6 +63,13 @@ class Work:
     seed: int = 0
     paired: bool = False
 
+    @property
+    def computed_in(self) -> str:
+        """The precision of the side's arithmetic; that of float16 is bfloat16's on a GPU."""
+        if self.side == STOCK_AMP:
+            return "bfloat16"
+        return "float32" if self.side in ("stock", "torchvision") else self.precision
+
 
 @dataclass(frozen=True)
 class Done:
@@ -66,11 +79,15 @@ class Done:
         seconds: ``start_up``, ``train``, ``evaluate``.
         breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; of fine-tunings.
         metric: The headline metric, in percent; of fine-tunings.
+        operations: Floating-point operations of the training, where they were counted.
+        ceiling: Operations a second that the machine reaches, by precision, where it was measured.
     """
 
     seconds: dict[str, float]
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float = math.nan
+    operations: float = 0.0
+    ceiling: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,8 @@ class Run:
         peak_mb: Most memory that the process held, in MiB.
         breakdown: As :class:`Done`.
         metric: As :class:`Done`.
+        operations: As :class:`Done`.
+        ceiling: As :class:`Done`.
     """
 
     seconds: dict[str, float]
@@ -90,6 +109,8 @@ class Run:
     peak_mb: float
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float | None = None
+    operations: float = 0.0
+    ceiling: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:

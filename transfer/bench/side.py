@@ -35,6 +35,8 @@ def main(text: str) -> int:
         peak,
         done.breakdown,
         done.metric if math.isfinite(done.metric) else None,
+        done.operations,
+        done.ceiling,
     )
     print(json.dumps(dataclasses.asdict(run)))
     return 0

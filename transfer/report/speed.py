@@ -1,11 +1,15 @@
-"""The README's tables of speed, made from the records of ``transfer bench``."""
+"""Tables of speed, made from the records of ``transfer bench``.
+
+The README has the ratios and the intervals, ``docs/speed.md`` where the time goes.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import statistics
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,10 @@ from backbones.errors import UserError
 from transfer.report.made_part import MadePart
 
 PART = MadePart("speed", "transfer bench --table")
+"""Of the README."""
+
+BREAKDOWN = MadePart("breakdown", "transfer bench --table")
+"""Of ``docs/speed.md``, beside the README."""
 
 _PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 _KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
@@ -39,25 +47,92 @@ def collect(results: Path) -> list[Bench]:
     return [latest[key] for key in sorted(latest, key=str)]
 
 
+def write(results: Path, readme: Path) -> None:
+    """Put the tables in their places.
+
+    Raises:
+        UserError: A record cannot be read, or the README has no place for them.
+    """
+    found = collect(results)
+    PART.put(readme, text(results))
+    docs = readme.parent / "docs" / "speed.md"
+    if BREAKDOWN.is_in(docs):
+        BREAKDOWN.put(docs, breakdowns(found))
+
+
 def text(results: Path) -> str:
-    """Tables in Markdown: the ratios, where the time of a cell goes, and equivalence."""
-    parts = _speeds(found) if (found := collect(results)) else []
+    """Tables in Markdown: the ratios, machine by machine, and equivalence."""
+    parts = []
+    for machine, records in _by_machine(collect(results)):
+        parts += [f"{machine}{_told_of_machine(records)}\n", _ratios(records)]
     if same := _differences(results):
         parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
     return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
 
 
-def _speeds(found: list[Bench]) -> list[str]:
-    machines = "; ".join(sorted({_machine(record) for record in found}))
-    parts = [
-        f"Medians of alternating pairs, loading, training and evaluation together, on {machines}. "
-        "A ratio is the other side's time over ours, pair by pair.\n",
-        _ratios(found),
-    ]
+def breakdowns(found: Sequence[Bench]) -> str:
+    """Where the time goes, machine by machine, in Markdown."""
     told = [record for record in found if record["ours"][0].get("breakdown")]
-    if told:
-        parts += ["Where the time goes, in percent of each side's own:\n", _breakdown(told)]
-    return parts
+    parts = ["Percent of each side's own time.\n"]
+    for machine, records in _by_machine(told):
+        parts += [f"{machine}\n", _breakdown(records)]
+    return "\n".join(parts)
+
+
+def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
+    """Records of each machine; the machine that was measured last is the first."""
+    groups = [
+        (machine, list(records))
+        for machine, records in itertools.groupby(sorted(found, key=_machine), key=_machine)
+    ]
+    return sorted(groups, key=lambda group: _finished(group[1]), reverse=True)
+
+
+def _finished(records: Sequence[Bench]) -> str:
+    return max(record["finished"] for record in records)
+
+
+def _told_of_machine(records: Sequence[Bench]) -> str:
+    """Its ceiling, where a record tells it, and the commits that were measured on it."""
+    told = ""
+    if known := [record for record in records if record.get("arithmetic")]:
+        told += f": {_of_ceiling(max(known, key=lambda record: record['finished']))}"
+    commits = {record.get("git", {}).get("commit", "")[:7] for record in records} - {""}
+    return told + (f" (commits {', '.join(sorted(commits))})" if commits else "")
+
+
+def told_ceiling(record: Bench) -> str:
+    """A sentence on how much of the machine's arithmetic both sides' trainings use."""
+    ours, other = _shares(record)
+    return (
+        f"training takes {record['arithmetic']['operations'] / 1e12:.2f} TFLOP of convolutions and "
+        f"products, and this machine's products reach {_of_ceiling(record)}: ours is at {ours} %, "
+        f"{record['against']} at {other} % of that"
+    )
+
+
+def _of_ceiling(record: Bench) -> str:
+    return " and ".join(
+        f"{speed / 1e9:.0f} GFLOP/s in {precision}"
+        for precision, speed in sorted(record["arithmetic"]["ceiling"].items())
+    )
+
+
+def _shares(record: Bench) -> tuple[str, str]:
+    """Percent of the ceiling that each side's training reaches, ours first; empty if not counted.
+
+    Above 100 is possible: what leaves multiplications out is told as if it had done them.
+    """
+    if not (arithmetic := record.get("arithmetic")):
+        return "", ""
+    ours, other = (
+        100
+        * arithmetic["operations"]
+        / arithmetic["ceiling"][arithmetic["computed_in"][side]]
+        / _median(record[side], lambda run: run["seconds"]["train"])
+        for side in ("ours", "other")
+    )
+    return f"{ours:.0f}", f"{other:.0f}"
 
 
 def _differences(results: Path) -> str:
@@ -96,7 +171,7 @@ def no_record(path: Path, command: str, error: Exception) -> UserError:
 def _ratios(found: list[Bench]) -> str:
     head = (
         *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
-        *("pairs", "memory, MiB", "theirs"),
+        *("pairs", "memory, MiB", "theirs", "of the ceiling, %", "theirs"),
     )
     rows = []
     for record in found:
@@ -115,6 +190,7 @@ def _ratios(found: list[Bench]) -> str:
                 f"{min(ratios):.2f} … {max(ratios):.2f}",
                 str(len(ratios)),
                 *(f"{_median(record[side], _memory):.0f}" for side in ("ours", "other")),
+                *_shares(record),
             )
         )
     return _table(head, rows)
@@ -152,7 +228,8 @@ def _work(record: Bench) -> str:
 
 def _machine(record: Bench) -> str:
     hardware = record["hardware"]
-    return f"{hardware['cpu']} ({hardware['cores']} cores)"
+    gpus = "".join(f", {gpu}" for gpu in hardware.get("gpus", ()))
+    return f"{hardware['cpu']} ({hardware['cores']} cores){gpus}"
 
 
 def _median(runs: list[Bench], told: Callable[[Bench], float]) -> float:

@@ -1,0 +1,61 @@
+"""How much of what the machine could multiply a training does.
+
+A ratio of two sides depends on the machine: where all the time is arithmetic already, nothing but a
+lower precision or fewer multiplications can shorten it. So each record tells the machine's ceiling,
+measured with plain matrix products, and the arithmetic that the training takes, counted.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from backbones.hardware import PRECISIONS
+from transfer.bench.configs import config
+from transfer.bench.pairs import Done, Work
+from transfer.engine.finetune import build_runner
+
+_SECONDS = 1.0  # of products, after the first
+
+_LESS_ARITHMETIC = ("SparseRpnGradients", "WinogradConvolutions")
+
+
+def measured() -> dict[str, float]:
+    """Floating-point operations a second of the device's matrix products, by precision."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {precision: _of_products(device, precision) for precision in PRECISIONS}
+
+
+def _of_products(device: str, precision: str) -> float:
+    side = 8192 if device == "cuda" else 2048
+    a, b = (
+        torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2)
+    )
+    shortest, until = float("inf"), 0.0
+    while time.monotonic() < until or not until:
+        started = time.monotonic()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        ended = time.monotonic()
+        if until:  # the first one readies the library
+            shortest = min(shortest, ended - started)
+        until = until or ended + _SECONDS
+    return 2 * side**3 / shortest
+
+
+def count(work: Work, place: Path) -> Done:
+    """The arithmetic of a training and the machine's ceiling; nothing of it is timed.
+
+    Convolutions and matrix products are counted, forward and backward, as the toolbox computes
+    them: without what leaves multiplications out.
+    """
+    cfg = config(work)
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in _LESS_ARITHMETIC]
+    runner = build_runner(cfg, place, [])
+    with FlopCounterMode(display=False) as counter:
+        runner.train()
+    return Done({}, operations=counter.get_total_flops(), ceiling=measured())
