@@ -1,4 +1,5 @@
 import json
+import types
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 import transfer.openmmlab  # noqa: F401
 from backbones import zoo
 from transfer.datasets import catalogue
-from transfer.engine import compose
+from transfer.engine import compose, winograd
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
 
@@ -54,6 +55,24 @@ def test_the_segmenters_map_has_stride_8(small_sample):
         logits = model.decode_head(maps)
     assert logits.shape == (1, 10, 16, 8)
     assert model.auxiliary_head(maps).shape == (1, 10, 16, 8)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet18d", "resnet50"])
+def test_the_detector_of_quick_multiplies_as_the_toolbox_does(
+    architecture, small_sample, monkeypatch
+):
+    """Its figures were found equal to stock training's before Winograd's convolutions were here."""
+    taken = []
+    monkeypatch.setattr(winograd, "cpu_flags", frozenset)
+    monkeypatch.setattr(winograd, "convolve", lambda *given: taken.append(given))
+    cfg = composed(cell("detection", architecture=architecture), small_sample)
+    model = built(cfg)
+    winograd.WinogradConvolutions().before_run(types.SimpleNamespace(model=model))
+    (largest,) = {step.scale for step in cfg.train_pipeline if step.type == "Resize"}
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(cfg.train_dataloader.batch_size, 3, *largest))
+        model.rpn_head(maps)
+    assert taken == []
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv1_100", "ecaresnet26t"])
