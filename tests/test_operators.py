@@ -111,6 +111,15 @@ def test_roi_align_without_rois(layer_type):
 
 
 @pytest.mark.parametrize("layer_type", [RoIAlign, sparse_roi_align])
+def test_what_follows_may_change_pooled_features_in_place(layer_type):
+    features = torch.randn(2, 3, 9, 12, requires_grad=True)
+    pooled = layer_type(7, 0.25, 2)(features, ROIS)
+    expected = torch.autograd.grad(pooled.sum(), features, retain_graph=True)[0]
+    pooled += 1
+    torch.testing.assert_close(torch.autograd.grad(pooled.sum(), features)[0], expected)
+
+
+@pytest.mark.parametrize("layer_type", [RoIAlign, sparse_roi_align])
 def test_roi_align_under_bfloat16_autocast(layer_type):
     features = torch.randn(2, 3, 9, 12, requires_grad=True)
     layer = layer_type(7, 0.25, 2)

@@ -122,7 +122,7 @@ LAYERS = {
     "without a border": nn.Conv2d(256, 256, 3),
     "reflecting": nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"),
     "of few channels": nn.Conv2d(128, 256, 3, padding=1),
-    "of one place": nn.Conv2d(256, 256, 1),
+    "of one position": nn.Conv2d(256, 256, 1),
     "another class": nn.LazyConv2d(256, 3, padding=1),
 }
 
@@ -145,9 +145,48 @@ def test_plain_convolutions_of_many_channels_are_taken_over_and_no_others():
     assert model.state_dict().keys() == nn.ModuleDict(LAYERS).state_dict().keys()
 
 
-def test_on_a_cpu_with_amx_all_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(winograd, "cpu_flags", lambda: frozenset({"avx512_bf16", "amx_bf16"}))
-    assert "forward" not in vars(hooked(copy.deepcopy(LAYERS["plain"])))
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_it_is_for_float32_and_for_bfloat16_without_amx(dtype, amx, monkeypatch):
+    flags = frozenset({"avx512_bf16", "amx_bf16"} if amx else {"avx512_bf16"})
+    monkeypatch.setattr(winograd, "cpu_flags", lambda: flags)
+    layer = hooked(copy.deepcopy(LAYERS["plain"]))
+    maps = torch.zeros(1, 256, 40, 40)
+    if dtype is torch.float64:
+        layer, maps = layer.double(), maps.double()
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype is not torch.float32)
+    with torch.no_grad(), autocast, FlopCounterMode(display=False) as counter:
+        output = layer(maps)
+    assert output.dtype is dtype
+    taken = "aten.bmm" in {str(name) for name in counter.get_flop_counts()["Global"]}
+    assert taken is (dtype is torch.float32 or (dtype is torch.bfloat16 and not amx))
+
+
+@pytest.mark.usefixtures("without_amx")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_follows_may_change_its_output_in_place(precision):
+    plain = nn.Sequential(copy.deepcopy(LAYERS["plain"]), nn.ReLU(inplace=True))
+    maps = torch.randn(1, 256, 40, 40, generator=torch.Generator().manual_seed(0))
+    seen = []
+    for model in (plain, hooked(copy.deepcopy(plain))):
+        own = maps.clone().requires_grad_()
+        with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+            output = model(own)
+        output.float().square().sum().backward()
+        seen.append([output.float(), own.grad, model[0].weight.grad, model[0].bias.grad])
+    coarse = precision is torch.bfloat16
+    for expected, ours in zip(*seen, strict=True):
+        scale = float(expected.detach().abs().max())
+        torch.testing.assert_close(ours, expected, rtol=0, atol=scale * (3e-2 if coarse else 1e-4))
+
+
+def test_a_second_derivative_is_refused_not_left_out():
+    *tensors, _ = drawn(1, 3, 2, 6, 5)
+    tensors = [each.requires_grad_() for each in tensors]
+    output = convolve(*tensors, 1).square().sum()
+    (of_maps,) = torch.autograd.grad(output, tensors[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        of_maps.square().sum().backward()
 
 
 @pytest.mark.usefixtures("without_amx")
@@ -155,10 +194,10 @@ def test_on_a_cpu_with_amx_all_stay_as_they_are(monkeypatch):
     ("name", "shape", "taken"),
     [
         ("plain", (1, 256, 40, 40), True),
-        ("plain", (1, 256, 39, 40), False),  # few places
+        ("plain", (1, 256, 39, 40), False),  # few positions
         ("dilated", (1, 256, 41, 41), True),
         ("plain", (400, 256, 2, 2), True),
-        ("dilated", (400, 256, 2, 2), False),  # tiles of four times as many places
+        ("dilated", (400, 256, 2, 2), False),  # tiles of four times as many positions
         ("plain", (256, 40, 40), False),  # no batch
     ],
 )

@@ -108,7 +108,8 @@ class _Pool(torch.autograd.Function):
             place = flat[start : start + images * height * width]
             place.view(images, height, width, channels).copy_(each.permute(0, 2, 3, 1))
         pooled = matrix.times(flat).reshape(-1, *bins, channels)
-        return pooled.permute(0, 3, 1, 2).to(maps[0].dtype)
+        pooled = pooled.permute(0, 3, 1, 2).to(maps[0].dtype)
+        return pooled.detach()  # a view could not be changed in place by what follows
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

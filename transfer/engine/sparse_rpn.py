@@ -75,7 +75,7 @@ class _Head(torch.autograd.Function):
     @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, hidden, *weights = ctx.saved_tensors
-        # As the forward pass had them: rounded, where that was in bfloat16.
+        # Rounded to the precision of the forward pass.
         conv, *outputs = (weight.to(hidden.dtype) for weight in weights)
         told = torch.cat([_positions(gradient) for gradient in gradients], dim=1)
         where = told.any(dim=1).nonzero()[:, 0]

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from backbones.hardware import cpu_flags
@@ -31,8 +33,8 @@ from backbones.hardware import cpu_flags
 _CHANNELS = 256
 """Fewer input or output channels, and the transforms cost what the products save."""
 
-_PLACES = 1600
-"""Fewer places in a batch, and the kernels' transform does."""
+_POSITIONS = 1600
+"""Fewer positions in a batch, and the kernels' transform does."""
 
 _SAVED = 1.5
 """The least ratio of multiplications: maps that dilated tiles cover badly stay as they are."""
@@ -45,26 +47,24 @@ _KERNEL = torch.kron(_G, _G)
 """(16, 9): G g Gᵀ of a flat kernel."""
 
 _FROM_PRODUCTS = torch.kron(*[torch.tensor([1.0, 1.0, 1.0, -1.0])[:, None] * _G] * 2).T
-"""(9, 16): back to a flat kernel; with the signs that :func:`_spread` leaves out."""
+"""(9, 16): back to a flat kernel; with the signs that :func:`_gradient_transform` leaves out."""
 
 
 @HOOKS.register_module()
 class WinogradConvolutions(Hook):
     """Let a model's 3 × 3 convolutions be computed so, on the CPU.
 
-    Those with a stride, groups or few channels stay as they are; so do all on a CPU with AMX, whose
-    tiles multiply faster than memory could bring what these transforms need.
+    Those with a stride, groups or few channels stay as they are; so do all that compute in bfloat16
+    on a CPU with AMX, which multiplies faster than memory could bring what these transforms need.
     """
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
         """Put it in the place of the layers' own."""
-        if "amx_bf16" in cpu_flags():
-            return
         for layer in runner.model.modules():
             if _is_fit(layer):
-                layer.forward = _Layer(layer)
+                layer.forward = partial(_forward, layer)
 
 
 def _is_fit(layer: nn.Module) -> bool:
@@ -78,44 +78,51 @@ def _is_fit(layer: nn.Module) -> bool:
         and layer.padding_mode == "zeros"
         and layer.groups == 1
         and min(layer.in_channels, layer.out_channels) >= _CHANNELS
+        and layer.weight.dtype is torch.float32
     )
 
 
-class _Layer:
+def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
     """A layer's ``forward``."""
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        self.layer = layer
-
-    def __call__(self, maps: Tensor) -> Tensor:
-        layer, dilation = self.layer, self.layer.dilation[0]
-        if not _pays(maps, dilation):
-            return nn.Conv2d.forward(layer, maps)
-        if torch.is_autocast_enabled("cpu"):
-            maps = maps.to(torch.get_autocast_dtype("cpu"))
-        return convolve(maps, layer.weight, layer.bias, dilation)
+    dtype, dilation = _computed_in(maps), layer.dilation[0]
+    if not (_pays_in(dtype) and _pays_on(maps, dilation)):
+        return nn.Conv2d.forward(layer, maps)
+    return convolve(maps.to(dtype), layer.weight, layer.bias, dilation)
 
 
-def _pays(maps: Tensor, dilation: int) -> bool:
+def _computed_in(maps: Tensor) -> torch.dtype:
+    """The precision of a convolution; autocast lowers all but float64."""
+    if torch.is_autocast_enabled("cpu") and maps.dtype is not torch.float64:
+        return torch.get_autocast_dtype("cpu")
+    return maps.dtype
+
+
+def _pays_in(dtype: torch.dtype) -> bool:
+    if dtype is torch.bfloat16:
+        return "amx_bf16" not in cpu_flags()
+    return dtype is torch.float32
+
+
+def _pays_on(maps: Tensor, dilation: int) -> bool:
     if maps.device.type != "cpu" or maps.dim() != 4:
         return False
     images, _, height, width = maps.shape
     tiles = _Tiles.of(images, height, width, dilation)
     covered = 4 * tiles.rows * tiles.columns * dilation**2
-    return images * height * width >= _PLACES and 9 * height * width >= _SAVED * 4 * covered
+    return images * height * width >= _POSITIONS and 9 * height * width >= _SAVED * 4 * covered
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """A 3 × 3 convolution of stride 1 that keeps the maps' size.
 
     Args:
-        maps: (B, C, H, W), in the precision that is computed in.
+        maps: (B, C, H, W), none of them 0, in the precision that is computed in.
         weight: (F, C, 3, 3); it is transformed in its own precision, then rounded to the maps'.
         bias: (F,), or None.
         dilation: Distance of the kernel's elements, and the zeros around the maps.
 
     Returns:
-        (B, F, H, W), laid out channels-last.
+        (B, F, H, W), laid out channels-last; it may be changed in place.
     """
     return _Convolution.apply(maps, weight, bias, dilation)
 
@@ -130,11 +137,15 @@ class _Convolution(torch.autograd.Function):
         kernels = _transformed(weight).to(maps.dtype)
         ctx.save_for_backward(inner, kernels)
         ctx.dilation, ctx.dtype = dilation, weight.dtype
-        return _apply(inner, kernels.transpose(1, 2), dilation, bias).permute(0, 3, 1, 2)
+        output = _apply(inner, kernels.transpose(1, 2), dilation, bias).permute(0, 3, 1, 2)
+        return output.detach()  # a view could not be changed in place by what follows
 
     @staticmethod
+    @once_differentiable
     @torch.autocast("cpu", enabled=False)
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # type: ignore[override]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         maps, kernels = ctx.saved_tensors
         inner = _channels_inside(gradient)
         of_maps = of_weight = of_bias = None
@@ -185,16 +196,16 @@ def _apply(
     bordered = tiles.bordered(maps)
     whole = maps.new_empty(images, tiles.rows, 2, dilation, tiles.columns, 2, dilation, filters)
     for which, rows in tiles.strips(channels * maps.element_size(), kernels.nbytes):
-        around = _around(bordered[which, :, rows.start : rows.stop + 1], order)
-        products = torch.bmm(around.view(16, -1, channels), kernels)
-        products = products.view(*around.shape[:-1], filters)
+        inputs = _input_transform(bordered[which, :, rows.start : rows.stop + 1], order)
+        products = torch.bmm(inputs.view(16, -1, channels), kernels)
+        products = products.view(*inputs.shape[:-1], filters)
         if bias is not None:
             products[1, 1] += bias.to(maps.dtype)  # the one product that all four outputs add
         out = whole[which, rows]
         halves = list(products.new_empty(2, *products.shape[1:]))
-        _gather(products, order, halves)
+        _output_transform(products, order, halves)
         for below, half in enumerate(halves):
-            _gather(half, order, [out[:, :, below, :, :, right] for right in (0, 1)])
+            _output_transform(half, order, [out[:, :, below, :, :, right] for right in (0, 1)])
     return tiles.cut(whole)
 
 
@@ -213,11 +224,12 @@ def _of_weight(maps: Tensor, gradient: Tensor, dilation: int) -> Tensor:
     size = maps.element_size()
     total = torch.zeros(16, filters, channels, dtype=torch.promote_types(maps.dtype, torch.float32))
     for which, rows in tiles.strips(channels * size, 16 * filters * channels * size):
-        around = _around(bordered[which, :, rows.start : rows.stop + 1], range(4))
+        inputs = _input_transform(bordered[which, :, rows.start : rows.stop + 1], range(4))
         part = blocks[which, rows]
-        across = _spread(part[..., 0, :, :], part[..., 1, :, :])
-        spread = _spread(across[:, :, :, 0], across[:, :, :, 1]).view(16, -1, filters)
-        total += torch.bmm(spread.transpose(1, 2), around.view(16, -1, channels))
+        across = _gradient_transform(part[..., 0, :, :], part[..., 1, :, :])
+        gradients = _gradient_transform(across[:, :, :, 0], across[:, :, :, 1])
+        gradients = gradients.view(16, -1, filters)
+        total += torch.bmm(gradients.transpose(1, 2), inputs.view(16, -1, channels))
     back = _FROM_PRODUCTS.to(total.dtype).expand(filters, 9, 16)
     return torch.bmm(back, total.transpose(0, 1)).view(filters, 3, 3, channels).permute(0, 3, 1, 2)
 
@@ -248,15 +260,15 @@ class _Tiles:
         rows, columns = (-(-side // (2 * dilation)) for side in (height, width))
         return _Tiles(images, height, width, dilation, rows, columns)
 
-    def strips(self, place: int, least: int) -> Iterator[tuple[slice, slice]]:
+    def strips(self, position: int, kernels: int) -> Iterator[tuple[slice, slice]]:
         """Images and rows of tiles that are worked on at a time, of about the same cost each.
 
         Args:
-            place: Bytes of one place of the maps.
-            least: Bytes of the kernels, which every strip has to read.
+            position: Bytes of one position of the maps.
+            kernels: Bytes of the transformed kernels, which every strip has to read.
         """
-        row = 16 * self.dilation**2 * self.columns * place
-        rows = max(1, max(_STRIP, least) // row)
+        row = 16 * self.dilation**2 * self.columns * position
+        rows = max(1, max(_STRIP, kernels) // row)
         at_once = max(1, rows // self.rows)
         for image in range(0, self.images, at_once):
             for start in range(0, self.rows, rows):
@@ -300,7 +312,7 @@ class _Tiles:
         return 2 * self.dilation * self.rows, 2 * self.dilation * self.columns
 
 
-def _around(bordered: Tensor, order: Sequence[int]) -> Tensor:
+def _input_transform(bordered: Tensor, order: Sequence[int]) -> Tensor:
     """Bᵀ d B of all tiles.
 
     Args:
@@ -328,14 +340,14 @@ def _differences(even: Tensor, odd: Tensor, axis: int, order: Sequence[int]) -> 
     return out
 
 
-def _gather(products: Tensor, order: Sequence[int], out: Sequence[Tensor]) -> None:
+def _output_transform(products: Tensor, order: Sequence[int], out: Sequence[Tensor]) -> None:
     """Aᵀ m of four products, into two outputs."""
     m0, m1, m2, m3 = (products[place] for place in order)
     torch.add(m1 + m2, m0, out=out[0])
     torch.sub(m1 - m2, m3, out=out[1])
 
 
-def _spread(g0: Tensor, g1: Tensor) -> Tensor:
+def _gradient_transform(g0: Tensor, g1: Tensor) -> Tensor:
     """A g of two gradients, (4, …), but for the sign of the last."""
     out = g0.new_empty(4, *g0.shape)
     out[0] = g0
