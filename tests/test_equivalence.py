@@ -112,6 +112,17 @@ def the_record(folder):
     return json.loads(path.read_text())
 
 
+def test_a_file_whose_runs_tell_more_than_today_is_gone_on_with(tmp_path, sides):
+    assert measure(tmp_path, 2) == 0
+    (path,) = (tmp_path / "records" / "equivalence").iterdir()
+    content = json.loads(path.read_text())
+    content["ours"]["0"]["run"]["operations"] = 0.0
+    path.write_text(json.dumps(content))
+    sides["asked"].clear()
+    assert measure(tmp_path, 3) == 0
+    assert sides["asked"] == [("ours", 2), ("stock", 2)]
+
+
 def test_a_stopped_measurement_goes_on_and_a_longer_one_adds_seeds(tmp_path, sides, capsys):
     sides["breaks_at"] = 4
     assert measure(tmp_path, 3) == 130

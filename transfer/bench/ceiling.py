@@ -11,20 +11,22 @@ import time
 from pathlib import Path
 
 import torch
+from mmengine.runner import Runner
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.hardware import PRECISIONS
-from transfer.bench.configs import config
-from transfer.bench.pairs import Done, Work
-from transfer.engine.finetune import build_runner
+from transfer.bench.configs import stock_config
+from transfer.bench.pairs import Arithmetic, Work
 
 _SECONDS = 1.0  # of products, after the first
 
-_LESS_ARITHMETIC = ("SparseRpnGradients", "WinogradConvolutions")
-
 
 def measured() -> dict[str, float]:
-    """Floating-point operations a second of the device's matrix products, by precision."""
+    """Floating-point operations a second of the device's matrix products, by precision.
+
+    In float32 a GPU computes them as it does convolutions: in TF32, where torch lets it.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {precision: _of_products(device, precision) for precision in PRECISIONS}
 
@@ -47,15 +49,12 @@ def _of_products(device: str, precision: str) -> float:
     return 2 * side**3 / shortest
 
 
-def count(work: Work, place: Path) -> Done:
-    """The arithmetic of a training and the machine's ceiling; nothing of it is timed.
+def count(work: Work, place: Path) -> Arithmetic:
+    """The arithmetic of a training, forward and backward, and the machine's ceiling.
 
-    Convolutions and matrix products are counted, forward and backward, as the toolbox computes
-    them: without what leaves multiplications out.
+    Convolutions and matrix products of stock training are counted: ours may leave some out.
     """
-    cfg = config(work)
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in _LESS_ARITHMETIC]
-    runner = build_runner(cfg, place, [])
+    runner = Runner.from_cfg(stock_config(work, place))
     with FlopCounterMode(display=False) as counter:
         runner.train()
-    return Done({}, operations=counter.get_total_flops(), ceiling=measured())
+    return Arithmetic(counter.get_total_flops(), measured())

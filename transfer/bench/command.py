@@ -22,7 +22,7 @@ from backbones.hashing import sha256
 from backbones.versions import versions
 from transfer.arguments import require_at_least
 from transfer.bench import equivalence, precisions
-from transfer.bench.pairs import COUNTED, STOCK_AMP, Pairs, Run, Work, alternate, run_side
+from transfer.bench.pairs import STOCK_AMP, Arithmetic, Pairs, Run, Work, alternate, count
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import time_savers
@@ -35,6 +35,9 @@ AGAINST = {
     "detection": ("stock", STOCK_AMP, "torchvision", *time_savers.variants("detection")),
     "segmentation": ("stock", STOCK_AMP, *time_savers.variants("segmentation")),
 }
+
+_ON_THE_CPU = ("timm", "network alone", "torchvision")
+"""Sides that leave a GPU alone."""
 
 _SIZES = {
     "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
@@ -77,7 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--protocol", help="of fine-tunings (default: openmmlab; with --equivalence quick)")
     add("--weights", default="none", help="with --equivalence: the backbone's, a file")
     add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
-    add("--table", action="store_true", help="measure nothing: write the README's tables anew")
+    add(
+        "--table",
+        action="store_true",
+        help="measure nothing: write the tables of the README and of docs/speed.md beside it anew",
+    )
     add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
 
 
@@ -108,10 +115,20 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
     if against == STOCK_AMP and not hardware.cuda_devices():
         raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
+    if against in _ON_THE_CPU and hardware.cuda_devices():
+        raise UserError(
+            f"The side '{against}' computes on the CPU, where this project would use the GPU: set "
+            "CUDA_VISIBLE_DEVICES to -1 to compare both there, or give a fine-tuning --against "
+            f"stock or --against '{STOCK_AMP}'."
+        )
     with tempfile.TemporaryDirectory() as folder:
         ours = _work(args, Path(folder), "openmmlab")
         other = dataclasses.replace(ours, side=against)
         console = screen()
+        counted = None
+        if args.task != "classification" and against != "torchvision":  # whose config is its own
+            console.print("counting the arithmetic", highlight=False)
+            counted = count(ours)
         measured = list(
             alternate(
                 ours,
@@ -123,10 +140,6 @@ def run(args: argparse.Namespace) -> int:
                 ),
             )
         )
-        counted = None
-        if args.task != "classification":
-            console.print("counting the arithmetic", highlight=False)
-            counted = run_side(dataclasses.replace(ours, side=COUNTED))
     pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
     content = _content(pairs, ours, other, counted)
     console.print(_table(pairs, ours, against))
@@ -269,13 +282,12 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
     return f"{statistics.median(run.spent_on(part) for run in runs):.2f}"
 
 
-def _content(pairs: Pairs, ours: Work, other: Work, counted: Run | None) -> dict[str, Any]:
+def _content(pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None) -> dict[str, Any]:
     """What the record holds."""
     arithmetic = {}
     if counted:
         arithmetic = {
-            "operations": counted.operations,
-            "ceiling": counted.ceiling,
+            **dataclasses.asdict(counted),
             "computed_in": {"ours": ours.computed_in, "other": other.computed_in},
         }
     return {

@@ -111,7 +111,7 @@ class Ledger:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             for side, bound in zip(SIDES, (("git", "versions"), ("versions",)), strict=True):
                 for seed, told in found[side].items():
-                    Run(**told["run"])
+                    _run(told)
                     same = all(told[part] == self.now[part] for part in bound)
                     if same and not told["git"].get("changed"):
                         self.content[side][str(int(seed))] = told
@@ -122,7 +122,7 @@ class Ledger:
     def done(self) -> dict[str, dict[int, Run]]:
         """The runs by side and seed."""
         return {
-            side: {int(seed): Run(**told["run"]) for seed, told in self.content[side].items()}
+            side: {int(seed): _run(told) for seed, told in self.content[side].items()}
             for side in SIDES
         }
 
@@ -141,6 +141,12 @@ class Ledger:
         """Write the file anew, with whatever else it is to tell."""
         content = {**self.content, **told}
         write_atomically(self.path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def _run(told: dict[str, Any]) -> Run:
+    """A run of the file, of which earlier versions told more."""
+    names = {field.name for field in dataclasses.fields(Run)}
+    return Run(**{name: value for name, value in told["run"].items() if name in names})
 
 
 def _metric(run: Run) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from transfer.bench import ceiling, torchvision_detection
+from transfer.bench import torchvision_detection
 from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.configs import config, stock_config
-from transfer.bench.pairs import COUNTED, STOCK_AMP, Done, Work
+from transfer.bench.pairs import STOCK_AMP, Done, Work
 from transfer.engine.finetune import finetune
 from transfer.plan import time_savers
 from transfer.plan.protocols import HEADLINE
@@ -71,6 +71,5 @@ SIDES: dict[str, Callable[[Work, Path], Done]] = {
     "stock": stock,
     STOCK_AMP: stock,
     "torchvision": torchvision_detection.train,
-    COUNTED: ceiling.count,
     **dict.fromkeys(time_savers.VARIANTS, ours),
 }

@@ -18,9 +18,6 @@ from typing import Any
 
 from backbones.errors import UserError
 
-COUNTED = "counted"
-"""The side that counts the arithmetic of ours and measures the machine's; it is not timed."""
-
 STOCK_AMP = "stock amp"
 """Stock training with the toolboxes' own ``--amp``, on a GPU."""
 
@@ -68,7 +65,7 @@ class Work:
         """The precision of the side's arithmetic; that of float16 is bfloat16's on a GPU."""
         if self.side == STOCK_AMP:
             return "bfloat16"
-        return "float32" if self.side in ("stock", "torchvision") else self.precision
+        return "float32" if self.side == "stock" else self.precision
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,11 @@ class Done:
         seconds: ``start_up``, ``train``, ``evaluate``.
         breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; of fine-tunings.
         metric: The headline metric, in percent; of fine-tunings.
-        operations: Floating-point operations of the training, where they were counted.
-        ceiling: Operations a second that the machine reaches, by precision, where it was measured.
     """
 
     seconds: dict[str, float]
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float = math.nan
-    operations: float = 0.0
-    ceiling: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,8 +93,6 @@ class Run:
         peak_mb: Most memory that the process held, in MiB.
         breakdown: As :class:`Done`.
         metric: As :class:`Done`.
-        operations: As :class:`Done`.
-        ceiling: As :class:`Done`.
     """
 
     seconds: dict[str, float]
@@ -109,8 +100,6 @@ class Run:
     peak_mb: float
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float | None = None
-    operations: float = 0.0
-    ceiling: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -120,6 +109,19 @@ class Run:
     def spent_on(self, part: str) -> float:
         """Seconds of one part; of all where ``part`` is empty."""
         return self.seconds[part] if part else self.total
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a training multiplies, and what the machine could.
+
+    Attributes:
+        operations: Floating-point operations of the training.
+        ceiling: Operations a second that the machine's matrix products reach, by precision.
+    """
+
+    operations: float
+    ceiling: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -170,11 +172,21 @@ def alternate(
 
 def run_side(work: Work) -> Run:
     """One run of one side, in a process of its own."""
-    command = [sys.executable, "-m", "transfer.bench.side", json.dumps(dataclasses.asdict(work))]
+    return Run(**_in_process("run", work))
+
+
+def count(work: Work) -> Arithmetic:
+    """The arithmetic of a fine-tuning's training, in a process of its own; nothing is timed."""
+    return Arithmetic(**_in_process("count", work))
+
+
+def _in_process(what: str, work: Work) -> dict[str, Any]:
+    told = json.dumps(dataclasses.asdict(work))
+    command = [sys.executable, "-m", "transfer.bench.side", what, told]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise UserError(f"The side '{work.side}' failed: {last.removeprefix('error: ')}")
     content: dict[str, Any] = json.loads(lines[-1])
-    return Run(**content)
+    return content

@@ -1,4 +1,4 @@
-"""One side of a pair, in a process of its own: ``python -m transfer.bench.side WORK``."""
+"""One side of a pair, in a process of its own: ``python -m transfer.bench.side run|count WORK``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import math
 import resource
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.runtime.command import guarded
-from transfer.bench.pairs import Run, Work
+from transfer.bench.pairs import Arithmetic, Run, Work
 
 _MODULES = {
     "classification": "transfer.bench.classifiers",
@@ -22,25 +23,29 @@ _MODULES = {
 }
 
 
-def main(text: str) -> int:
-    """Do the work that a JSON text tells of, and print what it took as one line of JSON."""
+def main(arguments: Sequence[str]) -> int:
+    """Do the work that a JSON text tells of, and print what is told of it as one line of JSON."""
+    what, text = arguments
     work = Work(**json.loads(text))
-    module = importlib.import_module(_MODULES[work.task])
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as place:
-        done = module.SIDES[work.side](work, Path(place))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    run = Run(
-        done.seconds,
-        work.images,
-        peak,
-        done.breakdown,
-        done.metric if math.isfinite(done.metric) else None,
-        done.operations,
-        done.ceiling,
-    )
-    print(json.dumps(dataclasses.asdict(run)))
+        told = _run(work, Path(place)) if what == "run" else _count(work, Path(place))
+    print(json.dumps(dataclasses.asdict(told)))
     return 0
 
 
+def _run(work: Work, place: Path) -> Run:
+    module = importlib.import_module(_MODULES[work.task])
+    done = module.SIDES[work.side](work, place)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    metric = done.metric if math.isfinite(done.metric) else None
+    return Run(done.seconds, work.images, peak, done.breakdown, metric)
+
+
+def _count(work: Work, place: Path) -> Arithmetic:
+    from transfer.bench import ceiling  # a run need not import what counts
+
+    return ceiling.count(work, place)
+
+
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1]))
+    sys.exit(guarded(main, sys.argv[1:]))

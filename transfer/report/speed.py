@@ -40,6 +40,7 @@ def collect(results: Path) -> list[Bench]:
             record = json.loads(path.read_text(encoding="utf-8"))
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             record["ours"][0]["seconds"], record["other"][0]["seconds"], record["finished"]
+            _shares(record)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise no_record(path, "transfer bench", error) from error
         if key not in latest or latest[key]["finished"] <= record["finished"]:
@@ -54,16 +55,16 @@ def write(results: Path, readme: Path) -> None:
         UserError: A record cannot be read, or the README has no place for them.
     """
     found = collect(results)
-    PART.put(readme, text(results))
+    PART.put(readme, text(found, results))
     docs = readme.parent / "docs" / "speed.md"
     if BREAKDOWN.is_in(docs):
         BREAKDOWN.put(docs, breakdowns(found))
 
 
-def text(results: Path) -> str:
+def text(found: Sequence[Bench], results: Path) -> str:
     """Tables in Markdown: the ratios, machine by machine, and equivalence."""
     parts = []
-    for machine, records in _by_machine(collect(results)):
+    for machine, records in _by_machine(found):
         parts += [f"{machine}{_told_of_machine(records)}\n", _ratios(records)]
     if same := _differences(results):
         parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
@@ -171,7 +172,7 @@ def no_record(path: Path, command: str, error: Exception) -> UserError:
 def _ratios(found: list[Bench]) -> str:
     head = (
         *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
-        *("pairs", "memory, MiB", "theirs", "of the ceiling, %", "theirs"),
+        *("pairs", "memory, MiB", "their memory", "of the ceiling, %", "theirs of it, %"),
     )
     rows = []
     for record in found:
