@@ -89,6 +89,15 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def loader_workers() -> int:
+    """Processes that read images for one training: a GPU's share of the cores, at most 8.
+
+    None without a GPU: there all cores compute.
+    """
+    gpus = cuda_devices()
+    return min(8, cpu_cores() // gpus) if gpus else 0
+
+
 def fast_precision() -> str:
     """``"bfloat16"`` where it is fast: NVIDIA Ampere or later, CPUs with AVX512-BF16 or AMX."""
     if cuda_devices():

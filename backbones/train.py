@@ -43,7 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
         "for the distilled rows; with its row where a suite's rows have several")  # fmt: skip
     add("--precision", choices=("float32", "bfloat16"), default="", help="default: the recipe's")
     add("--authors-code", action="store_true", help="where paper and code differ, do as the code")
-    add("--workers", type=int, default=0, help="processes that read images")
+    add(
+        "--workers",
+        type=int,
+        default=hardware.loader_workers(),
+        help="processes that read images, for each GPU (default here: %(default)s)",
+    )
     add("--cache", action="store_true", help="hold the images decoded in memory")
     add("--resume", action=argparse.BooleanOptionalAction, default=True)
     add("--work-dir", type=Path, default=Path("work_dirs/classifiers"), help="logs and states")

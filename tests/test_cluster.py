@@ -48,7 +48,7 @@ def test_an_address_that_does_not_answer_is_a_sentence_within_seconds(here, caps
 
 def test_a_missing_ray_is_named(here, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    assert "pip install 'transfer-bench[cluster]'" in refused(["--ray", "auto"], here, capsys)
+    assert "pip install -e '.[cluster]'" in refused(["--ray", "auto"], here, capsys)
 
 
 # --- A schedule through losses, without a cluster -------------------------------------------------

@@ -15,9 +15,11 @@ from backbones import zoo
 from backbones.errors import UserError
 from transfer import cli, run
 from transfer.plan import lease, request
+from transfer.plan.protocols import TASKS
 from transfer.plan.request import Request, make_plan
 from transfer.report import records
 
+ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
 
 
@@ -123,6 +125,22 @@ def test_a_control_of_ones_own_is_found_beside_the_row_and_by_against(own_rows, 
     assert [cell.id for cell in alone.cells] == [by_file.cells[1].id], "of no cell's identity"
     itself = make_plan(asked(own_rows / "plain.toml", here, against=str(own_rows / "plain.toml")))
     assert ([cell.backbone for cell in itself.cells], itself.baseline) == (["plain"], "")
+
+
+def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, here, small_sample):
+    text = (ROOT / "configs" / "datasets" / "sample.toml").read_text(encoding="utf-8")
+    text = text.replace('roots = ["sample"]', f"root = {json.dumps(str(small_sample))}")
+    boxes = here / "boxes.toml"
+    boxes.write_text(text[: text.index("[segmentation]")])
+    asked_for = {"against": "none", "data": str(boxes)}
+    plan = make_plan(asked(own_rows / "mine.toml", here, tasks=TASKS, **asked_for))
+    assert [cell.task for cell in plan.cells] == ["detection"]
+    assert plan.remarks == ("'boxes' has nothing for segmentation, which is left out.",)
+    with pytest.raises(UserError, match=r"nothing for segmentation; .* --task detection"):
+        make_plan(asked(own_rows / "mine.toml", here, **asked_for))
+    boxes.write_text(text[: text.index("[detection]")])
+    with pytest.raises(UserError, match="neither"):
+        make_plan(asked(own_rows / "mine.toml", here, **asked_for))
 
 
 def test_classifiers_of_the_sample_are_others_once_their_training_is_another(here, monkeypatch):

@@ -289,6 +289,14 @@ def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
+def test_rows_of_ones_own_are_named_from_the_suites_folder(here, tmp_path_factory, monkeypatch):
+    (here / "rows").mkdir()
+    (here / "rows" / "mine.toml").write_text('architecture = "resnet18"\nweights = "random"\n')
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    plan = plan_of(QUICK + 'baseline = "rows/mine.toml"\nrows = ["rows/mine.toml"]', here)
+    assert (plan.baseline, {cell.backbone for cell in plan.cells}) == ("mine", {"mine"})
+
+
 def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
     data = chaos_suite.write_suite(here, here, rows=["a"], seeds=[0]).with_name("tiny.toml")
     (here / "sample").symlink_to(Path(os.environ["TRANSFER_CACHE"]) / "sample")
@@ -701,18 +709,42 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
     assert chaos_suite.compare(here, here / "calm") == []
 
 
-def test_what_looks_at_the_cells_before_the_first_dies_with_its_driver(here, cache):
+def gone_within_20_seconds(processes):
+    deadline = time.monotonic() + 20
+    while alive := [process for process in processes if Path(f"/proc/{process}").exists()]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return not alive
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of that")
+def test_a_process_of_a_pool_dies_with_the_one_that_started_it():
     """It would wait for work for ever, with all of the libraries in memory."""
+    script = (
+        "import os, time\n"
+        "from backbones.runtime import child_processes\n"
+        "if __name__ == '__main__':\n"
+        "    pool = child_processes.pool(1)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    assert gone_within_20_seconds([child])
+
+
+def test_what_looks_at_the_cells_before_the_first_dies_with_its_driver(here, cache):
     driver = chaos_suite.start(quick_suite(here, cache, tasks=["segmentation"]), here)
     while not (begun := chaos_suite.children(driver.pid)):
         assert driver.poll() is None
         time.sleep(0.05)
     driver.kill()
     driver.wait()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{process}").exists() for process in begun):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert gone_within_20_seconds(begun)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from backbones import suite, train, training, weights
+from backbones import hardware, suite, train, training, weights
 from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
@@ -280,6 +280,15 @@ def test_bad_folders_are_one_sentence(damage, folder, capsys):
 def test_bad_requests_are_one_sentence(row, more, sentence, folder, capsys):
     assert train.main(command(folder, row, *more)) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "workers"), [(0, 64, 0), (1, 64, 8), (8, 32, 4), (2, 1, 0)]
+)
+def test_images_are_read_beside_gpus_by_their_share_of_the_cores(gpus, cores, workers, monkeypatch):
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: gpus)
+    monkeypatch.setattr(hardware, "cpu_cores", lambda: cores)
+    assert hardware.loader_workers() == workers
 
 
 def test_a_teacher_of_another_class_count_is_refused(folder, capsys):

@@ -85,7 +85,7 @@ def _packages() -> list[Finding]:
             name,
             _OK if version != "not installed" else _BAD,
             version,
-            "" if version != "not installed" else "pip install transfer-bench",
+            "" if version != "not installed" else "pip install -e . in the checkout",
         )
         for name, version in versions().items()
         if name != "python"
@@ -109,7 +109,7 @@ def _mim() -> Finding:
         return Finding("mim", _OK, metadata.version("onedl-mim"))
     except metadata.PackageNotFoundError:
         return Finding(
-            "mim", _NOTE, "not installed", "only for 'mim train': pip install 'transfer-bench[mim]'"
+            "mim", _NOTE, "not installed", "only for 'mim train': pip install -e '.[mim]'"
         )
 
 

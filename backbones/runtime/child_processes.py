@@ -15,6 +15,8 @@ _PR_SET_PDEATHSIG = 1
 def pool(processes: int) -> ProcessPoolExecutor:
     """A pool of new processes; forked ones would lack this one's threads.
 
+    Hand it work in a thread that lives as long as the pool does, see :func:`die_with`.
+
     Where this one is killed they are too, on Linux. Left to themselves they would wait for ever:
     each holds both ends of the pipe that work comes through.
     """

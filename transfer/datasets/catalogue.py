@@ -216,7 +216,11 @@ class DataSet:
             return [
                 masks.root / (split.list or split.images) for split in (masks.train, masks.test)
             ]
-        raise UserError(f"The data set '{self.name}' has nothing for {task}.")
+        other = "segmentation" if task == "detection" else "detection"
+        raise UserError(
+            f"The data set '{self.name}' has nothing for {task}; on the command line, --task "
+            f'{other} does without it, in a suite tasks = ["{other}"].'
+        )
 
 
 def _texts(told: Any) -> Any:
@@ -357,6 +361,8 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
 
 def _faults(data: DataSet) -> Iterator[str]:
     """What a data set's file says that cannot be meant."""
+    if not (data.detection or data.segmentation):
+        yield "has neither [detection] nor [segmentation]"
     for part in (data.detection, data.segmentation):
         if part is None:
             continue

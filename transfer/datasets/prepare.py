@@ -29,7 +29,7 @@ from transfer.datasets.unpack import unpack
 NAMES = ("voc0712", "voc2012", "voc2012aug", "ade20k")
 """The data sets that are fetched."""
 
-_ALL = ("voc0712", "voc2012aug", "ade20k")  # with voc0712, voc2012 is there
+_ALL = ("voc0712", "ade20k", "voc2012aug")  # with voc0712, voc2012 is there
 
 
 def prepare(

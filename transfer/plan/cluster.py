@@ -281,8 +281,8 @@ def _connect(address: str) -> Any:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise UserError(
-            "--ray needs the package 'ray', which is not installed: pip install "
-            "'transfer-bench[cluster]'."
+            "--ray needs the package 'ray', which is not installed: pip install -e '.[cluster]' in "
+            "the checkout."
         ) from error
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "") or address

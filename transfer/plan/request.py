@@ -53,7 +53,7 @@ class Request:
 
     Attributes:
         backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
-        tasks: Which tasks.
+        tasks: Which tasks; of several, those that the data serve.
         against: ``"auto"`` (the zoo's control), a row, or ``"none"``.
         data: ``"auto"``, a data set's name, or a user's ``.toml``.
         data_root: Folder of the data sets.
@@ -147,9 +147,23 @@ def load_data(name: str, data_root: Path) -> catalogue.DataSet:
     return catalogue.load(name, cache_dir())
 
 
+def _served(request: Request, remarks: list[str]) -> tuple[str, ...]:
+    """The tasks that the data have something for; one alone was asked for by its name."""
+    if len(request.tasks) == 1 or request.data == catalogue.SAMPLE:
+        return request.tasks
+    data = catalogue.load(request.data, request.data_root)
+    served = tuple(task for task in request.tasks if getattr(data, task))
+    remarks += [
+        f"'{data.name}' has nothing for {task}, which is left out."
+        for task in request.tasks
+        if task not in served
+    ]
+    return served
+
+
 def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     if request.data != "auto":
-        return dict.fromkeys(request.tasks, request.data)
+        return dict.fromkeys(_served(request, remarks), request.data)
     found = {
         task: name
         for task, name in DEFAULT_DATA.items()

@@ -77,7 +77,7 @@ class Suite:
 
     Attributes:
         name: Of the file, without its ending.
-        path: The file; its classifiers' patterns start from its folder.
+        path: The file; files and patterns of files that it names start from its folder.
         rows: In the order in which they are run.
         data: Data set or ``.toml`` of each task.
         protocol: ``"auto"`` or a protocol's name.
@@ -146,7 +146,7 @@ class _Reader:
             self._data(content.get("data", DEFAULT_DATA)),
             self._text(content.get("protocol", "auto"), "protocol"),
             self._precision(content.get("precision", "auto")),
-            self._text(content.get("baseline", ""), "baseline"),
+            self._beside(self._text(content.get("baseline", ""), "baseline")),
             self._settings(content),
         )
 
@@ -161,7 +161,7 @@ class _Reader:
         if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
             raise self._wrong("classifiers", "file names or patterns")
         return SuiteRow(
-            name,
+            self._beside(name),
             tuple(files),
             self._seeds(told, suite, "classifier_seeds"),
             self._seeds(told, suite, "seeds"),
@@ -183,16 +183,15 @@ class _Reader:
 
     def _data(self, data: Any) -> dict[str, str]:
         if isinstance(data, str) and data:
-            return dict.fromkeys(TASKS, self._data_file(data))
+            return dict.fromkeys(TASKS, self._beside(data))
         if not isinstance(data, dict) or not data or not set(data) <= set(TASKS):
             raise self._wrong("data", "a data set's name, or one for each task")
-        return {
-            task: self._data_file(self._text(name, f"data.{task}")) for task, name in data.items()
-        }
+        return {task: self._beside(self._text(name, f"data.{task}")) for task, name in data.items()}
 
-    def _data_file(self, name: str) -> str:
-        """A user's file is named relative to the suite's."""
-        return str(self.path.parent / name) if name.endswith(".toml") else name
+    def _beside(self, name: str) -> str:
+        """A user's file is named relative to the suite's; a row may be one's weights shuffled."""
+        file = name.removesuffix("_shuffled").removesuffix("_scratch")
+        return str(self.path.parent / name) if file.endswith(".toml") else name
 
     def _settings(self, content: dict[str, Any]) -> dict[str, tuple[Overrides, ...]]:
         return {
