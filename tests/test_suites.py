@@ -289,6 +289,16 @@ def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
+def test_a_length_that_is_changed_without_its_schedule_is_told(here):
+    rows = 'rows = ["resnet18_scratch"]\n'
+    text = QUICK + rows + '[overrides.detection]\n"train_cfg.max_epochs" = 4\n'
+    (remark,) = plan_of(text, here).remarks
+    assert remark.startswith("Detection: the suite sets train_cfg.max_epochs and nothing of param_")
+    assert plan_of(text, here, tasks=("segmentation",)).remarks == ()
+    text += '"param_scheduler.1.end" = 4\n"param_scheduler.1.T_max" = 3\n'
+    assert plan_of(text, here).remarks == ()
+
+
 def test_rows_of_ones_own_are_named_from_the_suites_folder(here, tmp_path_factory, monkeypatch):
     (here / "rows").mkdir()
     (here / "rows" / "mine.toml").write_text('architecture = "resnet18"\nweights = "random"\n')

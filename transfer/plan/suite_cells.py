@@ -20,6 +20,8 @@ from transfer.plan.suites import Suite, SuiteRow
 
 _GOES_ON = " The rest goes on."
 
+_LENGTHS = ("train_cfg.max_epochs", "train_cfg.max_iters")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -102,9 +104,24 @@ class _Planner:
             tuple(chosen),
             rows,
             self._baseline(),
-            tuple(dict.fromkeys((*aliases, *self.remarks))),
+            tuple(dict.fromkeys((*aliases, *self.remarks, *self._other_lengths()))),
             by_name(self.data.values()),
         )
+
+    def _other_lengths(self) -> list[str]:
+        """What to say of a training's length that was changed without its schedule of rates."""
+        return [
+            f"{task.capitalize()}: the suite sets {length} and nothing of param_scheduler, so that "
+            "the rates keep the schedule of the protocol's own length (docs/suites.md)."
+            for task in self.choice.tasks
+            if task in self.data
+            for length in _LENGTHS
+            if any(
+                length in settings
+                and not any(key.startswith("param_scheduler") for key in settings)
+                for settings in map(dict, self.suite.settings[task])
+            )
+        ]
 
     def _share(self, cells: list[Cell], shard: Shard) -> list[Cell]:
         """The cells of one shard."""
