@@ -154,11 +154,30 @@ def test_processors_of_one_name_and_two_generations_are_told_apart(monkeypatch):
     assert hardware.cpu_name.__wrapped__() == "A processor"
 
 
-def test_a_record_whose_arithmetic_is_not_whole_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"arithmetic": {"operations": 1.0}},
+        {
+            "arithmetic": {
+                "operations": 1.0,
+                "ceiling": {"float32": 0.0},
+                "computed_in": {"ours": "float32", "other": "float32"},
+            }
+        },
+        {"other": []},
+        {"other": [a_run(40.0), a_run(40.0)]},
+        {"ours": [{"seconds": {"train": 10.0}}]},
+        {"ours": [{**a_run(10.0), "breakdown": {"load": 1.0}}]},
+        {"finished": None},
+        {"git": "61c2826"},
+    ],
+)
+def test_a_record_that_is_not_whole_is_named(changed, tmp_path):
     a_record(tmp_path, [10.0], [40.0])
     (path,) = (tmp_path / "records" / "bench").iterdir()
     content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "arithmetic": {"operations": 1.0}}))
+    path.write_text(json.dumps({**content, **changed}))
     with pytest.raises(UserError, match=f"{path.name}' is no record of 'transfer bench'"):
         speed.collect(tmp_path)
 

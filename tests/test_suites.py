@@ -719,18 +719,9 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
     assert chaos_suite.compare(here, here / "calm") == []
 
 
-def is_alive(process):
-    """Whether a process runs; one that nobody asks for the end of stays in the list as 'Z'."""
-    try:
-        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return told.rpartition(")")[2].split()[0] not in "ZX"
-
-
 def gone_within_20_seconds(started):
     deadline = time.monotonic() + 20
-    while any(is_alive(process) for process in started):
+    while any(lease._start_of(process) is not None for process in started):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -749,9 +740,10 @@ def test_a_process_of_a_pool_dies_with_the_one_that_started_it():
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    told = processes.environment()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told) as parent:
         child = int(parent.stdout.readline())
-        assert is_alive(child)
+        assert lease._start_of(child) is not None
         parent.kill()
     assert gone_within_20_seconds([child])
 

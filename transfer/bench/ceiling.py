@@ -7,18 +7,18 @@ measured with plain matrix products, and the arithmetic that the training takes,
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
 from mmengine.runner import Runner
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.hardware import PRECISIONS
 from transfer.bench.configs import stock_config
 from transfer.bench.pairs import Arithmetic, Work
 
-_SECONDS = 1.0  # of products, after the first
+_SECONDS = 1.0  # of products
 
 
 def measured() -> dict[str, float]:
@@ -36,17 +36,8 @@ def _of_products(device: str, precision: str) -> float:
     a, b = (
         torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2)
     )
-    shortest, until = float("inf"), 0.0
-    while time.monotonic() < until or not until:
-        started = time.monotonic()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        ended = time.monotonic()
-        if until:  # the first one readies the library
-            shortest = min(shortest, ended - started)
-        until = until or ended + _SECONDS
-    return 2 * side**3 / shortest
+    timer = Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
+    return 2 * side**3 / min(timer.blocked_autorange(min_run_time=_SECONDS).times)
 
 
 def count(work: Work, place: Path) -> Arithmetic:

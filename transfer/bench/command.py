@@ -36,8 +36,8 @@ AGAINST = {
     "segmentation": ("stock", STOCK_AMP, *time_savers.variants("segmentation")),
 }
 
-_ON_THE_CPU = ("timm", "network alone", "torchvision")
-"""Sides that leave a GPU alone."""
+_OF_THEIR_OWN = ("timm", "network alone", "torchvision")
+"""Sides with a training of their own: its arithmetic is not counted, and it leaves a GPU alone."""
 
 _SIZES = {
     "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
     if against == STOCK_AMP and not hardware.cuda_devices():
         raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
-    if against in _ON_THE_CPU and hardware.cuda_devices():
+    if against in _OF_THEIR_OWN and hardware.cuda_devices():
         raise UserError(
             f"The side '{against}' computes on the CPU, where this project would use the GPU: set "
             "CUDA_VISIBLE_DEVICES to -1 to compare both there, or give a fine-tuning --against "
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         other = dataclasses.replace(ours, side=against)
         console = screen()
         counted = None
-        if args.task != "classification" and against != "torchvision":  # whose config is its own
+        if against not in _OF_THEIR_OWN:
             console.print("counting the arithmetic", highlight=False)
             counted = count(ours)
         measured = list(

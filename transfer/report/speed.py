@@ -10,6 +10,7 @@ import itertools
 import json
 import statistics
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ BREAKDOWN = MadePart("breakdown", "transfer bench --table")
 _PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 _KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
 
+_NOT_WHOLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What a file raises that is cut short, or was never a record."""
+
 Bench = dict[str, Any]
 
 
@@ -39,9 +43,9 @@ def collect(results: Path) -> list[Bench]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
-            record["ours"][0]["seconds"], record["other"][0]["seconds"], record["finished"]
-            _shares(record)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            datetime.fromisoformat(record["finished"])
+            _speeds([record]), breakdowns([record])  # what tables can be made of is whole
+        except _NOT_WHOLE as error:
             raise no_record(path, "transfer bench", error) from error
         if key not in latest or latest[key]["finished"] <= record["finished"]:
             latest[key] = record
@@ -63,12 +67,19 @@ def write(results: Path, readme: Path) -> None:
 
 def text(found: Sequence[Bench], results: Path) -> str:
     """Tables in Markdown: the ratios, machine by machine, and equivalence."""
-    parts = []
-    for machine, records in _by_machine(found):
-        parts += [f"{machine}{_told_of_machine(records)}\n", _ratios(records)]
+    parts = _speeds(found)
     if same := _differences(results):
         parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
     return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
+
+
+def _speeds(found: Sequence[Bench]) -> list[str]:
+    """The ratios, machine by machine."""
+    return [
+        part
+        for machine, records in _by_machine(found)
+        for part in (f"{machine}{_told_of_machine(records)}\n", _ratios(records))
+    ]
 
 
 def breakdowns(found: Sequence[Bench]) -> str:
@@ -155,7 +166,7 @@ def _differences(results: Path) -> str:
                     f"{found['verdict']}",
                 )
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _NOT_WHOLE as error:
             raise no_record(path, "transfer bench --equivalence", error) from error
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
     return _table(head, rows) if rows else ""
