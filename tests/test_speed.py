@@ -15,6 +15,7 @@ from transfer.bench import ceiling, command, configs, fine_tuning
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.command import AGAINST
 from transfer.bench.pairs import Arithmetic, Run, Work, run_side
+from transfer.engine.finetune import build_runner
 from transfer.plan import time_savers
 from transfer.report import speed
 
@@ -341,6 +342,22 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
     assert stock.optim_wrapper.optimizer == ours.optim_wrapper.optimizer
     assert stock.param_scheduler == ours.param_scheduler
     assert (stock.train_cfg.max_epochs, ours.train_cfg.max_epochs) == (1, 1)
+
+
+@pytest.mark.parametrize("images", [2, 3, 6, 8])
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_both_sides_train_the_same_batches(task, images, small_sample, tmp_path):
+    work = a_work(task, small_sample, images=images)
+    ours = build_runner(configs.config(work), tmp_path / "ours", [])
+    stock = Runner.from_cfg(configs.stock_config(work, tmp_path / "stock"))
+    batches = [
+        [
+            [sample.img_path for sample in batch["data_samples"]]
+            for batch in runner.build_dataloader(runner._train_dataloader)
+        ]
+        for runner in (ours, stock)
+    ]
+    assert batches[0] == batches[1] != []
 
 
 @pytest.mark.parametrize("side", ["ours", "stock"])

@@ -107,6 +107,8 @@ def _size(cfg: Config, work: Work) -> None:
         _as_on_one_device(cfg)
         cfg.model.data_preprocessor.size = (work.image_size, work.image_size)
         cfg.train_dataloader.sampler = ConfigDict(type="ReplayableSampler")
+    else:  # where it is asked to, MMDetection drops a whole last batch too, and would train less
+        cfg.train_dataloader.batch_sampler.drop_last = False
     cfg.train_dataloader.batch_size = work.batch_size
     _shorten(cfg.val_dataloader.dataset, max(1, round(TESTED * work.images)))
     for pipeline in compose.pipelines(cfg):

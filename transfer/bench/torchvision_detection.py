@@ -148,7 +148,7 @@ def _loaders(cfg: Config, work: Work) -> dict[str, DataLoader]:
         train, generator=torch.Generator().manual_seed(work.seed)
     )
     order.dataset = train  # type: ignore[attr-defined]  # as MMEngine's samplers have it
-    batches = ResumableBatchSampler(order, work.batch_size, drop_last=True, by_aspect_ratio=True)
+    batches = ResumableBatchSampler(order, work.batch_size, drop_last=False, by_aspect_ratio=True)
     options: dict[str, Any] = {"num_workers": work.workers, "collate_fn": _as_they_are}
     return {
         "train": DataLoader(train, batch_sampler=batches, **options),
