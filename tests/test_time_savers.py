@@ -9,7 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from torchvision.ops import nms as torchvision_nms
 
 from backbones.runtime.fused_sgd import FusedSgd
@@ -68,7 +70,7 @@ def test_the_toolboxes_suppress_so_during_a_run_and_not_after(monkeypatch):
     levels = torch.arange(30) % 3
     settings = {"type": "nms", "iou_threshold": 0.5}
     hook = GroupedNms()
-    hook.before_run(None)
+    hook.before_run(types.SimpleNamespace(model=torch.nn.Module()))
     try:
         _, inside = batched_nms(boxes, torch.arange(30.0), levels, settings)
         assert seen == [10, 10, 10]
@@ -83,6 +85,43 @@ def build(**settings):
     anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [0.5, 1, 2], "strides": [4]}
     with DefaultScope.overwrite_default_scope("mmdet"):  # whatever ran before
         return RPNHead(in_channels=8, anchor_generator=anchors, **settings)
+
+
+@pytest.mark.parametrize("split_thr", [10_000, 100])
+@pytest.mark.parametrize("most", [20, 60, 300, 4000, -1])
+@pytest.mark.parametrize("spread", [4, 60])  # few are left of boxes that lie close together
+def test_the_proposals_that_are_taken_are_the_toolboxes_own(spread, most, split_thr, monkeypatch):
+    draws = torch.Generator().manual_seed(0)
+    count, levels = 1200, 3
+    corners = spread * torch.rand(count, 2, generator=draws)
+    sides = 4 + 8 * torch.rand(count, 2, generator=draws)
+    proposals = InstanceData(
+        bboxes=torch.cat([corners, corners + sides], dim=1),
+        scores=torch.randint(0, 500, (count,), generator=draws) / 500,  # many of them equal
+        level_ids=torch.randint(0, levels, (count,), generator=draws),
+    )
+    nms = {"type": "nms", "iou_threshold": 0.5, "split_thr": split_thr}
+    cfg = ConfigDict(nms=nms, max_per_img=most, min_bbox_size=0)
+    plain, hook = build(), GroupedNms()
+    head = copy.deepcopy(plain)
+    expected = plain._bbox_post_process(proposals.clone(), cfg)
+    seen = []
+    suppress = operators.nms
+    hook.before_run(types.SimpleNamespace(model=head))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                operators,
+                "nms",
+                lambda boxes, *rest: seen.append(len(boxes)) or suppress(boxes, *rest),
+            )
+            found = head._bbox_post_process(proposals.clone(), cfg)
+    finally:
+        hook.after_run(None)
+    for part in ("bboxes", "scores", "labels"):
+        assert torch.equal(found[part], expected[part])
+    if operators.install() == "torchvision" and split_thr > count and spread > most == 20:
+        assert sum(seen) == 3 * most
 
 
 def a_head(channels_last=False):

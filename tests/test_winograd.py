@@ -94,10 +94,10 @@ def test_the_error_is_a_few_times_that_of_a_plain_convolution_in_the_same_precis
 
     ours = errors(lambda maps, weight, bias: convolve(maps, weight, bias, 1))
     for a, b in zip(ours, errors(plain), strict=True):
-        assert a < 3.5 * b
+        assert a < 6 * b
 
 
-def test_it_takes_16_multiplications_for_36():
+def test_it_takes_24_multiplications_for_72():
     counts = []
     maps, weight, _, gradient = drawn(2, 4, 4, 12, 8, torch.float32)
     for convolution in (
@@ -109,9 +109,9 @@ def test_it_takes_16_multiplications_for_36():
         counted = counter.get_flop_counts()["Global"]
         counts.append({str(name).rpartition(".")[2]: count for name, count in counted.items()})
     plain, ours = counts
-    of_kernels = 2 * 4 * 4 * 9 * 16  # once a step, however large the maps are
+    of_kernels = 2 * 4 * 4 * 9 * 24  # once a step, however large the maps are
     assert ours["mm"] == of_kernels
-    assert (ours["bmm"] - of_kernels) * 36 == sum(plain.values()) * 16
+    assert (ours["bmm"] - of_kernels) * 72 == sum(plain.values()) * 24
 
 
 LAYERS = {

@@ -1,17 +1,20 @@
-"""3 × 3 convolutions on the CPU, and their gradients, with 16 multiplications instead of 36.
+"""3 × 3 convolutions on the CPU, and their gradients, with a third of the multiplications.
 
-Winograd's minimal filtering F(2 × 2, 3 × 3) in Lavin's and Gray's form ("Fast Algorithms for
-Convolutional Neural Networks", CVPR 2016, section 4.1): a tile y of 2 × 2 outputs is made of the
-4 × 4 inputs d around it and the kernel g by
+Winograd's minimal filtering F(4 × 2, 3 × 3) in Lavin's and Gray's form ("Fast Algorithms for
+Convolutional Neural Networks", CVPR 2016, section 4.1): a tile y of 4 × 2 outputs is made of the
+6 × 4 inputs d around it and the kernel g by
 
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A,
 
-and ⊙ is, over all tiles and channels, 16 matrix products. The gradient of the input is such a
-convolution itself, with each kernel turned by half a turn. That of the kernel is, by transposing,
-Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G. A dilation of n is n × n convolutions of interleaved maps.
+and ⊙ is, over all tiles and channels, 24 matrix products instead of 72. On the left, along y, the
+matrices evaluate polynomials at 0, ±√½, ±√2 and ∞; on the right, along x, at 0, ±1 and ∞. The
+gradient of the input is such a convolution itself, with each kernel turned by half a turn; as the
+points are each other's reciprocals, its transform is the kernel's own in another order. That of the
+kernel is, by transposing, Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G. A dilation of n is n × n convolutions of
+interleaved maps.
 
 In float32 the values are a convolution's own to rounding. In bfloat16 tiles and products are
-rounded too: the error is two to three times that of a plain convolution in bfloat16.
+rounded too: the error is four to five times that of a plain convolution in bfloat16.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.hooks import Hook
@@ -42,12 +45,32 @@ _SAVED = 1.5
 _STRIP = 16 << 20
 """Bytes of the transformed maps that are worked on at a time, which third-level caches hold."""
 
-_G = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])
-_KERNEL = torch.kron(_G, _G)
-"""(16, 9): G g Gᵀ of a flat kernel."""
+_NEAR, _FAR = 0.5**0.5, 2.0**0.5
+"""The points along y, both signs of each; the usual 1 and 2 round twice as badly in bfloat16."""
 
-_FROM_PRODUCTS = torch.kron(*[torch.tensor([1.0, 1.0, 1.0, -1.0])[:, None] * _G] * 2).T
-"""(9, 16): back to a flat kernel; with the signs that :func:`_gradient_transform` leaves out."""
+_G_ACROSS = torch.tensor(
+    [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64
+)
+"""(4, 3): g at 0, 1, -1 and infinity."""
+
+_G_DOWN = torch.tensor(
+    [
+        [1.0, 0.0, 0.0],
+        *([2 / 3 * x**power for power in range(3)] for x in (_NEAR, -_NEAR)),
+        *([1 / 3 * x**power for power in range(3)] for x in (_FAR, -_FAR)),
+        [0.0, 0.0, 1.0],
+    ],
+    dtype=torch.float64,
+)
+"""(6, 3): g at 0, ±√½, ±√2 and infinity, scaled so that turning g swaps its rows."""
+
+_KERNEL = torch.einsum("xj,yi->xyij", _G_ACROSS, _G_DOWN).reshape(24, 9)
+"""G g Gᵀ of a flat kernel."""
+
+_FROM_PRODUCTS = torch.einsum(
+    "xj,yi->ijxy", _G_ACROSS * torch.tensor([1.0, 1.0, 1.0, -1.0])[:, None], _G_DOWN
+).reshape(9, 24)
+"""Back to a flat kernel; with the sign that :func:`_gradient_transform` leaves out."""
 
 
 @HOOKS.register_module()
@@ -108,8 +131,8 @@ def _pays_on(maps: Tensor, dilation: int) -> bool:
         return False
     images, _, height, width = maps.shape
     tiles = _Tiles.of(images, height, width, dilation)
-    covered = 4 * tiles.rows * tiles.columns * dilation**2
-    return images * height * width >= _POSITIONS and 9 * height * width >= _SAVED * 4 * covered
+    products = 24 * tiles.rows * tiles.columns * dilation**2
+    return images * height * width >= _POSITIONS and 9 * height * width >= _SAVED * products
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
@@ -164,10 +187,10 @@ def _channels_inside(maps: Tensor) -> Tensor:
 
 
 def _transformed(weight: Tensor) -> Tensor:
-    """G g Gᵀ: (16, F, C) of (F, C, 3, 3)."""
+    """G g Gᵀ: (24, F, C) of (F, C, 3, 3)."""
     filters, channels = weight.shape[:2]
     flat = weight.permute(2, 3, 0, 1).reshape(9, filters * channels)
-    return (_KERNEL.to(weight.dtype) @ flat).view(16, filters, channels)
+    return (_KERNEL.to(weight.dtype) @ flat).view(24, filters, channels)
 
 
 def _apply(
@@ -181,7 +204,7 @@ def _apply(
 
     Args:
         maps: (B, H, W, C).
-        kernels: (16, C, F), transformed.
+        kernels: (24, C, F), transformed.
         dilation: As in :func:`convolve`.
         bias: (F,), or None.
         turned: Whether to apply the kernels turned by half a turn.
@@ -192,20 +215,16 @@ def _apply(
     images, height, width, channels = maps.shape
     filters = kernels.shape[2]
     tiles = _Tiles.of(images, height, width, dilation)
-    order = [3, 1, 2, 0] if turned else [0, 1, 2, 3]  # to turn a kernel swaps its outer elements
+    order = _TURNED if turned else _STRAIGHT
     bordered = tiles.bordered(maps)
-    whole = maps.new_empty(images, tiles.rows, 2, dilation, tiles.columns, 2, dilation, filters)
+    whole = maps.new_empty(images, tiles.rows, 4, dilation, tiles.columns, 2, dilation, filters)
     for which, rows in tiles.strips(channels * maps.element_size(), kernels.nbytes):
-        inputs = _input_transform(bordered[which, :, rows.start : rows.stop + 1], order)
-        products = torch.bmm(inputs.view(16, -1, channels), kernels)
-        products = products.view(*inputs.shape[:-1], filters)
-        if bias is not None:
-            products[1, 1] += bias.to(maps.dtype)  # the one product that all four outputs add
+        inputs = _input_transform(bordered[which, rows.start : rows.stop + 1], order)
+        products = torch.bmm(inputs.view(24, -1, channels), kernels)
         out = whole[which, rows]
-        halves = list(products.new_empty(2, *products.shape[1:]))
-        _output_transform(products, order, halves)
-        for below, half in enumerate(halves):
-            _output_transform(half, order, [out[:, :, below, :, :, right] for right in (0, 1)])
+        _output_transform(products.view(*inputs.shape[:-1], filters), order, out)
+        if bias is not None:
+            out += bias.to(maps.dtype)
     return tiles.cut(whole)
 
 
@@ -222,21 +241,18 @@ def _of_weight(maps: Tensor, gradient: Tensor, dilation: int) -> Tensor:
     tiles = _Tiles.of(images, height, width, dilation)
     bordered, blocks = tiles.bordered(maps), tiles.blocks(gradient)
     size = maps.element_size()
-    total = torch.zeros(16, filters, channels, dtype=torch.promote_types(maps.dtype, torch.float32))
-    for which, rows in tiles.strips(channels * size, 16 * filters * channels * size):
-        inputs = _input_transform(bordered[which, :, rows.start : rows.stop + 1], range(4))
-        part = blocks[which, rows]
-        across = _gradient_transform(part[..., 0, :, :], part[..., 1, :, :])
-        gradients = _gradient_transform(across[:, :, :, 0], across[:, :, :, 1])
-        gradients = gradients.view(16, -1, filters)
-        total += torch.bmm(gradients.transpose(1, 2), inputs.view(16, -1, channels))
-    back = _FROM_PRODUCTS.to(total.dtype).expand(filters, 9, 16)
+    total = torch.zeros(24, filters, channels, dtype=torch.promote_types(maps.dtype, torch.float32))
+    for which, rows in tiles.strips(channels * size, 24 * filters * channels * size):
+        inputs = _input_transform(bordered[which, rows.start : rows.stop + 1], _STRAIGHT)
+        gradients = _gradient_transform(blocks[which, rows]).view(24, -1, filters)
+        total += torch.bmm(gradients.transpose(1, 2), inputs.view(24, -1, channels))
+    back = _FROM_PRODUCTS.to(total.dtype).expand(filters, 9, 24)
     return torch.bmm(back, total.transpose(0, 1)).view(filters, 3, 3, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
 class _Tiles:
-    """How 2 × 2 tiles cover maps; with a dilation of n, n × n interleaved maps each.
+    """How tiles of 4 × 2 cover maps; with a dilation of n, n × n interleaved maps each.
 
     Attributes:
         images: In the batch.
@@ -257,7 +273,7 @@ class _Tiles:
     @staticmethod
     def of(images: int, height: int, width: int, dilation: int) -> _Tiles:
         """The fewest that cover the maps."""
-        rows, columns = (-(-side // (2 * dilation)) for side in (height, width))
+        rows, columns = -(-height // (4 * dilation)), -(-width // (2 * dilation))
         return _Tiles(images, height, width, dilation, rows, columns)
 
     def strips(self, position: int, kernels: int) -> Iterator[tuple[slice, slice]]:
@@ -267,7 +283,7 @@ class _Tiles:
             position: Bytes of one position of the maps.
             kernels: Bytes of the transformed kernels, which every strip has to read.
         """
-        row = 16 * self.dilation**2 * self.columns * position
+        row = 24 * self.dilation**2 * self.columns * position
         rows = max(1, max(_STRIP, kernels) // row)
         at_once = max(1, rows // self.rows)
         for image in range(0, self.images, at_once):
@@ -276,28 +292,29 @@ class _Tiles:
                 yield slice(image, image + at_once), slice(start, stop)
 
     def blocks(self, maps: Tensor) -> Tensor:
-        """(B, rows, 2, dilation, columns, 2, dilation, C), with zeros behind the maps' ends."""
-        sides = self._covered()
-        over = (sides[1] - self.width, sides[0] - self.height)
+        """(B, rows, 4, dilation, columns, 2, dilation, C), with zeros behind the maps' ends."""
+        height, width = self._covered()
+        over = (width - self.width, height - self.height)
         if any(over):
             maps = functional.pad(maps, (0, 0, 0, over[0], 0, over[1]))
-        return maps.view(len(maps), self.rows, 2, self.dilation, self.columns, 2, self.dilation, -1)
+        return maps.view(len(maps), self.rows, 4, self.dilation, self.columns, 2, self.dilation, -1)
 
     def bordered(self, maps: Tensor) -> Tensor:
-        """Maps with zeros around, their rows and columns of even and of odd number set apart.
+        """Maps with zeros around, their columns of even and of odd number set apart.
 
         Returns:
-            (B, 2, rows + 1, dilation, 2, columns + 1, dilation, C).
+            (B, rows + 1, 4, dilation, 2, columns + 1, dilation, C); of the last four rows the last
+            two are undefined.
         """
         blocks = self.blocks(maps)
         step, channels = self.dilation, maps.shape[3]
-        out = maps.new_empty(len(maps), 2, self.rows + 1, step, 2, self.columns + 1, step, channels)
-        out[:, 0, 0] = out[:, 1, -1] = 0  # the border is even at the start, odd at the end
-        out[..., 0, 0, :, :] = out[..., 1, -1, :, :] = 0
-        inside = (slice(1, None), slice(None, -1))
-        for y, rows in enumerate(inside):
-            for x, columns in enumerate(inside):
-                out[:, y, rows, :, x, columns] = blocks[:, :, 1 - y, :, :, 1 - x]
+        out = maps.new_empty(len(maps), self.rows + 1, 4, step, 2, self.columns + 1, step, channels)
+        out[:, 0, 0] = out[:, -1, 1] = 0
+        out[:, :, :, :, 0, 0] = out[:, :, :, :, 1, -1] = 0
+        for x, columns in enumerate((slice(1, None), slice(None, -1))):
+            part = blocks[..., 1 - x, :, :]
+            out[:, :-1, 1:, :, x, columns] = part[:, :, :3]
+            out[:, 1:, 0, :, x, columns] = part[:, :, 3]
         return out
 
     def cut(self, whole: Tensor) -> Tensor:
@@ -309,28 +326,62 @@ class _Tiles:
         return maps[:, : self.height, : self.width].contiguous()
 
     def _covered(self) -> tuple[int, int]:
-        return 2 * self.dilation * self.rows, 2 * self.dilation * self.columns
+        return 4 * self.dilation * self.rows, 2 * self.dilation * self.columns
 
 
-def _input_transform(bordered: Tensor, order: Sequence[int]) -> Tensor:
+class _Order(NamedTuple):
+    """Where each product stands: its transformed kernel may be turned.
+
+    Attributes:
+        down: Of the six along y.
+        across: Of the four along x.
+    """
+
+    down: tuple[int, ...]
+    across: tuple[int, ...]
+
+
+_STRAIGHT = _Order((0, 1, 2, 3, 4, 5), (0, 1, 2, 3))
+_TURNED = _Order((5, 3, 4, 1, 2, 0), (3, 1, 2, 0))
+
+
+def _input_transform(bordered: Tensor, order: _Order) -> Tensor:
     """Bᵀ d B of all tiles.
 
     Args:
-        bordered: (B, 2, rows + 1, dilation, 2, columns + 1, dilation, C).
-        order: Where each of the four is put, along both axes.
+        bordered: (B, rows + 1, 4, dilation, 2, columns + 1, dilation, C).
+        order: Where each is put.
 
     Returns:
-        (4, 4, B, rows, dilation, columns, dilation, C).
+        (4, 6, B, rows, dilation, columns, dilation, C).
     """
-    across = _differences(bordered[:, :, :, :, 0], bordered[:, :, :, :, 1], 4, order)
-    return _differences(across[:, :, 0], across[:, :, 1], 2, order)
+    down = _input_down(bordered, order.down)
+    return _input_across(down[:, :, :, :, 0], down[:, :, :, :, 1], order.across)
 
 
-def _differences(even: Tensor, odd: Tensor, axis: int, order: Sequence[int]) -> Tensor:
-    """Bᵀ d of four neighbours, d0 and d2 of even and d1 and d3 of odd number, along an axis."""
-    count = even.shape[axis] - 1
+def _input_down(bordered: Tensor, order: Sequence[int]) -> Tensor:
+    """Bᵀ d of six neighbours along y: (6, B, rows, dilation, 2, columns + 1, dilation, C)."""
+    d0, d1, d2, d3 = bordered[:, :-1].unbind(2)
+    d4, d5 = bordered[:, 1:, :2].unbind(2)
+    out = d0.new_empty(6, *d0.shape)
+    at_0, near, near_minus, far, far_minus, at_infinity = (out[place] for place in order)
+    torch.add(torch.sub(d0, d2, alpha=2.5), d4, out=at_0)
+    even, odd = torch.sub(d2, d4, alpha=0.5), torch.sub(d1, d3, alpha=0.5)
+    torch.add(even, odd, alpha=_NEAR, out=near)
+    torch.sub(even, odd, alpha=_NEAR, out=near_minus)
+    torch.sub(d4, d2, alpha=0.5, out=even)
+    torch.sub(d3, d1, alpha=0.5, out=odd)
+    torch.add(even, odd, alpha=_FAR, out=far)
+    torch.sub(even, odd, alpha=_FAR, out=far_minus)
+    torch.add(torch.sub(d1, d3, alpha=2.5), d5, out=at_infinity)
+    return out
+
+
+def _input_across(even: Tensor, odd: Tensor, order: Sequence[int]) -> Tensor:
+    """Bᵀ d of four neighbours along x, d0 and d2 of even and d1 and d3 of odd number."""
+    columns = even.shape[4] - 1
     (d0, d2), (d1, d3) = (
-        (each.narrow(axis, 0, count), each.narrow(axis, 1, count)) for each in (even, odd)
+        (each.narrow(4, 0, columns), each.narrow(4, 1, columns)) for each in (even, odd)
     )
     out = even.new_empty(4, *d0.shape)
     torch.sub(d0, d2, out=out[order[0]])
@@ -340,18 +391,46 @@ def _differences(even: Tensor, odd: Tensor, axis: int, order: Sequence[int]) -> 
     return out
 
 
-def _output_transform(products: Tensor, order: Sequence[int], out: Sequence[Tensor]) -> None:
-    """Aᵀ m of four products, into two outputs."""
-    m0, m1, m2, m3 = (products[place] for place in order)
-    torch.add(m1 + m2, m0, out=out[0])
-    torch.sub(m1 - m2, m3, out=out[1])
+def _output_transform(products: Tensor, order: _Order, out: Tensor) -> None:
+    """Aᵀ m A of all products.
+
+    Args:
+        products: (4, 6, B, rows, dilation, columns, dilation, F).
+        order: Where each stands.
+        out: (B, rows, 4, dilation, columns, 2, dilation, F), written to.
+    """
+    m0, m1, m2, m3 = (products[place] for place in order.across)
+    halves = (m1 + m2).add_(m0), (m1 - m2).sub_(m3)
+    for right, half in enumerate(halves):
+        at_0, near, near_minus, far, far_minus, at_infinity = (half[place] for place in order.down)
+        y0, y1, y2, y3 = out[..., right, :, :].unbind(2)
+        near_even, far_even = near + near_minus, far + far_minus
+        torch.add(near_even, far_even, out=y2)
+        torch.add(at_0.add_(near_even, alpha=2.0), far_even, alpha=0.5, out=y0)
+        near_odd, far_odd = near.sub_(near_minus), far.sub_(far_minus)
+        torch.add(at_infinity.add_(near_odd, alpha=_NEAR), far_odd, alpha=_FAR, out=y3)
+        torch.mul(near_odd.add_(far_odd, alpha=0.5), _FAR, out=y1)
 
 
-def _gradient_transform(g0: Tensor, g1: Tensor) -> Tensor:
-    """A g of two gradients, (4, …), but for the sign of the last."""
-    out = g0.new_empty(4, *g0.shape)
-    out[0] = g0
-    torch.add(g0, g1, out=out[1])
-    torch.sub(g0, g1, out=out[2])
-    out[3] = g1
+def _gradient_transform(blocks: Tensor) -> Tensor:
+    """A g Aᵀ of all gradients, but for the sign of the last along x.
+
+    Args:
+        blocks: (B, rows, 4, dilation, columns, 2, dilation, F).
+
+    Returns:
+        (4, 6, B, rows, dilation, columns, dilation, F).
+    """
+    g0, g1, g2, g3 = blocks.unbind(2)
+    down = g0.new_empty(6, *g0.shape)
+    down[0], down[5] = g0, g3
+    for first, x in ((1, _NEAR), (3, _FAR)):
+        even, odd = torch.add(g2, g0, alpha=x**-2), torch.add(g3, g1, alpha=x**-2)
+        torch.add(even, odd, alpha=x, out=down[first])
+        torch.sub(even, odd, alpha=x, out=down[first + 1])
+    left, right = down.unbind(5)
+    out = left.new_empty(4, *left.shape)
+    out[0], out[3] = left, right
+    torch.add(left, right, out=out[1])
+    torch.sub(left, right, out=out[2])
     return out
