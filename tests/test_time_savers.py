@@ -135,15 +135,18 @@ def a_head(channels_last=False):
 def sparse(head):
     changed = copy.deepcopy(head)
     sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=changed))
-    assert "forward_single" in vars(changed)
+    assert "forward" in vars(changed)
     return changed
 
 
 def gradients(head, features, of_scores, of_deltas):
-    given = features.clone().requires_grad_()
-    outputs = head.forward_single(given)
-    torch.autograd.backward(outputs, [of_scores.to(outputs[0]), of_deltas.to(outputs[1])])
-    return outputs, [given.grad, *(parameter.grad for parameter in head.parameters())]
+    """Outputs, and the gradients of all levels' features and of the weights."""
+    given = [each.clone().requires_grad_() for each in features]
+    scores, deltas = head(tuple(given))
+    outputs = [*scores, *deltas]
+    asked = [*of_scores, *of_deltas]
+    torch.autograd.backward(outputs, [a.to(b) for a, b in zip(asked, outputs, strict=True)])
+    return outputs, [each.grad for each in (*given, *head.parameters())]
 
 
 def sampled(images, height, width, count):
@@ -169,14 +172,20 @@ def sampled(images, height, width, count):
     return of_scores, of_deltas
 
 
+def two_levels(*counts):
+    """Features, and gradients of scores and deltas at so many positions of each level."""
+    sizes = ((13, 17), (7, 9))
+    given = [sampled(2, *size, count) for size, count in zip(sizes, counts, strict=True)]
+    return [torch.randn(2, 8, *size) for size in sizes], *map(list, zip(*given, strict=True))
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("count", [0, 5, 20, 300])  # the last is too many to gather
-def test_the_gradient_of_a_proposal_network_is_the_toolboxes_own(count, channels_last):
+@pytest.mark.parametrize("counts", [(0, 0), (5, 0), (20, 12), (300, 0)])  # the last are too many
+def test_the_gradient_of_a_proposal_network_is_the_toolboxes_own(counts, channels_last):
     head = a_head(channels_last)
-    features = torch.randn(2, 8, 13, 17)
+    features, *given = two_levels(*counts)
     if channels_last:
-        features = features.to(memory_format=torch.channels_last)
-    given = sampled(2, 13, 17, count)
+        features = [each.to(memory_format=torch.channels_last) for each in features]
     expected, of_toolbox = gradients(copy.deepcopy(head), features, *given)
     found, of_ours = gradients(sparse(head), features, *given)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -185,7 +194,8 @@ def test_the_gradient_of_a_proposal_network_is_the_toolboxes_own(count, channels
 
 
 def test_in_bfloat16_that_gradient_is_nearer_to_float32s_than_the_toolboxes():
-    head, features, given = a_head(), torch.randn(2, 8, 13, 17), sampled(2, 13, 17, 20)
+    head = a_head()
+    features, *given = two_levels(20, 5)
     _, exact = gradients(copy.deepcopy(head), features, *given)
     errors = []
     for variant in (sparse(head), copy.deepcopy(head)):
@@ -201,7 +211,7 @@ def test_in_bfloat16_that_gradient_is_nearer_to_float32s_than_the_toolboxes():
 def test_a_proposal_network_of_another_shape_is_left_alone():
     head = build(feat_channels=8, num_convs=2)
     sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=head))
-    assert "forward_single" not in vars(head)
+    assert "forward" not in vars(head)
 
 
 def an_optimiser(model, fused, **settings):

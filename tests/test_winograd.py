@@ -259,7 +259,7 @@ def test_a_proposal_networks_own_way_goes_through_it_too():
         own = features.clone().requires_grad_()
         head.zero_grad()
         with FlopCounterMode(display=False) as counter:
-            scores, deltas = head.forward_single(own)
+            (scores,), (deltas,) = head((own,))
         multiplied = {str(name) for name in counter.get_flop_counts()["Global"]}
         assert ("aten.bmm" in multiplied) is changed
         (scores[0, :, 3, 4].sum() + deltas[0, :, 20, 30].sum()).backward()

@@ -9,6 +9,7 @@ to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ class SparseRpnGradients(Hook):
         """Put the head's maps in the place of its own."""
         for head in runner.model.modules():
             if type(head) is RPNHead and _is_plain(head):
-                head.forward_single = partial(_forward, head)
+                head.forward = partial(_forward, head)
 
 
 def _is_plain(head: RPNHead) -> bool:
@@ -47,40 +48,50 @@ def _is_plain(head: RPNHead) -> bool:
     )
 
 
-def _forward(head: RPNHead, features: Tensor) -> tuple[Tensor, Tensor]:
-    """A head's ``forward_single``: scores and box deltas of one level."""
-    if features.device.type != "cpu":
-        return RPNHead.forward_single(head, features)
+def _forward(head: RPNHead, maps: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """A head's ``forward``: scores and box deltas of each level."""
+    if maps[0].device.type != "cpu":
+        return RPNHead.forward(head, maps)
     layers = (head.rpn_conv, head.rpn_cls, head.rpn_reg)
     weights = (each for layer in layers for each in (layer.weight, layer.bias))
-    return _Head.apply(head.rpn_conv, features, *weights)
+    outputs = _Head.apply(head.rpn_conv, len(maps), *maps, *weights)
+    return list(outputs[: len(maps)]), list(outputs[len(maps) :])
 
 
 class _Head(torch.autograd.Function):
-    """Scores and deltas, (B, A, H, W) and (B, 4A, H, W), of (B, C, H, W) features."""
+    """Scores and then deltas, (B, A, H, W) and (B, 4A, H, W), of levels of (B, C, H, W) maps."""
 
     @staticmethod
-    def forward(
-        ctx: Any, layer: nn.Conv2d, features: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        conv, _, scores, scores_bias, deltas, deltas_bias = weights
-        hidden = layer(features).relu_()
-        ctx.save_for_backward(features, hidden, conv, scores, deltas)
+    def forward(ctx: Any, layer: nn.Conv2d, levels: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        maps = tensors[:levels]
+        conv, _, scores, scores_bias, deltas, deltas_bias = tensors[levels:]
+        hidden = [layer(each).relu_() for each in maps]
+        ctx.levels = levels
+        ctx.save_for_backward(*maps, *hidden, conv, scores, deltas)
         return (
-            functional.conv2d(hidden, scores, scores_bias),
-            functional.conv2d(hidden, deltas, deltas_bias),
+            *(functional.conv2d(each, scores, scores_bias) for each in hidden),
+            *(functional.conv2d(each, deltas, deltas_bias) for each in hidden),
         )
 
     @staticmethod
     @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        features, hidden, *weights = ctx.saved_tensors
+        levels = ctx.levels
+        maps, hidden = ctx.saved_tensors[:levels], ctx.saved_tensors[levels : 2 * levels]
         # Rounded to the precision of the forward pass.
-        conv, *outputs = (weight.to(hidden.dtype) for weight in weights)
-        told = torch.cat([_positions(gradient) for gradient in gradients], dim=1)
-        where = told.any(dim=1).nonzero()[:, 0]
-        there = [_positions(gradient)[where].float() for gradient in gradients]
-        active = _positions(hidden)[where].float()
+        conv, *outputs = (each.to(hidden[0].dtype) for each in ctx.saved_tensors[2 * levels :])
+        told = [
+            [_positions(each) for each in of_level]
+            for of_level in zip(gradients[:levels], gradients[levels:], strict=True)
+        ]
+        where = [torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0] for each in told]
+        there = [
+            torch.cat([each[at] for each, at in zip(of_output, where, strict=True)]).float()
+            for of_output in zip(*told, strict=True)
+        ]
+        active = torch.cat(
+            [_positions(each)[at] for each, at in zip(hidden, where, strict=True)]
+        ).float()
         of_hidden = sum(g @ w.float().flatten(1) for g, w in zip(there, outputs, strict=True))
         of_hidden = of_hidden * (active > 0)
         of_outputs = [
@@ -88,52 +99,76 @@ class _Head(torch.autograd.Function):
             for gradient, weight in zip(there, outputs, strict=True)
             for each in ((gradient.T @ active).view_as(weight), gradient.sum(dim=0))
         ]
-        few = len(where) <= _FEW * len(told)
+        few = len(of_hidden) <= _FEW * sum(len(scores) for scores, _ in told)
         backward = _where_it_is if few else _everywhere
-        of_features, of_conv = backward(of_hidden, where, features, conv)
-        return None, of_features, of_conv, of_hidden.sum(dim=0), *of_outputs
+        of_maps, of_conv = backward(of_hidden, where, maps, conv)
+        return None, None, *of_maps, of_conv, of_hidden.sum(dim=0), *of_outputs
 
 
 def _where_it_is(
-    gradient: Tensor, where: Tensor, features: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The gradients of a 3 × 3 convolution's input and weights, from some positions' gradient.
+    gradient: Tensor, where: Sequence[Tensor], maps: Sequence[Tensor], weight: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """The gradients of a 3 × 3 convolution's inputs and weights, from some positions' gradient.
 
     Args:
-        gradient: (N, F), of the convolution's output.
-        where: (N,), positions in (B, H, W).
-        features: (B, C, H, W), its input.
+        gradient: (N, F), of the convolution's output, level by level.
+        where: (N of the level,), positions in (B, H, W).
+        maps: (B, C, H, W) of each level, its input.
         weight: (F, C, 3, 3), as the forward pass had it.
     """
-    images, channels, height, width = features.shape
+    sizes, channels = [len(each) for each in where], weight.shape[1]
+    near = [_neighbours(at, each.shape) for at, each in zip(where, maps, strict=True)]
+    seen = torch.zeros(len(gradient), 9, channels)
+    for part, (place, inside), each in zip(seen.split(sizes), near, maps, strict=True):
+        part[inside] = _positions(each)[place].float()
+    of_weight = (gradient.T @ seen.flatten(1)).view(-1, 3, 3, channels).permute(0, 3, 1, 2)
+    parts = (gradient @ weight.float().permute(0, 2, 3, 1).flatten(1)).view(-1, 9, channels)
+    of_maps = []
+    for part, (place, inside), each in zip(parts.split(sizes), near, maps, strict=True):
+        touched, order = place.unique(return_inverse=True)
+        sums = torch.zeros(len(touched), channels).index_add_(0, order, part[inside])
+        of_map = torch.zeros_like(each, memory_format=torch.channels_last)
+        _positions(of_map)[touched] = sums.to(each.dtype)
+        of_maps.append(of_map)
+    return of_maps, of_weight
+
+
+def _neighbours(where: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The positions that a 3 × 3 kernel touches, those inside of the maps, and which these are.
+
+    Args:
+        where: (N,), positions in (B, H, W).
+        shape: B, C, H and W.
+
+    Returns:
+        (M,) positions, and (N, 9), true at M of them.
+    """
+    images, _, height, width = shape
     image, y, x = torch.unravel_index(where, (images, height, width))
     step = torch.arange(-1, 2)
     y, x = (y[:, None] + step)[:, :, None], (x[:, None] + step)[:, None, :]
     inside = ((y >= 0) & (y < height) & (x >= 0) & (x < width)).flatten(1)
-    near = ((image[:, None, None] * height + y) * width + x).flatten(1)  # (N, 9)
-    seen = torch.zeros(len(where), 9, channels)
-    seen[inside] = _positions(features)[near[inside]].float()
-    of_weight = (gradient.T @ seen.flatten(1)).view(-1, 3, 3, channels).permute(0, 3, 1, 2)
-    parts = (gradient @ weight.float().permute(0, 2, 3, 1).flatten(1)).view(-1, 9, channels)
-    touched, place = near[inside].unique(return_inverse=True)
-    sums = torch.zeros(len(touched), channels).index_add_(0, place, parts[inside])
-    of_features = features.new_zeros(images, height, width, channels)
-    of_features.view(-1, channels)[touched] = sums.to(features.dtype)
-    return of_features.permute(0, 3, 1, 2), of_weight
+    near = ((image[:, None, None] * height + y) * width + x).flatten(1)
+    return near[inside], inside
 
 
 def _everywhere(
-    gradient: Tensor, where: Tensor, features: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
+    gradient: Tensor, where: Sequence[Tensor], maps: Sequence[Tensor], weight: Tensor
+) -> tuple[list[Tensor], Tensor]:
     """As :func:`_where_it_is`, by the convolution's own gradients."""
-    images, _, height, width = features.shape
-    whole = weight.new_zeros(images, height, width, len(weight))
-    whole.view(-1, len(weight))[where] = gradient.to(weight.dtype)
     settings = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
-    of_features, of_weight, _ = torch.ops.aten.convolution_backward(
-        whole.permute(0, 3, 1, 2), features.to(weight.dtype), weight, None, *settings
-    )
-    return of_features.to(features.dtype), of_weight.float()
+    of_maps, of_weight = [], torch.zeros(weight.shape)
+    parts = gradient.to(weight.dtype).split([len(each) for each in where])
+    for part, at, each in zip(parts, where, maps, strict=True):
+        images, _, height, width = each.shape
+        whole = weight.new_zeros(images, height, width, len(weight))
+        whole.view(-1, len(weight))[at] = part
+        of_map, of_one, _ = torch.ops.aten.convolution_backward(
+            whole.permute(0, 3, 1, 2), each.to(weight.dtype), weight, None, *settings
+        )
+        of_maps.append(of_map.to(each.dtype))
+        of_weight += of_one
+    return of_maps, of_weight
 
 
 def _positions(maps: Tensor) -> Tensor:
