@@ -124,6 +124,21 @@ def test_the_proposals_that_are_taken_are_the_toolboxes_own(spread, most, split_
         assert sum(seen) == 3 * most
 
 
+def test_proposals_that_nothing_is_to_suppress_are_left_as_they_are():
+    proposals = InstanceData(
+        bboxes=torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [1, 0, 9, 9]]),
+        scores=torch.tensor([0.1, 0.3, 0.2]),
+        level_ids=torch.zeros(3, dtype=torch.long),
+    )
+    head, hook = build(), GroupedNms()
+    hook.before_run(types.SimpleNamespace(model=head))
+    try:
+        found = head._bbox_post_process(proposals, ConfigDict(nms=None, max_per_img=2))
+    finally:
+        hook.after_run(None)
+    assert found.scores.tolist() == pytest.approx([0.3, 0.2])
+
+
 def a_head(channels_last=False):
     torch.manual_seed(0)
     head = build(feat_channels=12)

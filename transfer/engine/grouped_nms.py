@@ -49,7 +49,7 @@ class GroupedNms(Hook):
 
 def _post_process(head: RPNHead, results: Any, cfg: ConfigDict, *rest: Any, **named: Any) -> Any:
     """A head's ``_bbox_post_process``: what it suppresses, and then takes the best of."""
-    together = len(results) < cfg.nms.get("split_thr", _SPLIT)
+    together = len(results) < (cfg.nms or {}).get("split_thr", _SPLIT)  # None suppresses nothing
     token = _most.set(cfg.max_per_img if together and cfg.max_per_img > 0 else None)
     try:
         return RPNHead._bbox_post_process(head, results, cfg, *rest, **named)
