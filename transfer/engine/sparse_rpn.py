@@ -81,17 +81,13 @@ class _Head(torch.autograd.Function):
         # Rounded to the precision of the forward pass.
         conv, *outputs = (each.to(hidden[0].dtype) for each in ctx.saved_tensors[2 * levels :])
         told = [
-            [_positions(each) for each in of_level]
-            for of_level in zip(gradients[:levels], gradients[levels:], strict=True)
+            [_positions(each) for each in part] for part in (gradients[:levels], gradients[levels:])
         ]
-        where = [torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0] for each in told]
-        there = [
-            torch.cat([each[at] for each, at in zip(of_output, where, strict=True)]).float()
-            for of_output in zip(*told, strict=True)
+        where = [
+            torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0] for each in zip(*told, strict=True)
         ]
-        active = torch.cat(
-            [_positions(each)[at] for each, at in zip(hidden, where, strict=True)]
-        ).float()
+        there = [_gathered(of_output, where) for of_output in told]
+        active = _gathered([_positions(each) for each in hidden], where)
         of_hidden = sum(g @ w.float().flatten(1) for g, w in zip(there, outputs, strict=True))
         of_hidden = of_hidden * (active > 0)
         of_outputs = [
@@ -99,7 +95,7 @@ class _Head(torch.autograd.Function):
             for gradient, weight in zip(there, outputs, strict=True)
             for each in ((gradient.T @ active).view_as(weight), gradient.sum(dim=0))
         ]
-        few = len(of_hidden) <= _FEW * sum(len(scores) for scores, _ in told)
+        few = len(of_hidden) <= _FEW * sum(len(of_level) for of_level in told[0])
         backward = _where_it_is if few else _everywhere
         of_maps, of_conv = backward(of_hidden, where, maps, conv)
         return None, None, *of_maps, of_conv, of_hidden.sum(dim=0), *of_outputs
@@ -169,6 +165,11 @@ def _everywhere(
         of_maps.append(of_map.to(each.dtype))
         of_weight += of_one
     return of_maps, of_weight
+
+
+def _gathered(levels: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
+    """Rows of each level, one level after another, in float32."""
+    return torch.cat([each[at] for each, at in zip(levels, where, strict=True)]).float()
 
 
 def _positions(maps: Tensor) -> Tensor:

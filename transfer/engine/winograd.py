@@ -46,7 +46,7 @@ _STRIP = 16 << 20
 """Bytes of the transformed maps that are worked on at a time, which third-level caches hold."""
 
 _NEAR, _FAR = 0.5**0.5, 2.0**0.5
-"""The points along y, both signs of each; the usual 1 and 2 round twice as badly in bfloat16."""
+"""Points along y, with both signs; 1 and 2, the usual ones, round half as badly again."""
 
 _G_ACROSS = torch.tensor(
     [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64
