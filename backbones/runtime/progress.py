@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from backbones.errors import UserError
 from backbones.runtime import ranks
 from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.late_scalars import LateScalars, Told
 
 Listener = Callable[[str, int, int], None]
 """Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
@@ -27,7 +28,7 @@ def teller(listener: Listener | None) -> Callable[[str], None]:
 class Curve(Hook):
     """The training's curve: mean losses over each hundredth of it, and evaluations on the way.
 
-    Stops a training whose loss is no longer a number.
+    Stops a training whose loss is no longer a number; on a GPU that is known a step later.
 
     Attributes:
         points: ``{"iteration", "loss", "lr", …}``, one for each hundredth of the training.
@@ -45,9 +46,12 @@ class Curve(Hook):
         self._sums: dict[str, float] = {}
         self._count = 0
         self._since = time.monotonic()
+        self._late = LateScalars()
+        self._runner: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data for the checkpoint."""
+        """Plain data for the checkpoint, of every iteration that is done."""
+        self._take(self._late.flush())
         return {
             "points": self.points,
             "evaluations": self.evaluations,
@@ -72,25 +76,36 @@ class Curve(Hook):
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
-        losses = ranks.means({name: float(value.detach()) for name, value in outputs.items()})
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
-        loss = losses["loss"]
-        if not math.isfinite(loss):
-            raise UserError(
-                f"The loss is {loss} at iteration {runner.iter + 1} of {runner.max_iters}: the "
-                f"training diverged. {_last_state(runner)} With the same settings it would come to "
-                "the same: lower the learning rate (in a suite: [overrides] "
-                '"optim_wrapper.optimizer.lr"), or compute with --precision float32.'
-            )
+        self._runner = runner
         done, total = runner.iter + 1, runner.max_iters
-        if done * _POINTS // total > runner.iter * _POINTS // total:
-            means = {name: total_ / self._count for name, total_ in self._sums.items()}
-            # Of the first parameter: "base_lr", where there is one, knows of no linear scaling.
-            lr = runner.optim_wrapper.get_lr()["lr"][0]
-            self.points.append({"iteration": done, "lr": lr, **means})
-            self._sums, self._count = {}, 0
+        ends_hundredth = done * _POINTS // total > runner.iter * _POINTS // total
+        # Of the first parameter: "base_lr", where there is one, knows of no linear scaling.
+        lr = runner.optim_wrapper.get_lr()["lr"][0] if ends_hundredth else None
+        self._take(self._late.add((done, lr), outputs))
+
+    def after_train(self, runner: Any) -> None:
+        """Add the last iteration's losses."""
+        self._take(self._late.flush())
+
+    def _take(self, told: Told) -> None:
+        """Add losses of iterations; one with a rate ends a hundredth of the training."""
+        for (done, lr), its_losses in told:
+            losses = ranks.means(its_losses)
+            for name, value in losses.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self._count += 1
+            if not math.isfinite(losses["loss"]):
+                raise UserError(
+                    f"The loss is {losses['loss']} at iteration {done} of "
+                    f"{self._runner.max_iters}: the training diverged. "
+                    f"{_last_state(self._runner)} With the same settings it would come to the "
+                    "same: lower the learning rate (in a suite: [overrides] "
+                    '"optim_wrapper.optimizer.lr"), or compute with --precision float32.'
+                )
+            if lr is not None:
+                means = {name: total / self._count for name, total in self._sums.items()}
+                self.points.append({"iteration": done, "lr": lr, **means})
+                self._sums, self._count = {}, 0
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Keep the evaluation."""

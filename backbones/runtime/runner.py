@@ -22,6 +22,7 @@ from mmengine.visualization import Visualizer
 from backbones.runtime import ranks
 from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
 from backbones.runtime.faults import explained
+from backbones.runtime.late_scalars import LateScalars
 from backbones.runtime.precision import evaluation_loop
 
 _numbers = count(1)
@@ -97,13 +98,37 @@ def _tell_once(log_file: str) -> Callable[[logging.LogRecord], None]:
 
 @HOOKS.register_module()
 class RunInfo(RuntimeInfoHook):
-    """MMEngine's hook, without the config as formatted Python: a second before each phase."""
+    """MMEngine's hook, without the config as formatted Python: a second before each phase.
+
+    It waits for no GPU, so that the hub knows of losses a step later there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._late = LateScalars()
 
     def before_run(self, runner: Any) -> None:
         """Tell the message hub what is run."""
         told = {"seed": runner.seed, "experiment_name": runner.experiment_name}
         runner.message_hub.update_info_dict(told)
         self.last_loop_stage = None
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Tell the hub the losses that are known."""
+        for _, losses in self._late.add(None, outputs or {}):
+            super().after_train_iter(runner, batch_idx, data_batch, losses)
+
+    def after_train(self, runner: Any) -> None:
+        """Tell it the last ones."""
+        for _, losses in self._late.flush():
+            super().after_train_iter(runner, 0, None, losses)
+        super().after_train(runner)
 
 
 @VISUALIZERS.register_module()
