@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import torch
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import BaseLoop
 from torch.utils.data import BatchSampler, Sampler
 
 from backbones.errors import UserError
+from backbones.runtime.ahead import Ahead
 
 
 @DATA_SAMPLERS.register_module()
@@ -151,15 +154,25 @@ class ResumableTrainLoop(BaseLoop):
         self.runner.model.train()
         done = self.iter - self.epoch * self.epoch_length
         self.dataloader.batch_sampler.skip(done)
-        batches = islice(self.dataloader, self.epoch_length - done)
-        for index, batch in enumerate(batches, start=done):
-            self.run_iter(index, batch)
-            if not self.by_epoch and self.iter % self.val_interval == 0:
-                self._evaluate()
+        with self._batches(self.epoch_length - done) as batches:
+            for index, batch in enumerate(batches, start=done):
+                self.run_iter(index, batch)
+                if not self.by_epoch and self.iter % self.val_interval == 0:
+                    self._evaluate()
         self.runner.call_hook("after_train_epoch")
         self.epoch += 1
         if self.by_epoch and self.epoch % self.val_interval == 0:
             self._evaluate()
+
+    @contextlib.contextmanager
+    def _batches(self, count: int) -> Iterator[Iterator[Any]]:
+        """The next batches; on a GPU, those of other processes are taken over ahead of need."""
+        batches = islice(iter(self.dataloader), count)
+        if not (self.dataloader.num_workers and torch.cuda.is_available()):
+            yield batches
+            return
+        with contextlib.closing(Ahead(batches)) as taken:
+            yield taken
 
     def run_iter(self, index: int, batch: Any) -> None:
         """One optimisation step; hooks see the iteration's number until all are done."""

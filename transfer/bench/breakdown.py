@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 
 class Stopwatch:
     """Seconds by what they were spent on; a part inside of another counts for the outer one.
+
+    Of the main thread: what another does meanwhile takes no time of its own.
 
     Attributes:
         seconds: By part.
@@ -48,8 +51,11 @@ class Stopwatch:
         from mmengine.runner import ValLoop
         from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+        from backbones.runtime.ahead import Ahead
+
         watched = (
             (_BaseDataLoaderIter, "__next__", "load"),
+            (Ahead, "__next__", "load"),
             (BaseModel, "_run_forward", "forward"),
             (OptimWrapper, "backward", "backward"),
             (OptimWrapper, "step", "step"),
@@ -66,6 +72,8 @@ class Stopwatch:
     def _timed(self, function: Any, part: str) -> Any:
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                return function(*args, **kwargs)
             with self.time(part):
                 return function(*args, **kwargs)
 
