@@ -15,20 +15,20 @@ _SETTINGS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximiz
 
 @HOOKS.register_module()
 class FusedSgd(Hook):
-    """Let torch's SGD take its fused kernel on the CPU, in a third of the time.
+    """Let torch's SGD take its fused kernel: a third of the time on the CPU, few launches on a GPU.
 
     The kernel goes through the memory of weight, gradient and momentum as it lies there, and so
-    needs all three laid out alike. torch 2.15 does not look after that: where layouts differ the
-    update is wrong, and a gradient that is laid out channels-last is copied for nothing. So the
-    kernel is given them as flat tensors in the order of the weight's memory.
+    needs all three laid out alike. On the CPU torch 2.15 does not look after that: where layouts
+    differ the update is wrong, and a gradient that is laid out channels-last is copied for nothing.
+    On a GPU it refuses what differs, be it in the stride of a side of one pixel. So the kernel is
+    given them as flat tensors in the order of the weight's memory.
 
     The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
     Gradients are gone after a step, as after ``zero_grad``.
 
-    Where torch's own fused kernel is asked for, as on a GPU, the momenta are there before the first
-    step. torch 2.15 makes them in that step, of whatever lies in memory, and where the step is left
-    out because a gradient was infinite, as the first under a loss scale often is, it goes on with
-    that.
+    Where torch's own fused kernel is asked for, the momenta are there before the first step. torch
+    2.15 makes them in that step, of whatever lies in memory, and where the step is left out because
+    a gradient was infinite, as the first under a loss scale often is, it goes on with that.
     """
 
     priority = "VERY_HIGH"
@@ -37,33 +37,53 @@ class FusedSgd(Hook):
         """Take the steps over; an evaluation has no optimiser."""
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if type(optimizer) is torch.optim.SGD:
-            optimizer.register_step_pre_hook(_step)
+            optimizer.register_step_pre_hook(_Steps())
             for group in optimizer.param_groups:
                 if group["fused"] and group["momentum"] and not group["dampening"]:
                     for weight in group["params"]:
                         _momentum(optimizer, weight)
 
 
-def _step(optimizer: torch.optim.SGD, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """All of a step; it takes the gradients away, so that the optimiser's own finds none.
+class _Steps:
+    """All of an optimiser's step; it takes the gradients away, so that its own finds none.
 
     A step that is not plain is left to the optimiser: with a closure, or a scaler's scale.
     """
-    scaled = any(getattr(optimizer, name, None) is not None for name in ("grad_scale", "found_inf"))
-    if len(given) > 1 or named or scaled or not all(map(_is_fit, optimizer.param_groups)):
-        return
-    for group in optimizer.param_groups:
-        weights = [weight for weight in group["params"] if weight.grad is not None]
-        with torch.no_grad():
-            sgd(
-                [_flat(weight, weight) for weight in weights],
-                [_flat(weight.grad, weight) for weight in weights],
-                [_flat(_momentum(optimizer, weight), weight) for weight in weights],
-                fused=True,
-                **{key: group[key] for key in _SETTINGS},
-            )
-        for weight in weights:
-            weight.grad = None
+
+    def __init__(self) -> None:
+        self._views: dict[Tensor, tuple[Any, Tensor, Tensor]] = {}
+
+    def __call__(
+        self, optimizer: torch.optim.SGD, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        """The optimiser's hook before a step."""
+        scaled = any(
+            getattr(optimizer, name, None) is not None for name in ("grad_scale", "found_inf")
+        )
+        if len(given) > 1 or named or scaled or not all(map(_is_fit, optimizer.param_groups)):
+            return
+        for group in optimizer.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            with torch.no_grad():
+                views = [self._view(weight, _momentum(optimizer, weight)) for weight in weights]
+                sgd(
+                    [weight for weight, _ in views],
+                    [_flat(weight.grad, weight) for weight in weights],
+                    [momentum for _, momentum in views],
+                    fused=True,
+                    **{key: group[key] for key in _SETTINGS},
+                )
+            for weight in weights:
+                weight.grad = None
+
+    def _view(self, weight: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as flat tensors, kept for as long as they stay where they lie."""
+        place = weight.data_ptr(), weight.stride(), momentum.data_ptr()
+        known = self._views.get(weight)
+        if known is None or known[0] != place:
+            known = place, _flat(weight, weight), _flat(momentum, weight)
+            self._views[weight] = known
+        return known[1:]
 
 
 def _is_fit(group: dict[str, Any]) -> bool:
@@ -72,10 +92,10 @@ def _is_fit(group: dict[str, Any]) -> bool:
 
 
 def _has_plain_memory(weight: Tensor) -> bool:
-    """Whether a weight lies on the CPU without gaps, and its gradient is not sparse."""
+    """Whether a weight lies on CPU or GPU without gaps, and its gradient is not sparse."""
     dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
     sparse = weight.grad is not None and weight.grad.layout is not torch.strided
-    return weight.device.type == "cpu" and dense and not sparse
+    return weight.device.type in ("cpu", "cuda") and dense and not sparse
 
 
 def _momentum(optimizer: torch.optim.SGD, weight: Tensor) -> Tensor:
@@ -95,7 +115,7 @@ def _flat(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _laid_out_as(weight: Tensor, values: Tensor) -> Tensor:
-    if _order(values) == _order(weight):
+    if values.stride() == weight.stride() or _order(values) == _order(weight):
         return values
     return torch.empty_like(weight).copy_(values)
 
