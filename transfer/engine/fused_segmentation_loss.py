@@ -1,10 +1,12 @@
-"""A segmentation head's upsampling, cross-entropy and accuracy on the CPU, strip by strip.
+"""A segmentation head's upsampling, cross-entropy and accuracy, strip by strip.
 
 The toolbox upsamples all logits to the size of the labels and keeps them, their log-softmax and
 two gradients of that size: memory traffic is what this costs. Bilinear upsampling is a product
 with one matrix along y and one along x, and the gradient of cross-entropy is softmax minus one-hot;
 so a strip of rows is upsampled, judged and brought back to the small map while it lies in the
-cache. The values are the toolbox's own to rounding.
+cache. On a GPU a strip is a whole image: two passes over its logits instead of a dozen over all
+images', and no search for the best class pixel by pixel. The values are the toolbox's own to
+rounding; under autocast they are computed in float32, where the toolbox upsamples in less.
 """
 
 from __future__ import annotations
@@ -61,10 +63,8 @@ class _Loss:
 
     def __call__(self, seg_logits: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
         head = self.head
-        if seg_logits.device.type != "cpu":
-            return BaseDecodeHead.loss_by_feat(head, seg_logits, batch_data_samples)
         labels = head._stack_batch_gt(batch_data_samples).squeeze(1)
-        judged = int((labels != head.ignore_index).sum())
+        judged = (labels != head.ignore_index).sum()
         total, right = _CrossEntropy.apply(
             seg_logits, labels, head.ignore_index, bool(head.align_corners)
         )
@@ -86,11 +86,12 @@ class _CrossEntropy(torch.autograd.Function):
         ctx: Any, logits: Tensor, labels: Tensor, ignored: int, align_corners: bool
     ) -> tuple[Tensor, Tensor]:
         height, width = labels.shape[1:]
-        down = _interpolation(logits.shape[2], height, align_corners)
-        across = _interpolation(logits.shape[3], width, align_corners)
-        gradient = torch.empty(logits.shape)
-        total, right = torch.zeros(()), torch.zeros(())
-        with torch.autocast("cpu", enabled=False):
+        device = logits.device
+        down = _interpolation(logits.shape[2], height, align_corners, device)
+        across = _interpolation(logits.shape[3], width, align_corners, device)
+        gradient = torch.empty(logits.shape, device=device)
+        total, right = gradient.new_zeros(()), gradient.new_zeros(())
+        with torch.autocast(device.type, enabled=False):
             for image, label, out in zip(logits.float(), labels, gradient, strict=True):
                 wide = image.contiguous() @ across.T
                 image_total, image_right, image_gradient = _judge(wide, label, down, ignored)
@@ -120,30 +121,39 @@ def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Te
     Returns:
         Both sums and the gradient at ``wide``.
     """
+    if not wide.is_cpu:
+        return _judge_strip(wide, labels, down, ignored)
     total, right, gradient = torch.zeros(()), torch.zeros(()), torch.zeros_like(wide)
     rows = max(1, _STRIP // (wide.shape[0] * wide.shape[2]))
     for start in range(0, len(labels), rows):
         part, label = down[start : start + rows], labels[start : start + rows]
         touched = part.any(dim=0).nonzero()  # few of the small map's rows, next to each other
         near = slice(int(touched[0]), int(touched[-1]) + 1)
-        part = part[:, near]
-        counts = (label != ignored).float()
-        index = torch.where(label != ignored, label, 0)[None]
-        scores = part @ wide[:, near]
-        best = scores.amax(dim=0)
-        own = scores.gather(0, index)[0]
-        share = scores.sub_(best).exp_()
-        norm = share.sum(dim=0)
-        total += ((norm.log() + best - own) * counts).sum()
-        right += ((own >= best) * counts).sum()
-        share.mul_(counts / norm).scatter_add_(0, index, -counts[None])
-        gradient[:, near] += part.T @ share
+        of_strip = _judge_strip(wide[:, near], label, part[:, near], ignored)
+        total += of_strip[0]
+        right += of_strip[1]
+        gradient[:, near] += of_strip[2]
     return total, right, gradient
 
 
+def _judge_strip(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Tensor, ...]:
+    """As :func:`_judge`, all at once."""
+    counts = (labels != ignored).float()
+    index = torch.where(labels != ignored, labels, 0)[None]
+    scores = down @ wide
+    best = scores.amax(dim=0)
+    own = scores.gather(0, index)[0]
+    share = scores.sub_(best).exp_()
+    norm = share.sum(dim=0)
+    total = ((norm.log() + best - own) * counts).sum()
+    right = ((own >= best) * counts).sum()
+    share.mul_(counts / norm).scatter_add_(0, index, -counts[None])
+    return total, right, down.T @ share
+
+
 @cache
-def _interpolation(small: int, large: int, align_corners: bool) -> Tensor:
-    """The (large, small) matrix of linear interpolation, as torch computes it."""
+def _interpolation(small: int, large: int, align_corners: bool, device: torch.device) -> Tensor:
+    """The (large, small) matrix of linear interpolation, as torch computes it on the CPU."""
     unit = torch.eye(small)[None, :, None]  # one channel a pixel, one row high
     spread = functional.interpolate(unit, (1, large), mode="bilinear", align_corners=align_corners)
-    return spread[0, :, 0].T.contiguous()
+    return spread[0, :, 0].T.contiguous().to(device)
