@@ -90,7 +90,7 @@ class Run:
     Attributes:
         seconds: By what they were spent on; imports are not counted.
         images: Trained on.
-        peak_mb: Most memory that the process held, in MiB.
+        peak_mb: Most memory that the process held, in MiB: the GPU's where it used one.
         breakdown: As :class:`Done`.
         metric: As :class:`Done`.
     """

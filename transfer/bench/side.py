@@ -36,9 +36,18 @@ def main(arguments: Sequence[str]) -> int:
 def _run(work: Work, place: Path) -> Run:
     module = importlib.import_module(_MODULES[work.task])
     done = module.SIDES[work.side](work, place)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _peak_bytes() / 2**20
     metric = done.metric if math.isfinite(done.metric) else None
     return Run(done.seconds, work.images, peak, done.breakdown, metric)
+
+
+def _peak_bytes() -> int:
+    """Of the GPU's memory where one was used, else of the host's."""
+    import torch  # after the run: the command imports none of it
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _count(work: Work, place: Path) -> Arithmetic:
