@@ -31,14 +31,17 @@ _OURS = (
     "transfer.engine.blur",
     "transfer.engine.classifiers",
     "transfer.engine.fused_segmentation_loss",
+    "transfer.engine.graphed_features",
     "transfer.engine.grouped_nms",
     "transfer.engine.metrics",
     "transfer.engine.multi_scale",
+    "transfer.engine.non_blocking_inputs",
     "transfer.engine.placed_sampler",
     "transfer.engine.rounded_anchors",
     "transfer.engine.slim_fcn_head",
     "transfer.engine.sparse_roi_align",
     "transfer.engine.sparse_rpn",
+    "transfer.engine.two_stage_step",
     "transfer.engine.winograd",
 )
 

@@ -59,8 +59,8 @@ def compose(
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
-    _add_hook(cfg, "FusedSgd")
-    _add_hook(cfg, "WinogradConvolutions")
+    for name in ("FusedSgd", "WinogradConvolutions", "NonBlockingInputs"):
+        _add_hook(cfg, name)
     _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     settings = dict(cell.overrides)

@@ -14,15 +14,29 @@ WITHOUT = "without"
 """The setting, among a cell's overrides, that lists what is left out."""
 
 OF_TASK = {
-    "detection": ("SparseRoIExtraction", "SparseRpnGradients", "GroupedNms"),
+    "detection": (
+        "SparseRoIExtraction",
+        "SparseRpnGradients",
+        "GroupedNms",
+        "HostSampling",
+        "GraphedFeatures",
+    ),
     "segmentation": ("FusedSegmentationLoss",),
 }
 """Of one task."""
 
-OF_ALL = ("FusedSgd", "WinogradConvolutions", "ChannelsLast")
+OF_ALL = ("FusedSgd", "WinogradConvolutions", "NonBlockingInputs", "ChannelsLast")
 """Of both; ``ChannelsLast`` goes with bfloat16."""
 
-UNCOUNTED = ("FusedSgd", "GroupedNms", "SparseRpnGradients", "WinogradConvolutions")
+UNCOUNTED = (
+    "FusedSgd",
+    "GraphedFeatures",
+    "GroupedNms",
+    "HostSampling",
+    "NonBlockingInputs",
+    "SparseRpnGradients",
+    "WinogradConvolutions",
+)
 """Those that do not set records apart. Elder ones do: they are in the hashes of published ones."""
 
 

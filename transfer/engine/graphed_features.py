@@ -1,0 +1,208 @@
+"""What a detector computes of whole images, replayed as CUDA graphs.
+
+A small batch leaves a fast GPU waiting for the hundreds of operations of a backbone to be asked
+for, one by one, forward and backward. A graph is asked for at once, and computes the very same
+operations. It holds for one size of images; images of like sides are batched together and padded to
+multiples of 32, so that a few sizes make up most of a training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from backbones.runtime.checkpoint import unwrapped
+from transfer.engine.two_stage_step import TwoStageStep, WholeImages
+
+_SEEN = 2
+"""Batches of a size that are computed without a graph, before one is made for it."""
+
+_MOST = 12
+"""Sizes that have a graph; each holds its maps, and their gradients."""
+
+
+@HOOKS.register_module()
+class GraphedFeatures(Hook):
+    """Replay maps and proposals of a detector that is trained by :class:`TwoStageStep`.
+
+    Left as they are where several processes share a batch, or several batches a step: a graph's
+    gradients are overwritten by its next replay.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Any) -> None:
+        """Put the graphs in the place of the step's computation."""
+        model = runner.model
+        step = getattr(model, "loss", None)
+        one_batch = runner.optim_wrapper._accumulative_counts == 1
+        if isinstance(step, TwoStageStep) and unwrapped(model) is model and one_batch:
+            step.whole_images = Graphs(step)
+
+
+class Graphs:
+    """A step's ``whole_images``, with a graph for each frequent size of batch.
+
+    A batch norm that learns from its batch would learn from the making of a graph as well; where
+    there is one, nothing is graphed.
+    """
+
+    def __init__(self, step: TwoStageStep) -> None:
+        detector = step.detector
+        parts = [detector.backbone, detector.rpn_head]
+        self._parts = [*parts, detector.neck] if detector.with_neck else parts
+        self._step = step
+        self._norms = [
+            module
+            for part in self._parts
+            for module in part.modules()
+            if isinstance(module, _BatchNorm)
+        ]
+        self._seen: Counter[torch.Size] = Counter()
+        self._graphs: dict[torch.Size, _Graph] = {}
+        self._shared: _Shared | None = None
+
+    def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """Replay the graph for a batch of this size, or compute without."""
+        can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
+        graph = self._graph(images, limits) if can_be else None
+        return (graph.replay if graph else self._step.compute)(images, limits)
+
+    def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
+        """The graph for a batch, made when its size has been seen often enough."""
+        size = images.shape
+        if size not in self._graphs and len(self._graphs) < _MOST:
+            self._seen[size] += 1
+            if self._seen[size] > _SEEN:
+                self._graphs[size] = self._make(images, limits)
+        return self._graphs.get(size)
+
+    def _make(self, images: Tensor, limits: Tensor) -> _Graph:
+        if self._shared is None:
+            weights = [w for part in self._parts for w in part.parameters() if w.requires_grad]
+            self._shared = _Shared(weights)
+        # The weights are rounded within the graph: what autocast keeps of them is of this step.
+        with torch.autocast(
+            "cuda",
+            dtype=torch.get_autocast_dtype("cuda"),
+            enabled=torch.is_autocast_enabled("cuda"),
+            cache_enabled=False,
+        ):
+            return _Graph(self._step, self._shared, images, limits)
+
+
+class _Shared:
+    """What all graphs have in common: one is done with, backward too, before another is replayed.
+
+    Attributes:
+        weights: Those that get gradients.
+        gradients: Theirs, laid out as they are.
+        stream: The stream to record on.
+        pool: The memory of all else.
+    """
+
+    def __init__(self, weights: list[nn.Parameter]) -> None:
+        self.weights = weights
+        self.gradients = [torch.empty_like(weight) for weight in weights]
+        self.stream = torch.cuda.Stream()
+        self.pool = torch.cuda.graph_pool_handle()
+
+
+class _Graph:
+    """What is computed for one size of batch, forward and backward.
+
+    ``torch.cuda.make_graphed_callables`` gives every cached byte back before it records, which has
+    to be asked for anew, and goes through autograd for each single weight; so graphs are recorded
+    here.
+
+    Args:
+        step: Computes.
+        shared: With all graphs.
+        images: (B, 3, H, W), an example.
+        limits: (B, 2), an example.
+    """
+
+    def __init__(self, step: TwoStageStep, shared: _Shared, images: Tensor, limits: Tensor) -> None:
+        self._inputs = images.clone(), limits.clone()
+        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self._start = torch.zeros((), requires_grad=True)  # for autograd to come by
+        torch.cuda.synchronize()
+        with _recorded(self._forward, shared):
+            self._whole = step.compute(*self._inputs)
+        self.outputs = *self._whole.maps, self._whole.scores, self._whole.deltas
+        self._of_outputs = [torch.zeros_like(output) for output in self.outputs]
+        torch.cuda.synchronize()
+        with _recorded(self._backward, shared):
+            found = torch.autograd.grad(
+                self.outputs, shared.weights, self._of_outputs, allow_unused=True
+            )
+            for own, gradient in zip(shared.gradients, found, strict=True):
+                if gradient is not None:
+                    own.copy_(gradient)
+        self._learning = [
+            (weight, own)
+            for weight, own, gradient in zip(shared.weights, shared.gradients, found, strict=True)
+            if gradient is not None
+        ]
+
+    def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """What the step computes of images of this size."""
+        for own, given in zip(self._inputs, (images, limits), strict=True):
+            own.copy_(given)
+        *maps, scores, deltas = _Replay.apply(self._start, self)
+        return WholeImages(tuple(maps), scores, deltas, self._whole.candidates, self._whole.apart)
+
+    def forward(self) -> None:
+        """Compute the outputs of the inputs."""
+        self._forward.replay()
+
+    def backward(self, *of_outputs: Tensor | None) -> None:
+        """Give the weights their gradients, from those of the outputs."""
+        for own, given in zip(self._of_outputs, of_outputs, strict=True):
+            if given is None:
+                own.zero_()
+            else:
+                own.copy_(given)
+        self._backward.replay()
+        for weight, gradient in self._learning:
+            if weight.grad is None:
+                weight.grad = gradient
+            else:
+                weight.grad.add_(gradient)
+
+
+class _Replay(torch.autograd.Function):
+    """A graph between autograd's other operations."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, graph: _Graph) -> tuple[Tensor, ...]:
+        ctx.graph = graph
+        ctx.set_materialize_grads(False)
+        graph.forward()
+        return tuple(output.detach() for output in graph.outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[None, None]:
+        ctx.graph.backward(*of_outputs)
+        return None, None
+
+
+@contextlib.contextmanager
+def _recorded(graph: torch.cuda.CUDAGraph, shared: _Shared) -> Iterator[None]:
+    """Inside, what the shared stream is asked for is recorded and not done."""
+    with torch.cuda.stream(shared.stream):
+        graph.capture_begin(pool=shared.pool)
+        try:
+            yield
+        finally:
+            graph.capture_end()

@@ -1,0 +1,77 @@
+"""Batches sent to a GPU without waiting until it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from backbones.runtime.checkpoint import unwrapped
+from transfer.engine.two_stage_step import TwoStageStep
+
+
+@HOOKS.register_module()
+class NonBlockingInputs(Hook):
+    """Copy batches to a GPU through pinned memory, in its own time.
+
+    A plain copy waits until the GPU has done all that it was asked for, the whole of the step
+    before included. The boxes of a detector that samples on the host stay there.
+
+    What little the host computes is computed by one thread until the training ends: where the
+    processes that read images have the cores, several threads wait for each other, by milliseconds.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Any) -> None:
+        """Let the model's preprocessor copy so."""
+        model = unwrapped(runner.model)
+        preprocessor = model.data_preprocessor
+        if preprocessor.device.type == "cuda":
+            boxes_stay = isinstance(model.loss, TwoStageStep)
+            plain = preprocessor.cast_data
+            preprocessor.cast_data = partial(_sent, plain, preprocessor.device, boxes_stay)
+
+    def before_train(self, runner: Any) -> None:
+        """Leave the cores to the readers."""
+        self._threads = torch.get_num_threads()
+        if unwrapped(runner.model).data_preprocessor.device.type == "cuda":
+            torch.set_num_threads(1)
+
+    def after_train(self, runner: Any) -> None:
+        """Take them back."""
+        torch.set_num_threads(self._threads)
+
+
+def _sent(
+    cast_data: Callable[[Any], Any], device: torch.device, elements_stay: bool, data: Any
+) -> Any:
+    """A preprocessor's ``cast_data``, of tensors and of elements that hold some."""
+    if isinstance(data, Tensor):
+        return _to(device, data)
+    if isinstance(data, BaseDataElement):
+        return data if elements_stay else _element_to(device, data)
+    return cast_data(data)
+
+
+def _element_to(device: torch.device, element: BaseDataElement) -> BaseDataElement:
+    """An element with all that it holds on a device."""
+    sent = element.new()
+    for name, value in element.items():
+        if isinstance(value, Tensor):
+            sent.set_data({name: _to(device, value)})
+        elif isinstance(value, BaseDataElement):
+            sent.set_data({name: _element_to(device, value)})
+        elif hasattr(value, "to"):
+            sent.set_data({name: value.to(device, non_blocking=True)})
+    return sent
+
+
+def _to(device: torch.device, tensor: Tensor) -> Tensor:
+    return (tensor if tensor.is_cuda else tensor.pin_memory()).to(device, non_blocking=True)

@@ -1,0 +1,416 @@
+"""A two-stage detector's training step that hardly waits for the GPU.
+
+The toolbox assigns and samples on the device, where each of some hundred small operations has to be
+asked for, and many of them waited for, since what follows depends on their result. Here boxes stay
+on the host, which assigns and samples while the GPU computes the maps, by the toolbox's own
+assigners and samplers; the GPU is sent what was sampled. The losses are the toolbox's to rounding:
+it sums over all anchors with a weight of zero for those that were not sampled.
+
+What is computed of whole images comes first and in one piece, with fixed shapes throughout, so that
+it can be replayed as a graph (:mod:`transfer.engine.graphed_features`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.models.losses import CrossEntropyLoss, L1Loss, SmoothL1Loss, accuracy
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner
+from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+from mmdet.models.task_modules.prior_generators import AnchorGenerator, anchor_inside_flags
+from mmdet.models.task_modules.samplers import RandomSampler
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures.bbox import bbox2roi
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn import functional
+
+from backbones.runtime.checkpoint import unwrapped
+from transfer.engine import operators
+
+_LARGEST_RATIO = abs(math.log(16 / 1000))
+"""Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
+
+_EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
+
+
+@HOOKS.register_module()
+class HostSampling(Hook):
+    """Let a two-stage detector on a GPU be trained by :class:`TwoStageStep`."""
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Any) -> None:
+        """Put the step in the place of the detector's ``loss``."""
+        detector = unwrapped(runner.model)
+        if is_plain(detector) and next(detector.parameters()).is_cuda:
+            detector.loss = TwoStageStep(detector)
+
+
+def is_plain(detector: Any) -> bool:
+    """Whether a detector is Faster R-CNN with the parts and losses that are known here."""
+    if not isinstance(detector, TwoStageDetector):
+        return False
+    own = type(detector).loss is TwoStageDetector.loss
+    return own and detector.with_rpn and _is_plain_rpn(detector) and _is_plain_roi(detector)
+
+
+def _is_plain_rpn(detector: TwoStageDetector) -> bool:
+    head, proposals = detector.rpn_head, detector.train_cfg.get("rpn_proposal")
+    return (
+        type(head) is RPNHead
+        and isinstance(head.prior_generator, AnchorGenerator)
+        and not head.prior_generator.use_box_type
+        and _is_plain_coder(head)
+        and type(head.loss_cls) is CrossEntropyLoss
+        and (head.loss_cls.use_sigmoid, head.loss_cls.reduction) == (True, "mean")
+        and head.loss_cls.class_weight is None
+        and type(head.loss_bbox) in (L1Loss, SmoothL1Loss)
+        and type(head.assigner) is MaxIoUAssigner
+        and isinstance(head.sampler, RandomSampler)
+        and head.train_cfg.pos_weight <= 0
+        and proposals is not None
+        and set(proposals.nms or {}) == {"type", "iou_threshold"}
+        and proposals.nms.type == "nms"
+        and proposals.max_per_img > 0
+    )
+
+
+def _is_plain_roi(detector: TwoStageDetector) -> bool:
+    head = detector.roi_head
+    return (
+        type(head) is StandardRoIHead
+        and head.with_bbox
+        and not head.with_mask
+        and type(head.bbox_head).loss is BBoxHead.loss
+        and type(head.bbox_head).get_targets is BBoxHead.get_targets
+        and _is_plain_coder(head.bbox_head)
+        and not head.bbox_head.custom_activation
+        and not head.bbox_head.reg_class_agnostic
+        and type(head.bbox_head.loss_cls) is CrossEntropyLoss
+        and not head.bbox_head.loss_cls.use_sigmoid
+        and type(head.bbox_head.loss_bbox) in (L1Loss, SmoothL1Loss)
+        and type(head.bbox_assigner) is MaxIoUAssigner
+        and isinstance(head.bbox_sampler, RandomSampler)
+    )
+
+
+def _is_plain_coder(head: Any) -> bool:
+    coder = head.bbox_coder
+    plain = type(coder) is DeltaXYWHBBoxCoder and coder.clip_border and not coder.add_ctr_clamp
+    return plain and not coder.use_box_type and not head.reg_decoded_bbox
+
+
+class WholeImages(NamedTuple):
+    """What is computed of whole images.
+
+    Attributes:
+        maps: (B, C, H, W) of each level.
+        scores: (B, N), logits of all anchors, level by level, in float32.
+        deltas: (B, N, 4), of their boxes, in float32.
+        candidates: (B, K, 6), the best boxes before any is suppressed, best first: x1 y1 x2 y2 in
+            pixels, score, and 1 where the box is large enough; other boxes are empty.
+        apart: (B, K, 4), the same boxes, moved so that those of different levels do not overlap.
+    """
+
+    maps: tuple[Tensor, ...]
+    scores: Tensor
+    deltas: Tensor
+    candidates: Tensor
+    apart: Tensor
+
+
+Sizes = tuple[tuple[int, int], ...]
+"""Height and width of each level's map."""
+
+
+class TwoStageStep:
+    """A detector's ``loss``.
+
+    Args:
+        detector: One that :func:`is_plain`.
+
+    Attributes:
+        detector: The detector.
+        whole_images: Computes :class:`WholeImages` of (B, 3, H, W) images and the (B, 2) heights
+            and widths that boxes are cut to.
+    """
+
+    def __init__(self, detector: TwoStageDetector) -> None:
+        self.detector = detector
+        self.whole_images: Callable[[Tensor, Tensor], WholeImages] = self.compute
+        self._anchors = lru_cache(maxsize=64)(self._make_anchors)
+        self._inside = lru_cache(maxsize=256)(self._find_inside)
+
+    def __call__(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
+        """The losses of a batch, by name."""
+        truths, ignored, metas = unpack_gt_instances(batch_data_samples)
+        truths, ignored = [_on_host(each) for each in truths], [_on_host(each) for each in ignored]
+        limits = torch.tensor([meta["img_shape"][:2] for meta in metas], dtype=torch.float32)
+        whole = self.whole_images(batch_inputs, *_sent(batch_inputs.device, limits))
+        losses = self._rpn_losses(whole, truths, ignored, metas)
+        proposals = [
+            self._suppressed(candidates, apart)
+            for candidates, apart in zip(
+                whole.candidates.detach(), whole.apart.detach(), strict=True
+            )
+        ]
+        return {**losses, **self._roi_losses(whole.maps, proposals, truths, ignored)}
+
+    def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """Maps, the proposals' scores and deltas, and the best boxes; it waits for nothing."""
+        maps = self.detector.extract_feat(images)
+        scores, deltas = self.detector.rpn_head(maps)
+        sizes = tuple((each.shape[2], each.shape[3]) for each in scores)
+        flat = torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in scores], dim=1).float()
+        boxes = [each.permute(0, 2, 3, 1).reshape(len(images), -1, 4) for each in deltas]
+        flat_deltas = torch.cat(boxes, dim=1).float()
+        with torch.no_grad():
+            found = self._candidates(flat, flat_deltas, sizes, limits)
+        return WholeImages(tuple(maps), flat, flat_deltas, *found)
+
+    def _candidates(
+        self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The best boxes of each level, decoded, in the order of their scores."""
+        cfg, anchors = self.detector.train_cfg.rpn_proposal, self._anchors(sizes, scores.device)
+        best, places, levels = [], [], []
+        starts = [0]
+        for level, count in enumerate(anchors.counts):
+            of_level = scores[:, starts[-1] : starts[-1] + count].sigmoid()
+            of_level, place = of_level.sort(dim=1, descending=True)
+            taken = min(count, cfg.nms_pre) if cfg.nms_pre > 0 else count
+            best.append(of_level[:, :taken])
+            places.append(place[:, :taken] + starts[-1])
+            levels.append(anchors.levels[level].expand(len(scores), taken))
+            starts.append(starts[-1] + count)
+        score, order = torch.cat(best, dim=1).sort(dim=1, descending=True, stable=True)
+        place = torch.cat(places, dim=1).gather(1, order)
+        owner = torch.cat(levels, dim=1).gather(1, order)
+        boxes = anchors.decode(anchors.boxes[place], _rows(deltas, place), limits)
+        least = cfg.get("min_bbox_size", -1)
+        sides = boxes[..., 2:] - boxes[..., :2]
+        large = (sides > least).all(dim=2) if least >= 0 else torch.ones_like(score).bool()
+        boxes = boxes * large[..., None]
+        step = boxes.flatten(1).amax(dim=1)[:, None] + 1
+        apart = boxes + (owner * step)[..., None]
+        return torch.cat([boxes, score[..., None], large[..., None]], dim=2), apart
+
+    def _suppressed(self, candidates: Tensor, apart: Tensor) -> Tensor:
+        """One image's proposals on the host, (P, 4), best first.
+
+        Boxes are suppressed by better ones alone, so the best are looked at first, and all only
+        where too few are left of them.
+        """
+        cfg = self.detector.train_cfg.rpn_proposal
+        count: int = 3 * cfg.max_per_img
+        while True:
+            scores = candidates[:count, 4].contiguous()
+            kept = operators.nms(apart[:count], scores, cfg.nms.iou_threshold, 0)
+            rows = candidates.index_select(0, kept).cpu()
+            proposals = rows[rows[:, 5] > 0, :4][: cfg.max_per_img]
+            if count >= len(candidates) or len(proposals) == cfg.max_per_img:
+                return proposals
+            count = len(candidates)
+
+    def _rpn_losses(
+        self,
+        whole: WholeImages,
+        truths: list[InstanceData],
+        ignored: list[InstanceData | None],
+        metas: list[dict[str, Any]],
+    ) -> dict[str, Tensor]:
+        """Over the sampled anchors, which the host chooses."""
+        head, device = self.detector.rpn_head, whole.scores.device
+        sizes = tuple((each.shape[2], each.shape[3]) for each in whole.maps)
+        total = whole.scores.shape[1]
+        at, positive, targets, averaged = [], [], [], 0
+        for number, (truth, unjudged, meta) in enumerate(zip(truths, ignored, metas, strict=True)):
+            border = head.train_cfg.allowed_border
+            shape = tuple(meta["img_shape"][:2]) if border >= 0 else None
+            inside = self._inside(sizes, tuple(meta["pad_shape"][:2]), shape)
+            objects = InstanceData(bboxes=truth.bboxes, labels=torch.zeros_like(truth.labels))
+            assigned = inside.assigned(head.assigner, objects, unjudged)
+            sampled = head.sampler.sample(assigned, InstanceData(priors=inside.boxes), objects)
+            for part in (sampled.pos_inds, sampled.neg_inds):
+                at.append(inside.places[part] + number * total)
+            positive.append(at[-2])
+            if len(sampled.pos_inds):
+                coder = head.bbox_coder
+                targets.append(coder.encode(sampled.pos_priors, sampled.pos_gt_bboxes))
+            averaged += sampled.avg_factor
+        wanted = torch.cat([torch.full(each.shape, float(1 - i % 2)) for i, each in enumerate(at)])
+        boxes = torch.cat([*targets, torch.zeros(0, 4)])
+        index, wanted, where, boxes = _sent(
+            device, torch.cat(at), wanted, torch.cat(positive), boxes
+        )
+        sums = functional.binary_cross_entropy_with_logits(
+            whole.scores.flatten().index_select(0, index), wanted, reduction="sum"
+        )
+        of_boxes = head.loss_bbox(
+            whole.deltas.flatten(0, 1).index_select(0, where), boxes, avg_factor=averaged
+        )
+        of_scores = head.loss_cls.loss_weight * sums / (averaged + _EPSILON)
+        return {"loss_rpn_cls": of_scores, "loss_rpn_bbox": of_boxes}
+
+    def _roi_losses(
+        self,
+        maps: tuple[Tensor, ...],
+        proposals: list[Tensor],
+        truths: list[InstanceData],
+        ignored: list[InstanceData | None],
+    ) -> dict[str, Tensor]:
+        """Over the sampled RoIs, which the host chooses."""
+        roi_head, head = self.detector.roi_head, self.detector.roi_head.bbox_head
+        sampled = []
+        for boxes, truth, unjudged in zip(proposals, truths, ignored, strict=True):
+            priors = InstanceData(priors=boxes)
+            assigned = roi_head.bbox_assigner.assign(priors, truth, unjudged)
+            sampled.append(roi_head.bbox_sampler.sample(assigned, priors, truth))
+        rois = bbox2roi([each.priors for each in sampled])
+        labels, weights, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
+        where = ((labels >= 0) & (labels < head.num_classes)).nonzero()[:, 0]
+        averaged = max(float((weights > 0).sum()), 1.0)
+        rois, labels, weights, targets, where, of_class = _sent(
+            maps[0].device, rois, labels, weights, targets[where], where, labels[where]
+        )
+        found = roi_head._bbox_forward(maps, rois)
+        scores = found["cls_score"]
+        deltas = found["bbox_pred"].view(len(rois), -1, 4)[where, of_class]
+        return {
+            "loss_cls": head.loss_cls(scores, labels, weights, avg_factor=averaged),
+            "acc": accuracy(scores, labels),
+            "loss_bbox": head.loss_bbox(deltas, targets, avg_factor=len(labels)),
+        }
+
+    def _make_anchors(self, sizes: Sizes, device: torch.device) -> _Anchors:
+        head = self.detector.rpn_head
+        levels = head.prior_generator.grid_priors(list(sizes), device=device)
+        return _Anchors(levels, head.bbox_coder.means, head.bbox_coder.stds)
+
+    def _find_inside(
+        self, sizes: Sizes, pad_shape: tuple[int, int], image_shape: tuple[int, int] | None
+    ) -> _Inside:
+        """The anchors that may be trained on, on the host."""
+        head, host = self.detector.rpn_head, torch.device("cpu")
+        anchors = self._anchors(sizes, host)
+        valid = torch.cat(head.prior_generator.valid_flags(list(sizes), pad_shape, host))
+        border = head.train_cfg.allowed_border
+        inside = anchor_inside_flags(anchors.boxes, valid, image_shape or pad_shape, border)
+        if not inside.any():
+            raise ValueError(f"no anchor lies within an image of {image_shape or pad_shape} pixels")
+        return _Inside(anchors, inside)
+
+
+class _Anchors:
+    """The anchors of maps of some sizes, on one device.
+
+    Attributes:
+        boxes: (N, 4), x1 y1 x2 y2 in pixels, level by level.
+        counts: Of each level.
+        levels: (1,) number of each level.
+    """
+
+    def __init__(
+        self, levels: Sequence[Tensor], means: Sequence[float], stds: Sequence[float]
+    ) -> None:
+        self.boxes = torch.cat(list(levels))
+        self.counts = [len(level) for level in levels]
+        self.levels = [self.boxes.new_full((1,), number) for number in range(len(levels))]
+        self._means, self._stds = self.boxes.new_tensor(means), self.boxes.new_tensor(stds)
+
+    def decode(self, anchors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+        """Boxes (B, K, 4) of anchors and deltas of that shape, cut to (B, 2) heights and widths."""
+        deltas = deltas * self._stds + self._means
+        growth = deltas[..., 2:].clamp(min=-_LARGEST_RATIO, max=_LARGEST_RATIO)
+        sides = anchors[..., 2:] - anchors[..., :2]
+        centres = (anchors[..., :2] + anchors[..., 2:]) * 0.5 + sides * deltas[..., :2]
+        halves = sides * growth.exp() * 0.5
+        boxes = torch.cat([centres - halves, centres + halves], dim=2)
+        across = limits.flip(1).repeat(1, 2)[:, None]
+        return torch.minimum(boxes.clamp(min=0), across)
+
+
+class _Inside:
+    """Those of an image's anchors that may be trained on.
+
+    Attributes:
+        places: (M,), their numbers among all anchors.
+        boxes: (M, 4), x1 y1 x2 y2 in pixels.
+    """
+
+    def __init__(self, anchors: _Anchors, inside: Tensor) -> None:
+        self.places = inside.nonzero()[:, 0]
+        self.boxes = anchors.boxes[self.places]
+        counts = [int(part.sum()) for part in inside.split(anchors.counts)]
+        self._sides = self.boxes.T.contiguous()
+        areas = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
+        ends = list(itertools.accumulate(counts))
+        self._levels: list[tuple[slice, float, float]] = []
+        for count, end in zip(counts, ends, strict=True):
+            if count:
+                least, most = areas[end - count : end].aminmax()
+                self._levels.append((slice(end - count, end), float(least), float(most)))
+
+    def assigned(
+        self, assigner: MaxIoUAssigner, objects: InstanceData, unjudged: InstanceData | None
+    ) -> AssignResult:
+        """What an assigner says of the boxes; it is asked about those alone that may be positive.
+
+        It calls the rest negative: they overlap no object by its lower thresholds.
+        """
+        low = assigner.neg_iou_thr
+        if not isinstance(low, float) or assigner.ignore_iof_thr > 0:
+            return assigner.assign(InstanceData(priors=self.boxes), objects, unjudged)
+        if assigner.match_low_quality:
+            low = min(low, assigner.min_pos_iou)
+        near = self._near(objects.bboxes, low)
+        asked = assigner.assign(InstanceData(priors=self.boxes[near]), objects, unjudged)
+        count = len(self.boxes)
+        owners, overlaps = torch.zeros(count, dtype=torch.long), torch.zeros(count)
+        labels = torch.full((count,), -1)
+        owners[near], overlaps[near], labels[near] = asked.gt_inds, asked.max_overlaps, asked.labels
+        return AssignResult(len(objects.bboxes), owners, overlaps, labels)
+
+    def _near(self, objects: Tensor, low: float) -> Tensor:
+        """Ascending places of at least all boxes that overlap an object by a threshold."""
+        found = [torch.zeros(0, dtype=torch.long)]
+        low = 0.99 * low  # no rounding may lose one
+        for x1, y1, x2, y2 in objects.tolist():
+            area, least_x, least_y = (x2 - x1) * (y2 - y1), low * (x2 - x1), low * (y2 - y1)
+            for of_level, smallest, largest in self._levels:
+                # The smaller area over the larger one is all that two boxes can overlap, and so is
+                # what they share of either side of the object.
+                if area * low <= largest and smallest * low <= area:
+                    left, top, right, bottom = self._sides[:, of_level]
+                    meets = (left <= x2 - least_x) & (right >= x1 + least_x)
+                    meets &= (top <= y2 - least_y) & (bottom >= y1 + least_y)
+                    found.append(meets.nonzero()[:, 0] + of_level.start)
+        return torch.cat(found).unique()
+
+
+def _rows(values: Tensor, place: Tensor) -> Tensor:
+    """(B, K, 4) of (B, N, 4), by (B, K) places."""
+    return values.gather(1, place[..., None].expand(-1, -1, values.shape[2]))
+
+
+def _on_host(instances: InstanceData | None) -> InstanceData | None:
+    return None if instances is None else instances.cpu()
+
+
+def _sent(device: torch.device, *tensors: Tensor) -> list[Tensor]:
+    """Tensors of the host on a device, without waiting for it."""
+    if device.type != "cuda":
+        return list(tensors)
+    return [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
