@@ -47,15 +47,23 @@ _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its diviso
 
 @HOOKS.register_module()
 class HostSampling(Hook):
-    """Let a two-stage detector on a GPU be trained by :class:`TwoStageStep`."""
+    """Let a two-stage detector be trained by :class:`TwoStageStep`.
+
+    On the CPU, where boxes are on the host anyway, its proposal network's loss alone.
+    """
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
         """Put the step in the place of the detector's ``loss``."""
         detector = unwrapped(runner.model)
-        if is_plain(detector) and next(detector.parameters()).is_cuda:
-            detector.loss = TwoStageStep(detector)
+        if not is_plain(detector):
+            return
+        step = TwoStageStep(detector)
+        if next(detector.parameters()).is_cuda:
+            detector.loss = step
+        else:
+            detector.rpn_head.loss_by_feat = step.rpn_loss_by_feat
 
 
 def is_plain(detector: Any) -> bool:
@@ -159,7 +167,8 @@ class TwoStageStep:
         truths, ignored = [_on_host(each) for each in truths], [_on_host(each) for each in ignored]
         limits = torch.tensor([meta["img_shape"][:2] for meta in metas], dtype=torch.float32)
         whole = self.whole_images(batch_inputs, *_sent(batch_inputs.device, limits))
-        losses = self._rpn_losses(whole, truths, ignored, metas)
+        sizes = tuple((each.shape[2], each.shape[3]) for each in whole.maps)
+        losses = self._rpn_losses(sizes, whole.scores, whole.deltas, truths, ignored, metas)
         proposals = [
             self._suppressed(candidates, apart)
             for candidates, apart in zip(
@@ -173,12 +182,24 @@ class TwoStageStep:
         maps = self.detector.extract_feat(images)
         scores, deltas = self.detector.rpn_head(maps)
         sizes = tuple((each.shape[2], each.shape[3]) for each in scores)
-        flat = torch.cat([each.permute(0, 2, 3, 1).flatten(1) for each in scores], dim=1).float()
-        boxes = [each.permute(0, 2, 3, 1).reshape(len(images), -1, 4) for each in deltas]
-        flat_deltas = torch.cat(boxes, dim=1).float()
+        flat = _flat(scores, deltas)
         with torch.no_grad():
-            found = self._candidates(flat, flat_deltas, sizes, limits)
-        return WholeImages(tuple(maps), flat, flat_deltas, *found)
+            found = self._candidates(*flat, sizes, limits)
+        return WholeImages(tuple(maps), *flat, *found)
+
+    def rpn_loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict[str, Any]],
+        batch_gt_instances_ignore: list[InstanceData | None] | None = None,
+    ) -> dict[str, Tensor]:
+        """The proposal head's ``loss_by_feat``."""
+        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+        sizes = tuple((each.shape[2], each.shape[3]) for each in cls_scores)
+        flat = _flat(cls_scores, bbox_preds)
+        return self._rpn_losses(sizes, *flat, batch_gt_instances, ignored, batch_img_metas)
 
     def _candidates(
         self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor
@@ -226,15 +247,15 @@ class TwoStageStep:
 
     def _rpn_losses(
         self,
-        whole: WholeImages,
+        sizes: Sizes,
+        scores: Tensor,
+        deltas: Tensor,
         truths: list[InstanceData],
         ignored: list[InstanceData | None],
         metas: list[dict[str, Any]],
     ) -> dict[str, Tensor]:
         """Over the sampled anchors, which the host chooses."""
-        head, device = self.detector.rpn_head, whole.scores.device
-        sizes = tuple((each.shape[2], each.shape[3]) for each in whole.maps)
-        total = whole.scores.shape[1]
+        head, device, total = self.detector.rpn_head, scores.device, scores.shape[1]
         at, positive, targets, averaged = [], [], [], 0
         for number, (truth, unjudged, meta) in enumerate(zip(truths, ignored, metas, strict=True)):
             border = head.train_cfg.allowed_border
@@ -256,10 +277,10 @@ class TwoStageStep:
             device, torch.cat(at), wanted, torch.cat(positive), boxes
         )
         sums = functional.binary_cross_entropy_with_logits(
-            whole.scores.flatten().index_select(0, index), wanted, reduction="sum"
+            scores.flatten().index_select(0, index), wanted, reduction="sum"
         )
         of_boxes = head.loss_bbox(
-            whole.deltas.flatten(0, 1).index_select(0, where), boxes, avg_factor=averaged
+            deltas.flatten(0, 1).index_select(0, where), boxes, avg_factor=averaged
         )
         of_scores = head.loss_cls.loss_weight * sums / (averaged + _EPSILON)
         return {"loss_rpn_cls": of_scores, "loss_rpn_bbox": of_boxes}
@@ -398,6 +419,13 @@ class _Inside:
                     meets &= (top <= y2 - least_y) & (bottom >= y1 + least_y)
                     found.append(meets.nonzero()[:, 0] + of_level.start)
         return torch.cat(found).unique()
+
+
+def _flat(scores: Sequence[Tensor], deltas: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(B, N) and (B, N, 4) in float32, of (B, A, H, W) and (B, 4A, H, W) of each level."""
+    of_scores = [each.permute(0, 2, 3, 1).flatten(1) for each in scores]
+    of_deltas = [each.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)) for each in deltas]
+    return torch.cat(of_scores, dim=1).float(), torch.cat(of_deltas, dim=1).float()
 
 
 def _rows(values: Tensor, place: Tensor) -> Tensor:
