@@ -14,9 +14,12 @@ from transfer import openmmlab  # noqa: F401
 from transfer.engine.placed_sampler import PlacedSampling
 from transfer.plan.protocols import config_file
 
+from mmdet.models.task_modules.assigners import MaxIoUAssigner  # isort: skip
+from mmdet.models.task_modules.prior_generators import AnchorGenerator  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
 
-from transfer.engine.two_stage_step import TwoStageStep, is_plain
+from transfer.engine import graphed_features
+from transfer.engine.two_stage_step import TwoStageStep, _Anchors, _Inside, is_plain
 
 
 def a_detector(protocol, **of_training):
@@ -32,6 +35,7 @@ def a_detector(protocol, **of_training):
         cfg.roi_head.shared_head.update(architecture="resnet18", weights=None)
         cfg.roi_head.bbox_roi_extractor.out_channels = 256
         cfg.roi_head.bbox_head.in_channels = 512
+        whole.model.train_cfg.rcnn.sampler.num = 8  # each RoI goes through a stage of its own
     torch.manual_seed(3)
     with DefaultScope.overwrite_default_scope("mmdet"):
         detector = MODELS.build(cfg)
@@ -54,12 +58,16 @@ def samples(*images):
     return made
 
 
-def losses_and_gradients(detector, loss, images, told):
-    for parameter in detector.parameters():
-        parameter.grad = None
+def randomness_of_iteration(detector):
     SeedIterations().before_train_iter(types.SimpleNamespace(seed=0, iter=5, rank=0), 5)
     for owner, name in ((detector.rpn_head, "sampler"), (detector.roi_head, "bbox_sampler")):
         getattr(owner, name).images = 0  # the first of the iteration again
+
+
+def losses_and_gradients(detector, loss, images, told):
+    for parameter in detector.parameters():
+        parameter.grad = None
+    randomness_of_iteration(detector)
     losses = loss(images, copy.deepcopy(told))
     total, shown = detector.parse_losses(losses)
     total.backward()
@@ -99,7 +107,7 @@ def test_losses_and_gradients_are_the_toolboxs(protocol, images):
 @pytest.mark.parametrize("least", [-1, 0, 8])
 def test_proposals_are_the_toolboxs(limit, least):
     detector = a_detector(
-        "openmmlab", **{"train_cfg.rpn_proposal": {"max_per_img": limit, "min_bbox_size": least}}
+        "quick", **{"train_cfg.rpn_proposal": {"max_per_img": limit, "min_bbox_size": least}}
     )
     told = samples(*UNLIKE)
     batch = torch.randn(2, 3, 96, 128)
@@ -131,11 +139,122 @@ def test_proposals_are_the_toolboxs(limit, least):
     ],
 )
 def test_a_detector_of_other_parts_is_left_to_the_toolbox(change):
-    assert not is_plain(a_detector("openmmlab", **change))
-    assert is_plain(a_detector("openmmlab"))
+    assert not is_plain(a_detector("quick", **change))
 
 
 def test_an_image_without_any_anchor_inside_is_told():
     step = TwoStageStep(a_detector("paper"))
     with pytest.raises(ValueError, match="no anchor lies within an image"):
         step(torch.randn(1, 3, 32, 32), samples((20, 20, (32, 32), [(1, 1, 9, 9, 0)])))
+
+
+def boxes_of(seed, count):
+    generator = torch.Generator().manual_seed(seed)
+    sides = 2 + 400 * torch.rand(count, 2, generator=generator) ** 3
+    corners = torch.rand(count, 2, generator=generator) * torch.tensor([300.0, 200.0])
+    return torch.cat([corners, corners + sides], dim=1)
+
+
+@pytest.mark.parametrize("thresholds", [(0.7, 0.3, 0.3), (0.7, 0.3, 0.1), (0.5, 0.5, 0.5)])
+@pytest.mark.parametrize("low_quality", [True, False])
+def test_an_assigner_that_is_asked_about_the_near_anchors_alone_says_the_same(
+    thresholds, low_quality
+):
+    levels = AnchorGenerator(strides=[4, 8, 16], ratios=[0.5, 1, 2], scales=[8])
+    sizes = [(50, 80), (25, 40), (13, 20)]
+    anchors = _Anchors(levels.grid_priors(sizes, device="cpu"), [0.0] * 4, [1.0] * 4)
+    for border in (None, 40):
+        inside = torch.ones(len(anchors.boxes), dtype=torch.bool)
+        if border is not None:
+            inside = (anchors.boxes[:, :2] > -border).all(dim=1)
+        some = _Inside(anchors, inside)
+        assigner = MaxIoUAssigner(*thresholds, match_low_quality=low_quality)
+        for seed in range(12):
+            truth = InstanceData(bboxes=boxes_of(seed, seed % 7), labels=torch.arange(seed % 7))
+            expected = assigner.assign(InstanceData(priors=some.boxes), truth)
+            found = some.assigned(assigner, truth, None)
+            assert torch.equal(found.gt_inds, expected.gt_inds)
+            assert torch.equal(found.labels, expected.labels)
+
+
+class Recording:
+    """Stands in for a CUDA graph: replayed, it computes again what was recorded."""
+
+    def replay(self):
+        with torch.enable_grad():
+            self.function()
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """The graphs that are made, in order."""
+    made = []
+
+    def record(shared, graph, function):
+        graph.function = function
+        function()
+
+    def a_recording():
+        made.append(Recording())
+        return made[-1]
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", a_recording)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(graphed_features._Shared, "record", record)
+    return made
+
+
+@pytest.mark.parametrize("protocol", ["quick", "paper"])
+def test_replayed_graphs_give_the_same_losses_and_gradients(protocol, recordings):
+    detector = a_detector(protocol)
+    step = TwoStageStep(detector)
+    graphed = TwoStageStep(detector)
+    graphed.whole_images = graphed_features.Graphs(graphed)
+    wide, tall = samples(*TWO), samples(*((w, h, (128, 96), b) for h, w, _, b in TWO))
+    for turn in range(graphed_features._SEEN + 2):
+        for told, (height, width) in ((wide, (96, 128)), (tall, (128, 96))):
+            batch = torch.randn(2, 3, height, width)
+            expected, its_gradients = losses_and_gradients(detector, step, batch, told)
+            its_gradients = {name: each.clone() for name, each in its_gradients.items()}
+            found, gradients = losses_and_gradients(detector, graphed, batch, told)
+            assert found == expected
+            assert gradients.keys() == its_gradients.keys()
+            for name, gradient in its_gradients.items():
+                assert torch.equal(gradients[name], gradient), name
+        assert len(recordings) == (0 if turn < graphed_features._SEEN else 4)
+
+
+def test_a_graph_adds_to_gradients_that_are_there(recordings):
+    detector = a_detector("quick")
+    graphed = TwoStageStep(detector)
+    graphed.whole_images = graphed_features.Graphs(graphed)
+    batch, told = torch.randn(2, 3, 96, 128), samples(*TWO)
+    for _ in range(graphed_features._SEEN + 1):
+        _, gradients = losses_and_gradients(detector, graphed, batch, told)
+    once = {name: each.clone() for name, each in gradients.items()}
+    for weight in detector.parameters():
+        weight.grad = None if weight.grad is None else weight.grad.clone()
+    randomness_of_iteration(detector)
+    detector.parse_losses(graphed(batch, copy.deepcopy(told)))[0].backward()
+    for name, weight in detector.named_parameters():
+        if name in once:
+            torch.testing.assert_close(weight.grad, 2 * once[name])
+
+
+def test_sizes_beyond_the_most_and_learning_norms_are_not_graphed(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 0)
+    monkeypatch.setattr(graphed_features, "_MOST", 1)
+    detector = a_detector("quick")
+    step = TwoStageStep(detector)
+    graphs = graphed_features.Graphs(step)
+    for width in (64, 96):
+        graphs(torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]]))
+    assert len(recordings) == 2  # forward and backward of the first size
+    learning = graphed_features.Graphs(step)
+    for norm in learning._norms:
+        norm.train()
+    learning(torch.randn(2, 3, 64, 64), torch.tensor([[64.0, 64], [64, 64]]))
+    with torch.no_grad():
+        graphed_features.Graphs(step)(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
+    assert len(recordings) == 2

@@ -37,7 +37,7 @@ class LateScalars:
         """
         told = self.flush()
         values = [value.detach() for value in scalars.values()]
-        if not values or not values[0].is_cuda:
+        if not values or not _is_of_gpu(values[0]):
             return [*told, (label, dict(zip(scalars, map(float, values), strict=True)))]
         together = torch.stack([value.float().reshape(()) for value in values])
         host = together.to("cpu", non_blocking=True)
@@ -54,3 +54,7 @@ class LateScalars:
         self._waiting = None
         copied.synchronize()
         return [(label, dict(zip(names, host.tolist(), strict=True)))]
+
+
+def _is_of_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda

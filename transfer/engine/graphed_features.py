@@ -8,9 +8,8 @@ multiples of 32, so that a few sizes make up most of a training.
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -92,9 +91,9 @@ class Graphs:
             self._shared = _Shared(weights)
         # The weights are rounded within the graph: what autocast keeps of them is of this step.
         with torch.autocast(
-            "cuda",
-            dtype=torch.get_autocast_dtype("cuda"),
-            enabled=torch.is_autocast_enabled("cuda"),
+            images.device.type,
+            dtype=torch.get_autocast_dtype(images.device.type),
+            enabled=torch.is_autocast_enabled(images.device.type),
             cache_enabled=False,
         ):
             return _Graph(self._step, self._shared, images, limits)
@@ -106,15 +105,33 @@ class _Shared:
     Attributes:
         weights: Those that get gradients.
         gradients: Theirs, laid out as they are.
-        stream: The stream to record on.
-        pool: The memory of all else.
     """
 
     def __init__(self, weights: list[nn.Parameter]) -> None:
         self.weights = weights
         self.gradients = [torch.empty_like(weight) for weight in weights]
-        self.stream = torch.cuda.Stream()
-        self.pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
+        self._pool = torch.cuda.graph_pool_handle()
+        self._spaces: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
+
+    def space(self, name: str, like: Tensor) -> Tensor:
+        """Memory for a tensor, shared with those of this name in other graphs."""
+        spaces = self._spaces[name, like.dtype]
+        fitting = next((space for space in spaces if space.numel() >= like.numel()), None)
+        if fitting is None:
+            fitting = torch.zeros(like.numel(), dtype=like.dtype, device=like.device)
+            spaces.append(fitting)
+        return fitting.as_strided(like.shape, like.stride())
+
+    def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
+        """Let a graph hold what a function asks the GPU for; nothing is computed."""
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool)
+            try:
+                function()
+            finally:
+                graph.capture_end()
 
 
 class _Graph:
@@ -132,34 +149,38 @@ class _Graph:
     """
 
     def __init__(self, step: TwoStageStep, shared: _Shared, images: Tensor, limits: Tensor) -> None:
-        self._inputs = images.clone(), limits.clone()
-        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self._step, self._shared = step, shared
+        self._inputs = shared.space("images", images), shared.space("limits", limits)
         self._start = torch.zeros((), requires_grad=True)  # for autograd to come by
-        torch.cuda.synchronize()
-        with _recorded(self._forward, shared):
-            self._whole = step.compute(*self._inputs)
-        self.outputs = *self._whole.maps, self._whole.scores, self._whole.deltas
-        self._of_outputs = [torch.zeros_like(output) for output in self.outputs]
-        torch.cuda.synchronize()
-        with _recorded(self._backward, shared):
-            found = torch.autograd.grad(
-                self.outputs, shared.weights, self._of_outputs, allow_unused=True
-            )
-            for own, gradient in zip(shared.gradients, found, strict=True):
-                if gradient is not None:
-                    own.copy_(gradient)
-        self._learning = [
-            (weight, own)
-            for weight, own, gradient in zip(shared.weights, shared.gradients, found, strict=True)
-            if gradient is not None
+        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        shared.record(self._forward, self._compute)
+        self._of_outputs = [
+            shared.space(f"gradient {number}", output) for number, output in enumerate(self.outputs)
         ]
+        shared.record(self._backward, self._differentiate)
+
+    def _compute(self) -> None:
+        """From the inputs' memory to the outputs'."""
+        whole = self._step.compute(*self._inputs)
+        self._candidates = whole.candidates, whole.apart
+        self.outputs = *whole.maps, whole.scores, whole.deltas
+
+    def _differentiate(self) -> None:
+        """From the memory of the outputs' gradients to that of the weights'."""
+        weights, own = self._shared.weights, self._shared.gradients
+        found = torch.autograd.grad(self.outputs, weights, self._of_outputs, allow_unused=True)
+        self._learning = []
+        for weight, place, gradient in zip(weights, own, found, strict=True):
+            if gradient is not None:
+                place.copy_(gradient)
+                self._learning.append((weight, place))
 
     def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
         """What the step computes of images of this size."""
         for own, given in zip(self._inputs, (images, limits), strict=True):
             own.copy_(given)
         *maps, scores, deltas = _Replay.apply(self._start, self)
-        return WholeImages(tuple(maps), scores, deltas, self._whole.candidates, self._whole.apart)
+        return WholeImages(tuple(maps), scores, deltas, *self._candidates)
 
     def forward(self) -> None:
         """Compute the outputs of the inputs."""
@@ -195,14 +216,3 @@ class _Replay(torch.autograd.Function):
     def backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[None, None]:
         ctx.graph.backward(*of_outputs)
         return None, None
-
-
-@contextlib.contextmanager
-def _recorded(graph: torch.cuda.CUDAGraph, shared: _Shared) -> Iterator[None]:
-    """Inside, what the shared stream is asked for is recorded and not done."""
-    with torch.cuda.stream(shared.stream):
-        graph.capture_begin(pool=shared.pool)
-        try:
-            yield
-        finally:
-            graph.capture_end()
