@@ -125,9 +125,16 @@ def told_ceiling(record: Bench) -> str:
 
 def _of_ceiling(record: Bench) -> str:
     return " and ".join(
-        f"{speed / 1e9:.0f} GFLOP/s in {precision}"
+        f"{_rate(speed)} in {precision}"
         for precision, speed in sorted(record["arithmetic"]["ceiling"].items())
     )
+
+
+def _rate(operations: float) -> str:
+    """Operations a second, for people."""
+    if operations < 1e13:
+        return f"{operations / 1e9:.0f} GFLOP/s"
+    return f"{operations / 1e12:.0f} TFLOP/s"
 
 
 def _shares(record: Bench) -> tuple[str, str]:
