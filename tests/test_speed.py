@@ -1,5 +1,7 @@
 """The speed of both sides: where its time goes, and the README's tables of it."""
 
+import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -228,6 +230,37 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
 def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, told, capsys):
     assert cli.main(["bench", "--task", "detection", *arguments.split()]) == 2
     assert f"error: {told} or more." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "expected"),
+    [
+        (0, [], (24, 320, 2, 0)),
+        (2, [], (400, 600, 2, 6)),
+        (2, ["--images", "8", "--image-size", "96", "--workers", "0"], (8, 96, 2, 0)),
+    ],
+)
+def test_a_gpu_has_sizes_and_readers_of_its_own(gpus, given, expected, monkeypatch):
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: gpus)
+    monkeypatch.setattr(hardware, "cpu_cores", lambda: 12)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["--task", "detection", "--precision", "float32", *given])
+    work = command._work(args, Path(), "openmmlab")
+    assert (work.images, work.image_size, work.batch_size, work.workers) == expected
+
+
+def test_of_many_images_some_are_counted_and_taken_as_an_example(
+    small_sample, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ceiling, "measured", lambda: {"float32": 1e9, "bfloat16": 1e9})
+    whole = a_work("detection", small_sample, images=4, image_size=32)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "some").mkdir()
+    counted = ceiling.count(whole, tmp_path / "all")
+    monkeypatch.setattr(ceiling, "_COUNTED", 4)
+    more = dataclasses.replace(whole, images=12)
+    assert ceiling.count(more, tmp_path / "some").operations == 3 * counted.operations
 
 
 def test_the_command_prints_and_records_medians_ratio_spread_machine_and_versions(

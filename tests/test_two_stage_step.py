@@ -258,3 +258,43 @@ def test_sizes_beyond_the_most_and_learning_norms_are_not_graphed(recordings, mo
     with torch.no_grad():
         graphed_features.Graphs(step)(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
     assert len(recordings) == 2
+
+
+def test_without_memory_for_a_graph_the_training_goes_on(recordings, monkeypatch):
+    def full(shared, graph, function):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graphed_features, "_SEEN", 0)
+    detector = a_detector("quick")
+    graphs = graphed_features.Graphs(TwoStageStep(detector))
+    images, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]])
+    graphs(images, limits)
+    monkeypatch.setattr(graphed_features._Shared, "record", full)
+    for width in (96, 128):
+        wide = torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]])
+        found, expected = graphs(*wide), graphs._step.compute(*wide)
+        assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(graphs(images, limits).scores, graphs._step.compute(images, limits).scores)
+    assert list(graphs._graphs) == [images.shape]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("protocol", ["quick", "paper"])
+def test_on_a_gpu_losses_and_gradients_are_the_toolboxs_with_graphs_too(protocol):
+    detector = a_detector(protocol).cuda()
+    graphed = TwoStageStep(detector)
+    graphed.whole_images = graphed_features.Graphs(graphed)
+    told = samples(*TWO)
+    for _ in range(graphed_features._SEEN + 2):
+        batch = torch.randn(2, 3, 96, 128, device="cuda")
+        on_gpu = [sample.to("cuda") for sample in told]
+        expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, on_gpu)
+        its_gradients = {name: each.clone() for name, each in its_gradients.items()}
+        found, gradients = losses_and_gradients(detector, graphed, batch, told)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
+        assert gradients.keys() == its_gradients.keys()
+        for name, gradient in its_gradients.items():
+            scale = float(gradient.abs().max())
+            torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=0.02 * scale)
+    assert len(graphed.whole_images._graphs) == 1

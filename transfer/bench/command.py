@@ -46,6 +46,13 @@ _SIZES = {
 }
 """What is measured where the command line does not say: minutes on two cores."""
 
+_SIZES_ON_A_GPU = {
+    **_SIZES,
+    "detection": {"images": 400, "image_size": 600, "batch_size": 2},
+    "segmentation": {"images": 640, "image_size": 512, "batch_size": 16},
+}
+"""As the protocol ``openmmlab`` has them, and long enough for first steps not to matter."""
+
 _NOT_OF_RESULTS = ("image_size", "batch_size", "workers", "seed", "paired")
 _EQUIVALENCE = (
     "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
@@ -69,11 +76,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--images", type=int, help=f"images trained on in a run ({_defaults('images')})")
-    add("--image-size", type=int, help=f"in pixels ({_defaults('image_size')})")
-    add("--batch-size", type=int, help=f"images a step ({_defaults('batch_size')})")
+    add("--images", type=int, help=f"images trained on in a run ({_told('images')})")
+    add("--image-size", type=int, help=f"in pixels ({_told('image_size')})")
+    add("--batch-size", type=int, help=f"images a step ({_told('batch_size')})")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
-    add("--workers", type=int, default=0, help="processes that read images, on both sides")
+    add(
+        "--workers",
+        type=int,
+        help="processes that read images, on both sides (default: none; on a GPU its share of the "
+        "cores, at most eight)",
+    )
     add("--pairs", type=int, default=5)
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--equivalence", action="store_true", help=_EQUIVALENCE)
@@ -88,8 +100,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
 
 
-def _defaults(name: str) -> str:
-    return "default: " + ", ".join(f"{sizes[name]} of a {task}" for task, sizes in _SIZES.items())
+def _told(name: str) -> str:
+    """The default of a size, by task, for help."""
+    told = []
+    for task, sizes in _SIZES.items():
+        on_a_gpu = _SIZES_ON_A_GPU[task][name]
+        more = "" if on_a_gpu == sizes[name] else f", on a GPU {on_a_gpu}"
+        told.append(f"{task} {sizes[name]}{more}")
+    return "default: " + "; ".join(told)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -230,7 +248,8 @@ def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
 
 def _work(args: argparse.Namespace, folder: Path, protocol: str) -> Work:
     precision = hardware.fast_precision() if args.precision == "auto" else args.precision
-    sizes = {name: getattr(args, name) or usual for name, usual in _SIZES[args.task].items()}
+    usual = _SIZES_ON_A_GPU if hardware.cuda_devices() else _SIZES
+    sizes = {name: getattr(args, name) or size for name, size in usual[args.task].items()}
     data = args.data
     if args.task == "classification":
         data, sizes["images"] = link_subset(args.data, folder, sizes["images"], sizes["batch_size"])
@@ -244,7 +263,7 @@ def _work(args: argparse.Namespace, folder: Path, protocol: str) -> Work:
         image_size=sizes["image_size"],
         batch_size=sizes["batch_size"],
         precision=precision,
-        workers=args.workers,
+        workers=hardware.loader_workers() if args.workers is None else args.workers,
         protocol=args.protocol or protocol,
     )
 

@@ -52,7 +52,7 @@ class Graphs:
     """A step's ``whole_images``, with a graph for each frequent size of batch.
 
     A batch norm that learns from its batch would learn from the making of a graph as well; where
-    there is one, nothing is graphed.
+    there is one, nothing is graphed. Once there is no memory for a further graph, none is made.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -69,6 +69,7 @@ class Graphs:
         self._seen: Counter[torch.Size] = Counter()
         self._graphs: dict[torch.Size, _Graph] = {}
         self._shared: _Shared | None = None
+        self._most = _MOST
 
     def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
         """Replay the graph for a batch of this size, or compute without."""
@@ -79,10 +80,13 @@ class Graphs:
     def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
         """The graph for a batch, made when its size has been seen often enough."""
         size = images.shape
-        if size not in self._graphs and len(self._graphs) < _MOST:
+        if size not in self._graphs and len(self._graphs) < self._most:
             self._seen[size] += 1
             if self._seen[size] > _SEEN:
-                self._graphs[size] = self._make(images, limits)
+                try:
+                    self._graphs[size] = self._make(images, limits)
+                except torch.OutOfMemoryError:
+                    self._most = len(self._graphs)
         return self._graphs.get(size)
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:

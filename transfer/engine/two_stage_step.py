@@ -42,6 +42,9 @@ from transfer.engine import operators
 _LARGEST_RATIO = abs(math.log(16 / 1000))
 """Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
 
+_KEPT = 16
+"""Sizes of images whose anchors are kept: some five MB each at 1000 pixels."""
+
 _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
 
 
@@ -158,8 +161,8 @@ class TwoStageStep:
     def __init__(self, detector: TwoStageDetector) -> None:
         self.detector = detector
         self.whole_images: Callable[[Tensor, Tensor], WholeImages] = self.compute
-        self._anchors = lru_cache(maxsize=64)(self._make_anchors)
-        self._inside = lru_cache(maxsize=256)(self._find_inside)
+        self._anchors = lru_cache(maxsize=_KEPT)(self._make_anchors)
+        self._inside = lru_cache(maxsize=_KEPT)(self._find_inside)
 
     def __call__(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
         """The losses of a batch, by name."""
