@@ -168,7 +168,8 @@ def test_an_assigner_that_is_asked_about_the_near_anchors_alone_says_the_same(
         if border is not None:
             inside = (anchors.boxes[:, :2] > -border).all(dim=1)
         some = _Inside(anchors, inside)
-        assigner = MaxIoUAssigner(*thresholds, match_low_quality=low_quality)
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            assigner = MaxIoUAssigner(*thresholds, match_low_quality=low_quality)
         for seed in range(12):
             truth = InstanceData(bboxes=boxes_of(seed, seed % 7), labels=torch.arange(seed % 7))
             expected = assigner.assign(InstanceData(priors=some.boxes), truth)
