@@ -123,7 +123,7 @@ def test_a_batch_is_sent_as_it_is(monkeypatch, elements_stay):
 
     sent = []
     monkeypatch.setattr(
-        non_blocking_inputs, "_to", lambda device, tensor: sent.append(tensor) or tensor + 0
+        non_blocking_inputs, "sent", lambda device, tensor: sent.append(tensor) or tensor + 0
     )
     preprocessor = BaseDataPreprocessor()
     device = torch.device("cpu")

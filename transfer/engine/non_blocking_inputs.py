@@ -13,6 +13,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from backbones.runtime.checkpoint import unwrapped
+from transfer.engine.pinned import sent
 from transfer.engine.two_stage_step import TwoStageStep
 
 
@@ -54,7 +55,7 @@ def _sent(
 ) -> Any:
     """A preprocessor's ``cast_data``, of tensors and of elements that hold some."""
     if isinstance(data, Tensor):
-        return _to(device, data)
+        return sent(device, data)
     if isinstance(data, BaseDataElement):
         return data if elements_stay else _element_to(device, data)
     return cast_data(data)
@@ -62,16 +63,12 @@ def _sent(
 
 def _element_to(device: torch.device, element: BaseDataElement) -> BaseDataElement:
     """An element with all that it holds on a device."""
-    sent = element.new()
+    on_device = element.new()
     for name, value in element.items():
         if isinstance(value, Tensor):
-            sent.set_data({name: _to(device, value)})
+            on_device.set_data({name: sent(device, value)})
         elif isinstance(value, BaseDataElement):
-            sent.set_data({name: _element_to(device, value)})
+            on_device.set_data({name: _element_to(device, value)})
         elif hasattr(value, "to"):
-            sent.set_data({name: value.to(device, non_blocking=True)})
-    return sent
-
-
-def _to(device: torch.device, tensor: Tensor) -> Tensor:
-    return (tensor if tensor.is_cuda else tensor.pin_memory()).to(device, non_blocking=True)
+            on_device.set_data({name: value.to(device, non_blocking=True)})
+    return on_device

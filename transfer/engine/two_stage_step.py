@@ -38,6 +38,7 @@ from torch.nn import functional
 
 from backbones.runtime.checkpoint import unwrapped
 from transfer.engine import operators
+from transfer.engine.pinned import sent
 
 _LARGEST_RATIO = abs(math.log(16 / 1000))
 """Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
@@ -169,7 +170,7 @@ class TwoStageStep:
         truths, ignored, metas = unpack_gt_instances(batch_data_samples)
         truths, ignored = [_on_host(each) for each in truths], [_on_host(each) for each in ignored]
         limits = torch.tensor([meta["img_shape"][:2] for meta in metas], dtype=torch.float32)
-        whole = self.whole_images(batch_inputs, *_sent(batch_inputs.device, limits))
+        whole = self.whole_images(batch_inputs, sent(batch_inputs.device, limits))
         sizes = tuple((each.shape[2], each.shape[3]) for each in whole.maps)
         losses = self._rpn_losses(sizes, whole.scores, whole.deltas, truths, ignored, metas)
         proposals = [
@@ -259,7 +260,7 @@ class TwoStageStep:
     ) -> dict[str, Tensor]:
         """Over the sampled anchors, which the host chooses."""
         head, device, total = self.detector.rpn_head, scores.device, scores.shape[1]
-        at, positive, targets, averaged = [], [], [], 0
+        positive, negative, targets, averaged = [], [], [], 0
         for number, (truth, unjudged, meta) in enumerate(zip(truths, ignored, metas, strict=True)):
             border = head.train_cfg.allowed_border
             shape = tuple(meta["img_shape"][:2]) if border >= 0 else None
@@ -267,23 +268,21 @@ class TwoStageStep:
             objects = InstanceData(bboxes=truth.bboxes, labels=torch.zeros_like(truth.labels))
             assigned = inside.assigned(head.assigner, objects, unjudged)
             sampled = head.sampler.sample(assigned, InstanceData(priors=inside.boxes), objects)
-            for part in (sampled.pos_inds, sampled.neg_inds):
-                at.append(inside.places[part] + number * total)
-            positive.append(at[-2])
+            positive.append(inside.places[sampled.pos_inds] + number * total)
+            negative.append(inside.places[sampled.neg_inds] + number * total)
             if len(sampled.pos_inds):
                 coder = head.bbox_coder
                 targets.append(coder.encode(sampled.pos_priors, sampled.pos_gt_bboxes))
             averaged += sampled.avg_factor
-        wanted = torch.cat([torch.full(each.shape, float(1 - i % 2)) for i, each in enumerate(at)])
-        boxes = torch.cat([*targets, torch.zeros(0, 4)])
-        index, wanted, where, boxes = _sent(
-            device, torch.cat(at), wanted, torch.cat(positive), boxes
-        )
+        index = sent(device, torch.cat([*positive, *negative]))
+        boxes = sent(device, torch.cat([*targets, torch.zeros(0, 4)]))
+        wanted = torch.zeros(len(index), device=device)
+        wanted[: len(boxes)] = 1  # the positive ones come first
         sums = functional.binary_cross_entropy_with_logits(
             scores.flatten().index_select(0, index), wanted, reduction="sum"
         )
         of_boxes = head.loss_bbox(
-            deltas.flatten(0, 1).index_select(0, where), boxes, avg_factor=averaged
+            deltas.flatten(0, 1).index_select(0, index[: len(boxes)]), boxes, avg_factor=averaged
         )
         of_scores = head.loss_cls.loss_weight * sums / (averaged + _EPSILON)
         return {"loss_rpn_cls": of_scores, "loss_rpn_bbox": of_boxes}
@@ -306,8 +305,9 @@ class TwoStageStep:
         labels, weights, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
         where = ((labels >= 0) & (labels < head.num_classes)).nonzero()[:, 0]
         averaged = max(float((weights > 0).sum()), 1.0)
-        rois, labels, weights, targets, where, of_class = _sent(
-            maps[0].device, rois, labels, weights, targets[where], where, labels[where]
+        rois, labels, weights, targets, where, of_class = (
+            sent(maps[0].device, each)
+            for each in (rois, labels, weights, targets[where], where, labels[where])
         )
         found = roi_head._bbox_forward(maps, rois)
         scores = found["cls_score"]
@@ -438,10 +438,3 @@ def _rows(values: Tensor, place: Tensor) -> Tensor:
 
 def _on_host(instances: InstanceData | None) -> InstanceData | None:
     return None if instances is None else instances.cpu()
-
-
-def _sent(device: torch.device, *tensors: Tensor) -> list[Tensor]:
-    """Tensors of the host on a device, without waiting for it."""
-    if device.type != "cuda":
-        return list(tensors)
-    return [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]

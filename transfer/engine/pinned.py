@@ -1,0 +1,13 @@
+"""Tensors sent to a GPU in its own time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sent(device: torch.device, tensor: Tensor) -> Tensor:
+    """A tensor on a device; to a GPU through pinned memory, without waiting until it is there."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
