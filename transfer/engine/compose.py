@@ -54,14 +54,13 @@ def compose(
     else:
         assert data.segmentation is not None
         _set_masks(cfg, data.segmentation)
-    for name in time_savers.OF_TASK[cell.task]:
-        _add_hook(cfg, name)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
-    for name in ("FusedSgd", "WinogradConvolutions", "NonBlockingInputs"):
-        _add_hook(cfg, name)
     _set_precision(cfg, cell.precision)
+    for name in time_savers.of(cell.task):
+        if name != "ChannelsLast" or cell.precision == "bfloat16":
+            _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
     settings = dict(cell.overrides)
     left_out = settings.pop(time_savers.WITHOUT, ())
@@ -244,7 +243,6 @@ def _set_loop(cfg: Config) -> None:
 def _set_precision(cfg: Config, precision: str) -> None:
     if precision == "bfloat16":
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
-        _add_hook(cfg, "ChannelsLast")
         cfg.val_cfg.fp16 = True
 
 
