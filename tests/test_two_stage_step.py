@@ -1,7 +1,9 @@
 """A two-stage detector's step with boxes on the host: the toolbox's losses and gradients."""
 
 import copy
+import gc
 import types
+import weakref
 
 import pytest
 import torch
@@ -18,8 +20,8 @@ from mmdet.models.task_modules.assigners import MaxIoUAssigner  # isort: skip
 from mmdet.models.task_modules.prior_generators import AnchorGenerator  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
 
-from transfer.engine import graphed_features
-from transfer.engine.two_stage_step import TwoStageStep, _Anchors, _Inside, is_plain
+from transfer.engine import graphed_features, two_stage_step
+from transfer.engine.two_stage_step import Anchors, TwoStageStep, _Inside, is_plain
 
 
 def a_detector(protocol, **of_training):
@@ -162,7 +164,7 @@ def test_an_assigner_that_is_asked_about_the_near_anchors_alone_says_the_same(
 ):
     levels = AnchorGenerator(strides=[4, 8, 16], ratios=[0.5, 1, 2], scales=[8])
     sizes = [(50, 80), (25, 40), (13, 20)]
-    anchors = _Anchors(levels.grid_priors(sizes, device="cpu"), [0.0] * 4, [1.0] * 4)
+    anchors = Anchors(levels.grid_priors(sizes, device="cpu"), [0.0] * 4, [1.0] * 4)
     for border in (None, 40):
         inside = torch.ones(len(anchors.boxes), dtype=torch.bool)
         if border is not None:
@@ -244,34 +246,110 @@ def test_a_graph_adds_to_gradients_that_are_there(recordings):
 
 
 def test_sizes_beyond_the_most_and_learning_norms_are_not_graphed(recordings, monkeypatch):
-    monkeypatch.setattr(graphed_features, "_SEEN", 0)
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
     monkeypatch.setattr(graphed_features, "_MOST", 1)
     detector = a_detector("quick")
     step = TwoStageStep(detector)
     graphs = graphed_features.Graphs(step)
-    for width in (64, 96):
+    for width in (64, 96, 64, 96):
         graphs(torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]]))
     assert len(recordings) == 2  # forward and backward of the first size
     learning = graphed_features.Graphs(step)
     for norm in learning._norms:
         norm.train()
-    learning(torch.randn(2, 3, 64, 64), torch.tensor([[64.0, 64], [64, 64]]))
+    for _ in range(2):
+        learning(torch.randn(2, 3, 64, 64), torch.tensor([[64.0, 64], [64, 64]]))
     with torch.no_grad():
-        graphed_features.Graphs(step)(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
+        tested = graphed_features.Graphs(step)
+        for _ in range(2):
+            tested(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
     assert len(recordings) == 2
 
 
-def test_without_memory_for_a_graph_the_training_goes_on(recordings, monkeypatch):
-    def full(shared, graph, function):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_graph_keeps_the_anchors_that_it_reads_and_makes_none(recordings, monkeypatch):
+    """Else what the cache of anchors lets go would be read after something else has its memory."""
+    monkeypatch.setattr(two_stage_step, "_KEPT", 1)
+    making, recording = [], []
 
-    monkeypatch.setattr(graphed_features, "_SEEN", 0)
+    def made(step, sizes, device):
+        assert not recording, "a recording cannot copy from the host"
+        anchors = plain(step, sizes, device)
+        making.append(weakref.ref(anchors))
+        return anchors
+
+    def record(shared, graph, function):
+        recording.append(function)
+        plain_record(shared, graph, function)
+        recording.pop()
+
+    plain, plain_record = TwoStageStep._make_anchors, graphed_features._Shared.record
+    monkeypatch.setattr(TwoStageStep, "_make_anchors", made)
+    monkeypatch.setattr(graphed_features._Shared, "record", record)
+    graphs = graphed_features.Graphs(TwoStageStep(a_detector("quick")))
+    for _ in range(graphed_features._SEEN + 1):
+        for width in (64, 96, 128):
+            graphs(torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]]))
+    assert len(recordings) == 6
+    gc.collect()
+    assert sum(reference() is not None for reference in making) == 3, "one a graph"
+
+
+def test_where_the_backbone_is_frozen_its_maps_have_no_gradient(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    detector = a_detector("paper", **{"backbone.frozen_stages": 4})
+    step, told = TwoStageStep(detector), samples(*TWO)
+    graphed = TwoStageStep(detector)
+    graphed.whole_images = graphed_features.Graphs(graphed)
+    for _ in range(3):
+        batch = torch.randn(2, 3, 96, 128)
+        expected, its_gradients = losses_and_gradients(detector, step, batch, told)
+        its_gradients = {name: each.clone() for name, each in its_gradients.items()}
+        found, gradients = losses_and_gradients(detector, graphed, batch, told)
+        assert found == expected
+        assert gradients.keys() == its_gradients.keys()
+        assert all(torch.equal(gradients[name], each) for name, each in its_gradients.items())
+    assert len(recordings) == 2
+
+
+def test_graphs_are_given_up_where_a_batch_does_not_fit_beside_them(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    step = TwoStageStep(a_detector("quick"))
+    graphs = graphed_features.Graphs(step)
+    images, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]])
+    for _ in range(2):
+        graphs(images, limits)
+    assert graphs._graphs
+    plain = step.compute
+
+    def compute(*batch):
+        if graphs._graphs:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(*batch)
+
+    monkeypatch.setattr(step, "compute", compute)
+    wide = torch.randn(1, 3, 64, 96), torch.tensor([[64.0, 96]])
+    for _ in range(3):
+        assert torch.equal(graphs(*wide).scores, plain(*wide).scores)
+    assert torch.equal(graphs(images, limits).scores, plain(images, limits).scores)
+    assert not graphs._graphs
+
+
+@pytest.mark.parametrize(
+    "no_memory",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")],
+)
+def test_without_memory_for_a_graph_the_training_goes_on(recordings, monkeypatch, no_memory):
+    def full(shared, graph, function):
+        raise no_memory
+
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
     detector = a_detector("quick")
     graphs = graphed_features.Graphs(TwoStageStep(detector))
     images, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]])
-    graphs(images, limits)
+    for _ in range(2):
+        graphs(images, limits)
     monkeypatch.setattr(graphed_features._Shared, "record", full)
-    for width in (96, 128):
+    for width in (96, 96, 128, 128):
         wide = torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]])
         found, expected = graphs(*wide), graphs._step.compute(*wide)
         assert torch.equal(found.scores, expected.scores)

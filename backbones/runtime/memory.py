@@ -66,9 +66,16 @@ class Need:
 
 def is_exhausted(error: BaseException) -> bool:
     """Whether an error says that memory has run out, on the host or on a GPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or _is_of_gpu(error):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _HOST_FAILED)
+
+
+def _is_of_gpu(error: BaseException) -> bool:
+    """CUDA's own libraries ask past torch's allocator, and fail with an error of another kind."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
 
 
 def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
@@ -79,7 +86,7 @@ def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
         model: What was trained.
         batch: Images a step, on this device.
     """
-    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    on_gpu = _is_of_gpu(error)
     held = _weights(model)
     if on_gpu:
         available, peak, fixed = _gpu_available(), torch.cuda.max_memory_allocated(), held

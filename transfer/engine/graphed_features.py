@@ -8,8 +8,10 @@ multiples of 32, so that a few sizes make up most of a training.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import compress
 from typing import Any
 
 import torch
@@ -20,10 +22,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.runtime.checkpoint import unwrapped
-from transfer.engine.two_stage_step import TwoStageStep, WholeImages
+from backbones.runtime.memory import is_exhausted
+from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
 
 _SEEN = 2
-"""Batches of a size that are computed without a graph, before one is made for it."""
+"""Batches of a size that are computed without a graph, before one is made for it; at least one."""
 
 _MOST = 12
 """Sizes that have a graph; each holds its maps, and their gradients."""
@@ -52,7 +55,8 @@ class Graphs:
     """A step's ``whole_images``, with a graph for each frequent size of batch.
 
     A batch norm that learns from its batch would learn from the making of a graph as well; where
-    there is one, nothing is graphed. Once there is no memory for a further graph, none is made.
+    there is one, nothing is graphed. Once there is no memory for a further graph, none is made; if
+    a batch without one does not fit beside them, all are given up.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -67,6 +71,7 @@ class Graphs:
             if isinstance(module, _BatchNorm)
         ]
         self._seen: Counter[torch.Size] = Counter()
+        self._sizes: dict[torch.Size, Sizes] = {}
         self._graphs: dict[torch.Size, _Graph] = {}
         self._shared: _Shared | None = None
         self._most = _MOST
@@ -75,7 +80,23 @@ class Graphs:
         """Replay the graph for a batch of this size, or compute without."""
         can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
         graph = self._graph(images, limits) if can_be else None
-        return (graph.replay if graph else self._step.compute)(images, limits)
+        if graph:
+            return graph.replay(images, limits)
+        whole = self._computed(images, limits)
+        self._sizes[images.shape] = whole.sizes
+        return whole
+
+    def _computed(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """Without a graph, and without any from now on where memory is short of that."""
+        try:
+            return self._step.compute(images, limits)
+        except RuntimeError as error:
+            if not (self._graphs and is_exhausted(error)):
+                raise
+        self._graphs.clear()
+        self._shared, self._most = None, 0
+        torch.cuda.empty_cache()
+        return self._step.compute(images, limits)
 
     def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
         """The graph for a batch, made when its size has been seen often enough."""
@@ -85,7 +106,9 @@ class Graphs:
             if self._seen[size] > _SEEN:
                 try:
                     self._graphs[size] = self._make(images, limits)
-                except torch.OutOfMemoryError:
+                except RuntimeError as error:
+                    if not is_exhausted(error):
+                        raise
                     self._most = len(self._graphs)
         return self._graphs.get(size)
 
@@ -93,6 +116,7 @@ class Graphs:
         if self._shared is None:
             weights = [w for part in self._parts for w in part.parameters() if w.requires_grad]
             self._shared = _Shared(weights)
+        anchors = self._step.anchors(self._sizes[images.shape], images.device)
         # The weights are rounded within the graph: what autocast keeps of them is of this step.
         with torch.autocast(
             images.device.type,
@@ -100,7 +124,7 @@ class Graphs:
             enabled=torch.is_autocast_enabled(images.device.type),
             cache_enabled=False,
         ):
-            return _Graph(self._step, self._shared, images, limits)
+            return _Graph(self._step, self._shared, anchors, images, limits)
 
 
 class _Shared:
@@ -134,8 +158,11 @@ class _Shared:
             graph.capture_begin(pool=self._pool)
             try:
                 function()
-            finally:
-                graph.capture_end()
+            except BaseException:
+                with contextlib.suppress(RuntimeError):  # of a recording that is broken already
+                    graph.capture_end()
+                raise
+            graph.capture_end()
 
 
 class _Graph:
@@ -148,12 +175,15 @@ class _Graph:
     Args:
         step: Computes.
         shared: With all graphs.
+        anchors: Of these images' maps, kept here: the graph reads them where they lie.
         images: (B, 3, H, W), an example.
         limits: (B, 2), an example.
     """
 
-    def __init__(self, step: TwoStageStep, shared: _Shared, images: Tensor, limits: Tensor) -> None:
-        self._step, self._shared = step, shared
+    def __init__(
+        self, step: TwoStageStep, shared: _Shared, anchors: Anchors, images: Tensor, limits: Tensor
+    ) -> None:
+        self._step, self._shared, self._anchors = step, shared, anchors
         self._inputs = shared.space("images", images), shared.space("limits", limits)
         self._start = torch.zeros((), requires_grad=True)  # for autograd to come by
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
@@ -161,18 +191,23 @@ class _Graph:
         self._of_outputs = [
             shared.space(f"gradient {number}", output) for number, output in enumerate(self.outputs)
         ]
+        self.learns = [output.requires_grad for output in self.outputs]
         shared.record(self._backward, self._differentiate)
+        self.outputs = tuple(output.detach() for output in self.outputs)
 
     def _compute(self) -> None:
         """From the inputs' memory to the outputs'."""
         whole = self._step.compute(*self._inputs)
         self._candidates = whole.candidates, whole.apart
-        self.outputs = *whole.maps, whole.scores, whole.deltas
+        self.outputs: tuple[Tensor, ...] = (*whole.maps, whole.scores, whole.deltas)
 
     def _differentiate(self) -> None:
         """From the memory of the outputs' gradients to that of the weights'."""
         weights, own = self._shared.weights, self._shared.gradients
-        found = torch.autograd.grad(self.outputs, weights, self._of_outputs, allow_unused=True)
+        outputs, of_outputs = (
+            list(compress(each, self.learns)) for each in (self.outputs, self._of_outputs)
+        )
+        found = torch.autograd.grad(outputs, weights, of_outputs, allow_unused=True)
         self._learning = []
         for weight, place, gradient in zip(weights, own, found, strict=True):
             if gradient is not None:
@@ -213,7 +248,11 @@ class _Replay(torch.autograd.Function):
         ctx.graph = graph
         ctx.set_materialize_grads(False)
         graph.forward()
-        return tuple(output.detach() for output in graph.outputs)
+        found = tuple(output.detach() for output in graph.outputs)
+        ctx.mark_non_differentiable(
+            *(output for output, learns in zip(found, graph.learns, strict=True) if not learns)
+        )
+        return found
 
     @staticmethod
     @once_differentiable

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -124,6 +124,10 @@ def _is_plain_coder(head: Any) -> bool:
     return plain and not coder.use_box_type and not head.reg_decoded_bbox
 
 
+Sizes = tuple[tuple[int, int], ...]
+"""Height and width of each level's map."""
+
+
 class WholeImages(NamedTuple):
     """What is computed of whole images.
 
@@ -142,9 +146,10 @@ class WholeImages(NamedTuple):
     candidates: Tensor
     apart: Tensor
 
-
-Sizes = tuple[tuple[int, int], ...]
-"""Height and width of each level's map."""
+    @property
+    def sizes(self) -> Sizes:
+        """Of the maps."""
+        return tuple((each.shape[2], each.shape[3]) for each in self.maps)
 
 
 class TwoStageStep:
@@ -157,12 +162,15 @@ class TwoStageStep:
         detector: The detector.
         whole_images: Computes :class:`WholeImages` of (B, 3, H, W) images and the (B, 2) heights
             and widths that boxes are cut to.
+        anchors: Of maps of some :data:`Sizes`, on a device; the last few are kept.
     """
 
     def __init__(self, detector: TwoStageDetector) -> None:
         self.detector = detector
         self.whole_images: Callable[[Tensor, Tensor], WholeImages] = self.compute
-        self._anchors = lru_cache(maxsize=_KEPT)(self._make_anchors)
+        self.anchors = lru_cache(maxsize=_KEPT)(self._make_anchors)
+        on_host = partial(self._make_anchors, device=torch.device("cpu"))
+        self._host_anchors = lru_cache(maxsize=_KEPT)(on_host)
         self._inside = lru_cache(maxsize=_KEPT)(self._find_inside)
 
     def __call__(self, batch_inputs: Tensor, batch_data_samples: list[Any]) -> dict[str, Tensor]:
@@ -171,7 +179,7 @@ class TwoStageStep:
         truths, ignored = [_on_host(each) for each in truths], [_on_host(each) for each in ignored]
         limits = torch.tensor([meta["img_shape"][:2] for meta in metas], dtype=torch.float32)
         whole = self.whole_images(batch_inputs, sent(batch_inputs.device, limits))
-        sizes = tuple((each.shape[2], each.shape[3]) for each in whole.maps)
+        sizes = whole.sizes
         losses = self._rpn_losses(sizes, whole.scores, whole.deltas, truths, ignored, metas)
         proposals = [
             self._suppressed(candidates, apart)
@@ -209,7 +217,7 @@ class TwoStageStep:
         self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The best boxes of each level, decoded, in the order of their scores."""
-        cfg, anchors = self.detector.train_cfg.rpn_proposal, self._anchors(sizes, scores.device)
+        cfg, anchors = self.detector.train_cfg.rpn_proposal, self.anchors(sizes, scores.device)
         best, places, levels = [], [], []
         starts = [0]
         for level, count in enumerate(anchors.counts):
@@ -311,25 +319,24 @@ class TwoStageStep:
         )
         found = roi_head._bbox_forward(maps, rois)
         scores = found["cls_score"]
-        deltas = found["bbox_pred"].view(len(rois), -1, 4)[where, of_class]
+        deltas = found["bbox_pred"].view(len(rois), head.num_classes, 4)[where, of_class]
         return {
             "loss_cls": head.loss_cls(scores, labels, weights, avg_factor=averaged),
             "acc": accuracy(scores, labels),
             "loss_bbox": head.loss_bbox(deltas, targets, avg_factor=len(labels)),
         }
 
-    def _make_anchors(self, sizes: Sizes, device: torch.device) -> _Anchors:
+    def _make_anchors(self, sizes: Sizes, device: torch.device) -> Anchors:
         head = self.detector.rpn_head
         levels = head.prior_generator.grid_priors(list(sizes), device=device)
-        return _Anchors(levels, head.bbox_coder.means, head.bbox_coder.stds)
+        return Anchors(levels, head.bbox_coder.means, head.bbox_coder.stds)
 
     def _find_inside(
         self, sizes: Sizes, pad_shape: tuple[int, int], image_shape: tuple[int, int] | None
     ) -> _Inside:
         """The anchors that may be trained on, on the host."""
-        head, host = self.detector.rpn_head, torch.device("cpu")
-        anchors = self._anchors(sizes, host)
-        valid = torch.cat(head.prior_generator.valid_flags(list(sizes), pad_shape, host))
+        head, anchors = self.detector.rpn_head, self._host_anchors(sizes)
+        valid = torch.cat(head.prior_generator.valid_flags(list(sizes), pad_shape, "cpu"))
         border = head.train_cfg.allowed_border
         inside = anchor_inside_flags(anchors.boxes, valid, image_shape or pad_shape, border)
         if not inside.any():
@@ -337,7 +344,7 @@ class TwoStageStep:
         return _Inside(anchors, inside)
 
 
-class _Anchors:
+class Anchors:
     """The anchors of maps of some sizes, on one device.
 
     Attributes:
@@ -374,7 +381,7 @@ class _Inside:
         boxes: (M, 4), x1 y1 x2 y2 in pixels.
     """
 
-    def __init__(self, anchors: _Anchors, inside: Tensor) -> None:
+    def __init__(self, anchors: Anchors, inside: Tensor) -> None:
         self.places = inside.nonzero()[:, 0]
         self.boxes = anchors.boxes[self.places]
         counts = [int(part.sum()) for part in inside.split(anchors.counts)]
