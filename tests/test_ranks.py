@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import types
 from pathlib import Path
 
 import chaos_suite
@@ -15,6 +16,7 @@ import synthetic
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from test_randomness import Draws
 from torch import nn
@@ -22,10 +24,17 @@ from torch.utils.data import default_collate
 
 from backbones import hardware
 from backbones.errors import UserError
-from backbones.runtime import loop, precision, randomness, ranks  # noqa: F401  (registers)
-from backbones.runtime.checkpoint import unwrapped
+from backbones.runtime import (  # noqa: F401  (registers)
+    loop,
+    precision,
+    randomness,
+    ranks,
+    stopping,
+)
+from backbones.runtime.checkpoint import ResumableState, load_state, unwrapped
 from backbones.runtime.evaluation import BatchesOfARank
 from backbones.runtime.loop import ResumableBatchSampler
+from backbones.runtime.progress import Curve
 from backbones.runtime.randomness import ReplayableDataset, ReplayableSampler
 from backbones.runtime.runner import quiet_runner
 from backbones.versions import versions
@@ -180,7 +189,7 @@ def work(args):
         seen = ranks.gathered(ranks.rank())
         assert seen == [0, 1]
         assert ranks.means({"a": float(ranks.rank())}) == {"a": 0.5}
-        assert ranks.any_of(ranks.rank() == 1) and not ranks.any_of(False)
+        assert ranks.any_of(ranks.rank() == 1, False, ranks.rank() == 0) == [True, False, True]
         assert ranks.on_main(lambda: ranks.rank()) == 0
         FAULT
         ranks.any_of(False)
@@ -540,3 +549,52 @@ def test_two_processes_learn_from_their_first_step_on_what_one_learns(tmp_path):
     for name, learnt in alone.items():
         assert (learnt - begun[name]).norm() > 1e-3
         torch.testing.assert_close(together[name], learnt, rtol=1e-5, atol=1e-6)
+
+
+def late_losses(folder, stopped_at):
+    """What each process runs: losses are told a step later, as on a GPU; each step is saved."""
+    from backbones.runtime import late_scalars
+
+    late_scalars._is_of_gpu = lambda tensor: True
+    torch.cuda.Event = lambda: types.SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+
+    class Stop(Hook):
+        """One of the processes is asked to stop."""
+
+        def after_train_iter(self, runner, *args, **kwargs):
+            if ranks.rank() == 1 and runner.iter + 1 == stopped_at:
+                stopping.request()
+
+    with ranks.together("auto", versions()):
+        runner = quiet_runner(
+            model=Convolutions(),
+            work_dir=str(folder / "work"),
+            seed=3,
+            train_dataloader={
+                "dataset": ReplayableDataset(Noise(24)),
+                "sampler": {"type": "ReplayableSampler"},
+                "batch_sampler": {"type": "ResumableBatchSampler"},
+                "batch_size": 2,
+                "collate_fn": default_collate,
+            },
+            train_cfg={"type": "ResumableTrainLoop", "max_epochs": 1},
+            optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.01}},
+            param_scheduler=[{"type": "ConstantLR", "factor": 1.0}],
+            default_hooks={"checkpoint": None},
+            custom_hooks=[Stop(), Curve(), ResumableState(str(folder / "state"), "cell", 0)],
+        )
+        runner.train()
+
+
+@pytest.mark.parametrize("stopped_at", [0, 3])
+def test_processes_save_together_what_they_tell_late(stopped_at, tmp_path):
+    code = f"import pathlib, test_ranks as t; t.late_losses(pathlib.{tmp_path!r}, {stopped_at})"
+    codes, printed = processes.ends(processes.start(["-c", code]), 60)
+    assert codes == [1 if stopped_at else 0] * 2, printed
+    state = load_state(tmp_path / "state", "cell")
+    steps = stopped_at or 6
+    assert state["iteration"] == steps
+    curve = state["hooks"]["curve"]
+    assert [point["iteration"] for point in curve["points"]] == list(range(1, steps + 1))
+    if stopped_at:
+        assert all("Interrupted" in text for text in printed)

@@ -77,11 +77,12 @@ class ResumableState(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Save when it is time, or when asked to stop; leave then, and when superseded."""
-        asked = self.stop_requested or stopping.requested()
-        stop = ranks.any_of(asked or stopping.superseded())
+        asked = self.stop_requested or stopping.requested() or stopping.superseded()
+        is_time = ranks.is_main() and time.monotonic() - self.saved_at >= self.seconds
+        stop, save = ranks.any_of(asked, asked or is_time)
         if not runner.optim_wrapper.should_update():
             return  # gradients are being accumulated over several iterations, and are not saved
-        if stop or time.monotonic() - self.saved_at >= self.seconds:
+        if save:
             self._save(runner)
         if stop:
             stopping.require_ours()
@@ -115,8 +116,14 @@ class ResumableState(Hook):
         """Save, unless the training is another's now, or has diverged.
 
         What is another's is left at the next iteration, by all processes together. A state without
-        numbers helps nobody.
+        numbers helps nobody. All processes come here together, since hooks may ask all of them for
+        what they have to keep; the first one writes it.
         """
+        of_hooks = {
+            hook.state_name: hook.state_dict()
+            for hook in runner.hooks
+            if getattr(hook, "state_name", "")
+        }
         if runner.rank == 0 and not stopping.superseded(look=True) and _is_finite(runner.model):
             state = {
                 "identity": self.identity,
@@ -124,11 +131,7 @@ class ResumableState(Hook):
                 "model": unwrapped(runner.model).state_dict(),
                 "optimizer": None if finished else runner.optim_wrapper.state_dict(),
                 "schedulers": [s.state_dict() for s in runner.param_schedulers],
-                "hooks": {
-                    hook.state_name: hook.state_dict()
-                    for hook in runner.hooks
-                    if getattr(hook, "state_name", "")
-                },
+                "hooks": of_hooks,
             }
             save_state(self.folder, state)
             self.saved_iteration = runner.iter

@@ -219,9 +219,11 @@ def gathered(given: _T) -> list[_T]:
     return found
 
 
-def any_of(flag: bool) -> bool:
-    """Whether one of the processes says yes."""
-    return bool(_sums([float(flag)])[0]) if _group.control else flag
+def any_of(*flags: bool) -> list[bool]:
+    """Of each flag, whether one of the processes says yes."""
+    if _group.control is None:
+        return [*flags]
+    return [bool(count) for count in _sums([float(flag) for flag in flags])]
 
 
 def means(values: dict[str, float]) -> dict[str, float]:
