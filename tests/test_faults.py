@@ -10,6 +10,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -400,6 +401,21 @@ def test_memory_of_a_gpu_that_runs_out_names_a_batch(tmp_path):
 
     with pytest.raises(UserError, match=r"a batch of 4 needs over 2.7 GB, .* the GPU has"):
         trained(tmp_path, net=Net(fail))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told on Linux only")
+def test_what_was_freed_does_not_count_for_the_peak_of_what_comes_next():
+    done = processes.alone(
+        "import torch; from backbones.runtime import allocation, memory\n"
+        "assert allocation.keep_freed_memory()\n"
+        "def peak(mebibytes):\n"
+        "    of = memory.PeakMemory()\n"
+        "    torch.ones(mebibytes, 1 << 18)\n"
+        "    return of.peaks()['host'] >> 20\n"
+        "large, small = peak(600), peak(10)\n"
+        "assert large - small > 500, (large, small)\n"
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,27 @@
 """What keeps a GPU from waiting for the host and the host for it, as far as the CPU can show it."""
 
 import contextlib
+import copy
 import threading
 import time
 
 import pytest
 import torch
-from mmengine.structures import InstanceData
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData, PixelData
 
 from backbones.runtime import late_scalars
 from backbones.runtime.ahead import Ahead
 from backbones.runtime.late_scalars import LateScalars
+from backbones.runtime.runner import QuietRunner
 from transfer import openmmlab  # noqa: F401
 from transfer.bench.breakdown import Stopwatch
 from transfer.engine import non_blocking_inputs
 from transfer.engine.placed_sampler import first_of_permutation
 
+from mmdet.models.data_preprocessors import DetDataPreprocessor  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
+from mmseg.models.data_preprocessor import SegDataPreProcessor  # isort: skip
 
 
 def scalars(loss):
@@ -114,28 +119,53 @@ def test_the_first_of_a_permutation_are_torchs_own(count, first):
 def a_batch():
     sample = DetDataSample(metainfo={"img_shape": (4, 6)})
     sample.gt_instances = InstanceData(bboxes=torch.rand(2, 4), labels=torch.tensor([1, 2]))
-    return {"inputs": [torch.rand(3, 4, 6)], "data_samples": [sample]}
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 3, (1, 4, 6)))
+    return {
+        "inputs": [torch.randint(0, 256, (3, 4, 6), dtype=torch.uint8)],
+        "data_samples": [sample],
+    }
 
 
 @pytest.mark.parametrize("elements_stay", [True, False])
-def test_a_batch_is_sent_as_it_is(monkeypatch, elements_stay):
-    from mmengine.model import BaseDataPreprocessor
-
+@pytest.mark.parametrize("bgr_to_rgb", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_is_sent_as_it_is(monkeypatch, elements_stay, bgr_to_rgb, training):
     sent = []
     monkeypatch.setattr(
         non_blocking_inputs, "sent", lambda device, tensor: sent.append(tensor) or tensor + 0
     )
-    preprocessor = BaseDataPreprocessor()
-    device = torch.device("cpu")
-    plain = preprocessor.cast_data
-    preprocessor.cast_data = lambda data: non_blocking_inputs._sent(
-        plain, device, elements_stay, data
-    )
-    batch = a_batch()
-    found = preprocessor.cast_data(batch)
-    assert len(sent) == (1 if elements_stay else 3)  # the image; boxes and labels
-    assert torch.equal(found["inputs"][0], batch["inputs"][0])
-    (sample,) = found["data_samples"]
-    assert sample.img_shape == (4, 6)
-    assert torch.equal(sample.gt_instances.bboxes, batch["data_samples"][0].gt_instances.bboxes)
-    assert (sample is batch["data_samples"][0]) == elements_stay
+    own = {"bgr_to_rgb": bgr_to_rgb, "mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}
+    masks = {"size": (8, 8)} if training else {}
+    for plain, ours in (
+        [DetDataPreprocessor(**own, pad_size_divisor=8) for _ in range(2)],
+        [SegDataPreProcessor(**own, **masks) for _ in range(2)],
+    ):
+        for _ in range(2):  # of a training and of the evaluation after it
+            non_blocking_inputs.send_through(ours, torch.device("cpu"), elements_stay)
+        batch = a_batch()
+        expected, found = (each(copy.deepcopy(batch), training) for each in (plain, ours))
+        assert len(sent) == (1 if elements_stay else 4)  # the image; boxes, labels and mask
+        sent.clear()
+        assert torch.equal(found["inputs"], expected["inputs"])
+        (sample,), (wanted,) = found["data_samples"], expected["data_samples"]
+        assert sample.img_shape == wanted.img_shape
+        assert torch.equal(sample.gt_instances.bboxes, wanted.gt_instances.bboxes)
+        assert torch.equal(sample.gt_sem_seg.data, wanted.gt_sem_seg.data)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_threads_are_given_back_however_a_training_ends(fails, monkeypatch):
+    def train(runner):
+        torch.set_num_threads(1)
+        if fails:
+            raise ValueError("it failed")
+
+    monkeypatch.setattr(Runner, "train", train)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError, match="it failed") if fails else contextlib.nullcontext():
+            QuietRunner.__new__(QuietRunner).train()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

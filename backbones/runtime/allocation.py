@@ -7,10 +7,14 @@ one: on the CPU a tenth of a step. Results depend on neither.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import gc
 import sys
+from typing import Any
+
+import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _MOST = 1 << 30  # bytes
@@ -22,13 +26,28 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it will; other libraries than glibc are left as they are.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _MOST) and mallopt(_TRIM_THRESHOLD, _MOST))
+
+
+def give_freed_memory_back() -> None:
+    """Give back what was kept, on the host and on the GPU: what comes next is another's."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library; None where that is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
+    with contextlib.suppress(OSError, AttributeError):
+        return getattr(ctypes.CDLL("libc.so.6"), name)
+    return None
 
 
 @functools.cache

@@ -25,10 +25,6 @@ class FusedSgd(Hook):
 
     The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
     Gradients are gone after a step, as after ``zero_grad``.
-
-    Where torch's own fused kernel is asked for, the momenta are there before the first step. torch
-    2.15 makes them in that step, of whatever lies in memory, and where the step is left out because
-    a gradient was infinite, as the first under a loss scale often is, it goes on with that.
     """
 
     priority = "VERY_HIGH"
@@ -38,16 +34,13 @@ class FusedSgd(Hook):
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if type(optimizer) is torch.optim.SGD:
             optimizer.register_step_pre_hook(_Steps())
-            for group in optimizer.param_groups:
-                if group["fused"] and group["momentum"] and not group["dampening"]:
-                    for weight in group["params"]:
-                        _momentum(optimizer, weight)
 
 
 class _Steps:
     """All of an optimiser's step; it takes the gradients away, so that its own finds none.
 
-    A step that is not plain is left to the optimiser: with a closure, or a scaler's scale.
+    A step with a closure is left to the optimiser. A loss scale that an optimiser with torch's own
+    fused kernel is told is told to the kernel, which leaves a step with infinite gradients out.
     """
 
     def __init__(self) -> None:
@@ -57,10 +50,7 @@ class _Steps:
         self, optimizer: torch.optim.SGD, given: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
         """The optimiser's hook before a step."""
-        scaled = any(
-            getattr(optimizer, name, None) is not None for name in ("grad_scale", "found_inf")
-        )
-        if len(given) > 1 or named or scaled or not all(map(_is_fit, optimizer.param_groups)):
+        if len(given) > 1 or named or not all(map(_is_fit, optimizer.param_groups)):
             return
         for group in optimizer.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
@@ -71,6 +61,8 @@ class _Steps:
                     [_flat(weight.grad, weight) for weight in weights],
                     [momentum for _, momentum in views],
                     fused=True,
+                    grad_scale=getattr(optimizer, "grad_scale", None),
+                    found_inf=getattr(optimizer, "found_inf", None),
                     **{key: group[key] for key in _SETTINGS},
                 )
             for weight in weights:

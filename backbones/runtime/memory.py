@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from backbones.errors import UserError
+from backbones.runtime.allocation import give_freed_memory_back
 
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _REQUEST = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|KiB|MiB|GiB)")
@@ -21,10 +22,12 @@ _HOST_FAILED = ("can't allocate memory", "Cannot allocate memory", "not enough m
 class PeakMemory:
     """Peaks of this process from now on: on the host, and on its CUDA device.
 
-    On the host the peak can be counted anew on Linux only; elsewhere nothing is told.
+    What this process has freed and kept is given back first, so that it does not count. On the host
+    the peak can be counted anew on Linux only; elsewhere nothing is told.
     """
 
     def __init__(self) -> None:
+        give_freed_memory_back()
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         if torch.cuda.is_available():

@@ -35,9 +35,16 @@ class QuietRunner(Runner):
     """
 
     def train(self) -> Any:
-        """Train; see :func:`backbones.runtime.faults.explained`."""
-        with explained(self):
-            return super().train()
+        """Train; see :func:`backbones.runtime.faults.explained`.
+
+        However it ends, the process has the threads afterwards that it had before.
+        """
+        threads = torch.get_num_threads()
+        try:
+            with explained(self):
+                return super().train()
+        finally:
+            torch.set_num_threads(threads)
 
     def val(self) -> Any:
         """Evaluate; likewise."""

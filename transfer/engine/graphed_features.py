@@ -180,6 +180,8 @@ class _Graph:
         limits: (B, 2), an example.
     """
 
+    outputs: tuple[Tensor, ...]
+
     def __init__(
         self, step: TwoStageStep, shared: _Shared, anchors: Anchors, images: Tensor, limits: Tensor
     ) -> None:
@@ -199,7 +201,7 @@ class _Graph:
         """From the inputs' memory to the outputs'."""
         whole = self._step.compute(*self._inputs)
         self._candidates = whole.candidates, whole.apart
-        self.outputs: tuple[Tensor, ...] = (*whole.maps, whole.scores, whole.deltas)
+        self.outputs = (*whole.maps, whole.scores, whole.deltas)
 
     def _differentiate(self) -> None:
         """From the memory of the outputs' gradients to that of the weights'."""

@@ -22,10 +22,12 @@ class NonBlockingInputs(Hook):
     """Copy batches to a GPU through pinned memory, in its own time.
 
     A plain copy waits until the GPU has done all that it was asked for, the whole of the step
-    before included. The boxes of a detector that samples on the host stay there.
+    before included; so does the list of channels by which the toolboxes put them in the network's
+    order, and that is done here. The boxes of a detector that samples on the host stay there.
 
-    What little the host computes is computed by one thread until the training ends: where the
-    processes that read images have the cores, several threads wait for each other, by milliseconds.
+    What little the host computes is computed by one thread until the runner's training ends: where
+    the processes that read images have the cores, several threads wait for each other, by
+    milliseconds.
     """
 
     priority = "VERY_HIGH"
@@ -36,26 +38,39 @@ class NonBlockingInputs(Hook):
         preprocessor = model.data_preprocessor
         if preprocessor.device.type == "cuda":
             boxes_stay = isinstance(model.loss, TwoStageStep)
-            plain = preprocessor.cast_data
-            preprocessor.cast_data = partial(_sent, plain, preprocessor.device, boxes_stay)
+            send_through(preprocessor, preprocessor.device, boxes_stay)
 
     def before_train(self, runner: Any) -> None:
         """Leave the cores to the readers."""
-        self._threads = torch.get_num_threads()
         if unwrapped(runner.model).data_preprocessor.device.type == "cuda":
             torch.set_num_threads(1)
 
-    def after_train(self, runner: Any) -> None:
-        """Take them back."""
-        torch.set_num_threads(self._threads)
+
+def send_through(preprocessor: Any, device: torch.device, elements_stay: bool) -> None:
+    """Let a preprocessor copy to a device so, and order channels there.
+
+    Args:
+        preprocessor: A toolbox's, on that device; told anew, it stays as it is.
+        device: Where batches go.
+        elements_stay: Whether all but the images stays on the host.
+    """
+    if isinstance(preprocessor.cast_data, partial):
+        return
+    flips, preprocessor._channel_conversion = preprocessor._channel_conversion, False
+    preprocessor.cast_data = partial(_sent, preprocessor.cast_data, device, elements_stay, flips)
 
 
 def _sent(
-    cast_data: Callable[[Any], Any], device: torch.device, elements_stay: bool, data: Any
+    cast_data: Callable[[Any], Any],
+    device: torch.device,
+    elements_stay: bool,
+    flips: bool,
+    data: Any,
 ) -> Any:
-    """A preprocessor's ``cast_data``, of tensors and of elements that hold some."""
+    """A preprocessor's ``cast_data``, of images (…, 3, H, W) and of elements that hold tensors."""
     if isinstance(data, Tensor):
-        return sent(device, data)
+        images = sent(device, data)
+        return images.flip(-3) if flips and images.shape[-3] == 3 else images
     if isinstance(data, BaseDataElement):
         return data if elements_stay else _element_to(device, data)
     return cast_data(data)

@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from backbones.atomic_write import write_atomically
+from backbones.hardware import cuda_devices
 from backbones.runtime.memory import PeakMemory
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
@@ -23,8 +24,11 @@ from transfer.plan.probes import folder
 from transfer.plan.request import load_data
 from transfer.report import provenance
 
-_WARM_UP = 3  # steps that are not counted
-_COUNTED = 5
+_STEPS = 3, 5
+"""Steps that are not counted, and steps that are."""
+
+_STEPS_ON_A_GPU = 60, 20
+"""By then the frequent sizes of batches have their graphs."""
 
 
 class _Enough(Exception):
@@ -38,10 +42,11 @@ class _Stopwatch(Hook):
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self._warm_up, self._counted = _STEPS_ON_A_GPU if cuda_devices() else _STEPS
 
     def seconds_a_step(self) -> float:
         """Mean of the counted steps; of all where the training had fewer."""
-        counted = self.times[min(_WARM_UP, len(self.times) - 2) :]
+        counted = self.times[min(self._warm_up, len(self.times) - 2) :]
         return (counted[-1] - counted[0]) / (len(counted) - 1)
 
     def before_train(self, runner: Any) -> None:
@@ -62,7 +67,7 @@ class _Stopwatch(Hook):
 
     def _tick(self) -> None:
         self.times.append(time.monotonic())
-        if len(self.times) > _WARM_UP + _COUNTED:
+        if len(self.times) > self._warm_up + self._counted:
             raise _Enough
 
 
