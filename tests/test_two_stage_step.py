@@ -1,5 +1,6 @@
 """A two-stage detector's step with boxes on the host: the toolbox's losses and gradients."""
 
+import contextlib
 import copy
 import gc
 import types
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
+from backbones.errors import UserError
 from backbones.runtime.randomness import SeedIterations
 from transfer import openmmlab  # noqa: F401
 from transfer.engine.placed_sampler import PlacedSampling
@@ -309,6 +311,51 @@ def test_where_the_backbone_is_frozen_its_maps_have_no_gradient(recordings, monk
         assert gradients.keys() == its_gradients.keys()
         assert all(torch.equal(gradients[name], each) for name, each in its_gradients.items())
     assert len(recordings) == 2
+
+
+def test_a_graph_that_draws_at_random_is_not_used(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    detector = a_detector("quick")
+    detector.neck.lateral_convs[0] = torch.nn.Sequential(
+        detector.neck.lateral_convs[0], torch.nn.Dropout(0.5)
+    )
+    graphs = graphed_features.Graphs(TwoStageStep(detector))
+    for width in (64, 64, 64, 96, 96):
+        graphs(torch.randn(1, 3, 64, width), torch.tensor([[64.0, width]]))
+    assert len(recordings) == 2
+    assert not graphs._graphs
+
+
+@pytest.mark.parametrize("what", ["maps", "candidates", "gradients"])
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_graph_that_gives_something_else_is_found_out(recordings, monkeypatch, what, when):
+    spoils = when == "at once"
+
+    def replay(recording):
+        plain(recording)
+        graph = recording.function.__self__
+        if not spoils:
+            return
+        if what == "gradients" and recording is graph._backward:
+            max((of_weight for _, of_weight in graph._learning), key=torch.norm).mul_(1.5)
+        elif what != "gradients" and recording is graph._forward:
+            spoilt = graph.outputs[0] if what == "maps" else graph._candidates[0]
+            spoilt.data.mul_(1.5)
+
+    plain = Recording.replay
+    monkeypatch.setattr(Recording, "replay", replay)
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    monkeypatch.setattr(graphed_features, "_EVERY", 3)
+    graphs = graphed_features.Graphs(TwoStageStep(a_detector("quick")))
+    batch = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]])
+    for _ in range(2):
+        graphs(*batch)
+    assert bool(graphs._graphs) == (when == "later")
+    graphs(*batch)
+    spoils = True
+    told = pytest.raises(UserError, match="cannot be trusted")
+    with told if when == "later" and what != "gradients" else contextlib.nullcontext():
+        graphs(*batch)
 
 
 def test_graphs_are_given_up_where_a_batch_does_not_fit_beside_them(recordings, monkeypatch):

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.errors import UserError
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
 from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
@@ -30,6 +32,12 @@ _SEEN = 2
 
 _MOST = 12
 """Sizes that have a graph; each holds its maps, and their gradients."""
+
+_EVERY = 200
+"""Replays from one that is compared with the plain computation to the next."""
+
+_TOLERANCE = 0.02
+"""Of what a replay gives, the largest part that may differ: some sums are added up in any order."""
 
 
 @HOOKS.register_module()
@@ -57,6 +65,10 @@ class Graphs:
     A batch norm that learns from its batch would learn from the making of a graph as well; where
     there is one, nothing is graphed. Once there is no memory for a further graph, none is made; if
     a batch without one does not fit beside them, all are given up.
+
+    A graph that reads memory which is something else's by then would train on wrong boxes without
+    a word. So each is compared with the plain computation when it is made, and one that gives
+    something else, as layers that draw at random do, is not used; later a replay now and then is.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -75,13 +87,27 @@ class Graphs:
         self._graphs: dict[torch.Size, _Graph] = {}
         self._shared: _Shared | None = None
         self._most = _MOST
+        self._replays = 0
 
     def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """Replay the graph for a batch of this size, or compute without."""
+        """Replay the graph for a batch of this size, or compute without.
+
+        Raises:
+            UserError: A replay gave something else than it must.
+        """
         can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
         graph = self._graph(images, limits) if can_be else None
         if graph:
-            return graph.replay(images, limits)
+            self._replays += 1
+            whole = graph.replay(images, limits)
+            if self._replays % _EVERY == 0 and not graph.gave_the_same():
+                raise UserError(
+                    "A CUDA graph of this detector has given something else than the detector "
+                    "itself, so the training cannot be trusted and is not recorded. Leave the "
+                    'graphs out (in a suite: [overrides] without = ["GraphedFeatures"]) after '
+                    "removing the cell's work folder, and please report it."
+                )
+            return whole
         whole = self._computed(images, limits)
         self._sizes[images.shape] = whole.sizes
         return whole
@@ -93,10 +119,14 @@ class Graphs:
         except RuntimeError as error:
             if not (self._graphs and is_exhausted(error)):
                 raise
+        self._give_up()
+        return self._step.compute(images, limits)
+
+    def _give_up(self) -> None:
+        """Have no graphs from now on."""
         self._graphs.clear()
         self._shared, self._most = None, 0
         torch.cuda.empty_cache()
-        return self._step.compute(images, limits)
 
     def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
         """The graph for a batch, made when its size has been seen often enough."""
@@ -105,11 +135,17 @@ class Graphs:
             self._seen[size] += 1
             if self._seen[size] > _SEEN:
                 try:
-                    self._graphs[size] = self._make(images, limits)
+                    graph = self._make(images, limits)
+                    is_true = graph.is_true(images, limits)
                 except RuntimeError as error:
                     if not is_exhausted(error):
                         raise
                     self._most = len(self._graphs)
+                else:
+                    self._graphs[size] = graph
+                    if not is_true:
+                        self._give_up()
+                        print_log("a CUDA graph gave something else: none is used", "current")
         return self._graphs.get(size)
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:
@@ -117,14 +153,18 @@ class Graphs:
             weights = [w for part in self._parts for w in part.parameters() if w.requires_grad]
             self._shared = _Shared(weights)
         anchors = self._step.anchors(self._sizes[images.shape], images.device)
-        # The weights are rounded within the graph: what autocast keeps of them is of this step.
-        with torch.autocast(
-            images.device.type,
-            dtype=torch.get_autocast_dtype(images.device.type),
-            enabled=torch.is_autocast_enabled(images.device.type),
-            cache_enabled=False,
-        ):
+        with _rounding_anew(images.device.type):
             return _Graph(self._step, self._shared, anchors, images, limits)
+
+
+def _rounding_anew(device: str) -> torch.autocast:
+    """Autocast as it is, but that it keeps no rounded weights: those would be of another step."""
+    return torch.autocast(
+        device,
+        dtype=torch.get_autocast_dtype(device),
+        enabled=torch.is_autocast_enabled(device),
+        cache_enabled=False,
+    )
 
 
 class _Shared:
@@ -216,6 +256,34 @@ class _Graph:
                 place.copy_(gradient)
                 self._learning.append((weight, place))
 
+    def is_true(self, images: Tensor, limits: Tensor) -> bool:
+        """Whether a replay gives what is computed without a graph, forward and backward."""
+        self.replay(images, limits)
+        if not self.gave_the_same():
+            return False
+        with _rounding_anew(images.device.type):
+            whole = self._step.compute(*self._inputs)
+            plain = (*whole.maps, whole.scores, whole.deltas)
+            weights = [weight for weight, _ in self._learning]
+            of_plain = [output.detach() for output in plain]  # as of half their squares' sum
+            expected = torch.autograd.grad(
+                list(compress(plain, self.learns)), weights, list(compress(of_plain, self.learns))
+            )
+        for own, given in zip(self._of_outputs, of_plain, strict=True):
+            own.copy_(given)
+        self._backward.replay()
+        return _agree([gradient for _, gradient in self._learning], expected)
+
+    def gave_the_same(self) -> bool:
+        """Whether the last replay, of which nothing may be overwritten yet, was right."""
+        with torch.no_grad(), _rounding_anew(self._inputs[0].device.type):
+            whole = self._step.compute(*self._inputs)
+            *maps, scores, deltas = self.outputs
+            of_own = self._step.candidates(scores, deltas, whole.sizes, self._inputs[1])
+        return _agree([*maps, scores, deltas], [*whole.maps, whole.scores, whole.deltas]) and (
+            _agree(self._candidates, of_own)
+        )
+
     def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
         """What the step computes of images of this size."""
         for own, given in zip(self._inputs, (images, limits), strict=True):
@@ -240,6 +308,16 @@ class _Graph:
                 weight.grad = gradient
             else:
                 weight.grad.add_(gradient)
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether tensors differ by little; those without numbers, of a diverged training, may."""
+    differences = torch.stack(
+        [(one.float() - other.float()).norm() for one, other in zip(found, expected, strict=True)]
+    )
+    norms = torch.stack([other.float().norm() for other in expected])
+    least = norms.max() / 10_000  # what is next to nothing may be all rounding
+    return bool((differences <= _TOLERANCE * norms.clamp(min=least)).all() or norms.isnan().any())
 
 
 class _Replay(torch.autograd.Function):

@@ -196,7 +196,7 @@ class TwoStageStep:
         sizes = tuple((each.shape[2], each.shape[3]) for each in scores)
         flat = _flat(scores, deltas)
         with torch.no_grad():
-            found = self._candidates(*flat, sizes, limits)
+            found = self.candidates(*flat, sizes, limits)
         return WholeImages(tuple(maps), *flat, *found)
 
     def rpn_loss_by_feat(
@@ -213,10 +213,20 @@ class TwoStageStep:
         flat = _flat(cls_scores, bbox_preds)
         return self._rpn_losses(sizes, *flat, batch_gt_instances, ignored, batch_img_metas)
 
-    def _candidates(
+    def candidates(
         self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The best boxes of each level, decoded, in the order of their scores."""
+        """The best boxes of each level, decoded, in the order of their scores.
+
+        Args:
+            scores: (B, N), as :class:`WholeImages` has them.
+            deltas: (B, N, 4), likewise.
+            sizes: Of the maps.
+            limits: (B, 2), heights and widths that boxes are cut to.
+
+        Returns:
+            ``candidates`` and ``apart`` of :class:`WholeImages`.
+        """
         cfg, anchors = self.detector.train_cfg.rpn_proposal, self.anchors(sizes, scores.device)
         best, places, levels = [], [], []
         starts = [0]
