@@ -49,8 +49,11 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         )
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
-    if not 0 <= content.get("top1", 0) <= 100:
-        raise UserError(f"'top1' in '{path}' must be from 0 to 100: it is in percent.")
+    top1 = content.get("top1", 0)
+    if not 0 <= top1 <= 100 or 0 < top1 < 1:
+        raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")
+    if "top1" in content and not content.get("weights"):
+        raise UserError(f"'{path}' has a 'top1' and names no 'weights' that it is of.")
     given = content.get("weights", "")
     scratch = given == _RANDOM
     control = content.get("control", "")

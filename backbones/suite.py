@@ -17,6 +17,8 @@ from backbones.toml_file import misfit, read_toml
 
 KIND = "classification"
 
+_FORM = {"kind": str, "rows": [str], "seeds": [int]}
+
 
 @dataclass(frozen=True)
 class ClassifierSuite:
@@ -51,8 +53,10 @@ def load(name: str) -> ClassifierSuite:
             f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
             "'transfer run --suite'."
         )
-    if wrong := misfit(content, {"rows": [str], "seeds": [int]}):
+    if wrong := misfit(content, _FORM):
         raise UserError(f"In the suite '{path}' {wrong}.")
+    for key in content.keys() - _FORM.keys():
+        raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, _FORM)}")
     rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
     for values, what in ((rows, "row"), (seeds, "seed")):
         twice = sorted({str(v) for v in values if values.count(v) > 1})

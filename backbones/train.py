@@ -12,6 +12,7 @@ if __name__ == "__main__":  # started as a script: this folder would shadow libr
 
 from backbones import hardware, suite, zoo
 from backbones.errors import UserError
+from backbones.near_names import suggestion
 from backbones.resources import cache_dir
 from backbones.runtime import ranks, stopping
 from backbones.runtime.command import guarded
@@ -177,6 +178,10 @@ def _teachers(given: list[str]) -> dict[str, str]:
     for text in given:
         row, _, weights = text.partition("=")
         named = row in zoo.CATALOGUE and bool(weights)
+        if weights and not named and not Path(text).exists():
+            raise UserError(
+                f"--teacher {text}: there is no row '{row}'; {suggestion(row, zoo.CATALOGUE)}"
+            )
         found[row if named else ""] = weights if named else text
     return found
 

@@ -48,10 +48,20 @@ def test_light_commands_answer_at_once_and_import_nothing_heavy(arguments, tmp_p
 def test_dry_run_names_the_cells_and_the_missing_data(tmp_path):
     command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
     told = python(*command, cwd=tmp_path).stdout
-    assert "voc0712 and ade20k not found under 'data'" in told
+    assert "voc0712 and ade20k not found under 'data' ('transfer prepare voc0712" in told
     assert "resnet50d_tricks stands for resnet50d_mixup" in told
     for row in ("resnet50_baseline", "resnet50d_tricks", "resnet50d_scratch"):
         assert told.count(f" {row} ") >= 2
+
+
+def test_data_that_are_there_in_part_are_told_with_what_they_lack(tmp_path):
+    lists = tmp_path / "data" / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "trainval.txt").write_text("000001\n")
+    command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
+    told = python(*command, cwd=tmp_path).stdout
+    missing = Path("data", "VOCdevkit", "VOC2012", "ImageSets", "Main", "trainval.txt")
+    assert f"voc0712 not whole, without '{missing}'; ade20k not found under 'data'" in told
 
 
 @pytest.mark.parametrize(

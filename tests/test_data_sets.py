@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 import transfer.openmmlab  # noqa: F401
+from backbones import zoo
 from backbones.errors import UserError
 from backbones.toml_file import read_toml
 from transfer.datasets import catalogue
@@ -596,6 +597,8 @@ def test_a_machine_with_a_gpu_runs_coco_under_its_own_protocol(coco, monkeypatch
     )
     (cell,) = request.make_plan(asked).cells
     assert cell.protocol == "openmmlab-coco"
+    masks = request.make_cell(asked, zoo.find("resnet18_scratch"), "segmentation", "lists")
+    assert masks.protocol == "openmmlab"
     assert Config.fromfile(protocols.config_file("detection", cell.protocol)).val_evaluator == {
         "type": "BoxAP",
         "form": "coco",

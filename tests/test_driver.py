@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
+from test_suites import classifier
 
 from backbones import zoo
 from backbones.errors import UserError
@@ -141,6 +142,26 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
     boxes.write_text(text[: text.index("[detection]")])
     with pytest.raises(UserError, match="neither"):
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
+
+
+def test_a_classifier_of_other_images_than_its_controls_is_told(here):
+    told = {"data": {"name": "fruit", "images": {"train": 900, "val": 90}}, "classes": ["a", "b"]}
+    path = here / "mine.safetensors"
+
+    def remarks(**more):
+        classifier(path, 0, "resnet50d_cosine", **more)
+        against = {"against": "resnet50_baseline", "weights": str(path)}
+        return " ".join(make_plan(asked("resnet50d_cosine", here, **against)).remarks)
+
+    assert (
+        "'resnet50d_cosine' was trained on fruit, its control 'resnet50_baseline' on ImageNet"
+        in (remarks(**told))
+    )
+    images = {"train": 1_281_167, "val": 50_000}
+    assert "trained on" not in remarks(
+        data={"name": "ILSVRC2012", "images": images}, classes=["a"] * 1000
+    )
+    assert "trained on" not in remarks()
 
 
 def test_classifiers_of_the_sample_are_others_once_their_training_is_another(here, monkeypatch):

@@ -115,8 +115,12 @@ def test_the_same_records_make_the_same_page(page, results, tmp_path):
     assert (tmp_path / "x.html").read_text(encoding="utf-8") == page
 
 
-def test_without_records_the_page_says_so(tmp_path):
+def test_without_records_the_page_says_so(tmp_path, capsys):
     assert cli.main(["report", "--results", str(tmp_path)]) == 0
+    for command in (["report"], ["table", "all", "--write"]):
+        assert cli.main([*command, "--results", str(tmp_path / "nowhere")]) == 2
+        assert "There is no folder of results" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
     text = (tmp_path / "report.html").read_text()
     assert "No fine-tuning has been measured yet" in text
     assert "81.33" in text

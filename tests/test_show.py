@@ -188,6 +188,10 @@ def test_a_cell_that_is_not_there_or_not_the_only_one(here, capsys):
     twin.write_text(json.dumps(record.content))
     assert cli.main(["show", record.cell["id"]]) == 2
     assert "give more digits" in capsys.readouterr().err
+    record.content["cell"]["data"] = "fruit"
+    twin.write_text(json.dumps(record.content))
+    assert cli.main(["show", str(twin)]) == 2
+    assert "'fruit', a data set of your own: give its .toml with --data" in capsys.readouterr().err
     assert cli.main(["show", str(twin), "--images", "0"]) == 2
 
 

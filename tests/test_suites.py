@@ -179,6 +179,8 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
+        (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
+        (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
         (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
     ],
 )
@@ -257,6 +259,44 @@ def test_an_unknown_row_and_a_repeated_cell_are_named(rows, sentence, here):
         plan_of(QUICK + f"rows = {rows}", here)
 
 
+def boxes_alone(folder):
+    """A data set's file with boxes and no masks, beside the suite's."""
+    lists = folder / "fruit" / "2024" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for split in ("train", "val"):
+        (lists / f"{split}.txt").write_text("1\n")
+    (folder / "boxes.toml").write_text(
+        'name = "fruit"\nroot = "fruit"\n[detection]\nclasses = ["apple"]\n'
+        'train = [{ folder = "2024", split = "train" }]\n'
+        'test = [{ folder = "2024", split = "val" }]\n'
+    )
+    return 'kind = "transfer"\ndata = "boxes.toml"\nrows = ["resnet18_scratch"]\n'
+
+
+def test_data_for_one_task_are_enough_for_a_suite(here):
+    text = boxes_alone(here)
+    plan = plan_of(text, here)
+    assert [cell.task for cell in plan.cells] == ["detection"]
+    assert "'boxes' has nothing for segmentation, which is left out." in plan.remarks
+    named = plan_of(text + 'tasks = ["detection"]\n', here)
+    assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
+    with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
+        plan_of(text, here, tasks=("segmentation",))
+    with pytest.raises(UserError, match=r"its rows have nothing for segmentation"):
+        plan_of(text + 'tasks = ["detection"]\n', here, tasks=("segmentation",))
+
+
+def test_seeds_of_the_command_line_take_the_place_of_those_of_rows(here):
+    rows = """rows = [
+  { backbone = "resnet18_scratch", seeds = [0, 1] },
+  { backbone = "resnet18_scratch", seeds = [2] },
+]
+"""
+    assert [cell.seed for cell in plan_of(QUICK + rows, here).cells] == [0, 1, 2] * 2
+    cells = plan_of(QUICK + rows, here, seeds=2, tasks=("detection",)).cells
+    assert [cell.seed for cell in cells] == [0, 1]
+
+
 def test_a_baseline_that_is_no_row_is_named(here):
     with pytest.raises(UserError, match=r"baseline 'resnet18' .* none of its rows"):
         plan_of(QUICK + 'baseline = "resnet18"\nrows = ["resnet18_scratch"]', here)
@@ -325,9 +365,9 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
     assert str(raised.value).count("needs training") == 1, "once for both tasks"
 
 
-def classifier(path, seed, row="resnet18d_mixup"):
+def classifier(path, seed, row="resnet18d_mixup", **more):
     """A safetensors file with the header that the project's training writes."""
-    own = json.dumps({"row": row, "architecture": "resnet18d", "seed": seed})
+    own = json.dumps({"row": row, "architecture": "resnet18d", "seed": seed, **more})
     header = json.dumps({"__metadata__": {"transfer_bench": own}}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header)

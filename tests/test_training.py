@@ -274,6 +274,11 @@ def test_bad_folders_are_one_sentence(damage, folder, capsys):
         ("resnet18_baseline", ["--batch-size", "1000"], "larger than the training set of 48"),
         ("resnet18d_distill", [], "give its teacher's weights with --teacher"),
         ("resnet18d_distill", ["--teacher", "none.pth"], "none.pth"),
+        (
+            "resnet18d_distill",
+            ["--teacher", "resnet152d_smoot=a.pth"],
+            "did you mean resnet152d_sm",
+        ),
         ("resnet18d_distill", ["--teacher", "timm:resnet18.no_tag"], "under 'resnet18.no_tag'"),
     ],
 )
@@ -373,6 +378,7 @@ def test_a_suite_trains_what_it_can_and_names_what_it_cannot(folder, capsys):
         ('kind = "classification"\nrows = []', "names no row"),
         ('kind = "classification"\nrows = ["resnet18"]\nseeds = [-1]', "from 0 to 4294967295"),
         ('kind = "transfer"\nrows = ["resnet18"]', "is not one of classifiers"),
+        ('kind = "classification"\nrows = ["resnet18"]\nseed = [1]', "'seed': did you mean seeds"),
         ("kind = ", "is not valid TOML"),
     ],
 )

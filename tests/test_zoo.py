@@ -182,8 +182,10 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
         ('architecture = ""', "names no network"),
         ('architecture = "resnet18"\nstd = [0.2, 0.0, 0.2]', "'std' .* has a zero"),
         ('architecture = "resnet18"\nmean = [nan, 0.0, 0.2]', "three numbers from 0 to 1"),
-        ('architecture = "resnet18"\ntop1 = nan', "'top1' .* must be from 0 to 100"),
-        ('architecture = "resnet18"\ntop1 = 7910', "'top1' .* must be from 0 to 100"),
+        ('architecture = "resnet18"\ntop1 = nan', "'top1' .* must be in percent"),
+        ('architecture = "resnet18"\ntop1 = 7910', "'top1' .* must be in percent"),
+        ('architecture = "resnet18"\ntop1 = 0.791', "'top1' .* must be in percent"),
+        ('architecture = "resnet18"\ntop1 = 79.1', "names no 'weights' that it is of"),
     ],
 )
 def test_a_users_row_that_is_wrong(text, told, tmp_path):

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 from backbones.errors import UserError
+
+
+def require_folder(results: Path) -> None:
+    """See that there is a folder of results to make something of.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not results.is_dir():
+        raise UserError(f"There is no folder of results '{results}': give it with --results.")
 
 
 def require_at_least(args: argparse.Namespace, least: Mapping[str, int]) -> None:

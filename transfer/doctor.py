@@ -140,7 +140,8 @@ def _data(name: str, data_root: Path) -> Finding:
         name,
         _NOTE,
         f"not under '{data_root}'",
-        f"transfer prepare {name} --root {data_root}; without it the sample is used",
+        f"transfer prepare {name} --root {data_root}; "
+        "where neither voc0712 nor ade20k is there, the sample is used",
     )
 
 

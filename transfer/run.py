@@ -64,7 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--task", choices=(*TASKS, "all"), default="all")
     add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
     add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--protocol", default="auto", help="quick, openmmlab, paper (default: by data and machine)")
+    add(
+        "--protocol",
+        default="auto",
+        help="quick, openmmlab, paper; of detection paper-long and openmmlab-coco too (default: by "
+        "data and machine)",
+    )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
     add(
@@ -86,7 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--wandb", action="store_true", help="send curves to Weights & Biases too")
     one = parser.add_argument_group("with --backbone").add_argument
     one("--against", default="auto", help="row to compare with: auto (its control), NAME or none")
-    one("--weights", default="auto", help="auto, none, a file, timm:<model>.<tag> or an address")
+    one(
+        "--weights",
+        default="auto",
+        help="auto, none (random ones), a file, timm:<model>.<tag> or an address",
+    )
     one("--seed", type=int, default=0, help="of the fine-tuning")
     one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
     many = parser.add_argument_group("with --suite").add_argument
@@ -171,6 +180,10 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     require_at_least(args, least)
     for name in ("seed", "classifier_seed"):
         require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
+    if args.state_storage:
+        from backbones.runtime import storage
+
+        storage.require_known(args.state_storage)
     for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
         if getattr(args, name) and importlib.util.find_spec(package) is None:
             raise UserError(

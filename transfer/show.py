@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.errors import UserError
-from transfer.datasets.catalogue import default_data_root
+from transfer.datasets import catalogue
 from transfer.plan.request import load_data
 from transfer.report import records
 from transfer.report.records import Record
@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>)")
     add("--data", help="your own .toml, if the cell was run on one")
-    add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
+    add(
+        "--data-root",
+        type=Path,
+        default=catalogue.default_data_root(),
+        help="folder of the data sets",
+    )
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="where the cell was run")
 
@@ -47,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if args.images < 1:
         raise UserError(f"--images is {args.images}; it must be 1 or more.")
     record = find(args.cell, args.results)
-    data = load_data(args.data or record.cell["data"], args.data_root)
+    name = record.cell["data"]
+    if not args.data and name not in catalogue.names():
+        raise UserError(
+            f"The cell was run on '{name}', a data set of your own: give its .toml with --data."
+        )
+    data = load_data(args.data or name, args.data_root)
     if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
         data.name != "sample"
     ):

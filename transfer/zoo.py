@@ -49,7 +49,8 @@ def _list(console: Console) -> None:
     console.print(
         "Weights: exact, the authors' own or as published; proxy, a near relative; none: train it "
         "with 'python backbones/train.py --recipe ROW --data IMAGENET'.\nAny network of timm is "
-        "'timm/<name>', the same from random weights '<network>_scratch', your own a .toml.",
+        "'timm/<name>', the same from random weights '<network>_scratch', your own a .toml;\n"
+        "'<row>_shuffled' is a row's weights with each layer's values in another order.",
         highlight=False,
     )
 

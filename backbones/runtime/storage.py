@@ -7,8 +7,22 @@ from pathlib import Path
 import fsspec
 from mmengine.logging import print_log
 
+from backbones.errors import UserError
+
 # Storages fail with exceptions of their own: botocore's, which s3fs lets through, derive from
 # Exception only. So every one is caught here; no fault of a copy may end a training.
+
+
+def require_known(address: str) -> None:
+    """See that an address is of a kind that fsspec and what is installed beside it know.
+
+    Raises:
+        UserError: It is not; the sentence names what is to be installed where that helps.
+    """
+    try:
+        fsspec.get_filesystem_class(fsspec.core.split_protocol(address)[0] or "file")
+    except (ImportError, ValueError) as error:
+        raise UserError(f"No state can be copied to '{address}': {error}.") from error
 
 
 def keep(local: Path, address: str) -> None:

@@ -126,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
     if args.equivalence:
         if args.task == "classification":
             raise UserError("Give --equivalence with --task detection or --task segmentation.")
+        if args.against not in ("auto", "stock"):
+            raise UserError("--equivalence is measured against stock alone; leave --against out.")
         return _precisions(args) if args.recorded else _equivalence(args)
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:

@@ -185,10 +185,23 @@ class DataSet:
         digest = hashlib.sha256()
         for path in self._lists(task):
             digest.update(self._place(path).encode())
-            digest.update(_listing(path))
+            digest.update(self._listing(path))
         if self.own:
             digest.update(json.dumps(self._told(task), sort_keys=True).encode())
         return digest.hexdigest()[:16]
+
+    def _listing(self, path: Path) -> bytes:
+        try:
+            if path.is_dir():
+                return "\n".join(sorted(entry.name for entry in path.iterdir())).encode()
+            return path.read_bytes()
+        except OSError as error:
+            advice = "check the data set with 'transfer check'"
+            if not self.own:
+                advice = f"the head of configs/datasets/{self.name}.toml says how data get there"
+            raise UserError(
+                f"The list of images '{path}' cannot be read ({error.strerror}); {advice}."
+            ) from error
 
     def _place(self, path: Path) -> str:
         """A path as seen from the data set's folder; one that leads elsewhere as it is."""
@@ -281,16 +294,20 @@ def load(name: str, data_root: Path) -> DataSet:
 
 def found(name: str, data_root: Path) -> bool:
     """Whether a named data set lies in the data folder with all its lists of images."""
+    return not lack(name, data_root)
+
+
+def lack(name: str, data_root: Path) -> str:
+    """What is to be said of a named data set, such as ``not found``; empty where it is whole."""
     try:
         data = load(name, data_root)
-        return all(
-            listed.exists()
-            for task in ("detection", "segmentation")
-            if getattr(data, task)
-            for listed in data._lists(task)
-        )
     except UserError:
-        return False
+        return f"not found under '{data_root}'"
+    for task in ("detection", "segmentation"):
+        for listed in data._lists(task) if getattr(data, task) else []:
+            if not listed.exists():
+                return f"not whole, without '{listed}'"
+    return ""
 
 
 def archives(name: str) -> tuple[Archive, ...]:
@@ -332,9 +349,14 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
             f"The data set '{path.stem}' was not found: looked for '{looked}'; correct 'root' in "
             f"'{path}', which starts from that file's folder."
         )
+    fetched = (
+        f"'transfer prepare {path.stem.removesuffix('-heldout')}' fetches it"
+        if content.get("archives")
+        else f"the head of configs/datasets/{path.name} says what it is"
+    )
     raise UserError(
-        f"The data set '{path.stem}' was not found: looked for '{looked}'. "
-        "'transfer prepare' fetches the public ones; --data-root says where they are."
+        f"The data set '{path.stem}' was not found: looked for '{looked}'. --data-root says where "
+        f"data sets are; {fetched}."
     )
 
 
@@ -433,15 +455,3 @@ def _boxes(split: dict[str, Any]) -> DetectionSplit:
 
 def _masks(split: dict[str, Any]) -> MaskSplit:
     return MaskSplit(split["images"], split["masks"], split.get("list", ""), split.get("count"))
-
-
-def _listing(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            return "\n".join(sorted(entry.name for entry in path.iterdir())).encode()
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"The list of images '{path}' cannot be read ({error.strerror}); check the data set "
-            "with 'transfer check'."
-        ) from error

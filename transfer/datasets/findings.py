@@ -42,7 +42,7 @@ class Finding:
 KINDS = {
     "list": Kind(
         "Lists that cannot be used",
-        "Restore the list, or correct the splits in the data set's file.",
+        "Restore the list or the folder's *.jpg, or correct the splits in the data set's file.",
     ),
     "count": Kind(
         "Splits with another number of images than the original",

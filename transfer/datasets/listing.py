@@ -68,7 +68,8 @@ class Listing:
             expected: How many there should be, if known.
         """
         if not items:
-            self.findings.append(Finding("list", source, "names no image"))
+            missing = "holds no *.jpg" if source.is_dir() else "names no image"
+            self.findings.append(Finding("list", source, missing))
         elif expected is not None and len(items) != expected:
             detail = f"{len(items)} images where the original has {expected}"
             self.findings.append(Finding("count", source, detail))

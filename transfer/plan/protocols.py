@@ -30,6 +30,12 @@ def config_file(task: str, protocol: str) -> Path:
     path = _configs() / "_base_" / task / f"{protocol}.py"
     if path.is_file():
         return path
+    for other in TASKS:
+        if protocol in names(other):
+            raise UserError(
+                f"The protocol '{protocol}' has nothing for {task}: give --task {other}, or in a "
+                f'suite tasks = ["{other}"].'
+            )
     hint = suggestion(protocol, names(task))
     raise UserError(f"Unknown protocol '{protocol}' for {task}: {hint}")
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from backbones import hardware, zoo
 from backbones.errors import UserError
 from backbones.hashing import sha256
+from backbones.known_images import name_of_images
 from backbones.resources import cache_dir
+from backbones.safetensors_header import read_own_metadata
 from backbones.sources import is_public, weights_file
 from backbones.variants import TRAINING_VERSION
 from transfer.datasets import catalogue, sample
@@ -114,6 +116,7 @@ def make_plan(request: Request) -> Plan:
     rows = [row]
     if control:
         rows.insert(0, control)
+        remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
@@ -147,23 +150,33 @@ def load_data(name: str, data_root: Path) -> catalogue.DataSet:
     return catalogue.load(name, cache_dir())
 
 
-def _served(request: Request, remarks: list[str]) -> tuple[str, ...]:
-    """The tasks that the data have something for; one alone was asked for by its name."""
-    if len(request.tasks) == 1 or request.data == catalogue.SAMPLE:
-        return request.tasks
-    data = catalogue.load(request.data, request.data_root)
-    served = tuple(task for task in request.tasks if getattr(data, task))
+def served(
+    tasks: tuple[str, ...], data: str, data_root: Path, remarks: list[str]
+) -> tuple[str, ...]:
+    """The tasks that a data set has something for; one alone was asked for by its name.
+
+    Args:
+        tasks: Those that are asked for.
+        data: Its name, or a user's ``.toml``.
+        data_root: Folder of the data sets.
+        remarks: Told what is left out.
+    """
+    if len(tasks) == 1 or data == catalogue.SAMPLE:
+        return tasks
+    loaded = catalogue.load(data, data_root)
+    has = tuple(task for task in tasks if getattr(loaded, task))
     remarks += [
-        f"'{data.name}' has nothing for {task}, which is left out."
-        for task in request.tasks
-        if task not in served
+        f"'{loaded.name}' has nothing for {task}, which is left out."
+        for task in tasks
+        if task not in has
     ]
-    return served
+    return has
 
 
 def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     if request.data != "auto":
-        return dict.fromkeys(_served(request, remarks), request.data)
+        asked = served(request.tasks, request.data, request.data_root, remarks)
+        return dict.fromkeys(asked, request.data)
     found = {
         task: name
         for task, name in DEFAULT_DATA.items()
@@ -171,11 +184,15 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     }
     missing = [DEFAULT_DATA[task] for task in request.tasks if task not in found]
     if missing:
+        told: dict[str, list[str]] = {}
+        for name in missing:
+            told.setdefault(catalogue.lack(name, request.data_root), []).append(name)
+        lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in told.items())
+        fetch = [f"'transfer prepare {name} --root {request.data_root}'" for name in missing]
         remarks.append(
-            f"{' and '.join(missing)} not found under '{request.data_root}' ('transfer prepare "
-            f"{missing[0] if len(missing) == 1 else 'all'} --root {request.data_root}' fetches "
-            + ("them" if len(missing) > 1 else "it")
-            + ("; running the built-in sample instead)." if not found else "; left out).")
+            f"{lacking} ({' and '.join(fetch)} "
+            + ("fetch them" if len(missing) > 1 else "fetches it")
+            + ("; left out)." if found else "; running the built-in sample instead).")
         )
     return found or dict.fromkeys(request.tasks, catalogue.SAMPLE)
 
@@ -196,13 +213,30 @@ def _control(request: Request, row: zoo.Variant) -> zoo.Variant | None:
     return None
 
 
+def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> list[str]:
+    """What to say where given weights were trained on other images than the control's."""
+    if weights in ("auto", "none") or is_public(weights) or not control.weights:
+        return []
+    images, of_control = (
+        name_of_images(read_own_metadata(weights_file(weights))),
+        control.weights.top1_on,
+    )
+    if images in ("", of_control) or not of_control:
+        return []
+    return [
+        f"'{row.name}' was trained on {images}, its control '{control.name}' on {of_control}: what "
+        "is gained is not the recipe's alone. A suite compares classifiers of the same images, "
+        "each named by its row's 'classifiers' (docs/suites.md)."
+    ]
+
+
 def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: str) -> Cell:
     """One cell of a request whose data are decided.
 
     Raises:
         UserError: Unknown protocol, or there are no such weights.
     """
-    protocol = _protocol(request, request.data)
+    protocol = _protocol(request, task)
     weights, identity, classifier = _weights(request, row)
     return Cell(
         backbone=row.name,
@@ -257,14 +291,15 @@ def fingerprint(data: str, data_root: Path, task: str) -> str:
     return catalogue.load(data, data_root).fingerprint(task)
 
 
-def _protocol(request: Request, data: str) -> str:
+def _protocol(request: Request, task: str) -> str:
     if request.protocol != "auto":
         return request.protocol
-    if data == catalogue.SAMPLE or not hardware.cuda_devices():
+    if request.data == catalogue.SAMPLE or not hardware.cuda_devices():
         return "quick"
-    loaded = catalogue.load(data, request.data_root)
-    is_coco = loaded.detection is not None and loaded.detection.layout == "coco"
-    return "openmmlab-coco" if is_coco else "openmmlab"
+    if task == "segmentation":
+        return "openmmlab"
+    boxes = catalogue.load(request.data, request.data_root).detection
+    return "openmmlab-coco" if boxes is not None and boxes.layout == "coco" else "openmmlab"
 
 
 def _precision(request: Request, protocol: str) -> str:
@@ -311,7 +346,7 @@ def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
     if row.recipe.teacher:
         raise UserError(
             f"'{row.name}' is distilled and the sample has no teacher: train it with "
-            "'python backbones/train.py --teacher PATH' and give the file with --weights."
+            f"'{row.how_to_train()}' and give the file with --weights."
         )
     told = {
         "architecture": row.architecture,

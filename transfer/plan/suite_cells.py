@@ -14,7 +14,7 @@ from backbones.safetensors_header import read_own_metadata
 from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import TASKS
-from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell
+from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell, served
 from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
 
@@ -88,11 +88,14 @@ class _Planner:
     def plan(self) -> Plan:
         cells = [
             cell
-            for task in self.choice.tasks
-            if task in self.data and (lists := self._fingerprint(task)) is not None
+            for task in self._tasks()
+            if (lists := self._fingerprint(task)) is not None
             for cell in self._cells(task, lists)
         ]
-        self._refuse_repeated(cells)
+        if self.choice.seeds is None:
+            self._refuse_repeated(cells)
+        else:  # rows that differ in their seeds alone have become the same
+            cells = list({cell.id: cell for cell in cells}.values())
         chosen = [cell for cell in cells if _is_chosen(cell, self.choice.only)]
         if not chosen:
             raise UserError(self._why_nothing(cells))
@@ -107,6 +110,25 @@ class _Planner:
             tuple(dict.fromkeys((*aliases, *self.remarks, *self._other_lengths()))),
             by_name(self.data.values()),
         )
+
+    def _tasks(self) -> list[str]:
+        """Those that are asked for, that rows take part in, and that the data serve."""
+        asked = [
+            task
+            for task in self.choice.tasks
+            if task in self.data and any(task in row.tasks for row in self.suite.rows)
+        ]
+        has: list[str] = []
+        for data in dict.fromkeys(self.data[task] for task in asked):
+            those = tuple(task for task in asked if self.data[task] == data)
+            here = self._is_here(data)
+            has += served(those, data, self.choice.data_root, self.remarks) if here else those
+        return [task for task in asked if task in has]
+
+    def _is_here(self, data: str) -> bool:
+        """Whether data are on this machine; of a user's own, the catalogue says what they lack."""
+        named = data in catalogue.names() and data != catalogue.SAMPLE
+        return not named or catalogue.found(data, self.choice.data_root)
 
     def _other_lengths(self) -> list[str]:
         """What to say of a training's length that was changed without its schedule of rates."""
@@ -148,8 +170,7 @@ class _Planner:
     def _fingerprint(self, task: str) -> str | None:
         """Of the task's data; None, with a remark, where they are not on this machine."""
         data = self.data[task]
-        named = data in catalogue.names() and data != catalogue.SAMPLE
-        if not named or catalogue.found(data, self.choice.data_root):
+        if self._is_here(data):
             return fingerprint(data, self.choice.data_root, task)
         self.remarks.append(
             f"{data} was not found under '{self.choice.data_root}': {task} "
@@ -264,6 +285,9 @@ class _Planner:
     def _why_nothing(self, cells: list[Cell]) -> str:
         if not cells:
             told = dict.fromkeys(r.removesuffix(_GOES_ON) for r in self.remarks)
+            if not self._tasks():
+                asked = " and ".join(self.choice.tasks)
+                told[f"Its data and its rows have nothing for {asked}."] = None
             return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(told)
         known = sorted({cell.name for cell in cells})
         near = difflib.get_close_matches(self.choice.only, known, n=2, cutoff=0.3) or known[:2]

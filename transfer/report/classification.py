@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from backbones.known_images import name_of_images
 from transfer.report.rows import mean_interval
-
-IMAGENET, PLACES = "ImageNet", "Places365"
-_WELL_KNOWN = {(1000, 1_281_167, 50_000): IMAGENET, (365, 1_803_460, 36_500): PLACES}
-"""Data sets told by their classes and by their training and validation images."""
 
 _OWN = "as the recipe says"
 _PRECISIONS = {
@@ -111,14 +108,12 @@ def _trained(path: Path, told: dict[str, Any]) -> Trained:
     wrong = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise ValueError(", ".join(wrong))
-    images = told["data"]["images"]
-    counts = (len(told["classes"]), images["train"], images["val"])
     return Trained(
         path=path,
         row=told["row"],
         architecture=told["architecture"],
         seed=int(told["seed"]),
-        data=_WELL_KNOWN.get(counts, told["data"]["name"]),
+        data=name_of_images(told),
         fingerprint=told["data"]["fingerprint"],
         setting=_setting(told),
         **figures,

@@ -19,10 +19,11 @@ _NOT_JUDGED = Missing(
     "Agreement is judged on the paper's data and protocol only, and where our gain has an interval."
 )
 _NO_TOP1 = "Nobody has told the top-1 of these weights."
-_ONE_RUN = "One fine-tuning shows no interval and claims nothing; give --seeds for more."
+_MORE = "run it with further seeds (--seed 1, or a suite's seeds)"
+_ONE_RUN = f"One fine-tuning shows no interval and claims nothing; {_MORE}."
 _UNKNOWN_SPREADS = (
     "One classifier: what another training of it would add to the spread is not known.",
-    "No classifier was fine-tuned twice; give --seeds.",
+    f"No classifier was fine-tuned twice; {_MORE}.",
 )
 _DRAWN_ANEW = "Every run draws its own random weights: its spread is between runs, not within."
 _METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}

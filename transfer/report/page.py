@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
+from transfer.arguments import require_folder
 from transfer.report import collection, notes, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such baseline, or a file cannot be written.
     """
+    require_folder(args.results)
     found = collection.asked(args)
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}

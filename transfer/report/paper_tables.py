@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from backbones import paper, zoo
 from backbones.errors import UserError
+from backbones.known_images import IMAGENET, PLACES
 from transfer.report import gain_layout
-from transfer.report.classification import IMAGENET, PLACES, Group
+from transfer.report.classification import Group
 from transfer.report.collection import Collection
 from transfer.report.gains import GainTable
 from transfer.report.layout import Cell, Missing, Table, table

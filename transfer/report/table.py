@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from backbones.errors import UserError
+from transfer.arguments import require_folder
 from transfer.report import collection, paper_tables, readme
 from transfer.report.layout import FORMATS
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
                 "--write makes the README, whose gains are counted as the records tell: leave out "
                 "--against."
             )
+        require_folder(args.results)
         for path in readme.write(args.results):
             print(path)
         return 0
