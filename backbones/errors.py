@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""What is meant for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -12,3 +12,7 @@ class UserError(Exception):
         text = super().__str__()
         # torch raises a loader worker's error again with the worker's whole traceback as its text.
         return text.rsplit("UserError: ", 1)[-1].strip() if text.startswith("Caught ") else text
+
+
+class Untrusted(UserError):
+    """What was computed so far may be wrong; no state of it may be gone on from."""

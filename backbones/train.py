@@ -19,6 +19,7 @@ from backbones.runtime.command import guarded
 from backbones.runtime.ranks import LAUNCHERS
 from backbones.safetensors_header import read_own_metadata
 from backbones.seeds import require_seed
+from backbones.sources import is_public
 from backbones.versions import versions
 
 
@@ -178,7 +179,7 @@ def _teachers(given: list[str]) -> dict[str, str]:
     for text in given:
         row, _, weights = text.partition("=")
         named = row in zoo.CATALOGUE and bool(weights)
-        if weights and not named and not Path(text).exists():
+        if weights and not named and not is_public(text) and not Path(text).exists():
             raise UserError(
                 f"--teacher {text}: there is no row '{row}'; {suggestion(row, zoo.CATALOGUE)}"
             )

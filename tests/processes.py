@@ -71,7 +71,11 @@ def start(command, count=2, of_rank=None, **variables):
 
 def ends(started, seconds=240):
     """Exit codes and output of all processes."""
-    told = [process.communicate(timeout=seconds)[0] for process in started]
+    try:
+        told = [process.communicate(timeout=seconds)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()  # one that waits for ever, where it has not ended
     return [process.returncode for process in started], told
 
 

@@ -144,14 +144,18 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
 
 
-def test_a_classifier_of_other_images_than_its_controls_is_told(here):
+def test_a_classifier_of_other_images_than_its_controls_is_told(here, small_sample):
+    text = (ROOT / "configs" / "datasets" / "sample.toml").read_text(encoding="utf-8")
+    text = text.replace('roots = ["sample"]', f"root = {json.dumps(str(small_sample))}")
+    (here / "mine.toml").write_text(text)
     told = {"data": {"name": "fruit", "images": {"train": 900, "val": 90}}, "classes": ["a", "b"]}
     path = here / "mine.safetensors"
 
     def remarks(**more):
         classifier(path, 0, "resnet50d_cosine", **more)
-        against = {"against": "resnet50_baseline", "weights": str(path)}
-        return " ".join(make_plan(asked("resnet50d_cosine", here, **against)).remarks)
+        given = {"data": str(here / "mine.toml"), "weights": str(path)}
+        given["against"] = "resnet50_baseline"
+        return " ".join(make_plan(asked("resnet50d_cosine", here, **given)).remarks)
 
     assert (
         "'resnet50d_cosine' was trained on fruit, its control 'resnet50_baseline' on ImageNet"

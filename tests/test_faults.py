@@ -10,10 +10,10 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import processes
@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
+from backbones.errors import Untrusted, UserError
 from backbones.runtime import checkpoint, loop, memory, stopping  # noqa: F401  (registers)
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve
@@ -403,7 +403,9 @@ def test_memory_of_a_gpu_that_runs_out_names_a_batch(tmp_path):
         trained(tmp_path, net=Net(fail))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told on Linux only")
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be counted anew"
+)
 def test_what_was_freed_does_not_count_for_the_peak_of_what_comes_next():
     done = processes.alone(
         "import torch; from backbones.runtime import allocation, memory\n"
@@ -592,4 +594,25 @@ def test_a_record_that_cannot_be_written_does_not_cost_the_training(tmp_path, ca
     log = (task.place / "log.txt").read_text()
     assert "resumed at iteration 1 of 1" in log, "the finished training was kept"
     assert record.exists()
+    assert not (task.place / "state").exists()
+
+
+def test_states_of_a_training_that_cannot_be_trusted_are_removed(tmp_path, cache, monkeypatch):
+    """Else the same command would go on from what may be wrong, and record it."""
+    from transfer.engine import cell_run
+
+    (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
+    task = replace(task, storage=f"file://{tmp_path / 'elsewhere'}")
+    copy = Path(task.state_copy.removeprefix("file://"))
+
+    def finetune(cfg, identity, place, **options):
+        for path in (place / "state" / "state.pt", copy):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"of wrong boxes")
+        raise Untrusted("it cannot be trusted")
+
+    monkeypatch.setattr(cell_run, "finetune", finetune)
+    with pytest.raises(Untrusted):
+        cell_run.run_cell(task)
+    assert not copy.exists()
     assert not (task.place / "state").exists()

@@ -589,7 +589,7 @@ def late_losses(folder, stopped_at):
 @pytest.mark.parametrize("stopped_at", [0, 3])
 def test_processes_save_together_what_they_tell_late(stopped_at, tmp_path):
     code = f"import pathlib, test_ranks as t; t.late_losses(pathlib.{tmp_path!r}, {stopped_at})"
-    codes, printed = processes.ends(processes.start(["-c", code]), 60)
+    codes, printed = processes.ends(processes.start(["-c", code]))
     assert codes == [1 if stopped_at else 0] * 2, printed
     state = load_state(tmp_path / "state", "cell")
     steps = stopped_at or 6

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from backbones import zoo
 from backbones.errors import UserError
-from backbones.runtime import stopping
+from backbones.runtime import stopping, storage
 from backbones.safetensors_header import read_own_metadata
 from transfer import run
 from transfer.plan import lease, suites
@@ -180,6 +180,10 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
         (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
+        (
+            ["--suite", "quick", "--state-storage", "foo::memory://x"],
+            "No state can be copied to 'foo::memory://x'",
+        ),
         (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
         (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
     ],
@@ -187,6 +191,11 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
 def test_arguments_that_do_not_fit_are_named(arguments, sentence, here, capsys):
     assert run.main(arguments) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["file:///a", "/a/b", "memory://x", "simplecache::memory://x"])
+def test_addresses_that_are_known_are_taken(address):
+    storage.require_known(address)
 
 
 def test_a_missing_package_for_curves_is_named(here, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import math
 import types
 import weakref
 
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from backbones.errors import UserError
+from backbones.errors import Untrusted
 from backbones.runtime.randomness import SeedIterations
 from transfer import openmmlab  # noqa: F401
 from transfer.engine.placed_sampler import PlacedSampling
@@ -353,9 +354,40 @@ def test_a_graph_that_gives_something_else_is_found_out(recordings, monkeypatch,
     assert bool(graphs._graphs) == (when == "later")
     graphs(*batch)
     spoils = True
-    told = pytest.raises(UserError, match="cannot be trusted")
-    with told if when == "later" and what != "gradients" else contextlib.nullcontext():
+    if when == "at once":
         graphs(*batch)
+        return
+    with pytest.raises(Untrusted, match="cannot be trusted"):
+        graphs.check() if what == "gradients" else graphs(*batch)
+
+
+def test_graphs_are_looked_at_when_the_training_ends(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    detector = a_detector("quick")
+    detector.loss = TwoStageStep(detector)
+    context = types.SimpleNamespace(
+        _accumulative_counts=1, optim_context=lambda model: contextlib.nullcontext()
+    )
+    runner = types.SimpleNamespace(model=detector, optim_wrapper=context)
+    hook = graphed_features.GraphedFeatures()
+    hook.before_train(runner)
+    graphs = detector.loss.whole_images
+    for _ in range(3):
+        graphs(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
+    hook.after_train(runner)
+    (graph,) = graphs._graphs.values()
+    spoilt = graph.forward
+    monkeypatch.setattr(graph, "forward", lambda: (spoilt(), graph.outputs[0].data.mul_(1.5)))
+    with pytest.raises(Untrusted):
+        hook.after_train(runner)
+    monkeypatch.setattr(graph, "forward", no_memory)
+    hook.after_train(runner)
+    detector.loss = None
+    hook.after_train(runner)
+
+
+def no_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_graphs_are_given_up_where_a_batch_does_not_fit_beside_them(recordings, monkeypatch):
@@ -402,6 +434,25 @@ def test_without_memory_for_a_graph_the_training_goes_on(recordings, monkeypatch
         assert torch.equal(found.scores, expected.scores)
     assert torch.equal(graphs(images, limits).scores, graphs._step.compute(images, limits).scores)
     assert list(graphs._graphs) == [images.shape]
+
+
+def test_without_memory_for_the_first_graph_none_of_it_is_held(recordings, monkeypatch):
+    monkeypatch.setattr(graphed_features, "_SEEN", 1)
+    monkeypatch.setattr(graphed_features._Shared, "record", no_memory)
+    graphs = graphed_features.Graphs(TwoStageStep(a_detector("quick")))
+    for _ in range(3):
+        graphs(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
+    assert graphs._shared is None
+    assert not graphs._graphs
+
+
+def test_what_is_not_finite_is_left_to_who_looks_after_that():
+    agree = graphed_features._agree
+    one, other = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5])
+    assert agree([one], [one])
+    assert not agree([one], [other])
+    for broken in (math.nan, math.inf):
+        assert agree([one, one], [other, torch.tensor([broken, 1.0])])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

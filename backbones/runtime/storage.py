@@ -19,8 +19,12 @@ def require_known(address: str) -> None:
     Raises:
         UserError: It is not; the sentence names what is to be installed where that helps.
     """
+    *around, last = address.split("::")  # one storage may be reached through others
+    kinds = [part.partition("://")[0] for part in around]
+    kinds += [last.partition("://")[0]] if "://" in last else []
     try:
-        fsspec.get_filesystem_class(fsspec.core.split_protocol(address)[0] or "file")
+        for kind in kinds:
+            fsspec.get_filesystem_class(kind)
     except (ImportError, ValueError) as error:
         raise UserError(f"No state can be copied to '{address}': {error}.") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
+from backbones.errors import Untrusted, UserError
 from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener, teller
@@ -65,16 +65,20 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
     memory = PeakMemory()
-    outcome = finetune(
-        cfg,
-        cell.id,
-        place,
-        save_minutes=task.save_minutes,
-        state_copy=task.state_copy,
-        evaluate_every=task.evaluate_every,
-        listener=listener,
-        backends=task.backends,
-    )
+    try:
+        outcome = finetune(
+            cfg,
+            cell.id,
+            place,
+            save_minutes=task.save_minutes,
+            state_copy=task.state_copy,
+            evaluate_every=task.evaluate_every,
+            listener=listener,
+            backends=task.backends,
+        )
+    except Untrusted:
+        _forget_states(task)
+        raise
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(
@@ -100,7 +104,11 @@ def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> N
     stopping.require_ours()
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
-    state_files.forget(task.place / state_files.FOLDER)  # not before: the disk may be full
+    _forget_states(task)  # not before: the disk may be full
+
+
+def _forget_states(task: Task) -> None:
+    state_files.forget(task.place / state_files.FOLDER)
     if task.state_copy:
         storage.forget(task.state_copy)
 

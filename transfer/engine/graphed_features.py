@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from backbones.errors import UserError
+from backbones.errors import Untrusted
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
 from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
@@ -38,6 +38,9 @@ _EVERY = 200
 
 _TOLERANCE = 0.02
 """Of what a replay gives, the largest part that may differ: some sums are added up in any order."""
+
+_TOLERANCE_OF_BOXES = 1e-3
+"""Likewise of boxes, which follow from the replay's own scores without sums."""
 
 
 @HOOKS.register_module()
@@ -58,17 +61,25 @@ class GraphedFeatures(Hook):
         if isinstance(step, TwoStageStep) and unwrapped(model) is model and one_batch:
             step.whole_images = Graphs(step)
 
+    def after_train(self, runner: Any) -> None:
+        """See that what was replayed can be trusted."""
+        graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
+        if isinstance(graphs, Graphs):
+            with runner.optim_wrapper.optim_context(runner.model):
+                graphs.check()
+
 
 class Graphs:
     """A step's ``whole_images``, with a graph for each frequent size of batch.
 
     A batch norm that learns from its batch would learn from the making of a graph as well; where
     there is one, nothing is graphed. Once there is no memory for a further graph, none is made; if
-    a batch without one does not fit beside them, all are given up.
+    the maps of a batch without one do not fit beside them, all are given up.
 
     A graph that reads memory which is something else's by then would train on wrong boxes without
-    a word. So each is compared with the plain computation when it is made, and one that gives
-    something else, as layers that draw at random do, is not used; later a replay now and then is.
+    a word. So each is compared with the plain computation when it is made, and if one gives
+    something else, as layers that draw at random do, none is used. At the training's end all are
+    compared again, and before it the forward pass of a replay now and then.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -93,20 +104,15 @@ class Graphs:
         """Replay the graph for a batch of this size, or compute without.
 
         Raises:
-            UserError: A replay gave something else than it must.
+            Untrusted: A replay gave something else than it must.
         """
         can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
         graph = self._graph(images, limits) if can_be else None
         if graph:
             self._replays += 1
             whole = graph.replay(images, limits)
-            if self._replays % _EVERY == 0 and not graph.gave_the_same():
-                raise UserError(
-                    "A CUDA graph of this detector has given something else than the detector "
-                    "itself, so the training cannot be trusted and is not recorded. Leave the "
-                    'graphs out (in a suite: [overrides] without = ["GraphedFeatures"]) after '
-                    "removing the cell's work folder, and please report it."
-                )
+            if self._replays % _EVERY == 0:
+                _require(graph.gave_the_same)
             return whole
         whole = self._computed(images, limits)
         self._sizes[images.shape] = whole.sizes
@@ -117,13 +123,22 @@ class Graphs:
         try:
             return self._step.compute(images, limits)
         except RuntimeError as error:
-            if not (self._graphs and is_exhausted(error)):
+            if self._shared is None or not is_exhausted(error):
                 raise
         self._give_up()
         return self._step.compute(images, limits)
 
+    def check(self) -> None:
+        """See that every graph still gives what it must, forward and backward.
+
+        Raises:
+            Untrusted: One does not.
+        """
+        for graph in self._graphs.values():
+            _require(graph.is_true)
+
     def _give_up(self) -> None:
-        """Have no graphs from now on."""
+        """Have no graphs from now on, and their memory back."""
         self._graphs.clear()
         self._shared, self._most = None, 0
         torch.cuda.empty_cache()
@@ -134,19 +149,27 @@ class Graphs:
         if size not in self._graphs and len(self._graphs) < self._most:
             self._seen[size] += 1
             if self._seen[size] > _SEEN:
-                try:
-                    graph = self._make(images, limits)
-                    is_true = graph.is_true(images, limits)
-                except RuntimeError as error:
-                    if not is_exhausted(error):
-                        raise
-                    self._most = len(self._graphs)
-                else:
-                    self._graphs[size] = graph
-                    if not is_true:
-                        self._give_up()
-                        print_log("a CUDA graph gave something else: none is used", "current")
+                self._add(size, images, limits)
         return self._graphs.get(size)
+
+    def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
+        """Make a graph, unless there is no memory for it; give all up if it is not a true one."""
+        try:
+            graph = self._make(images, limits)
+            graph.take(images, limits)
+            is_true = graph.is_true()
+        except RuntimeError as error:
+            if not is_exhausted(error):
+                raise
+            graph, is_true = None, bool(self._graphs)
+        if graph and is_true:
+            self._graphs[size] = graph
+        elif is_true:
+            self._most = len(self._graphs)
+        else:
+            self._give_up()
+            why = "one gave something else" if graph else "there is no memory for one"
+            print_log(f"no CUDA graphs are used: {why}", "current")
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:
         if self._shared is None:
@@ -256,12 +279,15 @@ class _Graph:
                 place.copy_(gradient)
                 self._learning.append((weight, place))
 
-    def is_true(self, images: Tensor, limits: Tensor) -> bool:
-        """Whether a replay gives what is computed without a graph, forward and backward."""
-        self.replay(images, limits)
+    def is_true(self) -> bool:
+        """Whether a replay gives what is computed without a graph, forward and backward.
+
+        Of the images that lie in the inputs' memory, whichever they are.
+        """
+        self.forward()
         if not self.gave_the_same():
             return False
-        with _rounding_anew(images.device.type):
+        with _rounding_anew(self._inputs[0].device.type):
             whole = self._step.compute(*self._inputs)
             plain = (*whole.maps, whole.scores, whole.deltas)
             weights = [weight for weight, _ in self._learning]
@@ -281,15 +307,19 @@ class _Graph:
             *maps, scores, deltas = self.outputs
             of_own = self._step.candidates(scores, deltas, whole.sizes, self._inputs[1])
         return _agree([*maps, scores, deltas], [*whole.maps, whole.scores, whole.deltas]) and (
-            _agree(self._candidates, of_own)
+            _agree(self._candidates, of_own, _TOLERANCE_OF_BOXES)
         )
 
     def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
         """What the step computes of images of this size."""
-        for own, given in zip(self._inputs, (images, limits), strict=True):
-            own.copy_(given)
+        self.take(images, limits)
         *maps, scores, deltas = _Replay.apply(self._start, self)
         return WholeImages(tuple(maps), scores, deltas, *self._candidates)
+
+    def take(self, images: Tensor, limits: Tensor) -> None:
+        """Have a batch in the inputs' memory."""
+        for own, given in zip(self._inputs, (images, limits), strict=True):
+            own.copy_(given)
 
     def forward(self) -> None:
         """Compute the outputs of the inputs."""
@@ -310,14 +340,38 @@ class _Graph:
                 weight.grad.add_(gradient)
 
 
-def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Whether tensors differ by little; those without numbers, of a diverged training, may."""
+def _agree(
+    found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float = _TOLERANCE
+) -> bool:
+    """Whether tensors differ by little; where some are not finite, the training has diverged."""
     differences = torch.stack(
-        [(one.float() - other.float()).norm() for one, other in zip(found, expected, strict=True)]
+        [(one - other).double().norm() for one, other in zip(found, expected, strict=True)]
     )
-    norms = torch.stack([other.float().norm() for other in expected])
+    norms = torch.stack([other.double().norm() for other in expected])
+    if not norms.isfinite().all():
+        return True
     least = norms.max() / 10_000  # what is next to nothing may be all rounding
-    return bool((differences <= _TOLERANCE * norms.clamp(min=least)).all() or norms.isnan().any())
+    return bool((differences <= tolerance * norms.clamp(min=least)).all())
+
+
+def _require(holds: Callable[[], bool]) -> None:
+    """See that something about a graph holds; where there is no memory to look, it may.
+
+    Raises:
+        Untrusted: It does not.
+    """
+    try:
+        if holds():
+            return
+    except RuntimeError as error:
+        if not is_exhausted(error):
+            raise
+        return
+    raise Untrusted(
+        "A CUDA graph of this detector has given something else than the detector itself, so the "
+        "training cannot be trusted: its states are removed and nothing is recorded. Leave the "
+        'graphs out (in a suite: [overrides] without = ["GraphedFeatures"]), and please report it.'
+    )
 
 
 class _Replay(torch.autograd.Function):

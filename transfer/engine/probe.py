@@ -19,6 +19,7 @@ from backbones.variants import IMAGENET_MEAN, IMAGENET_STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.engine import compose
 from transfer.engine.finetune import build_runner
+from transfer.engine.two_stage_step import TwoStageStep
 from transfer.plan.cells import Task
 from transfer.plan.probes import folder
 from transfer.plan.request import load_data
@@ -28,7 +29,7 @@ _STEPS = 3, 5
 """Steps that are not counted, and steps that are."""
 
 _STEPS_ON_A_GPU = 60, 20
-"""By then the frequent sizes of batches have their graphs."""
+"""Of a detector's training: by then the frequent sizes of batches have their graphs."""
 
 
 class _Enough(Exception):
@@ -42,19 +43,24 @@ class _Stopwatch(Hook):
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self._warm_up, self._counted = _STEPS_ON_A_GPU if cuda_devices() else _STEPS
+        self._warm_up, self._counted = _STEPS
 
     def seconds_a_step(self) -> float:
-        """Mean of the counted steps; of all where the training had fewer."""
-        counted = self.times[min(self._warm_up, len(self.times) - 2) :]
+        """Mean of the counted steps; where there were fewer, of all but a few."""
+        enough = len(self.times) > self._warm_up + 1
+        first = self._warm_up if enough else min(_STEPS[0], len(self.times) - 2)
+        counted = self.times[first:]
         return (counted[-1] - counted[0]) / (len(counted) - 1)
 
     def before_train(self, runner: Any) -> None:
         """Start the clock."""
+        graphs = isinstance(runner.model.loss, TwoStageStep) and cuda_devices()
+        self._warm_up, self._counted = _STEPS_ON_A_GPU if graphs else _STEPS
         self.times = [time.monotonic()]
 
     def before_val(self, runner: Any) -> None:
         """Start the clock."""
+        self._warm_up, self._counted = _STEPS
         self.times = [time.monotonic()]
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:

@@ -116,7 +116,8 @@ def make_plan(request: Request) -> Plan:
     rows = [row]
     if control:
         rows.insert(0, control)
-        remarks += _trained_elsewhere(request.weights, row, control)
+        if catalogue.SAMPLE not in data_of.values():  # whose controls are trained on it
+            remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
