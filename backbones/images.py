@@ -65,6 +65,10 @@ class ImageFolder:
         self.decoded = [_decode(path) for path, _ in self.samples] if cache else None
         self.metainfo = {"classes": self.classes}
 
+    def __deepcopy__(self, memo: dict[int, object]) -> ImageFolder:
+        """Itself: a runner copies the settings of its loaders, and would hold all images twice."""
+        return self
+
     def full_init(self) -> None:
         """Nothing is left to load."""
 

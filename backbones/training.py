@@ -312,7 +312,7 @@ def _runner(
             "dataset": folders["val"],
             "sampler": {"type": "DefaultSampler", "shuffle": False},
             "batch_sampler": {"type": "BatchesOfARank"},
-            "batch_size": training.batch_size,
+            "batch_size": training.batch_size // ranks.world_size(),
             **loader,
         },
         val_cfg={"fp16": training.wrapper_type() != "OptimWrapper"},

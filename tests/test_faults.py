@@ -5,6 +5,7 @@ the real ones; the last tests run a cell.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import resource
@@ -616,3 +617,26 @@ def test_states_of_a_training_that_cannot_be_trusted_are_removed(tmp_path, cache
         cell_run.run_cell(task)
     assert not copy.exists()
     assert not (task.place / "state").exists()
+
+
+def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):
+    """A scheduler's signal may reach them before a batch was fetched of them."""
+    runner = runner_of(tmp_path, minutes=60)
+
+    def batches(count):
+        yield from itertools.islice(iter(runner.train_dataloader), 3)
+        stopping.request()
+        raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly")
+
+    runner.train_loop._batches = contextlib.contextmanager(lambda count: (yield batches(count)))
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to go on"):
+        runner.train()
+    assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3
+
+
+def test_a_training_does_not_take_over_how_the_one_before_it_chose_algorithms(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    runner_of(tmp_path)
+    assert not torch.backends.cudnn.benchmark

@@ -191,6 +191,7 @@ def work(args):
         assert ranks.means({"a": float(ranks.rank())}) == {"a": 0.5}
         assert ranks.any_of(ranks.rank() == 1, False, ranks.rank() == 0) == [True, False, True]
         assert ranks.on_main(lambda: ranks.rank()) == 0
+        assert ranks.on_each_machine(lambda: ranks.rank()) == 0
         FAULT
         ranks.any_of(False)
         print("finished")
@@ -257,6 +258,18 @@ def test_when_one_process_dies_all_end_and_its_reason_is_told(fault, codes, own,
     assert others in told[0]
     assert "Traceback" not in told[0]
     assert time.monotonic() - began < 60
+
+
+def test_several_processes_take_the_classifier_that_one_has_made(monkeypatch):
+    """The sample's too: trained by several together it would be another, and they would wait."""
+    from transfer.engine import classifiers
+
+    monkeypatch.setattr(ranks, "world_size", lambda: 2)
+    monkeypatch.setattr(
+        classifiers, "_locate_in_a_process_of_its_own", lambda name: Path(name.replace(":", "_"))
+    )
+    for name in ("sample:resnet18_baseline:0", "timm:resnet18.a1_in1k"):
+        assert classifiers._find(name, "resnet18", None) == Path(name.replace(":", "_"))
 
 
 def test_what_a_single_process_cannot_do_is_told():

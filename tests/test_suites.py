@@ -676,10 +676,12 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     assert multiprocessing.active_children() == []
 
 
-def test_signals_ask_once_and_interrupt_the_second_time():
+def test_signals_ask_once_and_interrupt_the_second_time(monkeypatch):
     with stopping.on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # a launcher has passed it on
         assert stopping.requested()
+        monkeypatch.setattr(stopping, "_AT_ONCE", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert not stopping.requested()

@@ -1,5 +1,6 @@
 """Training classifiers, on a few small images of the sample."""
 
+import copy
 import json
 import math
 import os
@@ -412,6 +413,7 @@ def test_the_papers_ablations_are_suites():
 def test_cached_images_are_the_files_own(folder):
     plain = ImageFolder(str(folder), "val", 32)
     held = ImageFolder(str(folder), "val", 32, cache=True)
+    assert copy.deepcopy(held) is held, "a runner copies what it is given"
     for (a, label, _), (b, other, _) in zip(plain, held, strict=False):
         assert np.array_equal(a, b)
         assert label == other

@@ -33,7 +33,11 @@ def keep_freed_memory() -> bool:
 
 
 def give_freed_memory_back() -> None:
-    """Give back what was kept, on the host and on the GPU: what comes next is another's."""
+    """Give back what was kept, on the host and on the GPU: what comes next is another's.
+
+    A runner holds itself in circles, and with them its model.
+    """
+    gc.collect()
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(ctypes.c_size_t(0))

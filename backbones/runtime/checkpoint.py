@@ -116,28 +116,33 @@ class ResumableState(Hook):
         """Save, unless the training is another's now, or has diverged.
 
         What is another's is left at the next iteration, by all processes together. A state without
-        numbers helps nobody. All processes come here together, since hooks may ask all of them for
-        what they have to keep; the first one writes it.
+        numbers helps nobody. All processes come here together: hooks may ask all of them for what
+        they have to keep. The first one writes it, and the others wait: a scheduler may end all as
+        soon as one has left.
         """
         of_hooks = {
             hook.state_name: hook.state_dict()
             for hook in runner.hooks
             if getattr(hook, "state_name", "")
         }
-        if runner.rank == 0 and not stopping.superseded(look=True) and _is_finite(runner.model):
-            state = {
-                "identity": self.identity,
-                "iteration": runner.iter,
-                "model": unwrapped(runner.model).state_dict(),
-                "optimizer": None if finished else runner.optim_wrapper.state_dict(),
-                "schedulers": [s.state_dict() for s in runner.param_schedulers],
-                "hooks": of_hooks,
-            }
-            save_state(self.folder, state)
-            self.saved_iteration = runner.iter
-            if self.copy:
-                storage.keep(self.folder / LATEST, self.copy)
+        ranks.on_main(lambda: self._write(runner, finished, of_hooks))
         self.saved_at = time.monotonic()
+
+    def _write(self, runner: Any, finished: bool, of_hooks: dict[str, Any]) -> None:
+        if stopping.superseded(look=True) or not _is_finite(runner.model):
+            return
+        state = {
+            "identity": self.identity,
+            "iteration": runner.iter,
+            "model": unwrapped(runner.model).state_dict(),
+            "optimizer": None if finished else runner.optim_wrapper.state_dict(),
+            "schedulers": [s.state_dict() for s in runner.param_schedulers],
+            "hooks": of_hooks,
+        }
+        save_state(self.folder, state)
+        self.saved_iteration = runner.iter
+        if self.copy:
+            storage.keep(self.folder / LATEST, self.copy)
 
 
 def _is_finite(model: Any) -> bool:

@@ -14,6 +14,7 @@ from mmengine.runner import BaseLoop
 from torch.utils.data import BatchSampler, Sampler
 
 from backbones.errors import UserError
+from backbones.runtime import stopping
 from backbones.runtime.ahead import Ahead
 
 
@@ -155,8 +156,8 @@ class ResumableTrainLoop(BaseLoop):
         done = self.iter - self.epoch * self.epoch_length
         self.dataloader.batch_sampler.skip(done)
         with self._batches(self.epoch_length - done) as batches:
-            for index, batch in enumerate(batches, start=done):
-                self.run_iter(index, batch)
+            for index in range(done, self.epoch_length):
+                self.run_iter(index, self._next(batches, index))
                 if not self.by_epoch and self.iter % self.val_interval == 0:
                     self._evaluate()
         self.runner.call_hook("after_train_epoch")
@@ -173,6 +174,19 @@ class ResumableTrainLoop(BaseLoop):
             return
         with contextlib.closing(Ahead(batches)) as taken:
             yield taken
+
+    def _next(self, batches: Iterator[Any], index: int) -> Any:
+        """The next batch.
+
+        Whoever asks a training to stop may ask all its processes, and readers end at once. So what
+        is looked at before each iteration is looked at once more where they are gone.
+        """
+        try:
+            return next(batches)
+        except (RuntimeError, OSError, EOFError):
+            if stopping.requested():
+                self.runner.call_hook("before_train_iter", batch_idx=index, data_batch=None)
+            raise
 
     def run_iter(self, index: int, batch: Any) -> None:
         """One optimisation step; hooks see the iteration's number until all are done."""

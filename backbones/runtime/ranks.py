@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from backbones import hardware
 from backbones.errors import UserError
@@ -143,6 +143,7 @@ def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
         yield
         if _group.control:
             on_each_machine(lambda: None)  # none leaves while another still needs it
+            _leave(together=True)
     except (ToldElsewhere, Interrupted, KeyboardInterrupt):
         raise
     except UserError as error:
@@ -189,23 +190,28 @@ def on_main(work: Callable[[], _T]) -> _T:
     return given
 
 
-def on_each_machine(work: Callable[[], object]) -> None:
+def on_each_machine(work: Callable[[], _T]) -> _T:
     """Let one process of every machine do something, such as fetching a file; all wait for it.
+
+    Returns:
+        What the work has given on this machine.
 
     Raises:
         UserError: As the work does; processes elsewhere raise :class:`ToldElsewhere`.
     """
-    failed = None
+    failed, given = None, None
     if _group.place.local_rank == 0:
         try:
-            work()
+            given = work()
         except UserError as error:
             failed = error
-    reasons = gathered(str(failed) if failed else "")
+    told = gathered((str(failed) if failed else "", given))
     if failed:
         raise failed
-    if any(reasons):
-        raise ToldElsewhere(next(filter(None, reasons)))
+    if reason := next((reason for reason, _ in told if reason), ""):
+        raise ToldElsewhere(reason)
+    place = _group.place
+    return cast(_T, told[place.rank - place.local_rank][1])
 
 
 def gathered(given: _T) -> list[_T]:
@@ -320,14 +326,19 @@ def _join(group: _Group, versions: Mapping[str, str]) -> None:
     group.control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
 
-def _leave() -> None:
-    """Take the groups apart; NCCL's would wait for those that have failed."""
+def _leave(together: bool = False) -> None:
+    """Take the groups apart; NCCL's would wait for those that have failed.
+
+    Args:
+        together: Whether all processes come here.
+    """
     if _group.control is None:
         return
     from torch import distributed
 
     distributed.destroy_process_group(_group.control)
-    if distributed.get_backend() == "gloo":
+    _group.control = None
+    if together or distributed.get_backend() == "gloo":
         distributed.destroy_process_group()
 
 

@@ -158,6 +158,8 @@ def quiet_runner(
         default_hooks: In the place of MMEngine's of the same names.
         settings: Further arguments of MMEngine's ``Runner``.
     """
+    # MMEngine only ever turns it on, and a process may run one training after another.
+    torch.backends.cudnn.benchmark = bool(settings.get("env_cfg", {}).get("cudnn_benchmark"))
     keep_freed_memory()
     freeze_what_is_imported()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.

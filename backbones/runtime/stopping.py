@@ -6,11 +6,16 @@ over what is trained here they write nothing more.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_AT_ONCE = 1.0
+"""Seconds within which two signals are one request."""
 
 _requested = threading.Event()
 _fences: list[Callable[[bool], bool]] = []
@@ -74,13 +79,18 @@ def require_ours() -> None:
 def on_signals() -> Iterator[None]:
     """While inside, Ctrl-C and SIGTERM are requests to stop; a second one interrupts at once.
 
-    SIGTERM is what schedulers send some time before they kill.
+    SIGTERM is what schedulers send some time before they kill. Where it reaches all processes, and
+    a launcher among them passes it on, it comes twice: so what comes soon after counts as one.
     """
+    asked_at = -math.inf
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if requested():
+        nonlocal asked_at
+        if not requested():
+            asked_at = time.monotonic()
+            request()
+        elif time.monotonic() - asked_at > _AT_ONCE:
             raise KeyboardInterrupt
-        request()
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

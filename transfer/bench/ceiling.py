@@ -52,5 +52,5 @@ def count(work: Work, place: Path) -> Arithmetic:
     runner = Runner.from_cfg(stock_config(dataclasses.replace(work, images=counted), place))
     with FlopCounterMode(display=False) as counter:
         runner.train()
-    operations = counter.get_total_flops() * work.images / counted
-    return Arithmetic(operations, measured())
+    trained = runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
+    return Arithmetic(counter.get_total_flops() / trained, measured())

@@ -161,6 +161,8 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
+    if (trained := pairs.ours[0].images) < ours.images:
+        console.print(f"{args.data} has only {trained} images to train on", highlight=False)
     content = _content(pairs, ours, other, counted)
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
@@ -308,7 +310,8 @@ def _content(pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None) 
     arithmetic = {}
     if counted:
         arithmetic = {
-            **dataclasses.asdict(counted),
+            "operations": counted.of_image * pairs.ours[0].images,
+            "ceiling": counted.ceiling,
             "computed_in": {"ours": ours.computed_in, "other": other.computed_in},
         }
     return {

@@ -34,7 +34,7 @@ def ours(work: Work, place: Path) -> Done:
     start_up = configured + outcome.seconds["start_up"]
     evaluate = outcome.seconds["evaluate"]
     seconds = {"start_up": start_up, "train": whole - start_up - evaluate, "evaluate": evaluate}
-    return _done(work, seconds, watch, outcome.metrics)
+    return _done(work, seconds, watch, outcome.metrics, outcome.images["train"])
 
 
 def stock(work: Work, place: Path) -> Done:
@@ -52,10 +52,13 @@ def stock(work: Work, place: Path) -> Done:
         "train": trained - ready,
         "evaluate": time.monotonic() - trained,
     }
-    return _done(work, seconds, watch, metrics)
+    trained = runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
+    return _done(work, seconds, watch, metrics, trained)
 
 
-def _done(work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any) -> Done:
+def _done(
+    work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any, images: int
+) -> Done:
     parts = {
         **watch.seconds,
         "start_up": seconds["start_up"],
@@ -63,7 +66,7 @@ def _done(work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any)
     }
     name = HEADLINE[work.task]
     metric = next(v for k, v in metrics.items() if k.split("/")[-1] == name)
-    return Done(seconds, completed(parts, sum(seconds.values())), float(metric))
+    return Done(seconds, completed(parts, sum(seconds.values())), float(metric), images)
 
 
 SIDES: dict[str, Callable[[Work, Path], Done]] = {

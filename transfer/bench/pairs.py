@@ -76,11 +76,14 @@ class Done:
         seconds: ``start_up``, ``train``, ``evaluate``.
         breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; of fine-tunings.
         metric: The headline metric, in percent; of fine-tunings.
+        images: Trained on, in all passes; of fine-tunings, whose data may repeat their images or
+            have fewer than were asked for.
     """
 
     seconds: dict[str, float]
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float = math.nan
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Run:
 
     Attributes:
         seconds: By what they were spent on; imports are not counted.
-        images: Trained on.
+        images: Trained on, in all passes.
         peak_mb: Most memory that the process held, in MiB: the GPU's where it used one.
         breakdown: As :class:`Done`.
         metric: As :class:`Done`.
@@ -116,11 +119,11 @@ class Arithmetic:
     """What a training multiplies, and what the machine could.
 
     Attributes:
-        operations: Floating-point operations of the training.
+        of_image: Floating-point operations of the training of one image.
         ceiling: Operations a second that the machine's matrix products reach, by precision.
     """
 
-    operations: float
+    of_image: float
     ceiling: dict[str, float]
 
 

@@ -81,17 +81,17 @@ def _find(source: str, architecture: str, listener: Listener | None) -> Path:
     scheme, _, rest = source.partition(":")
     if scheme == SHUFFLED:
         return shuffled(_find(rest, architecture, listener), architecture)
+    if ranks.world_size() > 1:
+        return ranks.on_each_machine(lambda: _locate_in_a_process_of_its_own(source))
     if scheme == "sample":
         return _sample_weights(rest, listener)
-    if ranks.world_size() > 1:
-        ranks.on_each_machine(lambda: _locate_in_a_process_of_its_own(source))
     return weights.locate(source)
 
 
-def _locate_in_a_process_of_its_own(name: str) -> None:
+def _locate_in_a_process_of_its_own(name: str) -> Path:
     """Fetch or train as a single process does: the same classifier, however many fine-tune it."""
     with child_processes.pool(1) as one:
-        one.submit(_locate, name).result()
+        return one.submit(_locate, name).result()
 
 
 def _locate(name: str) -> Path:

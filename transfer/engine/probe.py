@@ -96,8 +96,10 @@ def probe(task: Task) -> Path:
     with tempfile.TemporaryDirectory() as place:
         runner = build_runner(cfg, Path(place), [watch])
         start_up = time.monotonic() - started
-        train = _timed(runner.train, watch) * runner.max_iters
-        evaluate = _timed(runner.val, watch) * len(runner.val_dataloader)
+        # Several processes share an epoch's images; iterations are counted of the whole batch.
+        shares = cell.processes if runner.train_loop.by_epoch else 1
+        train = _timed(runner.train, watch) * runner.max_iters / shares
+        evaluate = _timed(runner.val, watch) * len(runner.val_dataloader) / cell.processes
     told = {
         "cell": {**dataclasses.asdict(cell), "id": cell.id},
         "seconds": {"start_up": start_up, "train": train, "evaluate": evaluate},
