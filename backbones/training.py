@@ -48,6 +48,7 @@ from backbones.variants import TRAINING_VERSION
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 _EVALUATIONS = 10
+_EVALUATED_TOGETHER = 256  # images at most, whatever the batch and however many the processes
 
 
 @dataclass(frozen=True)
@@ -312,7 +313,7 @@ def _runner(
             "dataset": folders["val"],
             "sampler": {"type": "DefaultSampler", "shuffle": False},
             "batch_sampler": {"type": "BatchesOfARank"},
-            "batch_size": training.batch_size // ranks.world_size(),
+            "batch_size": min(training.batch_size, _EVALUATED_TOGETHER),
             **loader,
         },
         val_cfg={"fp16": training.wrapper_type() != "OptimWrapper"},

@@ -628,7 +628,8 @@ def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):
         stopping.request()
         raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly")
 
-    runner.train_loop._batches = contextlib.contextmanager(lambda count: (yield batches(count)))
+    batches_of = contextlib.contextmanager(lambda readers, count: (yield batches(count)))
+    runner.train_loop._batches = batches_of
     with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to go on"):
         runner.train()
     assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 import types
 from pathlib import Path
@@ -270,6 +271,41 @@ def test_several_processes_take_the_classifier_that_one_has_made(monkeypatch):
     )
     for name in ("sample:resnet18_baseline:0", "timm:resnet18.a1_in1k"):
         assert classifiers._find(name, "resnet18", None) == Path(name.replace(":", "_"))
+
+
+def lingering(name):
+    """In the place of what finds a classifier: it takes as long as it is not asked to stop."""
+    with stopping.on_signals():
+        while not stopping.requested():
+            time.sleep(0.02)
+    raise stopping.Interrupted("its training is saved")
+
+
+def test_a_helper_that_makes_a_classifier_is_asked_to_stop_too(monkeypatch):
+    from transfer.engine import classifiers
+
+    monkeypatch.setattr(classifiers, "_locate", lingering)
+    with stopping.on_signals():
+        threading.Timer(3, stopping.request).start()
+        with pytest.raises(
+            stopping.Interrupted, match=r"its training is saved|before the classifier"
+        ):
+            classifiers._locate_in_a_process_of_its_own("sample:resnet18_baseline:0")
+
+
+@pytest.mark.parametrize("rank", range(4))
+def test_each_machine_has_what_its_own_process_found_wherever_its_ranks_are(rank, monkeypatch):
+    """Slurm may deal ranks out to machines in turn."""
+    of_all = [
+        ("done", "one", "/one"), ("done", "two", "/two"), ("nothing", "one", None),
+        ("nothing", "two", None),
+    ]  # fmt: skip
+    place = ranks.Place(rank, 4, rank // 2)
+    monkeypatch.setattr(ranks, "_group", types.SimpleNamespace(place=place))
+    monkeypatch.setattr(ranks.socket, "gethostname", lambda: of_all[rank][1])
+    monkeypatch.setattr(ranks, "gathered", lambda own: [*of_all[:rank], own, *of_all[rank + 1 :]])
+    found = ranks.on_each_machine(lambda: f"/{of_all[rank][1]}")
+    assert found == ("/one" if rank % 2 == 0 else "/two")
 
 
 def test_what_a_single_process_cannot_do_is_told():

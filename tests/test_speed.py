@@ -278,11 +278,11 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     def measured(ours, other, pairs, tell):
         asked.extend([ours, other, pairs])
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
-            yield Run({"train": seconds}, 24, 100.0), Run({"train": theirs}, 24, 200.0)
+            yield Run({"train": seconds}, 72, 100.0), Run({"train": theirs}, 72, 200.0)
 
     def counted(work):
         asked.append(work)
-        return Arithmetic(6e9 / 24, {"float32": 1e9, "bfloat16": 4e9})
+        return Arithmetic(6e9 / 72, {"float32": 1e9, "bfloat16": 4e9})
 
     monkeypatch.setattr(command, "alternate", measured)
     monkeypatch.setattr(command, "count", counted)

@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 from backbones.errors import Untrusted
+from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.randomness import SeedIterations
 from transfer import openmmlab  # noqa: F401
 from transfer.engine.placed_sampler import PlacedSampling
@@ -361,7 +362,7 @@ def test_a_graph_that_gives_something_else_is_found_out(recordings, monkeypatch,
         graphs.check() if what == "gradients" else graphs(*batch)
 
 
-def test_graphs_are_looked_at_when_the_training_ends(recordings, monkeypatch):
+def test_graphs_are_looked_at_before_a_state_is_saved(recordings, monkeypatch, tmp_path):
     monkeypatch.setattr(graphed_features, "_SEEN", 1)
     detector = a_detector("quick")
     detector.loss = TwoStageStep(detector)
@@ -374,16 +375,22 @@ def test_graphs_are_looked_at_when_the_training_ends(recordings, monkeypatch):
     graphs = detector.loss.whole_images
     for _ in range(3):
         graphs(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
-    hook.after_train(runner)
+    hook.require_sound(runner)
     (graph,) = graphs._graphs.values()
     spoilt = graph.forward
     monkeypatch.setattr(graph, "forward", lambda: (spoilt(), graph.outputs[0].data.mul_(1.5)))
+    state = ResumableState(str(tmp_path), "cell")
+    runner.hooks = [state, hook]
     with pytest.raises(Untrusted):
-        hook.after_train(runner)
+        state.after_train(runner)
+    assert not list(tmp_path.iterdir())
     monkeypatch.setattr(graph, "forward", no_memory)
-    hook.after_train(runner)
+    hook.require_sound(runner)
+    monkeypatch.setattr(graph, "forward", lambda: (_ for _ in ()).throw(RuntimeError("illegal")))
+    with pytest.raises(Untrusted, match=r"cannot be trusted \(illegal\)"):
+        hook.require_sound(runner)
     detector.loss = None
-    hook.after_train(runner)
+    hook.require_sound(runner)
 
 
 def no_memory(*_):

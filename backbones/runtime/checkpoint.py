@@ -118,8 +118,11 @@ class ResumableState(Hook):
         What is another's is left at the next iteration, by all processes together. A state without
         numbers helps nobody. All processes come here together: hooks may ask all of them for what
         they have to keep. The first one writes it, and the others wait: a scheduler may end all as
-        soon as one has left.
+        soon as one has left. Hooks that have a ``require_sound`` may refuse what was trained.
         """
+        for hook in runner.hooks:
+            if require_sound := getattr(hook, "require_sound", None):
+                require_sound(runner)
         of_hooks = {
             hook.state_name: hook.state_dict()
             for hook in runner.hooks

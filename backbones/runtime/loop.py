@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -155,9 +156,10 @@ class ResumableTrainLoop(BaseLoop):
         self.runner.model.train()
         done = self.iter - self.epoch * self.epoch_length
         self.dataloader.batch_sampler.skip(done)
-        with self._batches(self.epoch_length - done) as batches:
+        readers = self._of_readers(lambda: iter(self.dataloader), done)
+        with self._batches(readers, self.epoch_length - done) as batches:
             for index in range(done, self.epoch_length):
-                self.run_iter(index, self._next(batches, index))
+                self.run_iter(index, self._of_readers(partial(next, batches), index))
                 if not self.by_epoch and self.iter % self.val_interval == 0:
                     self._evaluate()
         self.runner.call_hook("after_train_epoch")
@@ -166,23 +168,23 @@ class ResumableTrainLoop(BaseLoop):
             self._evaluate()
 
     @contextlib.contextmanager
-    def _batches(self, count: int) -> Iterator[Iterator[Any]]:
+    def _batches(self, readers: Iterator[Any], count: int) -> Iterator[Iterator[Any]]:
         """The next batches; on a GPU, those of other processes are taken over ahead of need."""
-        batches = islice(iter(self.dataloader), count)
+        batches = islice(readers, count)
         if not (self.dataloader.num_workers and torch.cuda.is_available()):
             yield batches
             return
         with contextlib.closing(Ahead(batches)) as taken:
             yield taken
 
-    def _next(self, batches: Iterator[Any], index: int) -> Any:
-        """The next batch.
+    def _of_readers(self, ask: Callable[[], Any], index: int) -> Any:
+        """What the processes that read images give, for an iteration.
 
         Whoever asks a training to stop may ask all its processes, and readers end at once. So what
         is looked at before each iteration is looked at once more where they are gone.
         """
         try:
-            return next(batches)
+            return ask()
         except (RuntimeError, OSError, EOFError):
             if stopping.requested():
                 self.runner.call_hook("before_train_iter", batch_idx=index, data_batch=None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -198,20 +199,28 @@ def on_each_machine(work: Callable[[], _T]) -> _T:
 
     Raises:
         UserError: As the work does; processes elsewhere raise :class:`ToldElsewhere`.
+        Interrupted: As the work does, in all.
     """
-    failed, given = None, None
+    machine, failed = socket.gethostname(), None
+    own: tuple[str, str, Any] = ("nothing", machine, None)
     if _group.place.local_rank == 0:
         try:
-            given = work()
+            own = ("done", machine, work())
+        except Interrupted as error:
+            own = ("stopped", machine, str(error))
         except UserError as error:
             failed = error
-    told = gathered((str(failed) if failed else "", given))
+            own = ("failed", machine, str(error))
+    told = gathered(own)
     if failed:
         raise failed
-    if reason := next((reason for reason, _ in told if reason), ""):
-        raise ToldElsewhere(reason)
-    place = _group.place
-    return cast(_T, told[place.rank - place.local_rank][1])
+    for kind, _, reason in told:
+        if kind == "failed":
+            raise ToldElsewhere(reason)
+        if kind == "stopped":
+            raise Interrupted(reason)
+    found = [given for kind, there, given in told if (kind, there) == ("done", machine)]
+    return cast(_T, found[0])
 
 
 def gathered(given: _T) -> list[_T]:

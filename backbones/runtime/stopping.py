@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _AT_ONCE = 1.0
-"""Seconds within which two signals are one request."""
+"""Seconds within which two of Ctrl-C's signals are one."""
 
 _requested = threading.Event()
 _fences: list[Callable[[bool], bool]] = []
@@ -77,10 +77,11 @@ def require_ours() -> None:
 
 @contextmanager
 def on_signals() -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM are requests to stop; a second one interrupts at once.
+    """While inside, Ctrl-C and SIGTERM are requests to stop; a second Ctrl-C interrupts at once.
 
-    SIGTERM is what schedulers send some time before they kill. Where it reaches all processes, and
-    a launcher among them passes it on, it comes twice: so what comes soon after counts as one.
+    SIGTERM is what schedulers send some time before they kill. Where a signal reaches all processes
+    and a launcher among them passes it on, it comes twice: so a further SIGTERM says nothing new,
+    and a Ctrl-C that comes soon after another counts as one.
     """
     asked_at = -math.inf
 
@@ -89,7 +90,7 @@ def on_signals() -> Iterator[None]:
         if not requested():
             asked_at = time.monotonic()
             request()
-        elif time.monotonic() - asked_at > _AT_ONCE:
+        elif number == signal.SIGINT and time.monotonic() - asked_at > _AT_ONCE:
             raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
-    if (trained := pairs.ours[0].images) < ours.images:
+    if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
         console.print(f"{args.data} has only {trained} images to train on", highlight=False)
     content = _content(pairs, ours, other, counted)
     console.print(_table(pairs, ours, against))

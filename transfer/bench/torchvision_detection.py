@@ -64,7 +64,8 @@ def train(work: Work, place: Path) -> Done:
         "evaluate": time.monotonic() - trained,
     }
     parts = {k: seconds[k] for k in ("start_up", "evaluate")} | watch.seconds
-    return Done(seconds, completed(parts, sum(seconds.values())), metric)
+    images = steps * work.batch_size
+    return Done(seconds, completed(parts, sum(seconds.values())), metric, images)
 
 
 def network(cfg: Config, work: Work, classes: int) -> FasterRCNN:

@@ -77,7 +77,8 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
             backends=task.backends,
         )
     except Untrusted:
-        _forget_states(task)
+        if not stopping.superseded(look=True):
+            _forget_states(task)
         raise
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:

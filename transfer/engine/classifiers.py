@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from backbones.errors import UserError
 from backbones.hashing import sha256
 from backbones.known_images import name_of_images
 from backbones.resources import cache_dir
-from backbones.runtime import child_processes, ranks
+from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.progress import Listener, teller
 from backbones.safetensors_header import read_own_metadata
 from backbones.shuffled import shuffled
@@ -24,6 +28,7 @@ from transfer.plan.lease import Leases, owned, wait_for
 from transfer.plan.request import SAMPLE_TRAINING, SHUFFLED, load_data
 
 _PIXEL_RANGE = 255.0
+_LOOK_EVERY = 0.5  # seconds, at whether to stop
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,30 @@ def _find(source: str, architecture: str, listener: Listener | None) -> Path:
 
 
 def _locate_in_a_process_of_its_own(name: str) -> Path:
-    """Fetch or train as a single process does: the same classifier, however many fine-tune it."""
+    """Fetch or train as a single process does: the same classifier, however many fine-tune it.
+
+    Raises:
+        UserError: It cannot be had.
+        Interrupted: It was asked to stop, as it is when this process is.
+    """
     with child_processes.pool(1) as one:
-        return one.submit(_locate, name).result()
+        helper, told = one.submit(os.getpid).result(), False
+        found = one.submit(_locate, name)
+        while not wait([found], timeout=_LOOK_EVERY).done:
+            if stopping.requested() and not told:
+                told = True
+                os.kill(helper, signal.SIGTERM)
+        try:
+            return found.result()
+        except BrokenProcessPool as error:
+            if stopping.requested():  # it was asked before it could listen
+                raise stopping.Interrupted("stopped before the classifier was there") from error
+            raise
 
 
 def _locate(name: str) -> Path:
-    return weights.locate(name)  # here, where the sample's scheme is known
+    with stopping.on_signals():
+        return weights.locate(name)  # here, where the sample's scheme is known
 
 
 def _sample_weights(rest: str, listener: Listener | None = None) -> Path:

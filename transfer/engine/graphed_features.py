@@ -61,8 +61,12 @@ class GraphedFeatures(Hook):
         if isinstance(step, TwoStageStep) and unwrapped(model) is model and one_batch:
             step.whole_images = Graphs(step)
 
-    def after_train(self, runner: Any) -> None:
-        """See that what was replayed can be trusted."""
+    def require_sound(self, runner: Any) -> None:
+        """See that what was replayed can be trusted, before a state of it is saved.
+
+        Raises:
+            Untrusted: It cannot.
+        """
         graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
         if isinstance(graphs, Graphs):
             with runner.optim_wrapper.optim_context(runner.model):
@@ -78,8 +82,8 @@ class Graphs:
 
     A graph that reads memory which is something else's by then would train on wrong boxes without
     a word. So each is compared with the plain computation when it is made, and if one gives
-    something else, as layers that draw at random do, none is used. At the training's end all are
-    compared again, and before it the forward pass of a replay now and then.
+    something else, as layers that draw at random do, none is used. All are compared again before a
+    state is saved, at the training's end too; between, the forward pass of a replay now and then.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -358,19 +362,21 @@ def _require(holds: Callable[[], bool]) -> None:
     """See that something about a graph holds; where there is no memory to look, it may.
 
     Raises:
-        Untrusted: It does not.
+        Untrusted: It does not, or looking at it fails.
     """
+    why = ""
     try:
         if holds():
             return
     except RuntimeError as error:
-        if not is_exhausted(error):
-            raise
-        return
+        if is_exhausted(error):
+            return
+        why = f" ({error})"
     raise Untrusted(
         "A CUDA graph of this detector has given something else than the detector itself, so the "
-        "training cannot be trusted: its states are removed and nothing is recorded. Leave the "
-        'graphs out (in a suite: [overrides] without = ["GraphedFeatures"]), and please report it.'
+        f"training cannot be trusted{why}: its states are removed and nothing is recorded. Leave "
+        'the graphs out (in a suite: [overrides] without = ["GraphedFeatures"]), and please report '
+        "it."
     )
 
 
