@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core each
+
+
+@pytest.fixture(autouse=True)
+def no_scope_of_another_test() -> None:
+    """A runner leaves its toolbox behind as the one whose registries are looked in first."""
+    if "mmengine" in sys.modules:
+        from mmengine.registry import DefaultScope
+
+        DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")

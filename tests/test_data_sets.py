@@ -21,7 +21,7 @@ from transfer.datasets.openmmlab import CocoBoxes, IndexMasks
 from transfer.datasets.preflight import require_usable
 from transfer.engine import compose
 from transfer.engine.metrics import BoxAP
-from transfer.plan import protocols
+from transfer.plan import protocols, suites
 from transfer.plan.cells import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,15 +103,26 @@ def test_classes_of_coco_are_mmdetections():
 
 def test_the_files_in_the_documentation_work(own, tmp_path):
     blocks = re.findall("```toml\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
     (tmp_path / "my-data").mkdir()
     (tmp_path / "here").mkdir()
-    for task, block in zip(("detection", "segmentation"), blocks, strict=True):
+    *files, overrides = blocks
+    for task, block in zip(("detection", "segmentation", "detection"), files, strict=True):
         file = tmp_path / "here" / f"{task}.toml"
         file.write_text(block)
         data = load(file)
         assert getattr(data, task) is not None
         assert data.root.resolve() == tmp_path / "my-data"
+    assert data.detection.layout == "coco"
+    suite = tmp_path / "here" / "suite.toml"
+    suite.write_text(
+        f'kind = "transfer"\nprotocol = "openmmlab"\nrows = ["resnet18_scratch"]\n{overrides}'
+    )
+    settings = dict(suites.load(str(suite)).settings["segmentation"][0])
+    protocol = Config.fromfile(protocols.config_file("segmentation", "openmmlab"))
+    before = protocol.to_dict()
+    protocol.merge_from_dict(settings)
+    assert protocol.train_cfg.max_iters == protocol.param_scheduler[0].end == 8000
+    assert (before["train_cfg"]["max_iters"], before["param_scheduler"][0]["end"]) == (80000,) * 2
 
 
 @pytest.mark.parametrize(
