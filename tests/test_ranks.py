@@ -561,27 +561,35 @@ class Noise(Draws):
         return {"inputs": torch.from_numpy(np.random.rand(3, 8, 8).astype(np.float32))}
 
 
+def one_epoch(folder, hooks, whole, lr):
+    """A runner of 24 images, of which all processes together take some a step; trained."""
+    runner = quiet_runner(
+        model=Convolutions(),
+        work_dir=str(folder / "work"),
+        seed=3,
+        train_dataloader={
+            "dataset": ReplayableDataset(Noise(24)),
+            "sampler": {"type": "ReplayableSampler"},
+            "batch_sampler": {"type": "ResumableBatchSampler"},
+            "batch_size": whole // ranks.world_size(),
+            "collate_fn": default_collate,
+        },
+        train_cfg={"type": "ResumableTrainLoop", "max_epochs": 1},
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": lr}},
+        param_scheduler=[{"type": "ConstantLR", "factor": 1.0}],
+        default_hooks={"checkpoint": None},
+        custom_hooks=hooks,
+    )
+    runner.train()
+    return runner
+
+
 def two_steps(folder):
     """What each process runs: plain SGD, so that what is learnt is the gradients themselves."""
     torch.manual_seed(0)
     with ranks.together("auto", versions()):
-        runner = quiet_runner(
-            model=Convolutions(),
-            work_dir=str(folder / "work"),
-            seed=3,
-            train_dataloader={
-                "dataset": ReplayableDataset(Noise(24)),
-                "sampler": {"type": "ReplayableSampler"},
-                "batch_sampler": {"type": "ResumableBatchSampler"},
-                "batch_size": 12 // ranks.world_size(),
-                "collate_fn": default_collate,
-            },
-            train_cfg={"type": "ResumableTrainLoop", "max_epochs": 1},
-            optim_wrapper={"optimizer": {"type": "SGD", "lr": 1.0}},
-            default_hooks={"checkpoint": None},
-            custom_hooks=[{"type": "SeedIterations"}, {"type": "ChannelsLast"}],
-        )
-        runner.train()
+        hooks = [{"type": "SeedIterations"}, {"type": "ChannelsLast"}]
+        runner = one_epoch(folder, hooks, whole=12, lr=1.0)
         if ranks.is_main():
             torch.save(unwrapped(runner.model).state_dict(), folder / f"{ranks.world_size()}.pt")
 
@@ -615,24 +623,8 @@ def late_losses(folder, stopped_at):
                 stopping.request()
 
     with ranks.together("auto", versions()):
-        runner = quiet_runner(
-            model=Convolutions(),
-            work_dir=str(folder / "work"),
-            seed=3,
-            train_dataloader={
-                "dataset": ReplayableDataset(Noise(24)),
-                "sampler": {"type": "ReplayableSampler"},
-                "batch_sampler": {"type": "ResumableBatchSampler"},
-                "batch_size": 2,
-                "collate_fn": default_collate,
-            },
-            train_cfg={"type": "ResumableTrainLoop", "max_epochs": 1},
-            optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.01}},
-            param_scheduler=[{"type": "ConstantLR", "factor": 1.0}],
-            default_hooks={"checkpoint": None},
-            custom_hooks=[Stop(), Curve(), ResumableState(str(folder / "state"), "cell", 0)],
-        )
-        runner.train()
+        state = ResumableState(str(folder / "state"), "cell", 0)
+        one_epoch(folder, [Stop(), Curve(), state], whole=4, lr=0.01)
 
 
 @pytest.mark.parametrize("stopped_at", [0, 3])

@@ -159,7 +159,10 @@ class ResumableTrainLoop(BaseLoop):
         readers = self._of_readers(lambda: iter(self.dataloader), done)
         with self._batches(readers, self.epoch_length - done) as batches:
             for index in range(done, self.epoch_length):
-                self.run_iter(index, self._of_readers(partial(next, batches), index))
+                batch = self._of_readers(partial(next, batches, None), index)
+                if batch is None:
+                    break
+                self.run_iter(index, batch)
                 if not self.by_epoch and self.iter % self.val_interval == 0:
                     self._evaluate()
         self.runner.call_hook("after_train_epoch")
