@@ -603,7 +603,7 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
 def test_ten_thousand_records_become_all_tables_and_the_report_in_ten_seconds(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(records.os, "fsync", lambda descriptor: None)  # of writing, not measured
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # of writing, not measured
     from backbones import zoo
 
     rows = list(zoo.CATALOGUE)[:50]
