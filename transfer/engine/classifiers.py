@@ -17,7 +17,7 @@ from backbones import hardware, training, weights, zoo
 from backbones.cost import classifier_cost
 from backbones.errors import UserError
 from backbones.hashing import sha256
-from backbones.known_images import name_of_images
+from backbones.known_images import told_name_of_images
 from backbones.resources import cache_dir
 from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.progress import Listener, teller
@@ -189,7 +189,7 @@ def _preprocessing(
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
     """The data that top-1 was measured on; empty where nobody has said it."""
     if own:
-        return name_of_images(own)
+        return told_name_of_images(own)
     return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from backbones import hardware, zoo
 from backbones.errors import UserError
 from backbones.hashing import sha256
-from backbones.known_images import name_of_images
+from backbones.known_images import told_name_of_images
 from backbones.resources import cache_dir
 from backbones.safetensors_header import read_own_metadata
 from backbones.sources import is_public, weights_file
@@ -178,16 +178,14 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     if request.data != "auto":
         asked = served(request.tasks, request.data, request.data_root, remarks)
         return dict.fromkeys(asked, request.data)
-    found = {
-        task: name
-        for task, name in DEFAULT_DATA.items()
-        if task in request.tasks and catalogue.found(name, request.data_root)
-    }
-    missing = [DEFAULT_DATA[task] for task in request.tasks if task not in found]
+    lacks = {task: catalogue.lack(DEFAULT_DATA[task], request.data_root) for task in request.tasks}
+    found = {task: DEFAULT_DATA[task] for task, lack in lacks.items() if not lack}
+    missing = [DEFAULT_DATA[task] for task in lacks if task not in found]
     if missing:
         told: dict[str, list[str]] = {}
-        for name in missing:
-            told.setdefault(catalogue.lack(name, request.data_root), []).append(name)
+        for task, lack in lacks.items():
+            if lack:
+                told.setdefault(lack, []).append(DEFAULT_DATA[task])
         lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in told.items())
         fetch = [f"'transfer prepare {name} --root {request.data_root}'" for name in missing]
         remarks.append(
@@ -218,10 +216,8 @@ def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> 
     """What to say where given weights were trained on other images than the control's."""
     if weights in ("auto", "none") or is_public(weights) or not control.weights:
         return []
-    images, of_control = (
-        name_of_images(read_own_metadata(weights_file(weights))),
-        control.weights.top1_on,
-    )
+    images = told_name_of_images(read_own_metadata(weights_file(weights)))
+    of_control = control.weights.top1_on
     if images in ("", of_control) or not of_control:
         return []
     return [

@@ -86,9 +86,10 @@ class _Planner:
         self.remarks: list[str] = []
 
     def plan(self) -> Plan:
+        tasks = self._tasks()
         cells = [
             cell
-            for task in self._tasks()
+            for task in tasks
             if (lists := self._fingerprint(task)) is not None
             for cell in self._cells(task, lists)
         ]
@@ -98,7 +99,7 @@ class _Planner:
             cells = list({cell.id: cell for cell in cells}.values())
         chosen = [cell for cell in cells if _is_chosen(cell, self.choice.only)]
         if not chosen:
-            raise UserError(self._why_nothing(cells))
+            raise UserError(self._why_nothing(cells, tasks))
         if shard := self.choice.shard:
             chosen = self._share(chosen, shard)
         rows = {row.name: row for row in self.rows.values()}
@@ -282,10 +283,10 @@ class _Planner:
                 )
             seen.add(cell.id)
 
-    def _why_nothing(self, cells: list[Cell]) -> str:
+    def _why_nothing(self, cells: list[Cell], tasks: list[str]) -> str:
         if not cells:
             told = dict.fromkeys(r.removesuffix(_GOES_ON) for r in self.remarks)
-            if not self._tasks():
+            if not tasks:
                 asked = " and ".join(self.choice.tasks)
                 told[f"Its data and its rows have nothing for {asked}."] = None
             return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(told)
