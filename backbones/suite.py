@@ -13,7 +13,7 @@ from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
 from backbones.seeds import require_seed
-from backbones.toml_file import misfit, read_toml
+from backbones.toml_file import misfit, read_toml, unknown
 
 KIND = "classification"
 
@@ -55,8 +55,8 @@ def load(name: str) -> ClassifierSuite:
         )
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the suite '{path}' {wrong}.")
-    for key in content.keys() - _FORM.keys():
-        raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, _FORM)}")
+    for key, known in unknown(content, _FORM):
+        raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, known)}")
     rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
     for values, what in ((rows, "row"), (seeds, "seed")):
         twice = sorted({str(v) for v in values if values.count(v) > 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def misfit(value: Any, form: Form, place: str = "") -> str:
     if not fits:
         return f"'{place}' must be {wanted}"
     return next(filter(None, (misfit(*part) for part in parts)), "")
+
+
+def unknown(told: Any, form: Form) -> Iterator[tuple[str, list[str]]]:
+    """Entries of a file that mean nothing, each with those that are known in its place.
+
+    Args:
+        told: What a file says; it fits the form.
+        form: As :func:`misfit` takes it, with all entries that there are.
+    """
+    if isinstance(form, list) and isinstance(form[0], dict):
+        for one in told:
+            yield from unknown(one, form[0])
+    elif isinstance(form, dict):
+        for name, value in told.items():
+            if name in form:
+                yield from unknown(value, form[name])
+            else:
+                yield name, list(form)
 
 
 def _is(value: Any, kind: type) -> bool:

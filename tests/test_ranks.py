@@ -297,14 +297,13 @@ def test_a_helper_that_makes_a_classifier_is_asked_to_stop_too(monkeypatch):
 def test_each_machine_has_what_its_own_process_found_wherever_its_ranks_are(rank, monkeypatch):
     """Slurm may deal ranks out to machines in turn."""
     of_all = [
-        ("done", "one", "/one"), ("done", "two", "/two"), ("nothing", "one", None),
-        ("nothing", "two", None),
+        ("one", ("done", "/one")), ("two", ("done", "/two")), ("one", None), ("two", None),
     ]  # fmt: skip
     place = ranks.Place(rank, 4, rank // 2)
     monkeypatch.setattr(ranks, "_group", types.SimpleNamespace(place=place))
-    monkeypatch.setattr(ranks.socket, "gethostname", lambda: of_all[rank][1])
+    monkeypatch.setattr(ranks.socket, "gethostname", lambda: of_all[rank][0])
     monkeypatch.setattr(ranks, "gathered", lambda own: [*of_all[:rank], own, *of_all[rank + 1 :]])
-    found = ranks.on_each_machine(lambda: f"/{of_all[rank][1]}")
+    found = ranks.on_each_machine(lambda: f"/{of_all[rank][0]}")
     assert found == ("/one" if rank % 2 == 0 else "/two")
 
 

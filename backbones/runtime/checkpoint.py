@@ -79,10 +79,10 @@ class ResumableState(Hook):
         """Save when it is time, or when asked to stop; leave then, and when superseded."""
         asked = self.stop_requested or stopping.requested() or stopping.superseded()
         is_time = ranks.is_main() and time.monotonic() - self.saved_at >= self.seconds
-        stop, save = ranks.any_of(asked, asked or is_time)
+        stop, is_time = ranks.any_of(asked, is_time)
         if not runner.optim_wrapper.should_update():
             return  # gradients are being accumulated over several iterations, and are not saved
-        if save:
+        if stop or is_time:
             self._save(runner)
         if stop:
             stopping.require_ours()

@@ -172,23 +172,11 @@ def on_main(work: Callable[[], _T]) -> _T:
     """
     if _group.control is None:
         return work()
-    if is_main():
-        try:
-            told: tuple[str, Any] = ("done", work())
-        except Interrupted as error:
-            told = ("stopped", str(error))
-        except UserError as error:
-            _broadcast(("failed", str(error)))
-            raise
-        _broadcast(told)
-    else:
-        told = _broadcast(None)
-    kind, given = told
-    if kind == "failed":
-        raise ToldElsewhere(given)
-    if kind == "stopped":
-        raise Interrupted(given)
-    return given
+    tried, failed = _tried(work) if is_main() else (None, None)
+    told = _broadcast(tried)
+    if failed:
+        raise failed
+    return cast(_T, _given(told))
 
 
 def on_each_machine(work: Callable[[], _T]) -> _T:
@@ -201,26 +189,33 @@ def on_each_machine(work: Callable[[], _T]) -> _T:
         UserError: As the work does; processes elsewhere raise :class:`ToldElsewhere`.
         Interrupted: As the work does, in all.
     """
-    machine, failed = socket.gethostname(), None
-    own: tuple[str, str, Any] = ("nothing", machine, None)
-    if _group.place.local_rank == 0:
-        try:
-            own = ("done", machine, work())
-        except Interrupted as error:
-            own = ("stopped", machine, str(error))
-        except UserError as error:
-            failed = error
-            own = ("failed", machine, str(error))
-    told = gathered(own)
+    machine = socket.gethostname()
+    tried, failed = _tried(work) if _group.place.local_rank == 0 else (None, None)
+    told = gathered((machine, tried))
     if failed:
         raise failed
-    for kind, _, reason in told:
-        if kind == "failed":
-            raise ToldElsewhere(reason)
-        if kind == "stopped":
-            raise Interrupted(reason)
-    found = [given for kind, there, given in told if (kind, there) == ("done", machine)]
-    return cast(_T, found[0])
+    given = {where: _given(one) for where, one in told if one}
+    return cast(_T, given[machine])
+
+
+def _tried(work: Callable[[], object]) -> tuple[tuple[str, Any], UserError | None]:
+    """What came of some work, as the other processes are told it, and the failure itself."""
+    try:
+        return ("done", work()), None
+    except Interrupted as error:
+        return ("stopped", str(error)), None
+    except UserError as error:
+        return ("failed", str(error)), error
+
+
+def _given(told: tuple[str, Any]) -> Any:
+    """What work has given by which another process was told of it; or that, raised."""
+    kind, given = told
+    if kind == "failed":
+        raise ToldElsewhere(given)
+    if kind == "stopped":
+        raise Interrupted(given)
+    return given
 
 
 def gathered(given: _T) -> list[_T]:

@@ -16,7 +16,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.hardware import PRECISIONS
-from transfer.bench.configs import stock_config
+from transfer.bench.configs import stock_config, trained_images
 from transfer.bench.pairs import Arithmetic, Work
 
 _SECONDS = 1.0  # of products
@@ -52,5 +52,4 @@ def count(work: Work, place: Path) -> Arithmetic:
     runner = Runner.from_cfg(stock_config(dataclasses.replace(work, images=counted), place))
     with FlopCounterMode(display=False) as counter:
         runner.train()
-    trained = runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
-    return Arithmetic(counter.get_total_flops() / trained, measured())
+    return Arithmetic(counter.get_total_flops() / trained_images(runner), measured())

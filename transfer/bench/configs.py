@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -70,6 +71,11 @@ def stock_config(work: Work, place: Path) -> Config:
         cfg.pop(part, None)
     cfg.default_hooks.pop("visualization", None)
     return cfg
+
+
+def trained_images(runner: Any) -> int:
+    """Images that a stock runner trains on, in all passes; a last batch counts as a full one."""
+    return runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
 
 
 def _composed(work: Work) -> tuple[Config, int | None]:

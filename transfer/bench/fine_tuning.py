@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from transfer.bench import torchvision_detection
 from transfer.bench.breakdown import Stopwatch, completed
-from transfer.bench.configs import config, stock_config
+from transfer.bench.configs import config, stock_config, trained_images
 from transfer.bench.pairs import STOCK_AMP, Done, Work
 from transfer.engine.finetune import finetune
 from transfer.plan import time_savers
@@ -52,8 +52,7 @@ def stock(work: Work, place: Path) -> Done:
         "train": trained - ready,
         "evaluate": time.monotonic() - trained,
     }
-    trained = runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
-    return _done(work, seconds, watch, metrics, trained)
+    return _done(work, seconds, watch, metrics, trained_images(runner))
 
 
 def _done(

@@ -16,7 +16,7 @@ from typing import Any
 from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.resources import resource_dir
-from backbones.toml_file import misfit, read_toml
+from backbones.toml_file import misfit, read_toml, unknown
 
 SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
@@ -281,7 +281,7 @@ def load(name: str, data_root: Path) -> DataSet:
     content = read_toml(path)
     if wrong := misfit(content, _FORM):
         raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
-    for entry, known in _unknown(content, _FORM):
+    for entry, known in unknown(content, _FORM):
         raise UserError(
             f"'{path}' has an entry that is not known, '{entry}': {suggestion(entry, known)}"
         )
@@ -406,19 +406,6 @@ def _faults(data: DataSet) -> Iterator[str]:
         yield f"has the ignore_index {data.segmentation.ignore_index}, which is not 0 to 255"
     if not (data.detection or data.segmentation):
         yield "serves neither detection nor segmentation"
-
-
-def _unknown(told: Any, form: Any) -> Iterator[tuple[str, list[str]]]:
-    """Entries of a file that mean nothing, each with those that are known in its place."""
-    if isinstance(form, list) and isinstance(form[0], dict):
-        for one in told:
-            yield from _unknown(one, form[0])
-    elif isinstance(form, dict):
-        for name, value in told.items():
-            if name in form:
-                yield from _unknown(value, form[name])
-            else:
-                yield name, list(form)
 
 
 def _archive(name: str, entries: dict[str, Any]) -> Archive:

@@ -158,21 +158,22 @@ class Graphs:
 
     def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
         """Make a graph, unless there is no memory for it; give all up if it is not a true one."""
+        graph, why = None, ""
         try:
             graph = self._make(images, limits)
             graph.take(images, limits)
-            is_true = graph.is_true()
+            if graph.is_true():
+                self._graphs[size] = graph
+            else:
+                why = "one gave something else"
         except RuntimeError as error:
             if not is_exhausted(error):
                 raise
-            graph, is_true = None, bool(self._graphs)
-        if graph and is_true:
-            self._graphs[size] = graph
-        elif is_true:
             self._most = len(self._graphs)
-        else:
+            why = "" if self._graphs else "there is no memory for one"
+        if why:
+            graph = None  # so that its memory is given back too
             self._give_up()
-            why = "one gave something else" if graph else "there is no memory for one"
             print_log(f"no CUDA graphs are used: {why}", "current")
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:
