@@ -599,6 +599,16 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
     assert "top1 is nan" in bad[0]
 
 
+def test_a_classifiers_record_that_lacks_its_classes_is_named(tmp_path):
+    path = synthetic.write_classifier(tmp_path, "resnet50d_efficient")
+    told = json.loads(path.read_text())
+    del told["classes"]
+    path.write_text(json.dumps(told))
+    good, bad = classification.read_all(tmp_path)
+    assert good == []
+    assert "KeyError: 'classes'" in bad[0]
+
+
 @pytest.mark.slow
 def test_ten_thousand_records_become_all_tables_and_the_report_in_ten_seconds(
     tmp_path, monkeypatch
