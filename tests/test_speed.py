@@ -406,10 +406,12 @@ def test_either_side_evaluates_once(task, side, small_sample, tmp_path, monkeypa
     evaluated = []
     run = ValLoop.run
     monkeypatch.setattr(ValLoop, "run", lambda loop: evaluated.append(loop) or run(loop))
-    work = a_work(task, small_sample, side=side, images=2)
+    work = a_work(task, small_sample, side=side, images=6, batch_size=4)
     done = fine_tuning.SIDES[side](work, tmp_path)
     assert len(evaluated) == 1
-    assert done.images == {"detection": 6, "segmentation": 2}[task], "detection's data come thrice"
+    assert done.images == {"detection": 18, "segmentation": 4}[task], (
+        "detection's data come thrice, and only its last batch need not be full"
+    )
     assert 0 <= done.metric <= 100
     assert sum(done.breakdown.values()) == pytest.approx(sum(done.seconds.values()))
 

@@ -138,6 +138,13 @@ class ResumableTrainLoop(BaseLoop):
         self.iter = 0
         self.epoch = 0
 
+    @property
+    def images(self) -> int:
+        """Images trained on in all; what fills up a last batch for several processes is not."""
+        sampler = self.dataloader.batch_sampler
+        full = self.epoch_length * sampler.whole
+        return self.max_epochs * (min(full, len(sampler.sampler)) if self.by_epoch else full)
+
     def go_to(self, iteration: int) -> None:
         """Continue with this iteration, counted from 0."""
         self.iter = iteration

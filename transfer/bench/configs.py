@@ -74,8 +74,10 @@ def stock_config(work: Work, place: Path) -> Config:
 
 
 def trained_images(runner: Any) -> int:
-    """Images that a stock runner trains on, in all passes; a last batch counts as a full one."""
-    return runner.train_loop.max_iters * runner.train_dataloader.batch_sampler.batch_size
+    """Images that a stock runner trains on, in all passes."""
+    loop = runner.train_loop
+    full = loop.max_iters * loop.dataloader.batch_sampler.batch_size
+    return min(full, loop.max_epochs * len(loop.dataloader.dataset))
 
 
 def _composed(work: Work) -> tuple[Config, int | None]:

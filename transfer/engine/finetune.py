@@ -90,19 +90,18 @@ def finetune(
         "train": curve.seconds,
         "evaluate": time.monotonic() - trained,
     }
-    loader = runner.train_dataloader
-    batch_size = loader.batch_sampler.whole
+    loop = runner.train_loop
     outcome = Outcome(
         metrics,
         curve.points,
         curve.evaluations[:-1],
         seconds,
         {
-            "train": runner.max_iters * batch_size,
+            "train": loop.images,
             "test": len(runner.val_dataloader.dataset),
         },
         runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
-        batch_size,
+        loop.dataloader.batch_sampler.whole,
         runner.world_size,
     )
     if ranks.is_main():
