@@ -220,10 +220,14 @@ class _Shared:
         return fitting.as_strided(like.shape, like.stride())
 
     def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
-        """Let a graph hold what a function asks the GPU for; nothing is computed."""
+        """Let a graph hold what a function asks the GPU for; nothing is computed.
+
+        What other threads do meanwhile, as one that pins the next batches' memory, is no part of
+        it and does not end it.
+        """
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool)
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 function()
             except BaseException:
