@@ -168,6 +168,20 @@ def test_a_classifier_of_other_images_than_its_controls_is_told(here, small_samp
     assert "trained on" not in remarks()
 
 
+def test_weights_of_ones_own_beside_the_samples_control_are_told(here):
+    path = here / "mine.safetensors"
+    classifier(path, 0, "resnet18d_tricks")
+
+    def remarks(backbone, **given):
+        return " ".join(make_plan(asked(backbone, here, **given)).remarks)
+
+    told = "'resnet18_baseline' is trained on the sample's few images, 'resnet18d_tricks' was"
+    assert told in remarks("resnet18d_tricks", weights=str(path))
+    for plain in ({}, {"weights": "none"}, {"weights": str(path), "against": "none"}):
+        assert "few images" not in remarks("resnet18d_tricks", **plain)
+    assert "few images" not in remarks("resnet18_baseline")
+
+
 def test_classifiers_of_the_sample_are_others_once_their_training_is_another(here, monkeypatch):
     before = make_plan(asked("resnet18_baseline", here)).cells
     monkeypatch.setattr(request, "TRAINING_VERSION", request.TRAINING_VERSION + 1)

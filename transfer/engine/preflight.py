@@ -17,7 +17,7 @@ from backbones.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.engine.overrides import require_settings
 from transfer.plan.cells import Cell, Task
-from transfer.plan.request import SHUFFLED, load_data
+from transfer.plan.request import OF_SAMPLE, SHUFFLED, load_data
 
 
 def require_sound(tasks: Sequence[Task]) -> None:
@@ -53,7 +53,7 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
 def _file(cell: Cell) -> str:
     """The file of a cell's weights; empty where they are fetched, trained or random."""
     source = cell.weights.removeprefix(f"{SHUFFLED}:")
-    return "" if is_public(source) or source.startswith("sample:") else source
+    return "" if is_public(source) or source.startswith(OF_SAMPLE) else source
 
 
 def _setting(cell: Cell) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from backbones.download import size_text
 from transfer.plan.cells import Cell
 from transfer.plan.durations import Durations
+from transfer.plan.request import OF_SAMPLE
 from transfer.plan.sizes import size_of
 from transfer.report import failures, records
 from transfer.report.wording import count
@@ -85,7 +86,7 @@ def _classifier(cell: Cell) -> str:
     """The weights, short: an address or a file by its last part."""
     if not cell.weights:
         return "random"
-    if cell.weights.startswith("sample:"):
+    if cell.weights.startswith(OF_SAMPLE):
         return f"of the sample, {cell.classifier}"
     if cell.classifier.startswith("seed "):
         return f"trained, {cell.classifier}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from transfer.plan.cells import Cell
 
 SHUFFLED = "shuffled"
 """Scheme of a cell's weights whose values are shuffled layer by layer."""
+
+OF_SAMPLE = "sample:"
+"""What the weights of a classifier begin with that is trained on the sample where it is missing."""
 
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
@@ -134,6 +137,8 @@ def make_plan(request: Request) -> Plan:
         for lists in [fingerprint(data, request.data_root, task)]
         for member in rows
     )
+    if control:
+        remarks += _beside_the_samples(cells, row, control)
     return Plan(
         cells,
         {member.name: member for member in rows},
@@ -224,6 +229,20 @@ def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> 
         f"'{row.name}' was trained on {images}, its control '{control.name}' on {of_control}: what "
         "is gained is not the recipe's alone. A suite compares classifiers of the same images, "
         "each named by its row's 'classifiers' (docs/suites.md)."
+    ]
+
+
+def _beside_the_samples(cells: Sequence[Cell], row: zoo.Variant, control: zoo.Variant) -> list[str]:
+    """What to say where the sample's images trained the control, and not the row."""
+    trained_on_sample = {
+        cell.backbone: OF_SAMPLE in cell.weights for cell in cells if not cell.scratch
+    }
+    if not trained_on_sample.get(control.name) or trained_on_sample.get(row.name, True):
+        return []
+    return [
+        f"The control '{control.name}' is trained on the sample's few images, '{row.name}' was "
+        "trained on others: what is gained is not the classifier's alone. Such a run shows that "
+        "everything works; give images of your own with --data to learn more."
     ]
 
 
@@ -354,4 +373,4 @@ def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
         "seed": seed,
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return f"sample:{row.alias_of or row.name}:{seed}", f"sample:{digest}", f"seed {seed}"
+    return f"{OF_SAMPLE}{row.alias_of or row.name}:{seed}", f"{OF_SAMPLE}{digest}", f"seed {seed}"
