@@ -20,7 +20,7 @@ from torch import nn
 
 from backbones import augmentation, weights, zoo
 from backbones.atomic_write import write_atomically
-from backbones.classifier import Classifier, TopK  # noqa: F401  (registered by the import)
+from backbones.classifier import Classifier, TopK, drop_rate  # noqa: F401  (registered by the import)
 from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
@@ -102,7 +102,8 @@ class Training:
                 for name in ("epochs", "batch_size", "image_size", "base_lr", "min_area", "seed")
             },
             "precision": self.wrapper_type(),
-            "authors_code": self.authors_code,
+            "authors_code": 2 if self.authors_code else False,  # the first drew other weights
+            **({"drop_rate": rate} if (rate := drop_rate(self.row.architecture)) else {}),
         }
         if ranks.world_size() > 1:  # batch norms see a part of the batch
             told["processes"] = ranks.world_size()

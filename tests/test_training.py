@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from backbones import hardware, suite, train, training, weights
+from backbones.classifier import Classifier
 from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
@@ -77,6 +78,23 @@ def test_training_begins_with_the_recipes_own_initialisation(row, gamma, folder)
     assert all(torch.allclose(state[name], torch.tensor(gamma)) for name in last)
     convolution = state["layer2.0.conv2.weight"]
     assert convolution.abs().max() <= math.sqrt(6 / ((128 + 128) * 9)), "Xavier's bound"
+
+
+def test_the_authors_code_draws_its_first_weights_as_mxnets_msraprelu_does():
+    network = Classifier("resnet18", 10, authors_code=True).network
+    for name, fan_in, fan_out in (
+        ("layer4.0.conv1", 256 * 9, 512 * 9),
+        ("layer4.0.downsample.0", 256, 512),
+    ):
+        drawn = network.get_submodule(name).weight
+        expected = math.sqrt(2 / 1.0625 / ((fan_in + fan_out) / 2))
+        assert float(drawn.std()) == pytest.approx(expected, rel=0.02)
+        assert float(drawn.abs().max()) > 3 * expected, "normal, not uniform"
+
+
+def test_inception_alone_is_trained_with_dropout_before_its_last_layer():
+    assert Classifier("inception_v3", 10).network.head_drop.p == 0.5
+    assert Classifier("resnet18", 10).network.drop_rate == 0.0
 
 
 def test_images_left_out_of_the_last_batch_are_not_counted_and_data_have_a_name(
