@@ -68,12 +68,31 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
     assert "cannot tell" in controls
 
 
+def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
+    for path in sorted((results / "records").glob("detection_*.json")):
+        told = json.loads(path.read_text())
+        told["cell"]["overrides"] = [["optim_wrapper.optimizer.lr", "0.04"]]
+        told["cell"]["id"] = told["cell"]["id"][::-1]
+        path.with_name(f"other_{path.name}").write_text(json.dumps(told))
+    found = collect(results)
+    (group,) = groups(found.gains)
+    transferred, _, controls = answer(group)
+    changed = "detection with optim_wrapper.optimizer.lr = 0.04"
+    plain = "detection with optim_wrapper.optimizer.lr as in the protocol"
+    for told in (changed, plain, "segmentation"):
+        assert f"{told} +4.00" in transferred
+        assert f"{told} -6.00" in controls
+    head = next(line for line in front.front(found, "").splitlines() if line.startswith("| back"))
+    for told in (f"{changed}, mAP %", f"{plain}, mAP %", "segmentation, mIoU %"):
+        assert f"| {told} |" in head
+
+
 def test_one_run_a_row_claims_nothing(tmp_path):
     write(tmp_path, "detection", {row: values[:1] for row, values in VALUES.items()})
     (group,) = groups(collect(tmp_path).gains)
     transferred, sure, _ = answer(group)
     assert "+4.00 mAP, no claim" in transferred
-    assert sure.startswith("Nothing is claimed")
+    assert sure.startswith("Nothing is claimed; no gain is judged, for the baseline ")
 
 
 def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):

@@ -160,6 +160,18 @@ def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before,
     assert "that of the newest (detection_openmmlab_n_public_s1_21.json) has" in sentence
 
 
+def test_runs_from_random_weights_are_no_classifier_beside_trained_ones(tmp_path):
+    for seed in range(2):
+        write_model(tmp_path, "resnet50_baseline", seed, 60.0 + seed, 10 + seed)
+        write_model(tmp_path, "n", seed, 40.0 + seed, 14 - seed, sha256="")
+        write_model(tmp_path, "n", seed, 70.0 + seed, 20 + seed)
+    table = only_table(tmp_path)
+    assert row_of(table, "n").statistics.mean == 70.5
+    (sentence,) = table.left_out
+    assert "it has weights of the kind 'random', that of the newest" in sentence
+    assert "has 'trained'" in sentence
+
+
 def test_classifiers_of_one_model_stand_in_one_row_and_what_is_not_known_parts_none(tmp_path):
     ways = [
         {"mean": [123.675, 116.28, 103.53]},
@@ -363,6 +375,18 @@ def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
     (line,) = [row for row in shown.rows if row[0] == "+ mixup w/o distill"]
     assert not line[shown.columns.index("mAP, ours")].startswith("–")
     assert len(shown.rows) == 7
+
+
+def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
+    rows = ["resnet50_baseline", "resnet50d_mixup", "resnet50d_tricks"]
+    synthetic.write_suite(tmp_path, rows[:2], seeds=range(3), protocol="paper")
+    synthetic.write_suite(tmp_path, rows[2:], protocol="paper")
+    (shown,) = paper_table(8, collect(tmp_path))
+    runs = shown.columns.index("fine-tunings")
+    (line,) = [row for row in shown.rows if row[0] == "+ mixup w/o distill"]
+    assert line[runs] == "3"
+    (alias,) = [row for row in shown.rows if row[1] == "resnet50d_tricks"]
+    assert alias[runs] == "5"
 
 
 def test_rows_of_other_depths_are_compared_with_their_own_control(tmp_path):

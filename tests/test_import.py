@@ -9,7 +9,7 @@ import synthetic
 
 from backbones.errors import UserError
 from transfer import cli
-from transfer.report import records
+from transfer.report import gains, records
 from transfer.report.collection import collect
 from transfer.report.finished_run import literal_config, read_run
 
@@ -200,6 +200,27 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
     assert sentence.startswith("other (")
     assert "and 2 more) was fine-tuned differently" in sentence
     assert "optim_wrapper.optimizer.lr is 0.02, the baseline's is 0.01" in sentence
+
+
+@pytest.mark.parametrize(
+    ("config", "source", "told_apart_by"),
+    [
+        ("model = dict(backbone=dict(type='ResNet'))", "", ""),
+        ("model = dict(backbone=dict(type='TIMMBackbone', pretrained=True))", "pretrained",
+         "unknown: pretrained"),
+        ("model = dict(backbone=dict(init_cfg=dict(checkpoint='a.pth')))", "a.pth",
+         "unknown: a.pth"),
+        (None, "", "unknown: "),
+    ],
+)  # fmt: skip
+def test_random_weights_are_told_from_unknown_ones(config, source, told_apart_by, tmp_path, capsys):
+    run = write_run(tmp_path / "run", '{"pascal_voc/mAP": 0.8, "step": 3}', config)
+    imported(capsys, run, "--backbone", "n", "--results", tmp_path)
+    (path,) = (tmp_path / "records").glob("*.json")
+    record = records.read(path)
+    told = record.content["classifier"]
+    assert (told["source"], told["sha256"]) == (source, told_apart_by)
+    assert (gains.classifier(record) == gains.RANDOM) == (told_apart_by == "")
 
 
 def test_figures_that_run_into_one_another_are_passed_over(tmp_path):

@@ -5,11 +5,12 @@ One paragraph for each data set, protocol and control; every figure is computed 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from backbones import zoo
 from backbones.errors import UserError
-from transfer.report.gains import GainRow, GainTable
+from transfer.report.gains import GainRow, GainTable, Setting
 from transfer.report.wording import count, in_brackets, signed
 
 Group = tuple[GainTable, ...]
@@ -22,6 +23,29 @@ def groups(tables: Sequence[GainTable]) -> list[Group]:
         key = (table.setting.data, table.setting.protocol, table.baseline)
         found.setdefault(key, []).append(table)
     return [tuple(group) for group in found.values()]
+
+
+def task_of(table: GainTable, group: Group) -> str:
+    """A table's task; where its group has several tables of it, with what sets this one apart."""
+    task = table.setting.task
+    told = [_told(one.setting) for one in group if one.setting.task == task]
+    own = _told(table.setting)
+    apart = [
+        own.get(key, f"{key} as in the protocol")
+        for key in dict.fromkeys(key for one in told for key in one)
+        if len({one.get(key) for one in told}) > 1
+    ]
+    return f"{task} with {', '.join(apart)}" if apart else task
+
+
+def _told(setting: Setting) -> dict[str, str]:
+    """All that tables of one task, data set and protocol may differ in."""
+    return {
+        "precision": setting.precision,
+        **{key: f"{key} = {value}" for key, value in json.loads(setting.overrides)},
+        "lists": f"lists of images {setting.data_fingerprint}",
+        "version": f"protocol's version {setting.protocol_version}",
+    }
 
 
 def answer(group: Group) -> list[str]:
@@ -74,7 +98,7 @@ def _accuracies(group: Group, name: str) -> str:
 
 def _gains(group: Group, name: str) -> list[str]:
     return [
-        f"{table.setting.task} {_gain(table, row)}"
+        f"{task_of(table, group)} {_gain(table, row)}"
         for table in group
         for row in table.rows
         if row.name == name
@@ -88,12 +112,13 @@ def _gain(table: GainTable, row: GainRow) -> str:
 
 
 def _sureness(group: Group) -> list[str]:
-    judged = [(t.setting.task, _units(t)) for t in group if t.analysis.method is not None]
+    judged = [(task_of(t, group), _units(t)) for t in group if t.analysis.method is not None]
     units = "; ".join(f"{task} with {told}" for task, told in judged)
     if len(judged) == len(group) and len({told for _, told in judged}) == 1:
         units = judged[0][1]
     if not units:
-        return ["Nothing is claimed: no row has two runs or more beside a baseline that has."]
+        reasons = dict.fromkeys(table.analysis.reason for table in group)
+        return [f"Nothing is claimed; {'; '.join(reasons)}."]
     return [
         "How sure: in brackets stand 95 % intervals that hold for all rows of a task together; a "
         f"gain lies above zero, a loss below, 'cannot tell' reaches across ({units})."

@@ -18,7 +18,8 @@ class Correlation:
     """Pearson's and Spearman's correlation over rows, with 95 % bootstrap intervals.
 
     All coefficients are None where ``reason`` tells why there are none. ``left_out`` names rows
-    without a finite pair of figures; ``note`` is what a reader must know of the intervals.
+    without a finite pair of figures. Where all are ``in_order`` so is every resample of them, and
+    Spearman's interval has no width, which says nothing of its uncertainty.
     """
 
     n: int
@@ -29,7 +30,7 @@ class Correlation:
     spearman_low: float | None = None
     spearman_high: float | None = None
     reason: str | None = None
-    note: str | None = None
+    in_order: bool = False
     left_out: tuple[str, ...] = ()
 
 
@@ -67,12 +68,6 @@ def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlati
     spearman = _pearson(_ranks(x[None]), _ranks(y[None]))[0]
     pearson_low, pearson_high = _percentiles(_pearson(x[draws], y[draws]))
     spearman_low, spearman_high = _percentiles(_pearson(_ranks(x[draws]), _ranks(y[draws])))
-    note = None
-    if abs(spearman) > 1 - 1e-9:
-        note = (
-            "the rows are in perfect order, and so is every resample of them: Spearman's "
-            "interval has no width, which says nothing of its uncertainty"
-        )
     return Correlation(
         n=n,
         pearson=float(pearson),
@@ -81,7 +76,7 @@ def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlati
         spearman=float(spearman),
         spearman_low=spearman_low,
         spearman_high=spearman_high,
-        note=note,
+        in_order=bool(abs(spearman) > 1 - 1e-9),
         left_out=left_out,
     )
 

@@ -150,18 +150,20 @@ def beside_the_paper(
         "paper's gain",
     )
     lines = paper.table(number)
-    measured = {paper_row(row.name): row for row in gains.rows} if gains else {}
+    left = {row.name: row for row in gains.rows} if gains else {}
+    aliases = {paper_row(name): name for name in left}
     rows = []
     for line in lines:
         of_paper = [line["top1"], *([line["pixacc"]] if number == 9 else []), line[field]]
         gain = float(line[field]) - float(lines[0][field])
-        row = measured.pop(line["row"], None)
+        name_of_ours = line["row"] if line["row"] in left else aliases.get(line["row"], "")
+        row = left.pop(name_of_ours, None)
         missing = Missing(_how_to_run(line["row"], number, data))
         blank: list[Cell] = [missing] * (9 if number == 9 else 8)
         ours = _cells(gains, row) if gains and row else blank
         rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
     nothing = Missing("The paper does not have this row.")
-    for row in measured.values():
+    for row in left.values():
         assert gains
         of_ours = [nothing] * (3 if number == 9 else 2)
         rows.append(_woven(["", row.name], of_ours, _cells(gains, row), nothing, number))

@@ -180,8 +180,9 @@ def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float
 def _of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Of each row the records of its newest model; a sentence about every other.
 
-    A row may have several classifiers, of one network that is fed in one way. What a user's file
-    once said of another model is not averaged with what it says now.
+    A row may have several classifiers, of one network that is fed in one way, or none: then every
+    run draws its own weights. What a user's file once said of another model is not averaged with
+    what it says now.
     """
     newest: dict[str, dict[str, tuple[Any, Record]]] = {}  # by row and trait, and who told it
     usable: list[Record] = []
@@ -207,9 +208,10 @@ def _of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 
 
 def _model(record: Record) -> dict[str, Any]:
-    """Network and preprocessing, as far as they are known: an imported run tells neither surely."""
+    """What a row has one of, as far as it is known: an imported run tells none surely."""
     told = record.content["classifier"]
-    model: dict[str, Any] = {}
+    kind = "random" if classifier(record) == RANDOM else "trained"
+    model: dict[str, Any] = {"weights of the kind": f"'{kind}'"}
     if told["architecture"] != UNKNOWN:
         model["the architecture"] = told["architecture"]
     for name in ("mean", "std"):

@@ -106,7 +106,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "evaluations": [],
         "classifier": {
             "source": _weights(config),
-            "sha256": f"{records.UNKNOWN}: {_weights(config)}",
+            "sha256": _told_apart_by(config),
             "architecture": network,
             "tricks": [],
             "top1": None,
@@ -188,10 +188,17 @@ def _weights(config: dict[str, Any]) -> str:
     told = (
         inside.get("weights")
         or _at(inside, "init_cfg", "checkpoint")
+        or inside.get("pretrained")
         or _at(config, "model", "pretrained")
         or config.get("load_from")
     )
-    return str(told) if told else ""
+    return "pretrained" if told is True else str(told or "")
+
+
+def _told_apart_by(config: dict[str, Any]) -> str:
+    """In place of a file's hash; empty for random weights, where a config shows that they are."""
+    weights = _weights(config)
+    return f"{records.UNKNOWN}: {weights}" if weights or "model" not in config else ""
 
 
 def _dataset(config: dict[str, Any]) -> dict[str, Any]:

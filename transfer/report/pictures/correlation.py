@@ -108,7 +108,10 @@ def told(found: Correlation) -> str:
     """Both coefficients with their intervals, or why there are none."""
     if found.pearson is None or found.spearman is None:
         return found.reason or ""
+    ends = f"{found.spearman_low:.2f} … {found.spearman_high:.2f}"
+    if found.in_order:  # as every resample is: an interval without width, which says nothing
+        ends = "perfect order: no interval"
     return (
         f"Pearson {found.pearson:.2f} ({found.pearson_low:.2f} … {found.pearson_high:.2f})\n"
-        f"Spearman {found.spearman:.2f} ({found.spearman_low:.2f} … {found.spearman_high:.2f})"
+        f"Spearman {found.spearman:.2f} ({ends})"
     )
