@@ -22,7 +22,14 @@ from transfer.report.correlation import correlate
 from transfer.report.dunnett import adjusted_p, critical_value
 from transfer.report.power import Design, power, sd_interval, smallest_effect, units_needed
 from transfer.report.rows import RANDOM
-from transfer.report.simulate import SCENARIOS, SD, false_verdicts_over_splits, simulate
+from transfer.report.simulate import (
+    SCENARIOS,
+    SD,
+    Group,
+    false_verdicts,
+    false_verdicts_over_splits,
+    simulate,
+)
 from transfer.report.statistics import Observation, TableResult, analyse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,7 +239,7 @@ def test_holms_p_is_that_of_the_closed_test(seed):
     rng = np.random.default_rng(seed)
     base = rng.normal(80, 0.5, size=4)
     rows = [rng.normal(80.7, sd, size=n) for n, sd in ((9, 0.2), (3, 0.9), (6, 0.5), (4, 0.5))]
-    found = compare(base, rows, may_pool=False).gains
+    found = compare(base, rows, kinds=range(len(rows) + 1)).gains
     tests = [stats.ttest_ind(row, base, equal_var=False) for row in rows]
     for i, gain in enumerate(found):
         others = [j for j in range(len(rows)) if j != i]
@@ -248,7 +255,7 @@ def test_holms_p_is_that_of_the_closed_test(seed):
 def test_bonferronis_interval_is_cut_at_zero_where_only_holm_tells_the_sign(sign, verdict):
     base = np.array([80.0, 80.4, 79.6, 80.2, 79.8])
     clear, close = base + sign * 5, base[::-1] + sign * 0.52
-    result = compare(base, [clear, close], may_pool=False)
+    result = compare(base, [clear, close], kinds=range(3))
     raw = stats.ttest_ind(close, base, equal_var=False)
     assert 0.025 < raw.pvalue < 0.05  # Bonferroni would not tell, Holm's last step does
     assert [gain.verdict for gain in result.gains] == [verdict, verdict]
@@ -276,6 +283,70 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
     assert rows_of(table)["recipe"].p == pytest.approx(
         stats.ttest_ind([78.0, 78.4, 78.9], [77.0, 77.5, 78.1], equal_var=False).pvalue
     )
+
+
+def test_a_baseline_of_fewer_units_than_its_rows_is_told():
+    values = {"base": [77.0, 77.5, 78.1], "a": [78.0, 78.4, 78.9, 78.2], "b": [77.9, 78.0, 78.6]}
+    (note,) = analyse(observe(values), "base").notes
+    assert "base has 3 units, other rows up to 4" in note
+    assert analyse(observe({**values, "base": [77.0, 77.5, 78.1, 77.7]}), "base").notes == ()
+
+
+def test_spreads_of_one_kind_are_pooled_beside_those_of_another():
+    given = [77.0, 77.5, 78.1, 77.2]
+    recipes = {"a": [78.0, 78.4, 78.9], "b": [77.9, 78.0, 78.6], "c": [77.0, 77.9]}
+    observations = observe({"base": given})
+    for name, values in recipes.items():
+        observations += recipe_of(name, values)
+    table = rows_of(analyse(observations, "base"))
+    squares = sum(np.var(values) * len(values) for values in recipes.values())
+    df = sum(len(values) - 1 for values in recipes.values())
+    for name, values in recipes.items():
+        one, other = squares / df / len(values), np.var(given, ddof=1) / len(given)
+        error = math.sqrt(one + other)
+        welchs = (one + other) ** 2 / (one**2 / df + other**2 / 3)
+        assert table[name].gain_error == pytest.approx(error)
+        assert table[name].gain_df == pytest.approx(welchs)
+        half = stats.t.ppf(1 - 0.05 / 6, welchs) * error
+        assert table[name].gain_high == pytest.approx(table[name].gain + half)
+
+
+def test_one_of_a_kind_that_plainly_exceeds_is_not_pooled_with_it():
+    rng = np.random.default_rng(7)
+    base = rng.normal(80, 0.5, size=5)
+    rows = [*(rng.normal(80, 0.1, size=(4, 5))), rng.normal(80, 9.0, size=5)]
+    found = compare(base, rows, kinds=["given"] + ["recipe"] * 5).gains
+    alone = compare(base, rows, kinds=range(6)).gains
+    assert found == alone
+
+
+def test_two_units_whose_spread_stands_for_itself_claim_next_to_nothing():
+    base, row = np.array([80.0, 80.4, 79.6, 80.2, 79.8]), np.array([81.500, 81.501])
+    (gain,) = compare(base, [row], kinds=range(2)).gains
+    assert gain.df == 1
+    assert gain.verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("groups", "most"),
+    [
+        ([Group(10, kind="fine-tuning"), *[Group(2, 2.0)] * 6], 0.08),  # 34 % with none pooled
+        ([Group(5, kind="fine-tuning"), Group(2, 3.0)], 0.02),  # 10 % by Satterthwaite alone
+        ([Group(5)] * 7, 0.08),
+    ],
+)
+def test_false_verdicts_are_few_whatever_the_kinds(groups, most):
+    assert false_verdicts(groups, 400) < most
+
+
+def test_the_spread_behind_a_gain_has_its_own_degrees_of_freedom():
+    """Welch's of the error are those of the smaller row, whose error is the larger."""
+    rng = np.random.default_rng(3)
+    base, row = rng.normal(80, 0.5, size=20), rng.normal(80, 0.5, size=3)
+    (gain,) = compare(base, [row], kinds=range(2)).gains
+    one, other = base.var(ddof=1), row.var(ddof=1)
+    assert gain.sd_df == pytest.approx((one + other) ** 2 / (one**2 / 19 + other**2 / 2))
+    assert gain.sd_df > gain.df
 
 
 def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_number():
@@ -479,7 +550,8 @@ def test_smallest_gain_and_seeds_needed_invert_power():
 
 @pytest.mark.parametrize("told", ["results/notes.md", "configs/suites/animals.toml"])
 def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told):
-    few, many = (smallest_effect(Design(n, n, (n, n, n))) for n in (3, 5))
+    few = smallest_effect(Design(3, 3, (3, 2, 3)))  # two of the shuffled weights
+    many = smallest_effect(Design(5, 5, (5, 5, 5)))
     text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
     (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
     assert float(figure) == round(few / many, 2)
@@ -494,7 +566,7 @@ def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
     assert found.target_gain == -0.5
     assert 2 <= found.needed_low < found.needed_high
     # At the upper end of the spread the larger number is just enough.
-    low, high = sd_interval(found.gain_sd, found.gain_df)
+    low, high = sd_interval(found.gain_sd, found.gain_sd_df)
     assert found.needed_low == units_needed(0.5 / low, 1)
     assert found.needed_high == units_needed(0.5 / high, 1)
     unasked = rows_of(analyse(observe({"base": list(base), "row": list(row)}), "base"))["row"]
@@ -511,7 +583,7 @@ def test_by_welch_it_counts_whose_spread_is_whose():
     share = of_row / (of_row + of_base)
     sd = math.sqrt((of_row + of_base) / 2)
     assert found.detectable == pytest.approx(sd * smallest_effect(Design(6, 3, (3,), share)))
-    low, high = sd_interval(sd, found.gain_df)
+    low, high = sd_interval(sd, found.gain_sd_df)
     assert found.needed_low == units_needed(1 / low, 1, share)
     assert found.needed_high == units_needed(1 / high, 1, share)
     assert found.needed_high != units_needed(1 / high, 1)
@@ -588,7 +660,7 @@ def test_correlation_of_the_papers_seven_points(metric, pearson, spearman):
     assert result.pearson == pytest.approx(stats.pearsonr(*zip(*pairs, strict=True)).statistic)
     assert result.spearman == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
     assert result.pearson_low <= result.pearson <= result.pearson_high
-    assert (result.note is not None) == (metric == "mAP")  # in perfect order
+    assert result.in_order == (metric == "mAP")
     again = correlate({str(i): pair for i, pair in reversed(list(enumerate(pairs)))})
     assert again == result
 

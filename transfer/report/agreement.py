@@ -44,11 +44,13 @@ def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAg
     """
     from scipy import special
 
-    if row.gain is None or row.gain_error is None or row.gain_sd is None or row.gain_df is None:
+    error, sd, df = row.gain_error, row.gain_sd, row.gain_sd_df
+    if row.gain is None or error is None or sd is None or df is None:
         reason = "our own gain has no interval, so it predicts nothing"
         return PaperAgreement(row.row, paper_gain, None, None, None, reason)
-    runs = 2 * row.gain_sd**2 + _within_part(row) + _within_part(baseline)
-    half = float(special.stdtrit(row.gain_df, 0.975)) * math.sqrt(row.gain_error**2 + runs)
+    runs = 2 * sd**2 + _within_part(row) + _within_part(baseline)
+    # Where two variances are added, those of single runs outweigh those of the means.
+    half = float(special.stdtrit(df, 0.975)) * math.sqrt(error**2 + runs)
     low, high = row.gain - half, row.gain + half
     verdict: Agreement = "agrees" if low <= paper_gain <= high else "disagrees"
     assumption = (

@@ -46,7 +46,12 @@ _Outcomes = TypeVar("_Outcomes", DetectionOutcomes, SegmentationOutcomes)
 
 @dataclass(frozen=True)
 class ImageNoise:
-    """A difference on the whole test set with its 95 % percentile interval over images.
+    """A difference on the whole test set with its 95 % interval over images.
+
+    The interval is the basic one, twice the difference less the draws' percentiles. A draw holds
+    some images several times and others not at all, which moves AP at 11 recalls, of two rows not
+    alike: where the draws lie to one side of the difference, the difference itself lies likewise to
+    one side of what more images would give.
 
     ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; a row's figure is
     the mean over its units, of each the mean over its fine-tunings. ``resamples`` counts the draws
@@ -114,18 +119,20 @@ def paired_bootstrap(
 
     differences = mean(row) - mean(baseline)
     differences = differences[np.isfinite(differences)]
-    low, high = np.percentile(differences, (2.5, 97.5)) if len(differences) else (np.nan, np.nan)
+    bounds = np.percentile(differences, (97.5, 2.5)) if len(differences) else (np.nan, np.nan)
     base_figure, row_figure = (
         float(np.mean([np.mean([metric_value(run, metric) for run in unit]) for unit in units]))
         for units in (baseline, row)
     )
+    difference = row_figure - base_figure
+    low, high = (2 * difference - bound for bound in bounds)
     return ImageNoise(
         metric=metric,
         images=images,
         resamples=len(differences),
         baseline=base_figure,
         row=row_figure,
-        difference=row_figure - base_figure,
+        difference=difference,
         low=float(low),
         high=float(high),
     )

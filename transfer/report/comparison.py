@@ -2,18 +2,19 @@
 
 One method decides a whole table. Dunnett's comparison, with the spread pooled over the baseline
 and all rows, is the rule. Where one row's spread plainly exceeds the others' (see
-:func:`spread_p`), Welch's t tests with Holm's correction replace it, and the result says so.
+:func:`spread_p`), or spreads are not of one kind, Welch's t tests with Holm's correction replace
+it, and the result says so.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from transfer.report.dunnett import adjusted_p, critical_value, degrees_of_freedom
+from transfer.report.dunnett import adjusted_p, critical_value
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["gain", "loss", "cannot tell"]
@@ -31,8 +32,11 @@ class Gain:
     """One row against the baseline, in the metric's points.
 
     ``low`` and ``high`` bound the simultaneous 95 % interval and ``p`` is adjusted for the family.
-    The verdict is read off the interval: a gain where it lies above zero. ``std_error``, ``df``
-    and ``sd`` (of a single unit, as the method pools it) are what the interval was made of.
+    The verdict is read off the interval: a gain where it lies above zero. It was made of
+    ``std_error`` with ``df`` degrees of freedom; ``sd`` is the standard deviation of a single unit
+    behind it, sqrt((var_row + var_baseline) / 2), with ``sd_df``. ``dfs`` are the degrees of
+    freedom of the baseline's and the row's variance, and ``share`` the row's part of both together;
+    None where one variance stands for all.
     """
 
     gain: float
@@ -43,6 +47,9 @@ class Gain:
     std_error: float
     df: float
     sd: float
+    sd_df: float
+    dfs: tuple[int, int] | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Group:
+    """A row's units; its variance may be pooled with others', and has their degrees of freedom."""
+
     n: int
     mean: float
     variance: float
+    df: int
 
 
 def compare(
     baseline: FloatArray,
     rows: Sequence[FloatArray],
     *,
-    may_pool: bool = True,
+    kinds: Sequence[Hashable] | None = None,
     spread_level: float = SPREAD_LEVEL,
 ) -> Comparison:
     """Compare every row of a table with the baseline.
@@ -73,22 +83,23 @@ def compare(
     Args:
         baseline: (n_0,) values of the baseline's units, n_0 >= 2, not all equal.
         rows: for each of one or more rows (n_i,) values, n_i >= 2, not all equal.
-        may_pool: False where the rows' spreads are not of one kind and so share no pool.
+        kinds: what the baseline's spread and each row's is one of; None where all are of one kind.
+            Spreads of several kinds share no pool, those of one kind do.
         spread_level: level of the spread test, in [0, 1]; 0 never leaves Dunnett's comparison.
     """
-    control, groups = _group(baseline), [_group(row) for row in rows]
-    if not may_pool:
+    groups = [_group(values) for values in (baseline, *rows)]
+    if kinds is not None and len(set(kinds)) > 1:
         return Comparison(
             "Welch-Holm",
             "the rows' spreads are not of one kind (classifiers here, fine-tunings there)",
-            _welch_holm(control, groups),
+            _welch_holm(_pooled_by_kind(groups, kinds, spread_level)),
         )
-    p = spread_p([g.n for g in (control, *groups)], [g.variance for g in (control, *groups)])
+    p = _spread_p(groups)
     if p < spread_level:
         reason = f"one spread plainly exceeds the others (Cochran's C, p = {p:.2g})"
-        return Comparison("Welch-Holm", reason, _welch_holm(control, groups))
+        return Comparison("Welch-Holm", reason, _welch_holm(groups))
     reason = f"no spread plainly exceeds the others (Cochran's C, p = {p:.2g})"
-    return Comparison("Dunnett", reason, _dunnett(control, groups))
+    return Comparison("Dunnett", reason, _dunnett(groups))
 
 
 def spread_p(sizes: Sequence[int], variances: Sequence[float]) -> float:
@@ -114,13 +125,44 @@ def spread_p(sizes: Sequence[int], variances: Sequence[float]) -> float:
 
 
 def _group(values: FloatArray) -> _Group:
-    return _Group(len(values), float(np.mean(values)), float(np.var(values, ddof=1)))
+    n = len(values)
+    return _Group(n, float(np.mean(values)), float(np.var(values, ddof=1)), n - 1)
 
 
-def _dunnett(baseline: _Group, rows: Sequence[_Group]) -> tuple[Gain, ...]:
+def _spread_p(groups: Sequence[_Group]) -> float:
+    return spread_p([group.n for group in groups], [group.variance for group in groups])
+
+
+def _pooled(groups: Sequence[_Group]) -> tuple[float, int]:
+    """The variance of several groups together, and its degrees of freedom."""
+    df = sum(group.df for group in groups)
+    return sum(group.df * group.variance for group in groups) / df, df
+
+
+def _pooled_by_kind(
+    groups: Sequence[_Group], kinds: Sequence[Hashable], spread_level: float
+) -> list[_Group]:
+    """Groups with their kind's variance, but for kinds of which one spread plainly exceeds.
+
+    Two or three units may lie close together by chance. Where each row brings its own spread, such
+    a row is judged as if it had none, and tables of six have false verdicts in up to a third.
+    """
+    found = list(groups)
+    for kind in set(kinds):
+        places = [place for place, own in enumerate(kinds) if own == kind]
+        members = [groups[place] for place in places]
+        if len(members) > 1 and _spread_p(members) >= spread_level:
+            variance, df = _pooled(members)
+            for place in places:
+                found[place] = replace(groups[place], variance=variance, df=df)
+    return found
+
+
+def _dunnett(groups: Sequence[_Group]) -> tuple[Gain, ...]:
+    baseline, *rows = groups
     sizes = tuple(row.n for row in rows)
-    df = degrees_of_freedom(baseline.n, sizes)
-    sd = math.sqrt(sum((g.n - 1) * g.variance for g in (baseline, *rows)) / df)
+    variance, df = _pooled(groups)
+    sd = math.sqrt(variance)
     gains = [row.mean - baseline.mean for row in rows]
     errors = [sd * math.sqrt(1 / row.n + 1 / baseline.n) for row in rows]
     critical = critical_value(baseline.n, tuple(sorted(sizes)), FAMILY_LEVEL)
@@ -128,11 +170,11 @@ def _dunnett(baseline: _Group, rows: Sequence[_Group]) -> tuple[Gain, ...]:
     results = []
     for i, (gain, error) in enumerate(zip(gains, errors, strict=True)):
         low, high = gain - critical * error, gain + critical * error
-        results.append(Gain(gain, low, high, float(p[i]), _verdict(low, high), error, df, sd))
+        results.append(Gain(gain, low, high, float(p[i]), _verdict(low, high), error, df, sd, df))
     return tuple(results)
 
 
-def _welch_holm(baseline: _Group, rows: Sequence[_Group]) -> tuple[Gain, ...]:
+def _welch_holm(groups: Sequence[_Group]) -> tuple[Gain, ...]:
     """Welch's t tests, Holm's p-values, and intervals that never contradict them.
 
     The intervals are Bonferroni's. Where Holm, who is never stricter, has already told the sign
@@ -141,6 +183,7 @@ def _welch_holm(baseline: _Group, rows: Sequence[_Group]) -> tuple[Gain, ...]:
     """
     from scipy import special
 
+    baseline, *rows = groups
     pairs = [_welch(baseline, row) for row in rows]
     raw = [2 * float(special.stdtr(df, -abs(gain) / error)) for gain, error, df in pairs]
     results = []
@@ -149,16 +192,35 @@ def _welch_holm(baseline: _Group, rows: Sequence[_Group]) -> tuple[Gain, ...]:
         low, high = gain - half, gain + half
         if p < FAMILY_LEVEL:
             low, high = (max(low, 0.0), high) if gain > 0 else (low, min(high, 0.0))
-        sd = math.sqrt((baseline.variance + row.variance) / 2)
-        results.append(Gain(gain, low, high, p, _verdict(low, high), error, df, sd))
+        both, dfs = baseline.variance + row.variance, (baseline.df, row.df)
+        sd, sd_df = math.sqrt(both / 2), welch_df(baseline.variance, row.variance, *dfs)
+        verdict, share = _verdict(low, high), row.variance / both
+        results.append(Gain(gain, low, high, p, verdict, error, df, sd, sd_df, dfs, share))
     return tuple(results)
 
 
 def _welch(baseline: _Group, row: _Group) -> tuple[float, float, float]:
-    """Gain, its standard error, and Welch-Satterthwaite degrees of freedom."""
+    """Gain, its standard error, and the degrees of freedom of that."""
     a, b = baseline.variance / baseline.n, row.variance / row.n
-    df = (a + b) ** 2 / (a**2 / (baseline.n - 1) + b**2 / (row.n - 1))
-    return row.mean - baseline.mean, math.sqrt(a + b), df
+    return row.mean - baseline.mean, math.sqrt(a + b), welch_df(a, b, baseline.df, row.df)
+
+
+def welch_df(a: Any, b: Any, a_df: int, b_df: int) -> Any:
+    """Degrees of freedom of the sum of two variances, by Welch and Satterthwaite.
+
+    Their formula believes the variances that it is given. One of two units alone is not to be
+    believed: near nothing by chance, it would lend itself the other's degrees of freedom. So with
+    one degree on either side there is one.
+
+    Args:
+        a: a variance, above zero; or an array of them.
+        b: another, likewise.
+        a_df: degrees of freedom of the one, 1 or more.
+        b_df: degrees of freedom of the other.
+    """
+    if min(a_df, b_df) == 1:
+        return np.ones_like(a + b)[()]
+    return (a + b) ** 2 / (a**2 / a_df + b**2 / b_df)
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

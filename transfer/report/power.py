@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from transfer.report.comparison import FAMILY_LEVEL, SPREAD_LEVEL
+from transfer.report.comparison import FAMILY_LEVEL, SPREAD_LEVEL, welch_df
 from transfer.report.dunnett import critical_value, degrees_of_freedom
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,12 +33,15 @@ class Design:
     ``row`` is the size of the row in question and ``family`` those of all rows compared, itself
     included; all sizes are 2 or more. ``share`` is None where Dunnett's comparison decides with
     one spread for all; else the row's part in (0, 1) of the variance of row and baseline together.
+    ``dfs`` are the degrees of freedom of the baseline's and the row's variance where those are
+    pooled with others of their kind; None where each stands for itself.
     """
 
     baseline: int
     row: int
     family: tuple[int, ...]
     share: float | None = None
+    dfs: tuple[int, int] | None = None
 
 
 def power(effect: float, design: Design) -> float:
@@ -69,20 +72,24 @@ def smallest_effect(design: Design) -> float:
 
 
 @lru_cache(maxsize=4096)
-def units_needed(effect: float, rows: int, share: float | None = None) -> int | None:
+def units_needed(
+    effect: float, rows: int, share: float | None = None, pooled: tuple[int, int] = (1, 1)
+) -> int | None:
     """Fewest units per row, baseline included, that find a gain with 80 % power.
 
     Args:
         effect: the true gain, in standard deviations of a unit; its sign does not matter.
         rows: rows compared with the baseline, 1 or more.
         share: as in :class:`Design`.
+        pooled: how many rows, the baseline among them, share its variance, and how many the row's.
 
     Returns:
         A number of units, 2 or more; None where it is above 1,000.
     """
 
     def enough(n: int) -> bool:
-        return power(abs(effect), Design(n, n, (n,) * rows, share)) >= POWER
+        dfs = pooled[0] * (n - 1), pooled[1] * (n - 1)
+        return power(abs(effect), Design(n, n, (n,) * rows, share, dfs)) >= POWER
 
     return _first(enough, MAX_UNITS)
 
@@ -120,12 +127,12 @@ def _welch_power(effect: float, design: Design, share: float) -> float:
     """
     from scipy import special
 
-    df_row, df_base = design.row - 1, design.baseline - 1
+    df_base, df_row = design.dfs or (design.baseline - 1, design.row - 1)
     part, weight = _beta_quadrature(df_row, df_base)
     a = share * part / df_row / design.row
     b = (1 - share) * (1 - part) / df_base / design.baseline
     error = share / design.row + (1 - share) / design.baseline
-    df = (a + b) ** 2 / (a**2 / df_row + b**2 / df_base)
+    df = welch_df(a, b, df_row, df_base)
     critical = special.stdtrit(df, 1 - FAMILY_LEVEL / (2 * len(design.family)))
     scale = np.sqrt((a + b) * (df_row + df_base) / error)
     shift = effect / math.sqrt(2 * error)

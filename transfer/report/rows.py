@@ -75,7 +75,8 @@ class RowResult:
         method: the method that made the interval; None where there is none.
         gain_error: standard error of the gain, as the method pools it.
         gain_sd: standard deviation of a unit behind that error, row and baseline taken together.
-        gain_df: degrees of freedom of both.
+        gain_df: degrees of freedom of the error.
+        gain_sd_df: degrees of freedom of the standard deviation.
         detectable: smallest true gain that this design finds with 80 % power, at the spread
             seen; given where the verdict is ``cannot tell``, as are the next five.
         detectable_low: the same at the lower end of the spread's 95 % interval.
@@ -109,6 +110,7 @@ class RowResult:
     gain_error: float | None = None
     gain_sd: float | None = None
     gain_df: float | None = None
+    gain_sd_df: float | None = None
     detectable: float | None = None
     detectable_low: float | None = None
     detectable_high: float | None = None

@@ -86,6 +86,40 @@ def simulate(
     return counts
 
 
+@dataclass(frozen=True)
+class Group:
+    """The baseline or a row of a made-up table.
+
+    Attributes:
+        units: how many, 2 or more.
+        spread: of a unit, in units of ``SD``.
+        gain: the true one, in points; of the baseline, 0.
+        kind: what its spread is one of.
+    """
+
+    units: int
+    spread: float = 1.0
+    gain: float = 0.0
+    kind: str = "classifier"
+
+
+def false_verdicts(groups: Sequence[Group], draws: int) -> float:
+    """Share of tables in which a row that does not differ from the baseline got a verdict.
+
+    Args:
+        groups: the baseline, then the rows.
+        draws: tables to draw.
+    """
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(draws):
+        table = [g.gain + rng.normal(0, SD * g.spread, g.units) for g in groups]
+        gains = compare(table[0], table[1:], kinds=[group.kind for group in groups]).gains
+        told = zip(gains, groups[1:], strict=True)
+        false += any(gain.verdict != "cannot tell" and not row.gain for gain, row in told)
+    return false / draws
+
+
 def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
     """An A/A test: one row's runs under two names, split in halves in every possible way.
 
@@ -115,6 +149,9 @@ def main() -> None:
     draws = parser.parse_args().draws
     _print_intervals(draws)
     _print_levels(draws)
+    _print_sizes(draws)
+    _print_controls(draws)
+    _print_kinds(draws)
     _print_spread_tests(draws)
     _print_worst_cut(draws)
     _print_power(draws)
@@ -162,7 +199,7 @@ def _print_worst_cut(draws: int) -> None:
         for _ in range(draws):
             table = rng.normal(0, SD, size=(ROWS + 1, seeds))
             table[1:] += np.array(truth)[:, None]
-            gains = compare(table[0], list(table[1:]), may_pool=False).gains
+            gains = compare(table[0], list(table[1:]), kinds=range(ROWS + 1)).gains
             false += gains[-1].verdict != "cannot tell"
             covered += _all_covered(gains, truth)
         print(f"| {seeds} | {covered / draws:.1%} | {false / draws:.1%} |")
@@ -181,6 +218,47 @@ def _print_levels(draws: int) -> None:
         cells = [f"{run.share(run.found):.0%}" for run in equal]
         cells += [f"{run.share(run.false_verdict):.1%}" for run in (*row, *base)]
         print(f"| {seeds} | {' | '.join(cells)} |")
+
+
+def _print_sizes(draws: int) -> None:
+    """False verdicts where baseline and rows have other numbers of units."""
+    print("\n| units, baseline | units, each row | equal spread | baseline, twice |")
+    print("|---|---|---|---|")
+    for of_base, of_row in ((3, 3), (3, 5), (3, 10), (5, 5), (5, 10), (10, 5)):
+        shares = [
+            false_verdicts([Group(of_base, spread), *[Group(of_row)] * ROWS], draws)
+            for spread in (1, 2)
+        ]
+        print(f"| {of_base} | {of_row} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+
+
+def _print_controls(draws: int) -> None:
+    """False verdicts on a row that is judged beside two controls, which lose for certain."""
+    print("\n| units | controls, equal spread | controls, a third |\n|---|---|---|")
+    for units in SEEDS:
+        shares = [
+            false_verdicts([*[Group(units)] * 2, *[Group(units, spread, -10.0)] * 2], draws)
+            for spread in (1, 1 / 3)
+        ]
+        print(f"| {units} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+
+
+def _print_kinds(draws: int) -> None:
+    """False verdicts where given weights are the baseline and recipes the rows."""
+    spreads = (1, 2, 3)
+    print("\n| fine-tunings, baseline | classifiers a row | rows |", end="")
+    print("".join(f" spread of a recipe: {spread} |" for spread in spreads))
+    print("|---" * (3 + len(spreads)) + "|")
+    tables = (5, 2, 1), (5, 2, 6), (10, 2, 6), (5, 3, 1), (10, 3, 6), (5, 5, 6)
+    for of_base, of_row, rows in tables:
+        shares = [
+            false_verdicts(
+                [Group(of_base, kind="fine-tuning"), *[Group(of_row, spread)] * rows], draws
+            )
+            for spread in spreads
+        ]
+        cells = " | ".join(f"{share:.1%}" for share in shares)
+        print(f"| {of_base} | {of_row} | {rows} | {cells} |")
 
 
 def _print_spread_tests(draws: int) -> None:

@@ -75,12 +75,12 @@ def analyse(
     obstacle = _obstacle(baseline, rows, family)
     if obstacle:
         return TableResult(baseline, tuple(rows.values()), None, obstacle, (), tuple(left_out), ())
-    # A run from random weights is its recipe's and its weights' at once, and stands with either.
-    one_kind = len({rows[n].unit for n in (baseline, *family)} - {"run from random weights"}) <= 1
+    kinds = [_kind(rows[name]) for name in (baseline, *family)]
+    one_kind = len(set(kinds) - {""}) <= 1
     comparison = compare(
         unit_values(cells[baseline]),
         [unit_values(cells[name]) for name in family],
-        may_pool=one_kind,
+        kinds=None if one_kind else [kind or "classifier" for kind in kinds],
     )
     sizes = tuple(sorted(rows[name].n for name in family))
     for name, gain in zip(family, comparison.gains, strict=True):
@@ -95,7 +95,10 @@ def analyse(
         reason=comparison.reason,
         family=family,
         left_out=tuple(left_out),
-        notes=() if one_kind else (_mixed_kinds([rows[name] for name in (baseline, *family)]),),
+        notes=(
+            *(() if one_kind else [_mixed_kinds([rows[name] for name in (baseline, *family)])]),
+            *_thin_baseline(rows[baseline], [rows[name] for name in family]),
+        ),
     )
 
 
@@ -129,6 +132,15 @@ def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str
     return None
 
 
+def _kind(row: RowResult) -> str:
+    """What a row's spread is one of; empty for one that stands with either kind.
+
+    A run from random weights is its recipe's and its weights' at once. Where there are both kinds,
+    it stands with the recipes: what varies from one of its runs to the next is all that may.
+    """
+    return "" if row.unit == "run from random weights" else row.unit
+
+
 def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
     return replace(
         row,
@@ -141,6 +153,7 @@ def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
         gain_error=gain.std_error,
         gain_sd=gain.sd,
         gain_df=gain.df,
+        gain_sd_df=gain.sd_df,
     )
 
 
@@ -148,19 +161,19 @@ def _with_reach(
     row: RowResult, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
 ) -> RowResult:
     """Add what the design could have found, and what the target gain would cost."""
-    share = None
-    if row.method == "Welch-Holm" and row.sd and baseline.sd:
-        share = row.sd**2 / (row.sd**2 + baseline.sd**2)
-    effect = smallest_effect(Design(baseline.n, row.n, family, share))
-    low, high = sd_interval(gain.sd, gain.df)
+    effect = smallest_effect(Design(baseline.n, row.n, family, gain.share, gain.dfs))
+    low, high = sd_interval(gain.sd, gain.sd_df)
+    pooled = (1, 1)
+    if gain.dfs:
+        pooled = round(gain.dfs[0] / (baseline.n - 1)), round(gain.dfs[1] / (row.n - 1))
     return replace(
         row,
         detectable=effect * gain.sd,
         detectable_low=effect * low,
         detectable_high=effect * high,
         target_gain=target,
-        needed_low=units_needed(abs(target) / low, len(family), share),
-        needed_high=units_needed(abs(target) / high, len(family), share),
+        needed_low=units_needed(abs(target) / low, len(family), gain.share, pooled),
+        needed_high=units_needed(abs(target) / high, len(family), gain.share, pooled),
     )
 
 
@@ -170,9 +183,21 @@ def _mixed_kinds(rows: Sequence[RowResult]) -> str:
     return (
         f"{recipes}: several classifiers, so the figures are about the recipe; {weights}: one "
         "classifier, so they are about these weights. A gain across the two is one recipe's "
-        "against one set of weights, and spreads of two kinds are not pooled: Welch's tests "
-        "decide this table."
+        "against one set of weights. Spreads of one kind are pooled, those of two kinds are not: "
+        "Welch's tests decide this table."
     )
+
+
+def _thin_baseline(baseline: RowResult, rows: Sequence[RowResult]) -> list[str]:
+    """A note where rows have more units than what all of them are compared with."""
+    most = max(row.n for row in rows)
+    if baseline.n >= most:
+        return []
+    return [
+        f"{baseline.row} has {baseline.n} units, other rows up to {most}: every gain leans on the "
+        "baseline, and should its spread be the larger one, verdicts come too easily; give it as "
+        "many (docs/statistics.md)."
+    ]
 
 
 def _listed(seeds: set[int]) -> str:
