@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -210,6 +211,10 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
          "unknown: pretrained"),
         ("model = dict(backbone=dict(init_cfg=dict(checkpoint='a.pth')))", "a.pth",
          "unknown: a.pth"),
+        ("model = dict(backbone=dict(init_cfg=[dict(type='Kaiming'), dict(type='Pretrained', "
+         "checkpoint='a.pth')]))", "a.pth", "unknown: a.pth"),
+        ("model = dict(backbone=dict(), init_cfg=dict(checkpoint='b.pth'))", "b.pth",
+         "unknown: b.pth"),
         (None, "", "unknown: "),
     ],
 )  # fmt: skip
@@ -221,6 +226,85 @@ def test_random_weights_are_told_from_unknown_ones(config, source, told_apart_by
     told = record.content["classifier"]
     assert (told["source"], told["sha256"]) == (source, told_apart_by)
     assert (gains.classifier(record) == gains.RANDOM) == (told_apart_by == "")
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "is_finished"),
+    [("max_epochs=12", 1, False), ("max_iters=80", 8, False), ("max_epochs=3", 3, True),
+     ("max_iters=80", 80, True), ("max_epochs=3", 0, True)],
+)  # fmt: skip
+def test_a_run_that_was_broken_off_is_none(length, step, is_finished, tmp_path, capsys):
+    config = f"model = dict(backbone=dict(type='ResNet'))\ntrain_cfg = dict({length})"
+    run = write_run(tmp_path / "run", json.dumps({"mIoU": 12.0, "step": step}), config)
+    code, out = imported(capsys, run, "--backbone", "n", "--results", tmp_path)
+    assert code == (0 if is_finished else 2)
+    assert ("the run is not finished" in out.err) is not is_finished
+    assert len(list(tmp_path.glob("records/*.json"))) == is_finished
+
+
+def test_a_run_that_is_imported_again_is_still_one_run(tmp_path, capsys):
+    run = write_run(tmp_path / "run", '{"mIoU": 12.0, "step": 3}')
+    imported(capsys, run, "--backbone", "n", "--results", tmp_path)
+    (first,) = tmp_path.glob("records/*.json")
+    _, out = imported(capsys, run, "--backbone", "n", "--seed", "3", "--results", tmp_path)
+    assert f"'{first}' was of the same run; it is replaced." in out.out
+    (second,) = tmp_path.glob("records/*.json")
+    record = records.read(second)
+    assert record.cell["seed"] == 3
+    # Of two folders that were put together, one counts.
+    other = json.loads(second.read_text())
+    other["cell"]["seed"] = 4
+    (tmp_path / "records" / "other.json").write_text(json.dumps(other))
+    (table,) = collect(tmp_path).gains
+    assert table.rows[0].statistics.fine_tunings == 1
+    assert "imported from the same run" in " ".join(table.left_out)
+
+
+def test_the_command_of_an_imported_record_makes_it_again(tmp_path, capsys):
+    run = write_run(tmp_path / "my run", '{"mIoU": 12.0, "step": 3}')
+    imported(capsys, run, "--backbone", "n o", "--data", "d", "--seed", 1, "--results", tmp_path)
+    (path,) = tmp_path.glob("records/*.json")
+    before = path.read_bytes()
+    path.unlink()
+    command = shlex.split(json.loads(before)["command"])
+    assert cli.main([*command[1:], "--results", str(tmp_path)]) == 0
+    assert path.read_bytes() == before
+
+
+def test_nothing_to_judge_is_no_figure(tmp_path, capsys):
+    run = write_run(tmp_path / "run", '{"coco/bbox_mAP": -1, "step": 3}')
+    code, out = imported(capsys, run, "--results", tmp_path)
+    assert (code, "which is no figure" in out.err) == (2, True)
+    run = write_run(tmp_path / "a", '{"coco/bbox_mAP": 0.1, "coco/bbox_mAP_s": -1, "step": 3}')
+    assert imported(capsys, run, "--results", tmp_path)[0] == 0
+    (path,) = tmp_path.glob("records/*.json")
+    assert records.read(path).content["metrics"]["coco/bbox_mAP_s"] is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "model = dict(auxiliary_head=None, decode_head=[dict(in_channels=3)])",
+        "model = dict(neck=[dict(in_channels=[1, 2]), dict(in_channels=3)])",
+        "model = dict(backbone=5, neck=5)\ntrain_dataloader = dict(dataset=dict(datasets=5))",
+    ],
+)
+def test_heads_in_lists_and_none_are_read(config, tmp_path, capsys):
+    run = write_run(tmp_path / "run", '{"mIoU": 12.0, "step": 3}', config)
+    assert imported(capsys, run, "--backbone", "n", "--results", tmp_path)[0] == 0
+    (path,) = tmp_path.glob("records/*.json")
+    assert "in_channels" not in json.dumps(records.compared(json.loads(
+        records.read(path).content["config"]["json"])))  # fmt: skip
+
+
+def test_numbers_that_are_none_are_left_out_of_the_curve(tmp_path, capsys):
+    lines = ['{"loss": NaN, "step": 1}', '{"loss": 1.0, "lr": 1e999, "step": 2}',
+             '{"loss": 0.5, "step": NaN}', f'{{"loss": {"9" * 400}, "step": 3}}',
+             '{"mIoU": 12.0, "step": 4}']  # fmt: skip
+    run = write_run(tmp_path / "run", "\n".join(lines))
+    assert imported(capsys, run, "--results", tmp_path)[0] == 0
+    (path,) = tmp_path.glob("records/*.json")
+    assert [p.get("loss") for p in records.read(path).content["curve"]] == [None, 1.0, 0.5]
 
 
 def test_figures_that_run_into_one_another_are_passed_over(tmp_path):

@@ -52,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if args.images < 1:
         raise UserError(f"--images is {args.images}; it must be 1 or more.")
     record = find(args.cell, args.results)
+    if "imported" in record.content:
+        raise UserError(
+            f"'{record.path.name}' was imported: its run left no weights here, and there is "
+            "nothing to draw."
+        )
     name = record.cell["data"]
     if not args.data and name not in catalogue.names():
         raise UserError(
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         )
     data = load_data(args.data or name, args.data_root)
     if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
-        data.name != "sample"
+        name != "sample"
     ):
         raise UserError(
             f"'{data.root}' lists other images than the cell was run on, or your .toml has been "
@@ -91,7 +96,10 @@ def find(cell: str, results: Path) -> Record:
     """
     if cell.endswith(".json"):
         return records.read(Path(cell))
-    found = sorted(results.rglob(f"records/*_{glob.escape(cell)}*.json"))
+    places = sorted(results.rglob(f"records/*{glob.escape(cell)}*.json"))
+    # Of one cell in several folders, as after a merge, the one nearest the top.
+    found = list({path.stem: path for path in sorted(places, key=_depth, reverse=True)}.values())
+    found = [path for path in found if _is_of(path.stem, cell)]
     if len(found) == 1:
         return records.read(found[0])
     if not found:
@@ -101,6 +109,15 @@ def find(cell: str, results: Path) -> Record:
         )
     names = ", ".join(path.stem for path in found)
     raise UserError(f"'{cell}' could be {names}; give more digits of the id.")
+
+
+def _depth(path: Path) -> int:
+    return len(path.parts)
+
+
+def _is_of(stem: str, cell: str) -> bool:
+    """Whether a record's name is a cell's, or ends with an id that begins with its digits."""
+    return stem == cell or stem.rpartition("_")[2].startswith(cell)
 
 
 def choose(cell: FinishedCell, record: Record, pick: str, count: int) -> list[int]:

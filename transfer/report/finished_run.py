@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def read_run(place: Path) -> FinishedRun:
             f"'{source}' holds no evaluation; a run that was not evaluated has no figure to import."
         )
     config = _config(source, told)
+    _require_finished(source, evaluations[-1], config)
     if config is None:
         unknown.append("its config was not found as plain data, so its rows stand alone.")
     seed = _seed(config, told)
@@ -83,6 +85,21 @@ def read_run(place: Path) -> FinishedRun:
         seed,
         tuple(unknown),
     )
+
+
+def _require_finished(
+    source: Path, evaluation: dict[str, float], config: dict[str, Any] | None
+) -> None:
+    """See that the last evaluation is the training's last; one of a test alone tells no step."""
+    length = (config or {}).get("train_cfg")
+    told = length if isinstance(length, dict) else {}
+    unit = "epoch" if _is_number(told.get("max_epochs")) else "iter"
+    last, step = _number(told.get(f"max_{unit}s")), evaluation.get("step", 0.0)
+    if last is not None and 0 < step < last:
+        raise UserError(
+            f"'{source}' was evaluated last after {unit} {step:.0f} of {last:.0f}: the run is not "
+            "finished, and that figure is not its last one. Nothing was imported; let it end first."
+        )
 
 
 def _files(place: Path) -> tuple[Path | None, Path | None]:
@@ -123,8 +140,9 @@ def _of_scalars(text: str) -> tuple[list[tuple[str, dict[str, float]]], list[str
             broken += 1
             continue
         if isinstance(told, dict):
-            figures = {k: float(v) for k, v in told.items() if _is_number(v)}
-            points.append(_kind(figures, int(figures.get("step", figures.get("iter", 0)))))
+            figures = {k: found for k, v in told.items() if (found := _number(v)) is not None}
+            step = figures.get("step", figures.get("iter", 0.0))
+            points.append(_kind(figures, int(step) if math.isfinite(step) else 0))
     unknown = [f"{count(broken, 'line')} of its log could not be read."] if broken else []
     return [point for point in points if point], unknown
 
@@ -135,6 +153,9 @@ def _of_log(text: str) -> Iterator[tuple[str, dict[str, float]]]:
         if found[1] == "train":
             steps = _step(found[2], steps)
         figures = {name: float(value) for name, value in _FIGURE.findall(found[2])}
+        place = _PLACE.match(found[2])
+        of_epoch = place is not None and place[2] is not None
+        figures["step"] = float(place[1]) if place and of_epoch else float(steps)
         point = _kind(figures, steps)
         if point and (point[0] == "training") == (found[1] == "train"):
             yield point
@@ -153,9 +174,18 @@ def _step(line: str, before: int) -> int:
 def _kind(figures: dict[str, float], step: int) -> tuple[str, dict[str, float]] | None:
     """Whether a line tells of training or of an evaluation; None for neither."""
     if "loss" in figures:
-        losses = {k: v for k, v in figures.items() if "loss" in k or k == "lr"}
+        wanted = {k: v for k, v in figures.items() if "loss" in k or k == "lr"}
+        losses = {k: v for k, v in wanted.items() if math.isfinite(v)}
         return "training", {"iteration": step, **losses}
     return ("evaluation", figures) if figures.keys() - _BOOKKEEPING else None
+
+
+def _number(value: object) -> float | None:
+    """A number of JSON as one, where it is one that can be told."""
+    try:
+        return float(value) if _is_number(value) else None  # type: ignore[arg-type]
+    except OverflowError:
+        return None
 
 
 def _is_number(value: object) -> bool:

@@ -171,6 +171,12 @@ def classifier(record: Record) -> str:
     return record.content["classifier"]["sha256"] or RANDOM
 
 
+def digest_of_run(record: Record) -> str:
+    """Hash of the file that an imported record was made from; empty for one of our own."""
+    imported = record.content.get("imported")
+    return str(imported.get("sha256", "")) if isinstance(imported, dict) else ""
+
+
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:
     """The paper's gain of each row that has one: what its cost in seeds is asked for."""
     gains = {row: _paper_gain(row, metric, baseline) for row in rows}
@@ -281,8 +287,16 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
 def _once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Each fine-tuning once: the first of its records, by name."""
     kept: dict[tuple[str, str, int], Record] = {}
+    runs: dict[str, Record] = {}
     repeated = []
     for record in records:
+        digest = digest_of_run(record)
+        if digest and (first := runs.setdefault(digest, record)) is not record:
+            repeated.append(
+                f"{record.path.name} was imported from the same run as {first.path.name}; it "
+                "counts once, so remove one of them."
+            )
+            continue
         key = (record.cell["backbone"], classifier(record), record.cell["seed"])
         first = kept.setdefault(key, record)
         if first is not record:

@@ -11,12 +11,14 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError
 from transfer.report import records
 from transfer.report.finished_run import FinishedRun, read_run
+from transfer.report.gains import digest_of_run
 
 PROTOCOL = "imported"
 _POINTS = 100
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the record, and say what is unknown about it.
+    """Write the record in place of an earlier one of this run, and say what is unknown about it.
 
     Raises:
         UserError: It is no finished run, or its metric is not a number.
@@ -53,13 +55,25 @@ def run(args: argparse.Namespace) -> int:
     content = record_of(read_run(args.run), args.backbone, args.data, args.seed)
     cell = content["cell"]
     name = re.sub(r"[^\w.-]", "-", f"{cell['task']}_{PROTOCOL}_{cell['backbone']}_s{cell['seed']}")
-    path = records.folder(args.results, cell["data"]) / f"{name}_{cell['id']}.json"
+    folder = records.folder(args.results, cell["data"])
+    path = folder / f"{name}_{cell['id']}.json"
     records.write(path, content)
+    for former in _of_this_run(folder, content):
+        if former != path:
+            former.unlink()
+            print(f"'{former}' was of the same run; it is replaced.")
     headline = content["headline"]
     print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")
     for sentence in content["imported"]["unknown"]:
         print(f"  {sentence}")
     return 0
+
+
+def _of_this_run(folder: Path, content: dict[str, Any]) -> list[Path]:
+    """The records of a folder that were imported from the same file."""
+    digest = content["imported"]["sha256"]
+    found, _ = records.read_all_in(folder)
+    return [record.path for record in found if digest_of_run(record) == digest]
 
 
 def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) -> dict[str, Any]:
@@ -117,7 +131,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "config": records.told_config(_comparable(config, found)),
         "training": {"images": {"train": 0, "test": 0}},
         "versions": {},
-        "command": f"transfer import {found.source}",
+        "command": shlex.join(_command(found, cell, seed)),
         "imported": {
             "from": found.source.name,
             "sha256": found.digest,
@@ -126,11 +140,18 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
     }
 
 
+def _command(found: FinishedRun, cell: dict[str, Any], seed: int | None) -> list[str]:
+    """What makes this record again."""
+    told = ["transfer", "import", str(found.source), "--backbone", cell["backbone"]]
+    told += ["--data", cell["data"]]
+    return told if seed is None else [*told, "--seed", str(seed)]
+
+
 def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
     for name, task, metric, scale in _HEADLINES:
         if name in found.metrics:
             value = scale * found.metrics[name]
-            if not math.isfinite(value):
+            if not _is_figure(value):
                 raise UserError(
                     f"The last evaluation in '{found.source}' has {name} {value}, which is no "
                     "figure; nothing was imported."
@@ -143,11 +164,16 @@ def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
     )
 
 
+def _is_figure(value: float) -> bool:
+    """Whether there was something to judge: of nothing COCO's figures are -1, others no number."""
+    return math.isfinite(value) and value >= 0
+
+
 def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | None]:
     """All other figures of the evaluation, in percent; the accuracy of pixels by our name."""
     renamed = {"aAcc": "pixAcc"} if task == "segmentation" else {}
     return {
-        renamed.get(name, name): scale * value if math.isfinite(value) else None
+        renamed.get(name, name): scale * value if _is_figure(value) else None
         for name, value in found.metrics.items()
         if name not in {headline for headline, *_ in _HEADLINES}
     }
@@ -187,12 +213,20 @@ def _weights(config: dict[str, Any]) -> str:
     inside = backbone if isinstance(backbone, dict) else {}
     told = (
         inside.get("weights")
-        or _at(inside, "init_cfg", "checkpoint")
+        or _checkpoint(inside)
         or inside.get("pretrained")
         or _at(config, "model", "pretrained")
+        or _checkpoint(config.get("model"))
         or config.get("load_from")
     )
     return "pretrained" if told is True else str(told or "")
+
+
+def _checkpoint(part: Any) -> Any:
+    """What a part of a model is initialised from; one dict says it, or one of a list."""
+    told = _at(part, "init_cfg")
+    among = told if isinstance(told, list) else [told]
+    return next((found for one in among if (found := _at(one, "checkpoint"))), None)
 
 
 def _told_apart_by(config: dict[str, Any]) -> str:
@@ -205,7 +239,9 @@ def _dataset(config: dict[str, Any]) -> dict[str, Any]:
     """The innermost data set that is trained on."""
     found = _at(config, "train_dataloader", "dataset")
     while isinstance(found, dict) and ("dataset" in found or found.get("datasets")):
-        found = found["dataset"] if "dataset" in found else found["datasets"][0]
+        several = found.get("datasets")
+        first = several[0] if several and isinstance(several, list) else {}
+        found = found.get("dataset", first)
     return found if isinstance(found, dict) else {}
 
 

@@ -124,7 +124,10 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
     for name in ("mean", "std"):
         model["data_preprocessor"].pop(name, None)
     for name in ("neck", "decode_head", "auxiliary_head"):
-        model.get(name, {}).pop("in_channels", None)
+        part = model.get(name)
+        for one in part if isinstance(part, list) else [part]:
+            if isinstance(one, dict):
+                one.pop("in_channels", None)
     if isinstance(hooks := rest.get("custom_hooks"), list):
         rest["custom_hooks"] = [
             hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
@@ -198,10 +201,15 @@ def _at(content: Any, place: str) -> Any:
 
 
 def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
-    """Every record of a folder that can be read, and a sentence for each that cannot."""
+    """Every record of a results folder that can be read, and a sentence for each that cannot."""
+    return read_all_in(folder(results, data))
+
+
+def read_all_in(place: Path) -> tuple[list[Record], list[str]]:
+    """The same of the very folder that the records lie in."""
     good, bad = [], []
     with _no_garbage_collection():
-        for path in _files(folder(results, data)):
+        for path in _files(place):
             try:
                 good.append(read(path))
             except UserError as error:
