@@ -308,8 +308,38 @@ def test_folders_serve_as_lists(toy: Toy) -> None:
     )
     assert toy.found() == [("count", "validation", "4 images where the original has 5")]
 
+    first = toy.folder / "own/images/training" / f"{TRAIN[0]}.jpg"
+    first.rename(first.with_suffix(".JPG"))
+    Image.new("RGB", (9, 9)).save(first.with_name("of no mask.png"))
+    assert toy.found()[1:] == [("ending", f"{TRAIN[0]}.JPG", "has a mask, and is not called *.jpg")]
+
     shutil.rmtree(toy.folder / "own/images/validation")
-    assert toy.found() == [("list", "validation", "is not a folder")]
+    assert toy.found()[0] == ("list", "validation", "is not a folder")
+
+
+def test_names_that_are_not_utf8_are_named_and_have_a_hash(toy: Toy, tmp_path: Path) -> None:
+    name = os.fsdecode(b"p\xe9re")
+    try:
+        shutil.copy(toy.image(TRAIN[0]), toy.voc / "JPEGImages" / f"{name}.jpg")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    folder = toy.folder / "own/images"
+    masks = toy.folder / "own/masks"
+    folder.mkdir(parents=True)
+    masks.mkdir()
+    shutil.copy(toy.image(TRAIN[1]), folder / f"{name}.jpg")
+    save_mask(masks / f"{name}.png", [7])
+    toy.file.write_text(
+        'name = "own"\nroot = "own"\n[segmentation]\nclasses = ["cat", "dog"]\n'
+        "zero_is_ignored = true\n"
+        '[segmentation.train]\nimages = "images"\nmasks = "masks"\n'
+        '[segmentation.test]\nimages = "images"\nmasks = "masks"\n'
+    )
+    data = toy.load()
+    assert len(data.fingerprint("segmentation")) == 16
+    report = check.check(data)
+    check._write(tmp_path / "left_out.txt", report.leave_out())
+    assert (tmp_path / "left_out.txt").read_bytes() == b"images/p\xe9re.jpg\n"
 
 
 def test_coco_layout(toy: Toy) -> None:
@@ -342,7 +372,7 @@ def test_coco_layout(toy: Toy) -> None:
         ("no area", "000001.jpg"),
     ]
     assert "not in COCO's layout" in found[0][2]
-    assert found[2][2] == "cat at (50.0, 0.0, 20.0, 5.0) in 60 × 40 pixels"
+    assert found[2][2] == "cat at (50, 0, 20, 5) in 60 × 40 pixels"
 
 
 def test_several_processes_find_the_same(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -577,6 +577,12 @@ def test_classes_of_coco_that_do_not_agree_are_named(coco, classes, said):
         (lambda entry: entry.pop("area"), "not in COCO's layout (KeyError: 'area')"),
         (lambda entry: entry.pop("id"), "not in COCO's layout (KeyError: 'id')"),
         (lambda entry: entry.update(id=1), "two annotations have the same id"),
+        (lambda entry: entry.update(area="9"), "'9' stands where a number must"),
+        (lambda entry: entry.update(bbox=["1", 1, 9, 9]), "'1' stands where a number must"),
+        (lambda entry: entry.update(iscrowd=None), "'iscrowd' is None"),
+        (lambda entry: entry.update(area=0), "has no box that is trained on"),
+        (lambda entry: entry.update(bbox=[1, 1, 0.5, 9]), "has no box that is trained on"),
+        (lambda entry: entry.update(iscrowd=1), "has no box that is trained on"),
     ],
 )
 def test_what_the_toolbox_needs_of_cocos_annotations_is_found_before(coco, damage, said):
@@ -587,6 +593,57 @@ def test_what_the_toolbox_needs_of_cocos_annotations_is_found_before(coco, damag
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=re.escape(said)):
         require_usable(load(coco), "detection")
+
+
+def test_two_categories_of_one_name_a_missing_one_and_a_mark_are_found_before(coco):
+    file = coco.parent / "all.json"
+    text = file.read_text()
+    for broken, said in (
+        (text.replace('"name": "dog"', '"name": "cat"'), "two categories have the same name"),
+        (text.replace('"name": "dog"', '"name": "cow"'), "has no category 'dog'"),
+        ("\ufeff" + text, "byte order mark"),
+    ):
+        file.write_text(broken, encoding="utf-8")
+        with pytest.raises(UserError, match=said):
+            require_usable.__wrapped__(load(coco), "detection")
+
+
+def test_a_test_of_crowds_alone_has_no_figure(coco):
+    content = json.loads((coco.parent / "all.json").read_text())
+    for name, image in (("train", 10), ("test", 11)):
+        part = {
+            **content,
+            "images": [one for one in content["images"] if one["id"] == image],
+            "annotations": [one for one in content["annotations"] if one["image_id"] == image],
+        }
+        (coco.parent / f"{name}.json").write_text(json.dumps(part))
+        change(coco, f'{name} = [{{ folder = "images", split = "all.json" }}]',
+               f'{name} = [{{ folder = "images", split = "{name}.json" }}]')  # fmt: skip
+    require_usable.__wrapped__(load(coco), "detection")
+    for entry in part["annotations"]:
+        entry["iscrowd"] = 1
+    (coco.parent / "test.json").write_text(json.dumps(part))
+    with pytest.raises(UserError, match="no figure"):
+        require_usable.__wrapped__(load(coco), "detection")
+
+
+@pytest.mark.parametrize(
+    ("ignored", "zero_is_ignored", "named"),
+    [(0, False, "a"), (2, False, "c"), (1, True, "a"), (3, True, "c"),
+     (3, False, ""), (0, True, ""), (4, True, ""), (255, False, "")],
+)  # fmt: skip
+def test_an_index_that_is_ignored_is_no_class(ignored, zero_is_ignored, named, tmp_path):
+    (tmp_path / "own.toml").write_text(
+        'name = "own"\nroot = "."\n[segmentation]\nclasses = ["a", "b", "c"]\n'
+        f"ignore_index = {ignored}\nzero_is_ignored = {str(zero_is_ignored).lower()}\n"
+        '[segmentation.train]\nimages = "i"\nmasks = "m"\n'
+        '[segmentation.test]\nimages = "i"\nmasks = "m"\n'
+    )
+    if not named:
+        catalogue.load(str(tmp_path / "own.toml"), tmp_path)
+        return
+    with pytest.raises(UserError, match=f"which is the class '{named}' in the masks"):
+        catalogue.load(str(tmp_path / "own.toml"), tmp_path)
 
 
 def test_a_machine_with_a_gpu_runs_coco_under_its_own_protocol(coco, monkeypatch):

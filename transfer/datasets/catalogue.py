@@ -184,7 +184,7 @@ class DataSet:
         """
         digest = hashlib.sha256()
         for path in self._lists(task):
-            digest.update(self._place(path).encode())
+            digest.update(os.fsencode(self._place(path)))
             digest.update(self._listing(path))
         if self.own:
             digest.update(json.dumps(self._told(task), sort_keys=True).encode())
@@ -193,7 +193,7 @@ class DataSet:
     def _listing(self, path: Path) -> bytes:
         try:
             if path.is_dir():
-                return "\n".join(sorted(entry.name for entry in path.iterdir())).encode()
+                return os.fsencode("\n".join(sorted(entry.name for entry in path.iterdir())))
             return path.read_bytes()
         except OSError as error:
             advice = "check the data set with 'transfer check'"
@@ -402,10 +402,19 @@ def _faults(data: DataSet) -> Iterator[str]:
         yield "names no split to train on, or none to test on"
     if data.segmentation and len(data.segmentation.classes) == 1:
         yield "lists one class for masks, so that there is nothing to tell it from"
-    if data.segmentation and not 0 <= data.segmentation.ignore_index <= 255:
-        yield f"has the ignore_index {data.segmentation.ignore_index}, which is not 0 to 255"
+    if data.segmentation:
+        yield from _fault_of_ignore_index(data.segmentation)
     if not (data.detection or data.segmentation):
         yield "serves neither detection nor segmentation"
+
+
+def _fault_of_ignore_index(masks: Segmentation) -> Iterator[str]:
+    first, ignored = int(masks.zero_is_ignored), masks.ignore_index
+    if not 0 <= ignored <= 255:
+        yield f"has the ignore_index {ignored}, which is not 0 to 255"
+    elif first <= ignored < first + len(masks.classes):
+        name = masks.classes[ignored - first]
+        yield f"has the ignore_index {ignored}, which is the class '{name}' in the masks"
 
 
 def _archive(name: str, entries: dict[str, Any]) -> Archive:

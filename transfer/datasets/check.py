@@ -162,7 +162,7 @@ def _load(name: str, data_root: Path) -> DataSet:
 
 def _write(path: Path, lines: list[str]) -> None:
     try:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        path.write_bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
     except OSError as error:
         raise UserError(
             f"The list '{path}' could not be written ({error.strerror}); choose another place with "

@@ -119,12 +119,13 @@ def _check_coco(
     said = (coco.width, coco.height)
     yield from _check_size(item, said, size)
     width, height = size or said
-    for name, left, top, across, down in coco.boxes:
+    for box in coco.boxes:
+        name, left, top, across, down, *_ = box
         detail = f"{name} at {(left, top, across, down)} in {width} × {height} pixels"
         if rules.classes and name not in rules.classes:
             yield Finding("class", item.image, f"has a box of '{name}'", item.image)
-        if across <= 0 or down <= 0:
-            yield Finding("no area", item.image, detail)
+        if box.is_passed_over:
+            yield Finding("no area", item.image, f"{detail}, area {box.area}")
         elif (
             min(left, top) < -_COCO_SLACK
             or left + across > width + _COCO_SLACK

@@ -94,8 +94,13 @@ KINDS = {
         is_fault=False,
     ),
     "no area": Kind(
-        "COCO boxes without an area",
-        "Nothing to do: the toolbox passes them over.",
+        "COCO boxes without an area, or under a pixel",
+        "Training passes them over, a test counts them; give them their 'area' if that is wrong.",
+        is_fault=False,
+    ),
+    "ending": Kind(
+        "Images that are left out for their ending",
+        "Only *.jpg are taken; save or link them as such if they are meant.",
         is_fault=False,
     ),
 }

@@ -15,11 +15,12 @@ from transfer.datasets.catalogue import (
     Segmentation,
     voc_list,
 )
-from transfer.datasets.coco_json import CocoImage, read_coco
+from transfer.datasets.coco_json import CocoFile, CocoImage, read_coco
 from transfer.datasets.findings import Finding
 from transfer.datasets.readers import BadFile, read_file
 
 _MAX_LIST_BYTES = 1 << 28
+_OTHER_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def _add_boxes(listing: Listing, detection: Detection, part: str, split: Detecti
     try:
         if detection.layout == "coco":
             source = detection.root / split.split
-            items = [Item(folder / image.name, coco=image) for image in read_coco(source)]
+            found = read_coco(source)
+            items = [Item(folder / image.name, coco=image) for image in found.images]
+            listing.findings += _coco_faults(found, source, detection, part)
         else:
             source = voc_list(detection.root, split)
             items = [
@@ -127,6 +130,22 @@ def _add_boxes(listing: Listing, detection: Detection, part: str, split: Detecti
     listing.add("detection", part, source, items, split.images)
 
 
+def _coco_faults(
+    found: CocoFile, source: Path, detection: Detection, part: str
+) -> Iterator[Finding]:
+    """What the file as a whole lacks."""
+    for name in detection.classes:
+        if name not in found.classes:
+            yield Finding("list", source, f"has no category '{name}'")
+    boxes = [box for image in found.images for box in image.boxes]
+    if part == "train" and boxes and all(box.is_passed_over or box.is_crowd for box in boxes):
+        yield Finding(
+            "list",
+            source,
+            "has no box that is trained on: all lack an area, are under a pixel, or are crowds",
+        )
+
+
 def _add_masks(listing: Listing, segmentation: Segmentation, part: str, split: MaskSplit) -> None:
     images, masks = segmentation.root / split.images, segmentation.root / split.masks
     source = segmentation.root / (split.list or split.images)
@@ -136,15 +155,20 @@ def _add_masks(listing: Listing, segmentation: Segmentation, part: str, split: M
         listing.findings.append(Finding("list", error.path, error.reason))
         return
     items = [Item(images / f"{name}.jpg", mask=masks / f"{name}.png") for name in names]
+    if not split.list:
+        listing.findings += _other_images(images, masks)
     listing.add("segmentation", part, source, items, split.count)
 
 
 def _names(path: Path) -> list[str]:
     """The names in a list file, one a line."""
     try:
-        lines = read_file(path, _MAX_LIST_BYTES, may_be_empty=True).decode("utf-8").splitlines()
+        text = read_file(path, _MAX_LIST_BYTES, may_be_empty=True).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadFile(path, "is not text in UTF-8") from error
+    if text.startswith("\ufeff"):
+        raise BadFile(path, "begins with a byte order mark; save it as plain UTF-8")
+    lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise BadFile(path, f"has no name in line {number}, which the toolboxes stumble over")
@@ -155,5 +179,16 @@ def _stems(folder: Path) -> list[str]:
     """The images of a folder, as the toolbox takes them: hidden ones are not meant."""
     if not folder.is_dir():
         raise BadFile(folder, "is not a folder")
-    found = (path for path in folder.iterdir() if path.suffix == ".jpg" and path.name[0] != ".")
-    return sorted(path.stem for path in found)
+    try:
+        inside = list(folder.iterdir())
+    except OSError as error:
+        raise BadFile(folder, f"could not be read ({error.strerror})") from error
+    return sorted(path.stem for path in inside if path.suffix == ".jpg" and path.name[0] != ".")
+
+
+def _other_images(images: Path, masks: Path) -> Iterator[Finding]:
+    """Images that are not taken for what they are called, though there is a mask of each."""
+    for path in sorted(images.iterdir()):
+        is_other = path.suffix != ".jpg" and path.suffix.lower() in _OTHER_ENDINGS
+        if is_other and (masks / f"{path.stem}.png").is_file():
+            yield Finding("ending", path, "has a mask, and is not called *.jpg")

@@ -72,7 +72,7 @@ def _missing(item: Item) -> list[Finding]:
 def _classes(item: Item, data: DataSet) -> Iterator[str]:
     """The classes that an image is judged by; read as they are asked for."""
     if item.coco:
-        yield from (box[0] for box in item.coco.boxes)
+        yield from (box.name for box in item.coco.boxes if not box.is_crowd)
     if item.annotation:
         yield from (o.name for o in read_voc_xml(item.annotation).objects if not o.difficult)
     if item.mask and (masks := data.segmentation):
