@@ -52,17 +52,21 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     top1 = content.get("top1", 0)
     if not 0 <= top1 <= 100 or 0 < top1 < 1:
         raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")
-    if "top1" in content and not content.get("weights"):
-        raise UserError(f"'{path}' has a 'top1' and names no 'weights' that it is of.")
     given = content.get("weights", "")
+    if "top1" in content and given in ("", _RANDOM):
+        raise UserError(f"'{path}' has a 'top1' and names no 'weights' that it is of.")
     scratch = given == _RANDOM
     control = content.get("control", "")
     name = content.get("name", path.stem)
-    if name in taken or not _NAME.fullmatch(name):
+    fault = "which is a row of the zoo" if name in taken else ""
+    if name.endswith(("_scratch", "_shuffled")):
+        fault = "as rows are called that are there to lose"
+    if not _NAME.fullmatch(name):
+        fault = "which is no plain name"
+    if fault:
         raise UserError(
-            f"'{path}' calls its backbone '{name}', "
-            + ("which is a row of the zoo" if name in taken else "which is no plain name")
-            + "; choose another, of letters, digits, '-', '_' and '.'."
+            f"'{path}' calls its backbone '{name}', {fault}; choose another, of letters, digits, "
+            "'-', '_' and '.'."
         )
     return Variant(
         name,

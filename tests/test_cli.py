@@ -6,7 +6,7 @@ from pathlib import Path
 import processes
 import pytest
 
-from transfer import cli, run
+from transfer import cli, doctor, run
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib")
@@ -140,6 +140,50 @@ def test_a_broken_pipe_that_is_not_the_output_is_a_defect():
 
     with pytest.raises(BrokenPipeError):
         cli.guarded(command, None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is full")
+def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "transfer.cli", "table", "1", "--results", str(tmp_path)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the output cannot be written; its disk is full\n",
+    )
+
+
+def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
+    place = tmp_path / "a[/b] [red]"
+    command = ["run", "--backbone", "resnet50_baseline", "--data-root", str(place), "--dry-run"]
+    assert cli.main(command) == 0
+    assert f"transfer prepare voc0712 --root {place}'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("address", "proxy", "told"),
+    [
+        ("http://localhost:99999", "", "is no address"),
+        ("https://hub.example", "http://proxy.example:3128", "behind the proxy"),
+        ("http://localhost:9", "", "not reachable (ConnectionRefusedError)"),
+    ],
+)
+def test_doctor_tells_of_the_hub_whatever_its_address(address, proxy, told, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(doctor, "getproxies", lambda: {"https": proxy} if proxy else {})
+    monkeypatch.setattr(doctor, "proxy_bypass", lambda host: False)
+    assert told in doctor._hub().found
+
+
+def test_doctor_tells_of_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "file"))
+    found = doctor._cache()
+    assert found.state == "missing"
+    assert "cannot be written" in found.found
 
 
 def test_ctrl_c_while_a_command_is_imported_is_one_sentence(monkeypatch, capsys):

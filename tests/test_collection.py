@@ -483,6 +483,13 @@ def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, ca
     assert "No record is of 'd'" in capsys.readouterr().err
     assert cli.main(["table", "all", "--write", *asked, "c"]) == 2
     assert "leave out --against" in capsys.readouterr().err
+    for option in (["--sample"], ["--format", "csv"]):
+        assert cli.main(["table", "all", "--write", *asked[:-1], *option]) == 2
+        assert "leave out" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("# My own\n")
+    assert cli.main(["table", "all", "--write", *asked[:-1]]) == 2
+    assert "was not made by this command" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "# My own\n"
 
 
 def test_a_user_row_alone_makes_a_table_without_gains():

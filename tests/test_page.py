@@ -134,6 +134,19 @@ def test_pictures_are_written_on_request(results, tmp_path):
     assert len([n for n in names if n.endswith(".svg")]) == len(names) // 2
 
 
+def test_the_folders_pictures_are_those_of_its_own_page(results, tmp_path):
+    def drawn():
+        return {path.name: path.read_bytes() for path in (results / "pictures").glob("*")}
+
+    before = drawn()
+    command = ["report", "--results", str(results)]
+    for options in (["--out", str(tmp_path / "r.html")], ["--against", "resnet50d_efficient"]):
+        assert cli.main([*command, *options]) == 0
+        assert drawn() == before
+    assert cli.main(command) == 0
+    assert "detection-voc0712-paper-gains.svg" in drawn()
+
+
 def test_a_folder_that_cannot_be_written_is_named(results, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "r.html"

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import synthetic
@@ -94,6 +95,13 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         (json.dumps({**content(), "training": 3}), "malformed: training.images.train, training"),
         (json.dumps({**content(), "baseline": None}), "malformed: baseline missing or of another"),
         (json.dumps(content(seed="one")), "malformed: cell.seed missing or of another type"),
+        (json.dumps(content(overrides=None)), "malformed: cell.overrides"),
+        (json.dumps(content(overrides=[["a"]])), "malformed: cell.overrides"),
+        (json.dumps({**content(), "seconds": None}), "malformed: seconds"),
+        (json.dumps({**content(), "seconds": {"train": "9"}}), "malformed: seconds"),
+        (json.dumps({**content(), "metrics": {"IoU/x": "x"}}), "malformed: metrics"),
+        (json.dumps({**content(), "hardware": None}), "malformed: hardware"),
+        (json.dumps({**content(), "hardware": {"gpus": 1}}), "malformed: hardware.gpus"),
     ],
 )
 def test_what_is_no_record_is_named_and_the_rest_stands(text, sentence, tmp_path):
@@ -107,6 +115,23 @@ def test_what_is_no_record_is_named_and_the_rest_stands(text, sentence, tmp_path
     assert [record.value for record in found] == [5.0]
     assert len(unreadable) == 1
     assert "bad.json" in unreadable[0]
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_a_record_then_is_not_to_be_removed(
+    tmp_path, monkeypatch
+):
+    def refuse(*_args, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    records.write(records.folder(tmp_path, "voc0712") / "good.json", content(5.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        (sentence,) = records.read_all(tmp_path, "voc0712")[1]
+    assert "cannot be read (Permission denied)." in sentence
+    assert "remove" not in sentence
+    monkeypatch.setattr(Path, "glob", refuse)
+    with pytest.raises(UserError, match=r"folder .* cannot be read"):
+        records.read_all(tmp_path, "voc0712")
 
 
 def test_a_metric_that_is_no_number_is_not_written(tmp_path):

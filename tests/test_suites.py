@@ -339,6 +339,20 @@ def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
+def test_what_a_suite_says_in_vain_is_told(here):
+    rows = 'rows = ["resnet18_scratch"]\n'
+    both = '[overrides]\n"train_cfg.max_epochs" = 4\n[vary]\n"train_cfg.max_epochs" = [2, 3]\n'
+    with pytest.raises(UserError, match="a setting that 'overrides' does not fix"):
+        plan_of(QUICK + rows + both, here)
+    named = 'rows = [{ backbone = "resnet18_scratch", classifiers = ["a.pth"] }]\n'
+    with pytest.raises(UserError, match="which begins with random weights: leave them out"):
+        plan_of(QUICK + named, here)
+    one = QUICK.replace('data = "sample"', 'data = { detection = "sample" }')
+    plan = plan_of(one + rows, here)
+    assert {cell.task for cell in plan.cells} == {"detection"}
+    assert "The suite names no data for segmentation, which is left out." in plan.remarks
+
+
 def test_a_length_that_is_changed_without_its_schedule_is_told(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     text = QUICK + rows + '[overrides.detection]\n"train_cfg.max_epochs" = 4\n'

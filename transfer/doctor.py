@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import platform
 import shutil
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from backbones import hardware
 from backbones.resources import cache_dir, resource_dir
@@ -46,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the screen; 0 where everything that is needed is here, else 1."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from transfer.report.terminal import screen
 
@@ -57,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         shown.add_column(name, overflow="fold")
     colour = {_OK: "green", _NOTE: "yellow", _BAD: "red"}
     for finding in findings:
-        state = f"[{colour[finding.state]}]{finding.state}[/]"
-        shown.add_row(finding.what, state, escape(finding.found), escape(finding.advice))
+        state = Text(finding.state, style=colour[finding.state])
+        shown.add_row(finding.what, state, finding.found, finding.advice)
     screen().print(shown)
     return int(any(finding.state == _BAD for finding in findings))
 
@@ -134,12 +136,13 @@ def _gpu() -> Finding:
 
 
 def _data(name: str, data_root: Path) -> Finding:
-    if catalogue.found(name, data_root):
+    lacking = catalogue.lack(name, data_root)
+    if not lacking:
         return Finding(name, _OK, str(catalogue.load(name, data_root).root))
     return Finding(
         name,
         _NOTE,
-        f"not under '{data_root}'",
+        lacking,
         f"transfer prepare {name} --root {data_root}; "
         "where neither voc0712 nor ade20k is there, the sample is used",
     )
@@ -148,8 +151,17 @@ def _data(name: str, data_root: Path) -> Finding:
 def _hub() -> Finding:
     from huggingface_hub.constants import ENDPOINT
 
-    address = urlsplit(ENDPOINT)
-    place = (address.hostname, address.port or 443)
+    unreachable = "give files with --weights; the sample needs no download"
+    try:
+        address = urlsplit(ENDPOINT)
+        place = (address.hostname, address.port or 443)
+    except ValueError as error:
+        return Finding(
+            "hub of weights", _NOTE, f"'{ENDPOINT}' is no address ({error})", unreachable
+        )
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(address.hostname or ""):
+        return Finding("hub of weights", _OK, f"not asked, it is behind the proxy {proxy}")
     try:
         with socket.create_connection(place, timeout=_HUB_TIMEOUT):
             return Finding("hub of weights", _OK, "reachable")
@@ -158,7 +170,7 @@ def _hub() -> Finding:
             "hub of weights",
             _NOTE,
             f"not reachable ({type(error).__name__})",
-            "give files with --weights; the sample needs no download",
+            unreachable,
         )
 
 
@@ -166,6 +178,10 @@ def _cache() -> Finding:
     folder = cache_dir()
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free / 1e9
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        return Finding(
+            "cache", _BAD, f"{folder} cannot be written", "set TRANSFER_CACHE to another folder"
+        )
     return Finding(
         "cache",
         _OK if free > 2 else _NOTE,

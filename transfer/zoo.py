@@ -32,19 +32,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+_WIDE = 120
+"""Columns of a terminal from which sources have room beside the rest."""
+
+
 def _list(console: Console) -> None:
     shown = Table(title="Rows of the zoo", title_justify="left")
-    for column in ("row", "network", "tricks", "paper's top-1", "weights", "source"):
+    shown.add_column("row", no_wrap=True)
+    for column in ("network", "tricks", "paper's top-1", "weights"):
         shown.add_column(column, overflow="fold")
+    is_wide = console.width >= _WIDE
+    if is_wide:
+        shown.add_column("source", overflow="fold")
     for row in zoo.CATALOGUE.values():
-        shown.add_row(
+        told = [
             row.name,
             row.architecture,
             _tricks(row),
             "" if row.paper.top1 is None else f"{row.paper.top1:.2f}",
             _state(row),
-            row.weights.source if row.weights else "",
-        )
+        ]
+        shown.add_row(*told, *([row.weights.source if row.weights else ""] if is_wide else []))
     console.print(shown)
     console.print(
         "Weights: exact, the authors' own or as published; proxy, a near relative; none: train it "
@@ -75,10 +83,10 @@ def _show(row: Variant, console: Console) -> None:
         "control": row.control or "none",
         "note": row.note,
     }
-    console.print(f"[bold]{row.name}[/]")
+    console.print(row.name, style="bold")
     for what, text in told.items():
         if text:
-            console.print(f"  {what:8} {text}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {what:8} {text}", highlight=False, soft_wrap=True)
 
 
 def _tricks(row: Variant) -> str:

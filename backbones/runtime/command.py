@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -40,6 +41,12 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
         if not _reader_is_gone():
             raise
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _write_no_more()
+        print("error: the output cannot be written; its disk is full", file=sys.stderr)
+        return 2
 
 
 def _reader_is_gone() -> bool:
@@ -47,6 +54,11 @@ def _reader_is_gone() -> bool:
     try:
         print(flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return True
     return False
+
+
+def _write_no_more() -> None:
+    """Let what is written from now on, at the interpreter's end too, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

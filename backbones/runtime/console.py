@@ -27,9 +27,9 @@ class StepBar:
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -117,17 +117,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such data set, or the list could not be written.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     data = _load(args.data, args.data_root)
     with bars(console) as tell:
         report = check(data, tell)
     for line in describe(report):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if args.fix_list:
         _write(args.fix_list, report.leave_out())
         console.print(
             f"{len(report.leave_out())} images to leave out are listed in '{args.fix_list}'.",
-            markup=False,
             soft_wrap=True,
         )
     return 1 if report.faults else 0

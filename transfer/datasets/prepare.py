@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: As :func:`prepare`.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     with bars(console) as tell:
         sentences = prepare(args.name, args.root, args.source, tell)
     names = _ALL if args.name == "all" else (args.name,)

@@ -26,6 +26,11 @@ from transfer.plan.cells import Cell
 from transfer.plan.time_savers import WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_OF_CELLS = {
+    "randomness.": "give a suite's 'seeds'",
+    "model.backbone.architecture.": "name another row",
+    "model.backbone.weights.": "name the row's 'classifiers'",
+}
 _RULES = (  # what mmengine's DefaultOptimWrapperConstructor reads
     *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult"),
     *("dwconv_decay_mult", "dcn_offset_lr_mult", "bypass_duplicate"),
@@ -38,11 +43,13 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     A key may be new only where the class that its table is built into has a parameter of that name.
 
     Raises:
-        UserError: One is neither; the sentence has the nearest that there is.
+        UserError: One is neither, with the nearest that there is; or it is a cell's own.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
     names = [name for name, _ in cell.overrides if name != WITHOUT]
+    for name in names:
+        _refuse_what_is_the_cells(name)
     try:
         after = _composed(cell, data)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
@@ -54,6 +61,15 @@ def require_settings(cell: Cell, data: DataSet) -> None:
         ) from error
     for name in names:
         _require(name, before, after, cell)
+
+
+def _refuse_what_is_the_cells(name: str) -> None:
+    for prefix, advice in _OF_CELLS.items():
+        if f"{name}.".startswith(prefix):
+            raise UserError(
+                f"The override '{name}' is no setting of a protocol: every cell has its own, which "
+                f"its record tells; {advice}."
+            )
 
 
 def _composed(cell: Cell, data: DataSet) -> Config:

@@ -114,10 +114,14 @@ class _Planner:
 
     def _tasks(self) -> list[str]:
         """Those that are asked for, that rows take part in, and that the data serve."""
-        asked = [
-            task
-            for task in self.choice.tasks
-            if task in self.data and any(task in row.tasks for row in self.suite.rows)
+        taken = [
+            task for task in self.choice.tasks if any(task in row.tasks for row in self.suite.rows)
+        ]
+        asked = [task for task in taken if task in self.data]
+        self.remarks += [
+            f"The suite names no data for {task}, which is left out."
+            for task in taken
+            if task not in self.data
         ]
         has: list[str] = []
         for data in dict.fromkeys(self.data[task] for task in asked):
@@ -227,9 +231,14 @@ class _Planner:
 
         Raises:
             _Untrained: There are none yet.
-            UserError: A file is of another row.
+            UserError: A file is of another row, or the row has none.
         """
         row = self.rows[entry.backbone]
+        if row.scratch and entry.classifiers:
+            raise UserError(
+                f"The suite '{self.suite.path}' names classifiers of '{row.name}', which begins "
+                "with random weights: leave them out, or give the row that they are of."
+            )
         if row.scratch:
             return [_Source()]
         if entry.classifiers:

@@ -206,6 +206,10 @@ class _Reader:
     def _combinations(self, content: dict[str, Any], task: str) -> list[Overrides]:
         """Every choice of one value for each varied setting."""
         varied = self._of_task(content, "vary", task)
+        fixed = self._of_task(content, "overrides", task)
+        for name in varied:
+            if name in fixed:
+                raise self._wrong(f'vary."{name}"', "a setting that 'overrides' does not fix")
         for name, values in varied.items():
             if not isinstance(values, list) or not values:
                 raise self._wrong(f'vary."{name}"', "a list of values that is not empty")

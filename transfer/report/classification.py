@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from backbones.known_images import name_of_images
+from transfer.report import records
 from transfer.report.rows import mean_interval
 
 _OWN = "as the recipe says"
@@ -93,7 +94,7 @@ _DAMAGES = (
 def read_all(results: Path) -> tuple[list[Trained], list[str]]:
     """Every classifier's record that can be read, and a sentence for each that cannot."""
     good, bad = [], []
-    for path in sorted((results / "records" / "classifiers").glob("[!.]*.json")):
+    for path in records.files(results / "records" / "classifiers"):
         try:
             good.append(_trained(path, json.loads(path.read_text(encoding="utf-8"))))
         except _DAMAGES as error:
@@ -108,13 +109,21 @@ def _trained(path: Path, told: dict[str, Any]) -> Trained:
     wrong = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise ValueError(", ".join(wrong))
+    names = {
+        "row": told["row"],
+        "architecture": told["architecture"],
+        "data": name_of_images(told),
+        "fingerprint": told["data"]["fingerprint"],
+    }
+    if odd := [f"{name} is {value!r}" for name, value in names.items() if type(value) is not str]:
+        raise ValueError(", ".join(odd))
     return Trained(
         path=path,
-        row=told["row"],
-        architecture=told["architecture"],
+        row=names["row"],
+        architecture=names["architecture"],
         seed=int(told["seed"]),
-        data=name_of_images(told),
-        fingerprint=told["data"]["fingerprint"],
+        data=names["data"],
+        fingerprint=names["fingerprint"],
         setting=_setting(told),
         **figures,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -89,7 +90,8 @@ def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
     """The tables of each setting, with a short name for it that no other has."""
     named: dict[str, list[GainTable]] = {}
     for setting, tables in groupby(found.gains, key=lambda table: table.setting):
-        stem = name = f"{setting.task}-{setting.data}-{setting.protocol}".replace("/", "-")
+        told = f"{setting.task}-{setting.data}-{setting.protocol}"
+        stem = name = re.sub(r"[^\w.-]", "-", told)  # of a file, and of a link to it
         for number in count(2):
             if name not in named:
                 break

@@ -28,7 +28,7 @@ class MadePart:
 
     def is_in(self, readme: Path) -> bool:
         """Whether a file is there and has a place for it."""
-        return readme.is_file() and self.begin in readme.read_text(encoding="utf-8")
+        return readme.is_file() and self.begin.encode() in readme.read_bytes()
 
     def put(self, readme: Path, text: str) -> None:
         """Put a text between the marks.
@@ -36,7 +36,10 @@ class MadePart:
         Raises:
             UserError: The marks are not there, once each, or the file cannot be written.
         """
-        content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        try:
+            content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        except UnicodeDecodeError as error:
+            raise UserError(f"'{readme}' is not text in UTF-8; save it as such.") from error
         before, _, rest = content.partition(self.begin)
         if content.count(self.begin) != 1 or rest.count(self.end) != 1:
             raise UserError(

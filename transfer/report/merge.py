@@ -87,11 +87,8 @@ def merge(folders: list[Path], results: Path) -> tuple[int, int]:
 
 def _look(folder: Path, results: Path, found: _Found) -> int:
     """Note what a folder adds; the number of its records."""
-    files = [
-        (path, place) for place in _PLACES for path in sorted(folder.joinpath(place).glob("*.json"))
-    ]
-    records_only = [(path, place) for path, place in files if not path.name.startswith(".")]
-    for path, place in records_only:
+    found_here = [(path, place) for place in _PLACES for path in records.files(folder / place)]
+    for path, place in found_here:
         target = results / place / path.name
         told = _results_of(path)
         first, known = found.results.setdefault(target, (path, told))
@@ -104,7 +101,7 @@ def _look(folder: Path, results: Path, found: _Found) -> int:
         images, beside = path.with_suffix(".npz"), target.with_suffix(".npz")
         if images.exists() and not beside.exists():
             found.chosen.setdefault(beside, images)
-    return len(records_only)
+    return len(found_here)
 
 
 def _results_of(path: Path) -> dict[str, Any]:
@@ -117,7 +114,7 @@ def _results_of(path: Path) -> dict[str, Any]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             return {name: content[name] for name in _OF_A_CLASSIFIER}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"The record '{path}' of a classifier cannot be read ({error!r}); remove it, or "
                 "copy it anew. Nothing was merged."

@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collection.add_arguments(parser)
     add = parser.add_argument
     add("--out", type=Path, help="the page (default: report.html in that folder)")
-    add("--pictures", type=Path, metavar="DIR", help="where SVGs of the pictures go, and PNGs too")
+    add(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="where SVGs of the pictures go, and PNGs too (default: SVGs in that folder, in "
+        "pictures/; none with --out or --against)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,14 +75,15 @@ def run(args: argparse.Namespace) -> int:
         "--out" if args.out else "--results",
     )
     print(out)
-    for picture in (one for several in drawn.values() for one in several):
-        for path in _save(picture, args.pictures, home):
-            print(path)
+    if args.pictures or not (args.out or args.against):  # the README shows those of the folder
+        for picture in (one for several in drawn.values() for one in several):
+            for path in _save(picture, args.pictures, home):
+                print(path)
     return 0
 
 
 def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
-    """As SVG beside the page; as PNG too in a folder that was asked for."""
+    """As SVG in the folder of results; as PNG too in a folder that was asked for."""
     stem = (folder or home / "pictures") / picture.name
     option = "--pictures" if folder else "--results"
     yield style.save(stem, ".svg", picture.svg, option)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.atomic_write import write_atomically
+from backbones.errors import UserError
 from transfer.report import front, image_noise, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import foundations
 from transfer.report.layout import to_markdown
-from transfer.report.notes import read_notes
+from transfer.report.notes import NOTES, read_notes
 
-_FOOT = """Made by `transfer table all --write` from the records in `records/`; a test fails when it
+_MADE = "Made by `transfer table all --write`"
+
+_FOOT = f"""{_MADE} from the records in `records/`; a test fails when it
 is stale. Every figure of ours is computed from a record, every figure of the paper's is read from
 `paper/table*.csv`. How a gain is judged is told in [docs/statistics.md](../docs/statistics.md);
 `transfer report` makes a page of the same with pictures, [report.html](report.html).
@@ -64,9 +67,14 @@ def write(results: Path) -> list[Path]:
         What was written, each whole or not at all.
 
     Raises:
-        UserError: A file cannot be read or written.
+        UserError: A file cannot be read or written, or was not made by this command.
     """
     path = results / "README.md"
+    if path.is_file() and _MADE.encode() not in path.read_bytes():
+        raise UserError(
+            f"'{path}' was not made by this command and would be lost: move it away. What "
+            f"'{NOTES}' beside it says is put into the README that is made."
+        )
     write_atomically(path, text(results).encode())
     above = results.resolve().parent / "README.md"
     if not front.PART.is_in(above):

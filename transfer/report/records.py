@@ -52,9 +52,27 @@ _SHAPE: dict[str, tuple[type, ...]] = {
     "training.images.train": (int,),
     "training.images.test": (int,),
     "curve": (list,),
-    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it
+    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it, nor these:
+    "cell.overrides": (list, EllipsisType),
+    "training.batch_size": (int, type(None), EllipsisType),
+    "training.lr": (*_NUMBER, type(None), EllipsisType),
+    "seconds": (dict, EllipsisType),
+    "memory": (dict, EllipsisType),
+    "hardware": (dict, EllipsisType),
+    "hardware.gpus": (list, type(None), EllipsisType),
+    "classifier.training": (dict, type(None), EllipsisType),
+    "classifier.training.seconds": (*_NUMBER, EllipsisType),
 }
-"""What every table reads, by its place in a record; JSON's types of it."""
+"""What tables, pages and estimates read, by its place in a record; JSON's types of it."""
+
+_ELEMENTS: dict[str, tuple[type, ...]] = {
+    "metrics": (*_NUMBER, type(None)),
+    "classifier.tricks": (str,),
+    "cell.overrides": (list,),
+    "seconds": _NUMBER,
+    "memory": _NUMBER,
+}
+"""Of lists and tables, what each element must be."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,9 @@ def read(path: Path) -> Record:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"The record '{path}' cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"The record '{path}' cannot be read ({error}); remove it and run the cell again."
         ) from error
@@ -185,12 +205,27 @@ def read(path: Path) -> Record:
     if not isinstance(value, _NUMBER) or not math.isfinite(value):
         raise UserError(f"The record '{path}' has no finite headline metric ({value!r}).")
     wrong = [place for place, types in _SHAPE.items() if not isinstance(_at(content, place), types)]
+    wrong = wrong or _of_wrong_elements(content)
     if wrong:
         raise UserError(
             f"The record '{path}' is malformed: {', '.join(wrong)} missing or of another type; "
             "remove it and run the cell again."
         )
     return Record(path, content)
+
+
+def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
+    """Lists and tables that hold something else than they must."""
+    wrong = []
+    for place, types in _ELEMENTS.items():
+        told = _at(content, place)
+        elements = [] if told is ... else told.values() if isinstance(told, dict) else told
+        if not all(isinstance(element, types) for element in elements):
+            wrong.append(place)
+    pairs = _at(content, "cell.overrides")
+    if not wrong and pairs is not ... and any(len(pair) != 2 for pair in pairs):
+        wrong.append("cell.overrides")
+    return wrong
 
 
 def _at(content: Any, place: str) -> Any:
@@ -201,15 +236,23 @@ def _at(content: Any, place: str) -> Any:
 
 
 def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
-    """Every record of a results folder that can be read, and a sentence for each that cannot."""
+    """Every record of a results folder that can be read, and a sentence for each that cannot.
+
+    Raises:
+        UserError: As :func:`files`.
+    """
     return read_all_in(folder(results, data))
 
 
 def read_all_in(place: Path) -> tuple[list[Record], list[str]]:
-    """The same of the very folder that the records lie in."""
+    """The same of the very folder that the records lie in.
+
+    Raises:
+        UserError: As :func:`files`.
+    """
     good, bad = [], []
     with _no_garbage_collection():
-        for path in _files(place):
+        for path in files(place):
             try:
                 good.append(read(path))
             except UserError as error:
@@ -230,5 +273,13 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _files(place: Path) -> Iterator[Path]:
-    return iter(sorted(p for p in place.glob("*.json") if not p.name.startswith(".")))
+def files(place: Path) -> list[Path]:
+    """A folder's records, in the order of their names; none where there is no such folder.
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
+    try:
+        return sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"The folder '{place}' cannot be read ({error.strerror}).") from error

@@ -43,7 +43,9 @@ def _measured(table: GainTable) -> list[str]:
     setting = table.setting
     told = table.rows[0].records[0].content
     images = told["training"]["images"]
-    counts = f"{images['train']} images trained on, {images['test']} tested on"
+    counts = (
+        f"{images['train']} images seen in training, in all passes, and {images['test']} tested on"
+    )
     if not images["train"]:
         counts = "how many images is not known"
     lines = [

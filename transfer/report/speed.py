@@ -16,6 +16,7 @@ from typing import Any
 
 from backbones.errors import UserError
 from transfer.report.made_part import MadePart
+from transfer.report.records import files
 
 PART = MadePart("speed", "transfer bench --table")
 """Of the README."""
@@ -39,7 +40,7 @@ def collect(results: Path) -> list[Bench]:
         UserError: A record cannot be read.
     """
     latest: dict[tuple[Any, ...], Bench] = {}
-    for path in sorted((results / "records" / "bench").glob("*.json")):
+    for path in files(results / "records" / "bench"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
@@ -157,7 +158,7 @@ def _shares(record: Bench) -> tuple[str, str]:
 def _differences(results: Path) -> str:
     """A line for each record of ``transfer bench --equivalence``; empty where there is none."""
     rows: list[tuple[str, ...]] = []
-    for path in sorted((results / "records" / "equivalence").glob("*.json")):
+    for path in files(results / "records" / "equivalence"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if "difference" not in record:

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
     add("table", metavar="TABLE", help="1 to 9, as the paper counts them, or all")
-    add("--format", choices=tuple(FORMATS), default="md")
+    add("--format", choices=tuple(FORMATS), help="of the tables (default: md)")
     collection.add_arguments(parser)
     add(
         "--write",
@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if args.write:
         if args.table != "all":
             raise UserError("--write makes the README, which holds all tables: give 'all'.")
-        if args.against:
+        if args.against or args.sample or args.format:
             raise UserError(
-                "--write makes the README, whose gains are counted as the records tell: leave out "
-                "--against."
+                "--write makes the README, in Markdown, of what was measured on real data, with "
+                "gains counted as the records tell: leave out --against, --sample and --format."
             )
         require_folder(args.results)
         for path in readme.write(args.results):
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     found = collection.asked(args)
     for number in numbers:
         for shown in paper_tables.paper_table(number, found):
-            print(FORMATS[args.format](shown))
+            print(FORMATS[args.format or "md"](shown))
     for sentence in found.left_out:
         print(f"Left out: {sentence}")
     return 0
