@@ -160,7 +160,7 @@ def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
     place = tmp_path / "a[/b] [red]"
     command = ["run", "--backbone", "resnet50_baseline", "--data-root", str(place), "--dry-run"]
     assert cli.main(command) == 0
-    assert f"transfer prepare voc0712 --root {place}'" in capsys.readouterr().out
+    assert f"transfer prepare voc0712 --root '{place}'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import socket
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def _data(name: str, data_root: Path) -> Finding:
         name,
         _NOTE,
         lacking,
-        f"transfer prepare {name} --root {data_root}; "
+        f"transfer prepare {name} --root {shlex.quote(str(data_root))}; "
         "where neither voc0712 nor ade20k is there, the sample is used",
     )
 

@@ -278,7 +278,10 @@ def load(name: str, data_root: Path) -> DataSet:
             f"'{path}' has the name of a known data set, and its results would pass for those of "
             f"'{path.stem}'; rename the file: its name without .toml stands in every record."
         )
-    content = read_toml(path)
+    try:
+        content = read_toml(path)
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
     if wrong := misfit(content, _FORM):
         raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
     for entry, known in unknown(content, _FORM):

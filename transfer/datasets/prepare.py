@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,8 @@ def run(args: argparse.Namespace) -> int:
     with bars(console) as tell:
         sentences = prepare(args.name, args.root, args.source, tell)
     names = _ALL if args.name == "all" else (args.name,)
-    checks = [f"    transfer check {name} --data-root {args.root}" for name in names]
+    root = shlex.quote(str(args.root))
+    checks = [f"    transfer check {name} --data-root {root}" for name in names]
     for line in (*sentences, "To check every file:", *checks):
         console.print(line, markup=False, soft_wrap=True)
     return 0

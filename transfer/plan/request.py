@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +193,8 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
             if lack:
                 told.setdefault(lack, []).append(DEFAULT_DATA[task])
         lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in told.items())
-        fetch = [f"'transfer prepare {name} --root {request.data_root}'" for name in missing]
+        root = shlex.quote(str(request.data_root))
+        fetch = [f"'transfer prepare {name} --root {root}'" for name in missing]
         remarks.append(
             f"{lacking} ({' and '.join(fetch)} "
             + ("fetch them" if len(missing) > 1 else "fetches it")
