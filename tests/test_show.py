@@ -6,10 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import synthetic
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from transfer import cli, run
+from backbones.errors import UserError
+from transfer import cli, run, show
 from transfer.report import records
 from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes
 from transfer.report.predictions import colours
@@ -288,3 +290,23 @@ def cie_lab(linear):
 def test_signs_of_patterns_mean_themselves_in_a_cell(tmp_path, capsys):
     assert cli.main(["show", "*", "--results", str(tmp_path)]) == 2
     assert "is of a cell '*'" in capsys.readouterr().err
+
+
+def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path):
+    cell = synthetic.cell("resnet50_baseline")
+    path = synthetic.write(tmp_path, cell, 70.0)
+    shutil.copytree(tmp_path / "records", tmp_path / "1" / "records")
+    other = synthetic.write(tmp_path / "2", synthetic.cell("resnet50_baseline", seed=1), 71.0)
+    for asked in (cell.id, cell.id[:6], path.stem):
+        assert show.find(asked, tmp_path).path == path
+    assert show.find(other.stem, tmp_path).path == other
+    with pytest.raises(UserError, match=r"could be .*; give more digits"):
+        show.find("", tmp_path)
+
+
+def test_an_imported_run_is_not_to_be_drawn(tmp_path, capsys):
+    path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "imported": {"from": "scalars.json"}}))
+    assert cli.main(["show", path.stem, "--results", str(tmp_path)]) == 2
+    assert "was imported" in capsys.readouterr().err

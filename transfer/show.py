@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,10 +95,10 @@ def find(cell: str, results: Path) -> Record:
     """
     if cell.endswith(".json"):
         return records.read(Path(cell))
-    places = sorted(results.rglob(f"records/*{glob.escape(cell)}*.json"))
+    places = [path for path in results.rglob("records/*.json") if _is_of(path.stem, cell)]
     # Of one cell in several folders, as after a merge, the one nearest the top.
-    found = list({path.stem: path for path in sorted(places, key=_depth, reverse=True)}.values())
-    found = [path for path in found if _is_of(path.stem, cell)]
+    nearest = {path.stem: path for path in sorted(places, key=_depth, reverse=True)}
+    found = sorted(nearest.values())
     if len(found) == 1:
         return records.read(found[0])
     if not found:
