@@ -86,7 +86,7 @@ def test_the_authors_code_draws_its_first_weights_as_mxnets_msraprelu_does():
         ("layer4.0.conv1", 256 * 9, 512 * 9),
         ("layer4.0.downsample.0", 256, 512),
     ):
-        drawn = network.get_submodule(name).weight
+        drawn = network.get_submodule(name).weight.detach()
         expected = math.sqrt(2 / 1.0625 / ((fan_in + fan_out) / 2))
         assert float(drawn.std()) == pytest.approx(expected, rel=0.02)
         assert float(drawn.abs().max()) > 3 * expected, "normal, not uniform"
