@@ -128,6 +128,11 @@ def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_told(results,
         assert top.read_text() == text
         assert status == (2 if front.PART.begin in text else 0)
     assert "put them back" in capsys.readouterr().err
+    top.write_bytes(f"# Mine\n{front.PART.begin}\n{front.PART.end}\n".encode() + b"p\xe8re\n")
+    assert cli.main(["table", "all", "--write", "--results", str(results)]) == 2
+    assert "is not text in UTF-8" in capsys.readouterr().err
+    top.write_bytes(b"p\xe8re\n")
+    assert cli.main(["table", "all", "--write", "--results", str(results)]) == 0
 
 
 def test_notes_of_the_folder_stand_below_the_answer(results):

@@ -163,6 +163,12 @@ def test_a_folder_without_records_and_a_damaged_record_are_named(tmp_path, capsy
     assert cli.main(["merge", str(tmp_path / "a"), "--results", str(tmp_path / "r")]) == 2
     assert f"'{path}' cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+    path.unlink()
+    classifier = tmp_path / "a" / "records" / "classifiers" / "deep.json"
+    classifier.parent.mkdir()
+    classifier.write_text("[" * 100_000)
+    assert cli.main(["merge", str(tmp_path / "a"), "--results", str(tmp_path / "r")]) == 2
+    assert f"'{classifier}' of a classifier cannot be read" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_half_merged(tmp_path, monkeypatch):
