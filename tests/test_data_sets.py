@@ -443,6 +443,11 @@ def test_whatever_is_ignored_is_255_to_the_toolbox(
     assert dataset[0]["data_samples"].gt_sem_seg.data.flatten().tolist() == expected
 
 
+def test_a_sample_that_is_not_there_is_said_to_be_drawn(tmp_path):
+    with pytest.raises(UserError, match=f"'transfer prepare sample --root {tmp_path}' draws it"):
+        catalogue.load("sample", tmp_path)
+
+
 # COCO's layout
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -357,6 +358,8 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
         if content.get("archives")
         else f"the head of configs/datasets/{path.name} says what it is"
     )
+    if path.stem == SAMPLE:
+        fetched = f"'transfer prepare {SAMPLE} --root {shlex.quote(str(data_root))}' draws it there"
     raise UserError(
         f"The data set '{path.stem}' was not found: looked for '{looked}'. --data-root says where "
         f"data sets are; {fetched}."
