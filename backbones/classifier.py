@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import timm
@@ -113,8 +112,8 @@ def initialise(network: nn.Module, zero_gamma: bool, authors_code: bool = False)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             if authors_code:
-                fans = nn.init._calculate_fan_in_and_fan_out(module.weight)
-                nn.init.normal_(module.weight, 0.0, math.sqrt(2 / (1 + 0.25**2) / (sum(fans) / 2)))
+                gain = nn.init.calculate_gain("leaky_relu", 0.25)
+                nn.init.xavier_normal_(module.weight, gain)
             else:
                 nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:

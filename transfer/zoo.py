@@ -12,6 +12,9 @@ from backbones.variants import Variant
 from transfer.report.terminal import screen
 from transfer.report.wording import figure
 
+_WIDE = 120
+"""Columns of a terminal from which sources have room beside the rest."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -30,10 +33,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _list(console)
     return 0
-
-
-_WIDE = 120
-"""Columns of a terminal from which sources have room beside the rest."""
 
 
 def _list(console: Console) -> None:

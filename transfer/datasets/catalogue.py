@@ -353,12 +353,10 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
             f"The data set '{path.stem}' was not found: looked for '{looked}'; correct 'root' in "
             f"'{path}', which starts from that file's folder."
         )
-    fetched = (
-        f"'transfer prepare {path.stem.removesuffix('-heldout')}' fetches it"
-        if content.get("archives")
-        else f"the head of configs/datasets/{path.name} says what it is"
-    )
-    if path.stem == SAMPLE:
+    fetched = f"the head of configs/datasets/{path.name} says what it is"
+    if content.get("archives"):
+        fetched = f"'transfer prepare {path.stem.removesuffix('-heldout')}' fetches it"
+    elif path.stem == SAMPLE:
         fetched = f"'transfer prepare {SAMPLE} --root {shlex.quote(str(data_root))}' draws it there"
     raise UserError(
         f"The data set '{path.stem}' was not found: looked for '{looked}'. --data-root says where "

@@ -137,8 +137,8 @@ def _coco_faults(
     for name in detection.classes:
         if name not in found.classes:
             yield Finding("list", source, f"has no category '{name}'")
-    boxes = [box for image in found.images for box in image.boxes]
-    if part == "train" and boxes and all(box.is_passed_over or box.is_crowd for box in boxes):
+    left_out = (box.is_passed_over or box.is_crowd for image in found.images for box in image.boxes)
+    if part == "train" and any(image.boxes for image in found.images) and all(left_out):
         yield Finding(
             "list",
             source,
@@ -188,7 +188,7 @@ def _stems(folder: Path) -> list[str]:
 
 def _other_images(images: Path, masks: Path) -> Iterator[Finding]:
     """Images that are not taken for what they are called, though there is a mask of each."""
-    for path in sorted(images.iterdir()):
-        is_other = path.suffix != ".jpg" and path.suffix.lower() in _OTHER_ENDINGS
-        if is_other and (masks / f"{path.stem}.png").is_file():
+    others = (path for path in images.iterdir() if path.suffix != ".jpg")
+    for path in sorted(path for path in others if path.suffix.lower() in _OTHER_ENDINGS):
+        if (masks / f"{path.stem}.png").is_file():
             yield Finding("ending", path, "has a mask, and is not called *.jpg")

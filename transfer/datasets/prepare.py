@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     root = shlex.quote(str(args.root))
     checks = [f"    transfer check {name} --data-root {root}" for name in names]
     for line in (*sentences, "To check every file:", *checks):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 0
 
 

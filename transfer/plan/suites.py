@@ -197,16 +197,17 @@ class _Reader:
         return {
             task: tuple(
                 tuple(sorted((k, _frozen(v)) for k, v in {**fixed, **dict(varied)}.items()))
-                for varied in self._combinations(content, task)
+                for varied in self._combinations(content, task, fixed)
             )
             for task in TASKS
             for fixed in [self._of_task(content, "overrides", task)]
         }
 
-    def _combinations(self, content: dict[str, Any], task: str) -> list[Overrides]:
-        """Every choice of one value for each varied setting."""
+    def _combinations(
+        self, content: dict[str, Any], task: str, fixed: dict[str, Any]
+    ) -> list[Overrides]:
+        """Every choice of one value for each varied setting, none of which is fixed."""
         varied = self._of_task(content, "vary", task)
-        fixed = self._of_task(content, "overrides", task)
         for name in varied:
             if name in fixed:
                 raise self._wrong(f'vary."{name}"', "a setting that 'overrides' does not fix")

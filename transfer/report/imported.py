@@ -7,11 +7,13 @@ own, so they never share a table with cells that were run here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +60,9 @@ def run(args: argparse.Namespace) -> int:
     folder = records.folder(args.results, cell["data"])
     path = folder / f"{name}_{cell['id']}.json"
     records.write(path, content)
-    for former in _of_this_run(folder, content):
-        if former != path:
-            former.unlink()
-            print(f"'{former}' was of the same run; it is replaced.")
+    for former in _others_of_this_run(path, content):
+        former.unlink()
+        print(f"'{former}' was of the same run; it is replaced.")
     headline = content["headline"]
     print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")
     for sentence in content["imported"]["unknown"]:
@@ -69,11 +70,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_this_run(folder: Path, content: dict[str, Any]) -> list[Path]:
-    """The records of a folder that were imported from the same file."""
-    digest = content["imported"]["sha256"]
-    found, _ = records.read_all_in(folder)
-    return [record.path for record in found if digest_of_run(record) == digest]
+def _others_of_this_run(path: Path, content: dict[str, Any]) -> Iterator[Path]:
+    """The records beside one that were imported from the same file."""
+    for other in records.files(path.parent):
+        if other == path or f"_{PROTOCOL}_" not in other.name:
+            continue
+        with contextlib.suppress(UserError):
+            if digest_of_run(records.read(other)) == content["imported"]["sha256"]:
+                yield other
 
 
 def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) -> dict[str, Any]:

@@ -241,18 +241,9 @@ def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
     Raises:
         UserError: As :func:`files`.
     """
-    return read_all_in(folder(results, data))
-
-
-def read_all_in(place: Path) -> tuple[list[Record], list[str]]:
-    """The same of the very folder that the records lie in.
-
-    Raises:
-        UserError: As :func:`files`.
-    """
     good, bad = [], []
     with _no_garbage_collection():
-        for path in files(place):
+        for path in files(folder(results, data)):
             try:
                 good.append(read(path))
             except UserError as error:
