@@ -13,15 +13,17 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from backbones.errors import Untrusted
+from backbones.errors import Untrusted, UserError
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.randomness import SeedIterations
 from transfer import openmmlab  # noqa: F401
-from transfer.engine.placed_sampler import PlacedSampling
+from transfer.engine.placed_sampler import PlacedRandomSampler, PlacedSampling
+from transfer.engine.sparse_roi_align import SparseRoIExtractor
 from transfer.plan.protocols import config_file
 
 from mmdet.models.task_modules.assigners import MaxIoUAssigner  # isort: skip
 from mmdet.models.task_modules.prior_generators import AnchorGenerator  # isort: skip
+from mmdet.models.task_modules.samplers import RandomSampler  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
 
 from transfer.engine import graphed_features, two_stage_step
@@ -163,12 +165,17 @@ def boxes_of(seed, count):
 
 @pytest.mark.parametrize("thresholds", [(0.7, 0.3, 0.3), (0.7, 0.3, 0.1), (0.5, 0.5, 0.5)])
 @pytest.mark.parametrize("low_quality", [True, False])
-def test_an_assigner_that_is_asked_about_the_near_anchors_alone_says_the_same(
-    thresholds, low_quality
+@pytest.mark.parametrize("limits", [(256, 0.5, -1), (20, 0.1, -1), (200, 0.5, 3), (90000, 0.5, -1)])
+@pytest.mark.parametrize("placed", [True, False])
+def test_what_is_sampled_of_the_near_anchors_alone_is_the_toolboxs_choice_of_all(
+    thresholds, low_quality, limits, placed
 ):
     levels = AnchorGenerator(strides=[4, 8, 16], ratios=[0.5, 1, 2], scales=[8])
     sizes = [(50, 80), (25, 40), (13, 20)]
     anchors = Anchors(levels.grid_priors(sizes, device="cpu"), [0.0] * 4, [1.0] * 4)
+    number, share, most = limits
+    kind = PlacedRandomSampler if placed else RandomSampler
+    sampler = kind(number, share, neg_pos_ub=most, add_gt_as_proposals=False)
     for border in (None, 40):
         inside = torch.ones(len(anchors.boxes), dtype=torch.bool)
         if border is not None:
@@ -178,10 +185,18 @@ def test_an_assigner_that_is_asked_about_the_near_anchors_alone_says_the_same(
             assigner = MaxIoUAssigner(*thresholds, match_low_quality=low_quality)
         for seed in range(12):
             truth = InstanceData(bboxes=boxes_of(seed, seed % 7), labels=torch.arange(seed % 7))
-            expected = assigner.assign(InstanceData(priors=some.boxes), truth)
-            found = some.assigned(assigner, truth, None)
-            assert torch.equal(found.gt_inds, expected.gt_inds)
-            assert torch.equal(found.labels, expected.labels)
+            priors = InstanceData(priors=some.boxes)
+            assigned = assigner.assign(priors, truth)
+            sampler.images = seed
+            torch.manual_seed(seed)
+            expected = sampler.sample(assigned, priors, truth)
+            sampler.images = seed
+            torch.manual_seed(seed)
+            found = some.sampled(assigner, sampler, truth, None)
+            assert torch.equal(found.positive, some.places[expected.pos_inds])
+            assert torch.equal(found.negative, some.places[expected.neg_inds])
+            assert torch.equal(found.anchors, expected.pos_priors)
+            assert torch.equal(found.boxes, expected.pos_gt_bboxes)
 
 
 class Recording:
@@ -313,6 +328,20 @@ def test_where_the_backbone_is_frozen_its_maps_have_no_gradient(recordings, monk
         assert gradients.keys() == its_gradients.keys()
         assert all(torch.equal(gradients[name], each) for name, each in its_gradients.items())
     assert len(recordings) == 2
+
+
+def test_what_cannot_be_recorded_is_told_with_what_to_do(recordings, monkeypatch):
+    def broken(shared, graph, function):
+        raise RuntimeError("CUDA error: operation not permitted\nCompile with more")
+
+    monkeypatch.setattr(graphed_features._Shared, "record", broken)
+    graphs = graphed_features.Graphs(TwoStageStep(a_detector("quick")))
+    batch, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64.0]])
+    for _ in range(graphed_features._SEEN):
+        graphs(batch, limits)
+    told = r"cannot be recorded .*not permitted\)\. Leave the graphs out .*GraphedFeatures"
+    with pytest.raises(UserError, match=told):
+        graphs(batch, limits)
 
 
 def test_a_graph_that_draws_at_random_is_not_used(recordings, monkeypatch):
@@ -460,6 +489,24 @@ def test_what_is_not_finite_is_left_to_who_looks_after_that():
     assert not agree([one], [other])
     for broken in (math.nan, math.inf):
         assert agree([one, one], [other, torch.tensor([broken, 1.0])])
+
+
+@pytest.mark.parametrize("protocol", ["openmmlab", "paper"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_rois_that_are_put_in_order_are_pooled_as_the_toolbox_does(protocol, dtype):
+    extractor = a_detector(protocol).roi_head.bbox_roi_extractor
+    ours = SparseRoIExtractor(extractor)
+    strides = extractor.featmap_strides
+    channels = extractor.out_channels
+    maps = [torch.randn(2, channels, 512 // s, 640 // s).to(dtype) for s in strides]
+    for count in (60, 1):  # one RoI leaves maps without any
+        boxes = boxes_of(4, count)
+        rois = torch.cat([torch.arange(count)[:, None] % 2, boxes], dim=1)
+        expected = ours._of_toolbox(tuple(maps), rois, None)
+        order, counts = ours.order(rois, maps)
+        found = ours.level_by_level(maps, rois[order], counts)
+        assert found.dtype == dtype
+        assert torch.equal(found, expected[order])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -31,6 +31,7 @@ _OURS = (
     "transfer.engine.blur",
     "transfer.engine.classifiers",
     "transfer.engine.fused_segmentation_loss",
+    "transfer.engine.gpu_convolutions",
     "transfer.engine.graphed_features",
     "transfer.engine.grouped_nms",
     "transfer.engine.metrics",

@@ -20,9 +20,10 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from backbones.errors import Untrusted
+from backbones.errors import Untrusted, UserError
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
 from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
@@ -41,6 +42,8 @@ _TOLERANCE = 0.02
 
 _TOLERANCE_OF_BOXES = 1e-3
 """Likewise of boxes, which follow from the replay's own scores without sums."""
+
+_LEAVE_OUT = 'Leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
 
 
 @HOOKS.register_module()
@@ -157,7 +160,12 @@ class Graphs:
         return self._graphs.get(size)
 
     def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
-        """Make a graph, unless there is no memory for it; give all up if it is not a true one."""
+        """Make a graph, unless there is no memory for it; give all up if it is not a true one.
+
+        Raises:
+            UserError: It cannot be recorded, as where a layer waits for what it has computed. CUDA
+                does not recover from that in this process.
+        """
         graph, why = None, ""
         try:
             graph = self._make(images, limits)
@@ -168,7 +176,12 @@ class Graphs:
                 why = "one gave something else"
         except RuntimeError as error:
             if not is_exhausted(error):
-                raise
+                why = str(error).strip().partition("\n")[0]
+                raise UserError(
+                    "What this detector computes cannot be recorded as a CUDA graph "
+                    f"({why}). {_LEAVE_OUT}, and run the same again: it "
+                    "goes on from its last state."
+                ) from error
             self._most = len(self._graphs)
             why = "" if self._graphs else "there is no memory for one"
         if why:
@@ -178,8 +191,7 @@ class Graphs:
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:
         if self._shared is None:
-            weights = [w for part in self._parts for w in part.parameters() if w.requires_grad]
-            self._shared = _Shared(weights)
+            self._shared = _Shared(self._step, self._parts)
         anchors = self._step.anchors(self._sizes[images.shape], images.device)
         with _rounding_anew(images.device.type):
             return _Graph(self._step, self._shared, anchors, images, limits)
@@ -195,17 +207,44 @@ def _rounding_anew(device: str) -> torch.autocast:
     )
 
 
+class _AsModule(nn.Module):
+    """A step's computation of whole images as a module: it can be called with other weights."""
+
+    def __init__(self, step: TwoStageStep) -> None:
+        super().__init__()
+        self.detector = step.detector
+        self._step = step
+
+    def forward(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """As :meth:`TwoStageStep.compute`."""
+        return self._step.compute(images, limits)
+
+
 class _Shared:
     """What all graphs have in common: one is done with, backward too, before another is replayed.
 
+    Args:
+        step: Computes.
+        parts: Of its detector: what is computed of whole images.
+
     Attributes:
         weights: Those that get gradients.
+        stand_ins: The same memory as other tensors. Autograd remembers for each tensor on which
+            stream it was first computed with, for as long as anything that came of it is kept,
+            and would have the one wait for the other in the middle of a recording.
         gradients: Theirs, laid out as they are.
     """
 
-    def __init__(self, weights: list[nn.Parameter]) -> None:
-        self.weights = weights
-        self.gradients = [torch.empty_like(weight) for weight in weights]
+    def __init__(self, step: TwoStageStep, parts: Sequence[nn.Module]) -> None:
+        self._module = _AsModule(step)
+        learning = {
+            id(weight) for part in parts for weight in part.parameters() if weight.requires_grad
+        }
+        named = self._module.named_parameters()
+        self._named = {name: weight for name, weight in named if id(weight) in learning}
+        self.weights = list(self._named.values())
+        self.stand_ins = [weight.detach().requires_grad_() for weight in self.weights]
+        self.gradients = [torch.empty_like(weight) for weight in self.weights]
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
         self._spaces: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
@@ -218,6 +257,12 @@ class _Shared:
             fitting = torch.zeros(like.numel(), dtype=like.dtype, device=like.device)
             spaces.append(fitting)
         return fitting.as_strided(like.shape, like.stride())
+
+    def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """What the step computes, with the stand-ins as weights."""
+        weights = dict(zip(self._named, self.stand_ins, strict=True))
+        whole: WholeImages = functional_call(self._module, weights, (images, limits))
+        return whole
 
     def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
         """Let a graph hold what a function asks the GPU for; nothing is computed.
@@ -271,7 +316,7 @@ class _Graph:
 
     def _compute(self) -> None:
         """From the inputs' memory to the outputs'."""
-        whole = self._step.compute(*self._inputs)
+        whole = self._shared.compute(*self._inputs)
         self._candidates = whole.candidates, whole.apart
         self.outputs = (*whole.maps, whole.scores, whole.deltas)
 
@@ -281,7 +326,7 @@ class _Graph:
         outputs, of_outputs = (
             list(compress(each, self.learns)) for each in (self.outputs, self._of_outputs)
         )
-        found = torch.autograd.grad(outputs, weights, of_outputs, allow_unused=True)
+        found = torch.autograd.grad(outputs, self._shared.stand_ins, of_outputs, allow_unused=True)
         self._learning = []
         for weight, place, gradient in zip(weights, own, found, strict=True):
             if gradient is not None:
@@ -379,9 +424,8 @@ def _require(holds: Callable[[], bool]) -> None:
         why = f" ({error})"
     raise Untrusted(
         "A CUDA graph of this detector has given something else than the detector itself, so the "
-        f"training cannot be trusted{why}: its states are removed and nothing is recorded. Leave "
-        'the graphs out (in a suite: [overrides] without = ["GraphedFeatures"]), and please report '
-        "it."
+        f"training cannot be trusted{why}: its states are removed and nothing is recorded. "
+        f"{_LEAVE_OUT}, and please report it."
     )
 
 

@@ -23,7 +23,8 @@ class NonBlockingInputs(Hook):
 
     A plain copy waits until the GPU has done all that it was asked for, the whole of the step
     before included; so does the list of channels by which the toolboxes put them in the network's
-    order, and that is done here. The boxes of a detector that samples on the host stay there.
+    order, and that is done here. Images of other processes are pinned by the loader's own thread.
+    The boxes of a detector that samples on the host stay there.
 
     What little the host computes is computed by one thread until the runner's training ends: where
     the processes that read images have the cores, several threads wait for each other, by
@@ -41,8 +42,10 @@ class NonBlockingInputs(Hook):
             send_through(preprocessor, preprocessor.device, boxes_stay)
 
     def before_train(self, runner: Any) -> None:
-        """Leave the cores to the readers."""
+        """Have the loader pin what it reads, and leave the cores to the readers."""
         if unwrapped(runner.model).data_preprocessor.device.type == "cuda":
+            loader = runner.train_loop.dataloader
+            loader.pin_memory = loader.num_workers > 0
             torch.set_num_threads(1)
 
 

@@ -54,13 +54,17 @@ class PlacedRandomSampler(RandomSampler):
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:
         """The boxes to train on in the next image of this process."""
+        self.begin()
+        return super().sample(*args, **kwargs)
+
+    def begin(self) -> None:
+        """From here on, draw for the next image of this process."""
         now = randomness.now()
         if now.iteration != self.iteration:
             self.iteration, self.images = now.iteration, 0
         # MMDetection draws on the CPU; the RPN's sampler and the RoI head's differ in their number.
         torch.default_generator.manual_seed(now.seed_of(self.images, self.num))
         self.images += 1
-        return super().sample(*args, **kwargs)
 
     def random_choice(self, gallery: Any, num: int) -> Any:
         """Some of a gallery: of a large one on the host the same in a tenth of the time."""

@@ -82,15 +82,47 @@ class SparseRoIExtractor:
         )
         return _Pool.apply(matrix, layers[0].output_size, *feats)
 
+    def order(self, rois: Tensor, feats: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+        """RoIs level by level, found where they are: so that nothing waits for a GPU's maps.
+
+        Args:
+            rois: (K, 5), on the host.
+            feats: The maps.
+
+        Returns:
+            The order (K,) that puts them so, and how many each map has.
+        """
+        rounded = rois.to(_wide(feats[0].dtype))
+        levels = self.extractor.map_roi_levels(rounded, len(feats))
+        return levels.argsort(stable=True), levels.bincount(minlength=len(feats)).tolist()
+
+    def level_by_level(
+        self, feats: Sequence[Tensor], rois: Tensor, counts: Sequence[int]
+    ) -> Tensor:
+        """Pool (K, C, bins, bins) on a GPU, of RoIs that are put in :meth:`order`."""
+        dtype = feats[0].dtype
+        wide = _wide(dtype)
+        layers, parts = self.extractor.roi_layers, rois.to(wide).split(counts)
+        pooled = [
+            layer(each.to(wide), part)
+            for layer, each, part in zip(layers, feats, parts, strict=True)
+            if len(part)
+        ]
+        return torch.cat(pooled).to(dtype)
+
     def _of_toolbox(
         self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None
     ) -> Tensor:
         """The toolbox's own; it rounds RoIs as maps are, so that of bfloat16 is kept from it."""
         dtype = feats[0].dtype
-        if dtype == torch.bfloat16:  # in which the operator computes in float32 anyway
-            feats, rois = tuple(each.float() for each in feats), rois.float()
-        pooled = SingleRoIExtractor.forward(self.extractor, feats, rois, roi_scale_factor)
+        wide = tuple(each.to(_wide(dtype)) for each in feats)
+        pooled = SingleRoIExtractor.forward(self.extractor, wide, rois, roi_scale_factor)
         return pooled.to(dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """What maps of a type are pooled in; the operator computes in float32 instead of bfloat16."""
+    return torch.float32 if dtype is torch.bfloat16 else dtype
 
 
 class _Pool(torch.autograd.Function):

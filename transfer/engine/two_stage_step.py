@@ -24,7 +24,7 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.losses import CrossEntropyLoss, L1Loss, SmoothL1Loss, accuracy
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
-from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner
+from mmdet.models.task_modules.assigners import MaxIoUAssigner
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.models.task_modules.prior_generators import AnchorGenerator, anchor_inside_flags
 from mmdet.models.task_modules.samplers import RandomSampler
@@ -39,6 +39,8 @@ from torch.nn import functional
 from backbones.runtime.checkpoint import unwrapped
 from transfer.engine import operators
 from transfer.engine.pinned import sent
+from transfer.engine.placed_sampler import PlacedRandomSampler
+from transfer.engine.sparse_roi_align import SparseRoIExtractor
 
 _LARGEST_RATIO = abs(math.log(16 / 1000))
 """Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
@@ -90,7 +92,8 @@ def _is_plain_rpn(detector: TwoStageDetector) -> bool:
         and head.loss_cls.class_weight is None
         and type(head.loss_bbox) in (L1Loss, SmoothL1Loss)
         and type(head.assigner) is MaxIoUAssigner
-        and isinstance(head.sampler, RandomSampler)
+        and _is_plain_sampler(head.sampler)
+        and not head.sampler.add_gt_as_proposals
         and head.train_cfg.pos_weight <= 0
         and proposals is not None
         and set(proposals.nms or {}) == {"type", "iou_threshold"}
@@ -115,6 +118,14 @@ def _is_plain_roi(detector: TwoStageDetector) -> bool:
         and type(head.bbox_head.loss_bbox) in (L1Loss, SmoothL1Loss)
         and type(head.bbox_assigner) is MaxIoUAssigner
         and isinstance(head.bbox_sampler, RandomSampler)
+    )
+
+
+def _is_plain_sampler(sampler: Any) -> bool:
+    return (
+        isinstance(sampler, RandomSampler)
+        and type(sampler)._sample_pos is RandomSampler._sample_pos
+        and type(sampler)._sample_neg is RandomSampler._sample_neg
     )
 
 
@@ -278,29 +289,29 @@ class TwoStageStep:
     ) -> dict[str, Tensor]:
         """Over the sampled anchors, which the host chooses."""
         head, device, total = self.detector.rpn_head, scores.device, scores.shape[1]
-        positive, negative, targets, averaged = [], [], [], 0
+        positive, negative, anchors, boxes, averaged = [], [], [], [], 0
         for number, (truth, unjudged, meta) in enumerate(zip(truths, ignored, metas, strict=True)):
             border = head.train_cfg.allowed_border
             shape = tuple(meta["img_shape"][:2]) if border >= 0 else None
             inside = self._inside(sizes, tuple(meta["pad_shape"][:2]), shape)
             objects = InstanceData(bboxes=truth.bboxes, labels=torch.zeros_like(truth.labels))
-            assigned = inside.assigned(head.assigner, objects, unjudged)
-            sampled = head.sampler.sample(assigned, InstanceData(priors=inside.boxes), objects)
-            positive.append(inside.places[sampled.pos_inds] + number * total)
-            negative.append(inside.places[sampled.neg_inds] + number * total)
-            if len(sampled.pos_inds):
-                coder = head.bbox_coder
-                targets.append(coder.encode(sampled.pos_priors, sampled.pos_gt_bboxes))
-            averaged += sampled.avg_factor
+            sampled = inside.sampled(head.assigner, head.sampler, objects, unjudged)
+            positive.append(sampled.positive + number * total)
+            negative.append(sampled.negative + number * total)
+            anchors.append(sampled.anchors)
+            boxes.append(sampled.boxes)
+            averaged += max(len(sampled.positive), 1) + max(len(sampled.negative), 1)
         index = sent(device, torch.cat([*positive, *negative]))
-        boxes = sent(device, torch.cat([*targets, torch.zeros(0, 4)]))
+        targets = sent(device, head.bbox_coder.encode(torch.cat(anchors), torch.cat(boxes)))
         wanted = torch.zeros(len(index), device=device)
-        wanted[: len(boxes)] = 1  # the positive ones come first
+        wanted[: len(targets)] = 1  # the positive ones come first
         sums = functional.binary_cross_entropy_with_logits(
             scores.flatten().index_select(0, index), wanted, reduction="sum"
         )
         of_boxes = head.loss_bbox(
-            deltas.flatten(0, 1).index_select(0, index[: len(boxes)]), boxes, avg_factor=averaged
+            deltas.flatten(0, 1).index_select(0, index[: len(targets)]),
+            targets,
+            avg_factor=averaged,
         )
         of_scores = head.loss_cls.loss_weight * sums / (averaged + _EPSILON)
         return {"loss_rpn_cls": of_scores, "loss_rpn_bbox": of_boxes}
@@ -321,15 +332,25 @@ class TwoStageStep:
             sampled.append(roi_head.bbox_sampler.sample(assigned, priors, truth))
         rois = bbox2roi([each.priors for each in sampled])
         labels, weights, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
+        used = maps[: roi_head.bbox_roi_extractor.num_inputs]
+        pooling = roi_head.bbox_roi_extractor.forward
+        by_level = isinstance(pooling, SparseRoIExtractor) and used[0].is_cuda and len(rois) > 0
+        if by_level:
+            order, counts = pooling.order(rois, used)
+            rois, labels, weights, targets = (
+                each[order] for each in (rois, labels, weights, targets)
+            )
         where = ((labels >= 0) & (labels < head.num_classes)).nonzero()[:, 0]
         averaged = max(float((weights > 0).sum()), 1.0)
         rois, labels, weights, targets, where, of_class = (
             sent(maps[0].device, each)
             for each in (rois, labels, weights, targets[where], where, labels[where])
         )
-        found = roi_head._bbox_forward(maps, rois)
-        scores = found["cls_score"]
-        deltas = found["bbox_pred"].view(len(rois), head.num_classes, 4)[where, of_class]
+        pooled = pooling.level_by_level(used, rois, counts) if by_level else pooling(used, rois)
+        if roi_head.with_shared_head:
+            pooled = roi_head.shared_head(pooled)
+        scores, deltas = head(pooled)
+        deltas = deltas.view(len(rois), head.num_classes, 4)[where, of_class]
         return {
             "loss_cls": head.loss_cls(scores, labels, weights, avg_factor=averaged),
             "acc": accuracy(scores, labels),
@@ -383,6 +404,22 @@ class Anchors:
         return torch.minimum(boxes.clamp(min=0), across)
 
 
+class Sampled(NamedTuple):
+    """An image's anchors that are trained on.
+
+    Attributes:
+        positive: (P,), their numbers among all anchors, ascending.
+        negative: (M,), likewise.
+        anchors: (P, 4), the positive ones, x1 y1 x2 y2 in pixels.
+        boxes: (P, 4), the objects that they are to become.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    anchors: Tensor
+    boxes: Tensor
+
+
 class _Inside:
     """Those of an image's anchors that may be trained on.
 
@@ -395,6 +432,7 @@ class _Inside:
         self.places = inside.nonzero()[:, 0]
         self.boxes = anchors.boxes[self.places]
         counts = [int(part.sum()) for part in inside.split(anchors.counts)]
+        self._numbers = torch.arange(len(self.boxes))
         self._sides = self.boxes.T.contiguous()
         areas = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
         ends = list(itertools.accumulate(counts))
@@ -404,25 +442,58 @@ class _Inside:
                 least, most = areas[end - count : end].aminmax()
                 self._levels.append((slice(end - count, end), float(least), float(most)))
 
-    def assigned(
-        self, assigner: MaxIoUAssigner, objects: InstanceData, unjudged: InstanceData | None
-    ) -> AssignResult:
-        """What an assigner says of the boxes; it is asked about those alone that may be positive.
+    def sampled(
+        self,
+        assigner: MaxIoUAssigner,
+        sampler: RandomSampler,
+        objects: InstanceData,
+        unjudged: InstanceData | None,
+    ) -> Sampled:
+        """What a sampler takes of what an assigner says, drawn as it draws.
 
-        It calls the rest negative: they overlap no object by its lower thresholds.
+        Nearly all anchors are negative, and are neither looked at nor listed.
+        """
+        near, owners = self._near_owners(assigner, objects, unjudged)
+        if isinstance(sampler, PlacedRandomSampler):
+            sampler.begin()
+        found = (owners > 0).nonzero()[:, 0]
+        wanted = int(sampler.num * sampler.pos_fraction)
+        if len(found) > wanted:
+            found = sampler.random_choice(found, wanted).sort().values
+        taken = near[owners != 0]
+        negatives = self._numbers[: len(self.boxes) - len(taken)]
+        wanted = sampler.num - len(found)
+        if sampler.neg_pos_ub >= 0:
+            wanted = min(wanted, int(sampler.neg_pos_ub * max(1, len(found))))
+        if len(negatives) > wanted:
+            negatives = sampler.random_choice(negatives, wanted).sort().values
+        before = taken - self._numbers[: len(taken)]  # negative anchors before each taken one
+        negative = negatives + torch.searchsorted(before, negatives, right=True)
+        positive = near[found]
+        return Sampled(
+            self.places[positive],
+            self.places[negative],
+            self.boxes[positive],
+            objects.bboxes[owners[found] - 1],
+        )
+
+    def _near_owners(
+        self, assigner: MaxIoUAssigner, objects: InstanceData, unjudged: InstanceData | None
+    ) -> tuple[Tensor, Tensor]:
+        """Ascending places, and what an assigner says of them: -1, 0, or an object's number from 1.
+
+        It is asked about those alone that may be positive. It calls the rest negative: they overlap
+        no object by its lower thresholds.
         """
         low = assigner.neg_iou_thr
         if not isinstance(low, float) or assigner.ignore_iof_thr > 0:
-            return assigner.assign(InstanceData(priors=self.boxes), objects, unjudged)
-        if assigner.match_low_quality:
-            low = min(low, assigner.min_pos_iou)
-        near = self._near(objects.bboxes, low)
+            near = self._numbers
+        else:
+            if assigner.match_low_quality:
+                low = min(low, assigner.min_pos_iou)
+            near = self._near(objects.bboxes, low)
         asked = assigner.assign(InstanceData(priors=self.boxes[near]), objects, unjudged)
-        count = len(self.boxes)
-        owners, overlaps = torch.zeros(count, dtype=torch.long), torch.zeros(count)
-        labels = torch.full((count,), -1)
-        owners[near], overlaps[near], labels[near] = asked.gt_inds, asked.max_overlaps, asked.labels
-        return AssignResult(len(objects.bboxes), owners, overlaps, labels)
+        return near, asked.gt_inds
 
     def _near(self, objects: Tensor, low: float) -> Tensor:
         """Ascending places of at least all boxes that overlap an object by a threshold."""

@@ -25,7 +25,14 @@ OF_TASK = {
 }
 """Of one task."""
 
-OF_ALL = ("FusedSgd", "WinogradConvolutions", "NonBlockingInputs", "ChannelsLast")
+OF_ALL = (
+    "FusedSgd",
+    "WinogradConvolutions",
+    "PointwiseProducts",
+    "NoBenchmarkInEvaluation",
+    "NonBlockingInputs",
+    "ChannelsLast",
+)
 """Of both; ``ChannelsLast`` goes with bfloat16."""
 
 UNCOUNTED = (
@@ -33,7 +40,9 @@ UNCOUNTED = (
     "GraphedFeatures",
     "GroupedNms",
     "HostSampling",
+    "NoBenchmarkInEvaluation",
     "NonBlockingInputs",
+    "PointwiseProducts",
     "SparseRpnGradients",
     "WinogradConvolutions",
 )
