@@ -313,6 +313,48 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert "| 3 | 100 | 200 | 50 | 17 |" in told
 
 
+@pytest.mark.parametrize("end", [UserError("The side 'stock' failed."), KeyboardInterrupt()])
+def test_pairs_that_are_measured_are_kept_however_it_ends(tmp_path, capsys, monkeypatch, end):
+    def measured(*_):
+        for seconds in (2.0, 4.0):
+            yield Run({"train": seconds}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+        raise end
+
+    monkeypatch.setattr(command, "alternate", measured)
+    monkeypatch.setattr(command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
+    asked = ["bench", "--task", "detection", "--against", "stock", "--precision", "float32"]
+    assert cli.main([*asked, "--results", str(tmp_path)]) != 0
+    captured = capsys.readouterr()
+    assert "2 of 5 pairs are recorded in" in " ".join((captured.out + captured.err).split())
+    (path,) = (tmp_path / "records" / "bench").glob("*.json")
+    record = json.loads(path.read_text())
+    assert (record["asked"], record["ratios"]) == (5, [4.5, 2.25])
+
+
+def test_nothing_is_recorded_where_nothing_was_measured(tmp_path, monkeypatch, capsys):
+    def measured(*_):
+        raise UserError("The side 'stock' failed.")
+        yield
+
+    monkeypatch.setattr(command, "alternate", measured)
+    monkeypatch.setattr(command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
+    asked = ["bench", "--task", "detection", "--against", "stock", "--precision", "float32"]
+    assert cli.main([*asked, "--results", str(tmp_path)]) == 2
+    assert "recorded" not in capsys.readouterr().err
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_measurement_that_came_to_its_end_stands_before_one_that_did_not(tmp_path):
+    a_record(tmp_path, [10.0, 10.0], [40.0, 40.0])
+    (whole,) = (tmp_path / "records" / "bench").iterdir()
+    content = json.loads(whole.read_text())
+    part = {**content, "asked": 5, "finished": "2099-01-01T00:00:00+00:00"}
+    whole.with_name("later.json").write_text(json.dumps(part))
+    assert [record["finished"] for record in speed.collect(tmp_path)] == [content["finished"]]
+    whole.write_text(json.dumps({**content, "asked": 3}))
+    assert [record["finished"] for record in speed.collect(tmp_path)] == [part["finished"]]
+
+
 def test_a_record_that_is_none_is_named(tmp_path):
     a_record(tmp_path, [10.0], [40.0])
     (tmp_path / "records" / "bench" / "half.json").write_text('{"work": {')

@@ -111,7 +111,7 @@ def _told(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, and keep a record.
+    """Measure, print, and keep a record, which grows with each pair.
 
     Raises:
         UserError: Nothing to measure against, or a side failed.
@@ -149,8 +149,10 @@ def run(args: argparse.Namespace) -> int:
         if against not in _OF_THEIR_OWN:
             console.print("counting the arithmetic", highlight=False)
             counted = count(ours)
-        measured = list(
-            alternate(
+        path = _place(ours, against, args.results)
+        measured: list[tuple[Run, Run]] = []
+        try:
+            for pair in alternate(
                 ours,
                 other,
                 args.pairs,
@@ -158,19 +160,36 @@ def run(args: argparse.Namespace) -> int:
                     f"{side}: {done.total:.2f} s, {done.images / done.total:.1f} images/s",
                     highlight=False,
                 ),
-            )
-        )
-    pairs = Pairs(tuple(o for o, _ in measured), tuple(s for _, s in measured))
+            ):
+                measured.append(pair)
+                _write(_content(_of(measured), ours, other, counted, args.pairs), path)
+        except UserError as error:
+            if not measured:
+                raise
+            raise UserError(f"{error} {_told_kept(measured, args.pairs, path)}") from error
+        except KeyboardInterrupt:
+            if measured:
+                console.print(_told_kept(measured, args.pairs, path), highlight=False)
+            raise
+    pairs = _of(measured)
     if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
         console.print(f"{args.data} has only {trained} images to train on", highlight=False)
-    content = _content(pairs, ours, other, counted)
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
+        content = _content(pairs, ours, other, counted, args.pairs)
         console.print(speed.told_ceiling(content), highlight=False)
-    path = _write(content, args.results)
     console.print(f"recorded in {path}", highlight=False)
     return 0
+
+
+def _of(measured: list[tuple[Run, Run]]) -> Pairs:
+    return Pairs(tuple(ours for ours, _ in measured), tuple(other for _, other in measured))
+
+
+def _told_kept(measured: list[tuple[Run, Run]], asked: int, path: Path) -> str:
+    """What a measurement that did not come to its end has left."""
+    return f"{len(measured)} of {asked} pairs are recorded in {path}."
 
 
 def _equivalence(args: argparse.Namespace) -> int:
@@ -305,8 +324,10 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
     return f"{statistics.median(run.spent_on(part) for run in runs):.2f}"
 
 
-def _content(pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None) -> dict[str, Any]:
-    """What the record holds."""
+def _content(
+    pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None, asked: int
+) -> dict[str, Any]:
+    """What the record holds, of so many pairs that were asked for."""
     arithmetic = {}
     if counted:
         arithmetic = {
@@ -323,15 +344,19 @@ def _content(pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None) 
         "against": other.side,
         "ratio": pairs.ratio("train"),
         "ratios": pairs.ratios("train"),
+        "asked": asked,
         "arithmetic": arithmetic,
     }
 
 
-def _write(content: dict[str, Any], results: Path) -> Path:
-    name = f"{content['work']['task']}_{content['against'].replace(' ', '-')}"
-    path = results / "records" / "bench" / f"{name}_{datetime.now(timezone.utc):%Y%m%dT%H%M%S}.json"
+def _place(work: Work, against: str, results: Path) -> Path:
+    """A record's file, named after when its measurement began."""
+    name = f"{work.task}_{against.replace(' ', '-')}_{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
+    return results / "records" / "bench" / f"{name}.json"
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-    return path
 
 
 def _told_work(work: Work) -> dict[str, Any]:

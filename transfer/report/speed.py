@@ -36,6 +36,8 @@ Bench = dict[str, Any]
 def collect(results: Path) -> list[Bench]:
     """The last record of each measurement: of each work, other side and processor.
 
+    One that came to its end stands before one that did not.
+
     Raises:
         UserError: A record cannot be read.
     """
@@ -48,9 +50,14 @@ def collect(results: Path) -> list[Bench]:
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
         except _NOT_WHOLE as error:
             raise no_record(path, "transfer bench", error) from error
-        if key not in latest or latest[key]["finished"] <= record["finished"]:
+        if key not in latest or _rank(latest[key]) <= _rank(record):
             latest[key] = record
     return [latest[key] for key in sorted(latest, key=str)]
+
+
+def _rank(record: Bench) -> tuple[bool, str]:
+    """Whether all pairs that were asked for are there, and when the last one was finished."""
+    return len(record["ours"]) >= record.get("asked", 0), record["finished"]
 
 
 def write(results: Path, readme: Path) -> None:
