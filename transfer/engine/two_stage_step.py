@@ -332,8 +332,9 @@ class TwoStageStep:
             sampled.append(roi_head.bbox_sampler.sample(assigned, priors, truth))
         rois = bbox2roi([each.priors for each in sampled])
         labels, weights, targets, _ = head.get_targets(sampled, roi_head.train_cfg)
-        used = maps[: roi_head.bbox_roi_extractor.num_inputs]
-        pooling = roi_head.bbox_roi_extractor.forward
+        extractor = roi_head.bbox_roi_extractor
+        used = maps[: extractor.num_inputs]
+        pooling = extractor.forward
         by_level = isinstance(pooling, SparseRoIExtractor) and used[0].is_cuda and len(rois) > 0
         if by_level:
             order, counts = pooling.order(rois, used)
@@ -346,7 +347,7 @@ class TwoStageStep:
             sent(maps[0].device, each)
             for each in (rois, labels, weights, targets[where], where, labels[where])
         )
-        pooled = pooling.level_by_level(used, rois, counts) if by_level else pooling(used, rois)
+        pooled = pooling.level_by_level(used, rois, counts) if by_level else extractor(used, rois)
         if roi_head.with_shared_head:
             pooled = roi_head.shared_head(pooled)
         scores, deltas = head(pooled)
