@@ -50,6 +50,7 @@ def count(work: Work, place: Path) -> Arithmetic:
     """
     counted = min(work.images, max(_COUNTED, 2 * work.batch_size))
     runner = Runner.from_cfg(stock_config(dataclasses.replace(work, images=counted), place))
+    torch.backends.cudnn.benchmark = False  # to try convolutions out takes longer than to count
     with FlopCounterMode(display=False) as counter:
         runner.train()
     return Arithmetic(counter.get_total_flops() / trained_images(runner), measured())
