@@ -14,5 +14,9 @@ class UserError(Exception):
         return text.rsplit("UserError: ", 1)[-1].strip() if text.startswith("Caught ") else text
 
 
-class Untrusted(UserError):
+class BrokenProcess(UserError):
+    """Nothing more may be computed in this process; another may go on."""
+
+
+class Untrusted(BrokenProcess):
     """What was computed so far may be wrong; no state of it may be gone on from."""

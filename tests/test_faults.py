@@ -27,12 +27,14 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from backbones.atomic_write import write_atomically
-from backbones.errors import Untrusted, UserError
+from backbones.errors import BrokenProcess, Untrusted, UserError
 from backbones.runtime import checkpoint, loop, memory, stopping  # noqa: F401  (registers)
 from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.faults import explained
 from backbones.runtime.progress import Curve
 from backbones.runtime.randomness import ReplayableDataset
 from backbones.runtime.runner import quiet_runner
+from transfer.engine import worker
 from transfer.plan import lease as leasing
 from transfer.plan.lease import Leases
 
@@ -635,9 +637,37 @@ def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):
     assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("Pin memory thread exited unexpectedly"),
+        RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+        ConnectionRefusedError(111, "Connection refused"),
+    ],
+)
+def test_whatever_a_loader_says_of_dead_readers_is_one_sentence(fault):
+    with pytest.raises(UserError, match=r"images .*was killed"), explained(None):
+        raise fault
+
+
+@pytest.mark.parametrize(
+    ("kind_of_error", "to_the_end"),
+    [(BrokenProcess, True), (Untrusted, True), (UserError, False)],
+)
+def test_a_process_that_cannot_go_on_is_told_from_a_cell_that_cannot(kind_of_error, to_the_end):
+    def run_cell(task, teller):
+        raise kind_of_error("a")
+
+    kind, reason, detail = worker._run(None, None, run_cell)
+    assert (kind, reason, bool(detail)) == ("failed", "a", to_the_end)
+
+
 def test_a_training_does_not_take_over_how_the_one_before_it_chose_algorithms(
     tmp_path, monkeypatch
 ):
+    products = torch.backends.cuda.matmul
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    products.allow_bf16_reduced_precision_reduction = False  # torch has True
     runner_of(tmp_path)
     assert not torch.backends.cudnn.benchmark
+    assert products.allow_bf16_reduced_precision_reduction

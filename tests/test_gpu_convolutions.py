@@ -59,6 +59,11 @@ def test_other_layers_are_left_as_they_are(layer):
     assert not is_pointwise(layer)
 
 
+def test_no_images_give_no_maps():
+    layer = nn.Conv2d(4, 6, 1)
+    assert product(layer, torch.zeros(0, 4, 5, 7)).shape == (0, 6, 5, 7)
+
+
 def test_on_the_cpu_layers_are_left_as_they_are():
     model = nn.Sequential(nn.Conv2d(4, 4, 1))
     PointwiseProducts().before_run(types.SimpleNamespace(model=model))

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import threading
 import time
+import types
 
 import pytest
 import torch
@@ -114,6 +115,19 @@ def test_the_first_of_a_permutation_are_torchs_own(count, first):
         expected = torch.randperm(count)[:first]
         torch.manual_seed(seed)
         assert torch.equal(first_of_permutation(count, first), expected)
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cuda", 4), ("cuda", 0), ("cpu", 4)])
+def test_images_of_other_processes_are_pinned_by_the_loader(monkeypatch, device, workers):
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    loader = types.SimpleNamespace(num_workers=workers, pin_memory=False)
+    preprocessor = types.SimpleNamespace(device=types.SimpleNamespace(type=device))
+    runner = types.SimpleNamespace(
+        model=types.SimpleNamespace(data_preprocessor=preprocessor),
+        train_loop=types.SimpleNamespace(dataloader=loader),
+    )
+    non_blocking_inputs.NonBlockingInputs().before_train(runner)
+    assert loader.pin_memory == (device == "cuda" and workers > 0)
 
 
 def a_batch():

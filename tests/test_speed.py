@@ -355,6 +355,19 @@ def test_a_measurement_that_came_to_its_end_stands_before_one_that_did_not(tmp_p
     assert [record["finished"] for record in speed.collect(tmp_path)] == [part["finished"]]
 
 
+def test_pairs_that_could_not_be_written_are_not_called_recorded(tmp_path, capsys, monkeypatch):
+    def full(path, content):
+        raise UserError("The disk is full.")
+
+    pair = Run({"train": 2.0}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+    monkeypatch.setattr(command, "alternate", lambda *_: iter([pair]))
+    monkeypatch.setattr(command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
+    monkeypatch.setattr(command, "write_atomically", full)
+    asked = ["bench", "--task", "detection", "--against", "stock", "--precision", "float32"]
+    assert cli.main([*asked, "--results", str(tmp_path)]) == 2
+    assert "recorded" not in capsys.readouterr().err
+
+
 def test_a_record_that_is_none_is_named(tmp_path):
     a_record(tmp_path, [10.0], [40.0])
     (tmp_path / "records" / "bench" / "half.json").write_text('{"work": {')

@@ -13,12 +13,12 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
-from backbones.errors import Untrusted, UserError
+from backbones.errors import BrokenProcess, Untrusted
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.randomness import SeedIterations
 from transfer import openmmlab  # noqa: F401
 from transfer.engine.placed_sampler import PlacedRandomSampler, PlacedSampling
-from transfer.engine.sparse_roi_align import SparseRoIExtractor
+from transfer.engine.sparse_roi_align import SparseRoIExtraction, SparseRoIExtractor
 from transfer.plan.protocols import config_file
 
 from mmdet.models.task_modules.assigners import MaxIoUAssigner  # isort: skip
@@ -93,12 +93,15 @@ UNLIKE = (TWO[0], (64, 70, (64, 96), [(5, 5, 40, 60, 0)]))  # padded to another 
 
 @pytest.mark.parametrize("protocol", ["quick", "openmmlab", "paper"])
 @pytest.mark.parametrize("images", [TWO, EMPTY, UNLIKE])
-def test_losses_and_gradients_are_the_toolboxs(protocol, images):
+@pytest.mark.parametrize("pooling", [True, False])
+def test_losses_and_gradients_are_the_toolboxs(protocol, images, pooling):
     detector = a_detector(protocol)
     assert is_plain(detector)
     told = samples(*images)
     batch = torch.randn(2, 3, 96, 128)
     expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, told)
+    if pooling:  # RoIs are put level by level
+        SparseRoIExtraction().before_run(types.SimpleNamespace(model=detector))
     found, gradients = losses_and_gradients(detector, TwoStageStep(detector), batch, told)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -330,6 +333,20 @@ def test_where_the_backbone_is_frozen_its_maps_have_no_gradient(recordings, monk
     assert len(recordings) == 2
 
 
+def test_a_weight_that_a_layer_has_by_another_name_is_not_left_unlearned(recordings):
+    detector = a_detector("quick")
+    layer = detector.rpn_head.rpn_conv
+    held = [layer.weight]
+    layer.forward = lambda maps: torch.nn.functional.conv2d(maps, held[0], layer.bias, padding=1)
+    graphed = TwoStageStep(detector)
+    graphed.whole_images = graphed_features.Graphs(graphed)
+    batch, told = torch.randn(2, 3, 96, 128), samples(*TWO)
+    for _ in range(graphed_features._SEEN + 2):
+        _, gradients = losses_and_gradients(detector, graphed, batch, told)
+        assert float(gradients["rpn_head.rpn_conv.weight"].abs().max()) > 0
+    assert not graphed.whole_images._graphs
+
+
 def test_what_cannot_be_recorded_is_told_with_what_to_do(recordings, monkeypatch):
     def broken(shared, graph, function):
         raise RuntimeError("CUDA error: operation not permitted\nCompile with more")
@@ -340,7 +357,7 @@ def test_what_cannot_be_recorded_is_told_with_what_to_do(recordings, monkeypatch
     for _ in range(graphed_features._SEEN):
         graphs(batch, limits)
     told = r"cannot be recorded .*not permitted\)\. Leave the graphs out .*GraphedFeatures"
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(BrokenProcess, match=told):
         graphs(batch, limits)
 
 
@@ -511,8 +528,11 @@ def test_rois_that_are_put_in_order_are_pooled_as_the_toolbox_does(protocol, dty
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("protocol", ["quick", "paper"])
-def test_on_a_gpu_losses_and_gradients_are_the_toolboxs_with_graphs_too(protocol):
+@pytest.mark.parametrize("pooling", [True, False])
+def test_on_a_gpu_losses_and_gradients_are_the_toolboxs_with_graphs_too(protocol, pooling):
     detector = a_detector(protocol).cuda()
+    if pooling:
+        SparseRoIExtraction().before_run(types.SimpleNamespace(model=detector))
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
     told = samples(*TWO)

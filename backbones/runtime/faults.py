@@ -20,6 +20,7 @@ from backbones.errors import UserError
 from backbones.runtime import memory
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")
+_PINNING = "Pin memory thread exited"  # what a loader says whose own thread could not take a batch
 _DISK = {
     errno.ENOSPC: "is full",
     errno.EDQUOT: "has no room left for you",
@@ -53,7 +54,8 @@ def explained(runner: Any) -> Iterator[None]:
             raise disk_fault(error, runner.work_dir) from error
         if killed := _KILLED.search(str(error)):
             raise _lost_reader(f" (number {killed[1].strip()})") from error
-        if isinstance(error, ConnectionError | EOFError):  # it died while it handed over an image
+        handing_over = isinstance(error, ConnectionError | EOFError)
+        if handing_over or _PINNING in str(error):  # it died while it handed over an image
             raise _lost_reader() from error
         raise
 

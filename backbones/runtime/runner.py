@@ -158,7 +158,9 @@ def quiet_runner(
         default_hooks: In the place of MMEngine's of the same names.
         settings: Further arguments of MMEngine's ``Runner``.
     """
-    # MMEngine only ever turns it on, and a process may run one training after another.
+    # These are the process's, which may run one training after another; MMEngine only ever turns
+    # the first one on.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cudnn.benchmark = bool(settings.get("env_cfg", {}).get("cudnn_benchmark"))
     keep_freed_memory()
     freeze_what_is_imported()

@@ -161,16 +161,18 @@ def run(args: argparse.Namespace) -> int:
                     highlight=False,
                 ),
             ):
-                measured.append(pair)
-                _write(_content(_of(measured), ours, other, counted, args.pairs), path)
+                grown = [*measured, pair]
+                _write(_content(_of(grown), ours, other, counted, args.pairs), path)
+                measured = grown
         except UserError as error:
             if not measured:
                 raise
             raise UserError(f"{error} {_told_kept(measured, args.pairs, path)}") from error
         except KeyboardInterrupt:
-            if measured:
-                console.print(_told_kept(measured, args.pairs, path), highlight=False)
-            raise
+            if not measured:
+                raise
+            console.print(f"\n{_told_kept(measured, args.pairs, path)}", highlight=False)
+            return 130
     pairs = _of(measured)
     if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
         console.print(f"{args.data} has only {trained} images to train on", highlight=False)

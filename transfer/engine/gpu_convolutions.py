@@ -56,7 +56,7 @@ class PointwiseProducts(Hook):
             return
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         for layer in model.modules():
-            if is_pointwise(layer):
+            if is_pointwise(layer) and "forward" not in vars(layer):
                 layer.forward = partial(_forward, layer)
 
 
@@ -93,4 +93,4 @@ def product(layer: nn.Conv2d, maps: Tensor) -> Tensor:
     inner = maps[:, :, ::down, ::across].permute(0, 2, 3, 1)
     rows = inner.reshape(-1, inner.shape[3])
     found = functional.linear(rows, layer.weight.flatten(1), layer.bias)
-    return found.view(*inner.shape[:3], -1).permute(0, 3, 1, 2)
+    return found.view(*inner.shape[:3], layer.out_channels).permute(0, 3, 1, 2)

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from backbones.errors import Untrusted, UserError
+from backbones.errors import BrokenProcess, Untrusted
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
 from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
@@ -163,8 +163,8 @@ class Graphs:
         """Make a graph, unless there is no memory for it; give all up if it is not a true one.
 
         Raises:
-            UserError: It cannot be recorded, as where a layer waits for what it has computed. CUDA
-                does not recover from that in this process.
+            BrokenProcess: It cannot be recorded, as where a layer waits for what it has computed.
+                CUDA does not recover from that.
         """
         graph, why = None, ""
         try:
@@ -177,10 +177,9 @@ class Graphs:
         except RuntimeError as error:
             if not is_exhausted(error):
                 why = str(error).strip().partition("\n")[0]
-                raise UserError(
+                raise BrokenProcess(
                     "What this detector computes cannot be recorded as a CUDA graph "
-                    f"({why}). {_LEAVE_OUT}, and run the same again: it "
-                    "goes on from its last state."
+                    f"({why}). {_LEAVE_OUT}; what is trained so then starts anew."
                 ) from error
             self._most = len(self._graphs)
             why = "" if self._graphs else "there is no memory for one"
@@ -344,15 +343,22 @@ class _Graph:
         with _rounding_anew(self._inputs[0].device.type):
             whole = self._step.compute(*self._inputs)
             plain = (*whole.maps, whole.scores, whole.deltas)
-            weights = [weight for weight, _ in self._learning]
+            weights = self._shared.weights
             of_plain = [output.detach() for output in plain]  # as of half their squares' sum
             expected = torch.autograd.grad(
-                list(compress(plain, self.learns)), weights, list(compress(of_plain, self.learns))
+                list(compress(plain, self.learns)),
+                weights,
+                list(compress(of_plain, self.learns)),
+                allow_unused=True,
             )
+        learning = {id(weight) for weight, _ in self._learning}
+        if learning != {id(w) for w, g in zip(weights, expected, strict=True) if g is not None}:
+            return False  # a layer has a weight by another name, and the stand-in does not reach it
         for own, given in zip(self._of_outputs, of_plain, strict=True):
             own.copy_(given)
         self._backward.replay()
-        return _agree([gradient for _, gradient in self._learning], expected)
+        found = [gradient for _, gradient in self._learning]
+        return _agree(found, [gradient for gradient in expected if gradient is not None])
 
     def gave_the_same(self) -> bool:
         """Whether the last replay, of which nothing may be overwritten yet, was right."""

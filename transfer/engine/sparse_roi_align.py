@@ -99,7 +99,7 @@ class SparseRoIExtractor:
     def level_by_level(
         self, feats: Sequence[Tensor], rois: Tensor, counts: Sequence[int]
     ) -> Tensor:
-        """Pool (K, C, bins, bins) on a GPU, of RoIs that are put in :meth:`order`."""
+        """Pool (K, C, bins, bins) by the toolbox's layers, of RoIs put in :meth:`order`."""
         dtype = feats[0].dtype
         wide = _wide(dtype)
         layers, parts = self.extractor.roi_layers, rois.to(wide).split(counts)

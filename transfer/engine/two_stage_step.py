@@ -124,6 +124,7 @@ def _is_plain_roi(detector: TwoStageDetector) -> bool:
 def _is_plain_sampler(sampler: Any) -> bool:
     return (
         isinstance(sampler, RandomSampler)
+        and type(sampler).sample in (RandomSampler.sample, PlacedRandomSampler.sample)
         and type(sampler)._sample_pos is RandomSampler._sample_pos
         and type(sampler)._sample_neg is RandomSampler._sample_neg
     )
@@ -335,7 +336,7 @@ class TwoStageStep:
         extractor = roi_head.bbox_roi_extractor
         used = maps[: extractor.num_inputs]
         pooling = extractor.forward
-        by_level = isinstance(pooling, SparseRoIExtractor) and used[0].is_cuda and len(rois) > 0
+        by_level = isinstance(pooling, SparseRoIExtractor) and len(rois) > 0
         if by_level:
             order, counts = pooling.order(rois, used)
             rois, labels, weights, targets = (

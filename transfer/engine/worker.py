@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import Untrusted, UserError
+from backbones.errors import BrokenProcess, UserError
 from backbones.runtime import stopping
 from backbones.runtime.child_processes import die_with
 from transfer.plan.cells import Task
@@ -86,7 +86,7 @@ def _run(task: Task, connection: Connection, run_cell: RunCell) -> tuple[str, ..
         run_cell(task, _Teller(connection))
     except stopping.Interrupted:
         return ("stopped",)
-    except Untrusted as error:  # nor is this process
+    except BrokenProcess as error:
         return ("failed", str(error), traceback.format_exc())
     except UserError as error:
         return ("failed", str(error), "")

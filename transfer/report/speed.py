@@ -48,16 +48,17 @@ def collect(results: Path) -> list[Bench]:
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
+            stands = key not in latest or _rank(latest[key]) <= _rank(record)
         except _NOT_WHOLE as error:
             raise no_record(path, "transfer bench", error) from error
-        if key not in latest or _rank(latest[key]) <= _rank(record):
+        if stands:
             latest[key] = record
     return [latest[key] for key in sorted(latest, key=str)]
 
 
 def _rank(record: Bench) -> tuple[bool, str]:
     """Whether all pairs that were asked for are there, and when the last one was finished."""
-    return len(record["ours"]) >= record.get("asked", 0), record["finished"]
+    return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
 
 
 def write(results: Path, readme: Path) -> None:
