@@ -54,6 +54,25 @@ def test_gains_are_drawn_where_they_are_and_the_papers_dots_beside_them(tables):
     assert {row.name for row in rows} <= set(texts(figure))
 
 
+@pytest.mark.parametrize(
+    ("text", "lines", "smallest"),
+    [
+        ("Detection on voc2012-animals, protocol quick", 1, 10),
+        ("Segmentation on voc2012-animals, protocol openmmlab, bfloat16, lr = 0.01", 1, 8),
+        ("Detection on animals, protocol quick, bfloat16, a.b = 3, c.d.end = 4, " + "e" * 40, 2, 8),
+        ("one word without a comma " * 8, 1, 3),
+    ],
+)
+def test_a_long_title_stands_on_two_lines_and_inside_the_picture(text, lines, smallest):
+    with style.canvas(7.0, 2.0, style.Margins()) as (figure, _):
+        style.title(figure, text)
+    told = figure.get_suptitle().split("\n")
+    assert (len(told), " ".join(told)) == (lines, text)
+    size = figure._suptitle.get_fontsize()
+    assert smallest <= size <= 10
+    assert style.text_width(told, size) <= 7.0
+
+
 def test_one_seed_is_drawn_without_an_interval(tmp_path):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:3], seeds=[0])
     figure = gains.draw(collect(tmp_path).gains)

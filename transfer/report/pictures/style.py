@@ -53,6 +53,10 @@ _SETTINGS: Any = {
 }
 
 
+_SMALL = 8.0
+"""A title on one line is not set in smaller letters, and one on two lines not in larger ones."""
+
+
 @dataclass(frozen=True)
 class Margins:
     """Room around the axes, and between them, in inches.
@@ -123,10 +127,27 @@ def canvas(
 
 
 def title(figure: Figure, text: str) -> None:
-    """A title at the picture's left edge, smaller where it would not fit."""
+    """A title at the picture's left edge, smaller where it would not fit, on two lines at most."""
     width, height = figure.get_size_inches()
-    size = min(10.0, 10.0 * (width - 0.2) / text_width([text], 10.0))
-    figure.suptitle(text, x=0.1 / width, y=1 - 0.08 / height, ha="left", va="top", fontsize=size)
+    lines, largest = [text], 10.0
+    parts = text.split(", ")
+    if _fitting(lines, width) < _SMALL and len(parts) > 1:
+        halves = [(", ".join(parts[:n]) + ",", ", ".join(parts[n:])) for n in range(1, len(parts))]
+        lines, largest = list(min(halves, key=text_width)), _SMALL
+    figure.suptitle(
+        "\n".join(lines),
+        x=0.1 / width,
+        y=1 - 0.05 / height,
+        ha="left",
+        va="top",
+        fontsize=min(largest, _fitting(lines, width)),
+        linespacing=1.1,
+    )
+
+
+def _fitting(lines: Sequence[str], width: float) -> float:
+    """The size of letters at which lines are as wide as a picture of so many inches."""
+    return 10.0 * (width - 0.2) / text_width(lines, 10.0)
 
 
 def svg(figure: Figure) -> bytes:
