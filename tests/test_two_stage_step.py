@@ -27,7 +27,8 @@ from mmdet.models.task_modules.samplers import RandomSampler  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
 
 from transfer.engine import graphed_features, two_stage_step
-from transfer.engine.two_stage_step import Anchors, TwoStageStep, _Inside, is_plain
+from transfer.engine.anchors import Anchors, Inside
+from transfer.engine.two_stage_step import TwoStageStep, is_plain
 
 
 def a_detector(protocol, **of_training):
@@ -183,7 +184,7 @@ def test_what_is_sampled_of_the_near_anchors_alone_is_the_toolboxs_choice_of_all
         inside = torch.ones(len(anchors.boxes), dtype=torch.bool)
         if border is not None:
             inside = (anchors.boxes[:, :2] > -border).all(dim=1)
-        some = _Inside(anchors, inside)
+        some = Inside(anchors, inside)
         with DefaultScope.overwrite_default_scope("mmdet"):
             assigner = MaxIoUAssigner(*thresholds, match_low_quality=low_quality)
         for seed in range(12):

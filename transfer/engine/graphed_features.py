@@ -26,7 +26,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from backbones.errors import BrokenProcess, Untrusted
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
-from transfer.engine.two_stage_step import Anchors, Sizes, TwoStageStep, WholeImages
+from transfer.engine.anchors import Anchors
+from transfer.engine.two_stage_step import Sizes, TwoStageStep, WholeImages
 
 _SEEN = 2
 """Batches of a size that are computed without a graph, before one is made for it; at least one."""
