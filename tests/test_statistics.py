@@ -1,11 +1,13 @@
 import dataclasses
 import itertools
+import json
 import math
 import re
 import subprocess
 import sys
 import time
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -555,6 +557,29 @@ def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told
     text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
     (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
     assert float(figure) == round(few / many, 2)
+
+
+def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have():
+    text = " ".join((ROOT / "results" / "notes.md").read_text(encoding="utf-8").split())
+    told = re.search(
+        r"Student's p is (\S+) in detection and (\S+) in segmentation; "
+        r"by Welch's test, for unequal spreads, (\S+) and (\S+)\.",
+        text,
+    )
+    found = []
+    for equal in (True, False):
+        for task in ("detection", "segmentation"):
+            units = []
+            for row in ("resnet18_baseline", "resnet18d_tricks"):
+                of_classifier = defaultdict(list)
+                for path in (ROOT / "results" / "records").glob(f"{task}_quick_{row}_seed*.json"):
+                    record = json.loads(path.read_text(encoding="utf-8"))
+                    value = record["headline"]["value"]
+                    of_classifier[record["cell"]["classifier"]].append(value)
+                units.append([sum(values) / len(values) for values in of_classifier.values()])
+            found.append(stats.ttest_ind(*units, equal_var=equal).pvalue)
+    assert told is not None
+    assert [float(figure) for figure in told.groups()] == [round(p, 3) for p in found]
 
 
 def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():

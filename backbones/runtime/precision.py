@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
 from mmengine.runner import ValLoop
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.runtime.checkpoint import unwrapped
 
@@ -81,3 +81,11 @@ class ChannelsLast(Hook):
         model.to(memory_format=torch.channels_last)
         if model is not runner.model:
             runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
+
+
+def computed_in(values: Tensor) -> torch.dtype:
+    """The precision of a convolution or product of values; autocast lowers all but float64."""
+    device = values.device.type
+    if torch.is_autocast_enabled(device) and values.dtype is not torch.float64:
+        return torch.get_autocast_dtype(device)
+    return values.dtype

@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
             counted = count(ours)
         path = _place(ours, against, args.results)
         measured: list[tuple[Run, Run]] = []
+        content: dict[str, Any] = {}
         try:
             for pair in alternate(
                 ours,
@@ -162,7 +163,8 @@ def run(args: argparse.Namespace) -> int:
                 ),
             ):
                 grown = [*measured, pair]
-                _write(_content(_of(grown), ours, other, counted, args.pairs), path)
+                content = _content(_of(grown), ours, other, counted, args.pairs)
+                _write(content, path)
                 measured = grown
         except UserError as error:
             if not measured:
@@ -179,7 +181,6 @@ def run(args: argparse.Namespace) -> int:
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
-        content = _content(pairs, ours, other, counted, args.pairs)
         console.print(speed.told_ceiling(content), highlight=False)
     console.print(f"recorded in {path}", highlight=False)
     return 0

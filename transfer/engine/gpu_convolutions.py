@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.runtime.checkpoint import unwrapped
+from backbones.runtime.precision import computed_in
 
 
 @HOOKS.register_module()
@@ -72,11 +73,9 @@ def is_pointwise(layer: nn.Module) -> bool:
 
 def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
     """A layer's ``forward``."""
-    lowered = torch.is_autocast_enabled("cuda")
-    dtype = torch.get_autocast_dtype("cuda") if lowered else maps.dtype
-    if dtype is not torch.bfloat16 or not maps.is_cuda or maps.dim() != 4:
-        return nn.Conv2d.forward(layer, maps)
-    return product(layer, maps)
+    if maps.is_cuda and maps.dim() == 4 and computed_in(maps) is torch.bfloat16:
+        return product(layer, maps)
+    return nn.Conv2d.forward(layer, maps)
 
 
 def product(layer: nn.Conv2d, maps: Tensor) -> Tensor:

@@ -229,9 +229,10 @@ class _Shared:
 
     Attributes:
         weights: Those that get gradients.
-        stand_ins: The same memory as other tensors. Autograd remembers for each tensor on which
-            stream it was first computed with, for as long as anything that came of it is kept,
-            and would have the one wait for the other in the middle of a recording.
+        stand_ins: The same memory as other tensors, by the weights' names. Autograd remembers for
+            each tensor on which stream it was first computed with, for as long as anything that
+            came of it is kept, and would have the one wait for the other in the middle of a
+            recording.
         gradients: Theirs, laid out as they are.
     """
 
@@ -240,10 +241,10 @@ class _Shared:
         learning = {
             id(weight) for part in parts for weight in part.parameters() if weight.requires_grad
         }
-        named = self._module.named_parameters()
-        self._named = {name: weight for name, weight in named if id(weight) in learning}
-        self.weights = list(self._named.values())
-        self.stand_ins = [weight.detach().requires_grad_() for weight in self.weights]
+        every = self._module.named_parameters()
+        named = {name: weight for name, weight in every if id(weight) in learning}
+        self.weights = list(named.values())
+        self.stand_ins = {name: w.detach().requires_grad_() for name, w in named.items()}
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
@@ -260,8 +261,7 @@ class _Shared:
 
     def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
         """What the step computes, with the stand-ins as weights."""
-        weights = dict(zip(self._named, self.stand_ins, strict=True))
-        whole: WholeImages = functional_call(self._module, weights, (images, limits))
+        whole: WholeImages = functional_call(self._module, self.stand_ins, (images, limits))
         return whole
 
     def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
@@ -326,7 +326,8 @@ class _Graph:
         outputs, of_outputs = (
             list(compress(each, self.learns)) for each in (self.outputs, self._of_outputs)
         )
-        found = torch.autograd.grad(outputs, self._shared.stand_ins, of_outputs, allow_unused=True)
+        stand_ins = list(self._shared.stand_ins.values())
+        found = torch.autograd.grad(outputs, stand_ins, of_outputs, allow_unused=True)
         self._learning = []
         for weight, place, gradient in zip(weights, own, found, strict=True):
             if gradient is not None:

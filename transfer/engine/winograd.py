@@ -32,6 +32,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from backbones.hardware import cpu_flags
+from backbones.runtime.precision import computed_in
 
 _CHANNELS = 256
 """Fewer input or output channels, and the transforms cost what the products save."""
@@ -107,17 +108,10 @@ def _is_fit(layer: nn.Module) -> bool:
 
 def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
     """A layer's ``forward``."""
-    dtype, dilation = _computed_in(maps), layer.dilation[0]
+    dtype, dilation = computed_in(maps), layer.dilation[0]
     if not (_pays_in(dtype) and _pays_on(maps, dilation)):
         return nn.Conv2d.forward(layer, maps)
     return convolve(maps.to(dtype), layer.weight, layer.bias, dilation)
-
-
-def _computed_in(maps: Tensor) -> torch.dtype:
-    """The precision of a convolution; autocast lowers all but float64."""
-    if torch.is_autocast_enabled("cpu") and maps.dtype is not torch.float64:
-        return torch.get_autocast_dtype("cpu")
-    return maps.dtype
 
 
 def _pays_in(dtype: torch.dtype) -> bool:

@@ -41,19 +41,19 @@ def collect(results: Path) -> list[Bench]:
     Raises:
         UserError: A record cannot be read.
     """
-    latest: dict[tuple[Any, ...], Bench] = {}
+    latest: dict[tuple[Any, ...], tuple[tuple[bool, str], Bench]] = {}
     for path in files(results / "records" / "bench"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
-            stands = key not in latest or _rank(latest[key]) <= _rank(record)
+            rank = _rank(record)
         except _NOT_WHOLE as error:
             raise no_record(path, "transfer bench", error) from error
-        if stands:
-            latest[key] = record
-    return [latest[key] for key in sorted(latest, key=str)]
+        if key not in latest or latest[key][0] <= rank:
+            latest[key] = rank, record
+    return [latest[key][1] for key in sorted(latest, key=str)]
 
 
 def _rank(record: Bench) -> tuple[bool, str]:
