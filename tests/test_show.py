@@ -132,7 +132,8 @@ def test_pictures_are_written(copy_of, task, capsys):
     cell = record.cell["id"][:6]
     assert cli.main(["show", cell, "--images", "3"]) == 0
     assert f"3 pictures of {record.path.stem}" in capsys.readouterr().out
-    first = sorted((here / "pictures" / record.path.stem).iterdir())
+    folder = here / "pictures" / record.path.stem
+    first = sorted((folder / "first").iterdir())
     assert [path.name[:4] for path in first] == ["001_", "002_", "003_"]
     with Image.open(first[0]) as picture:
         assert picture.width > 1000
@@ -142,8 +143,8 @@ def test_pictures_are_written(copy_of, task, capsys):
     outcomes = kind.from_arrays(np.load(record.path.with_suffix(".npz")))
     figure = dict(zip(outcomes.images.tolist(), figures(outcomes), strict=True))
     for pick, sign in (("worst", 1), ("best", -1)):
-        assert cli.main(["show", str(record.path), "--pick", pick, "--out", pick]) == 0
-        names = [path.stem[4:] for path in sorted((here / pick).iterdir())]
+        assert cli.main(["show", str(record.path), "--pick", pick]) == 0
+        names = [path.stem[4:] for path in sorted((folder / pick).iterdir())]
         shown = [sign * figure[name] for name in names]
         assert shown == sorted(shown)
         assert len(shown) == sum(np.isfinite(list(figure.values())))

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="first",
         help="the first of the test list, or the worst or best by the image's own figure",
     )
-    add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>)")
+    add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>/<pick>)")
     add("--data", help="your own .toml, if the cell was run on one")
     add(
         "--data-root",
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     cell = FinishedCell(record, data, args.work_dir / record.path.stem)
     indices = choose(cell, record, args.pick, args.images)
     comparisons = list(cell.compare(indices))
-    folder = args.out or Path("pictures") / record.path.stem
+    folder = args.out or Path("pictures") / record.path.stem / args.pick
     paths = write_sheets(comparisons, cell.classes, folder)
     screen().print(
         f"{len(paths)} pictures of {record.path.stem} ({record.metric} {record.value:.2f} %) are "
