@@ -49,11 +49,14 @@ def with_gradients(convolution, tensors, gradient):
     st.integers(1, 4),
     st.booleans(),
     st.sampled_from([1, 3000, 1 << 20]),
+    st.sampled_from([0.0, 0.02, 0.1, 1.0]),
 )
 def test_values_and_gradients_are_those_of_the_plain_convolution(
-    images, height, width, channels, filters, dilation, biased, strip
+    images, height, width, channels, filters, dilation, biased, strip, share
 ):
     *tensors, gradient = drawn(images, channels, filters, height, width)
+    draws = torch.Generator().manual_seed(1)
+    gradient *= torch.rand(images, 1, height, width, generator=draws) < share
     if not biased:
         tensors.pop()
     with pytest.MonkeyPatch.context() as patch:
@@ -112,6 +115,27 @@ def test_it_takes_24_multiplications_for_72():
     of_kernels = 2 * 4 * 4 * 9 * 24  # once a step, however large the maps are
     assert ours["mm"] == of_kernels
     assert (ours["bmm"] - of_kernels) * 72 == sum(plain.values()) * 24
+
+
+@pytest.mark.parametrize("place", [(0, 0), (7, 7), (11, 3)])
+def test_tiles_without_a_gradient_are_not_multiplied(place):
+    maps, weight, _, gradient = drawn(2, 4, 4, 12, 8, torch.float32)
+    alone = torch.zeros_like(gradient)
+    alone[1, :, place[0], place[1]] = gradient[1, :, place[0], place[1]]
+    counts = []
+    for each in (gradient, alone):
+        with FlopCounterMode(display=False) as counter:
+            with_gradients(
+                lambda maps, weight: convolve(maps, weight, None, 1), [maps, weight], each
+            )
+        counts.append(counter.get_flop_counts()["Global"][torch.ops.aten.bmm])
+    a_tile = 2 * 24 * 4 * 4
+    height, width = place
+    touched = len({(height + y) // 4 for y in (-1, 0, 1) if 0 <= height + y < 12}) * len(
+        {(width + x) // 2 for x in (-1, 0, 1) if 0 <= width + x < 8}
+    )
+    every = 2 * 3 * 4  # tiles, in the products of the gradient of the maps, and of the weight's
+    assert counts[0] - counts[1] == a_tile * (2 * every - touched - 1)
 
 
 LAYERS = {
