@@ -670,3 +670,8 @@ def test_ten_thousand_records_become_all_tables_and_the_report_in_ten_seconds(
     )
     print(f"{seconds:.1f} s of one core")
     assert seconds < 10, "processor time: what else the machine does is not counted"
+
+
+def test_a_results_folder_that_is_not_there_is_named(tmp_path):
+    (sentence,) = collect(tmp_path / "reslts").left_out
+    assert "reslts' is no folder: no record was read" in sentence

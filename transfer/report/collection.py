@@ -81,7 +81,8 @@ def collect(results: Path, data: str = "", against: str = "") -> Collection:
         for told in (record.content["classifier"] for record in found)
         if told["parameters"]
     }
-    left_out = (*unreadable, *unusable, *repeated, *_apart(found))
+    missing = [] if results.is_dir() else [f"'{results}' is no folder: no record was read."]
+    left_out = (*missing, *unreadable, *unusable, *repeated, *_apart(found))
     return Collection(tuple(families(found, baseline)), tuple(groups), costs, left_out)
 
 

@@ -27,10 +27,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables, or write the README that holds them.
 
     Raises:
-        UserError: There is no such table, folder or baseline, or the README cannot be written.
+        UserError: There is no such table or baseline, or the README cannot be written.
     """
     numbers = paper_tables.numbers(args.table)
-    require_folder(args.results)
     if args.write:
         if args.table != "all":
             raise UserError("--write makes the README, which holds all tables: give 'all'.")
@@ -39,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
                 "--write makes the README, in Markdown, of what was measured on real data, with "
                 "gains counted as the records tell: leave out --against, --sample and --format."
             )
+        require_folder(args.results)
         for path in readme.write(args.results):
             print(path)
         return 0
