@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import types
 from pathlib import Path
@@ -13,9 +14,11 @@ from transfer.datasets import catalogue
 from transfer.engine import compose, winograd
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
+from transfer.report.records import told_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PROTOCOLS = [(task, name) for task in protocols.TASKS for name in protocols.names(task)]
 
 
 def cell(task, protocol="quick", architecture="resnet50d", **changes):
@@ -115,7 +118,28 @@ def test_the_identity_does_not_tell_where_files_lie(small_sample):
     assert "/here" not in json.dumps(compose.resolved(one))
 
 
-PROTOCOLS = [(task, name) for task in protocols.TASKS for name in protocols.names(task)]
+@pytest.mark.parametrize(("task", "protocol"), PROTOCOLS)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"architecture": "resnet50d"},
+        {"architecture": "resnet18"},
+        {"scratch": True},
+        {"seed": 3},
+    ],
+)
+def test_rows_of_a_table_differ_in_the_backbone_alone(task, protocol, other, small_sample):
+    """Each protocol's own config, resolved for each kind of row, is one and the same elsewhere."""
+
+    def hashed(changed, *overrides):
+        told = cell(task, protocol, **{"architecture": "resnet50", **changed})
+        cfg = composed(dataclasses.replace(told, overrides=overrides), small_sample)
+        return told_config(compose.resolved(cfg))["comparable_sha256"]
+
+    assert hashed(other) == hashed({})
+    assert hashed({}, ("optim_wrapper.optimizer.lr", 0.123)) != hashed({})
+
+
 COUNT_ITERATIONS = {("segmentation", "openmmlab"): (80_000 * 16, 0.01)}
 """Images seen and the rate; the others count epochs, which are as long for any batch."""
 

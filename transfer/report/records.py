@@ -108,6 +108,14 @@ class Record:
         return self.content.get("baseline", "")
 
 
+_OF_LAST_STAGE = (
+    ("rpn_head", "in_channels"),
+    ("roi_head.bbox_roi_extractor", "out_channels"),
+    ("roi_head.bbox_head", "in_channels"),
+)
+"""Channels that are told to the neighbours of a classifier's last stage, where that is a head."""
+
+
 def told_config(resolved: dict[str, Any]) -> dict[str, str]:
     """A resolved config as a record holds it.
 
@@ -146,6 +154,13 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
         for one in part if isinstance(part, list) else [part]:
             if isinstance(one, dict):
                 one.pop("in_channels", None)
+    roi_head = model.get("roi_head")
+    if isinstance(roi_head, dict) and isinstance(last := roi_head.get("shared_head"), dict):
+        # The classifier's last stage: only which class makes a head of it is the protocol's.
+        roi_head["shared_head"] = {"type": last.get("type")}
+        for place, name in _OF_LAST_STAGE:
+            if isinstance(part := _at(model, place), dict):
+                part.pop(name, None)
     if isinstance(hooks := rest.get("custom_hooks"), list):
         rest["custom_hooks"] = [
             hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
