@@ -101,6 +101,21 @@ def test_a_row_with_another_optimiser_is_refused_by_name_and_the_rest_stands(tmp
     assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
 
 
+def test_one_elder_run_of_the_baseline_does_not_decide_what_is_comparable(tmp_path):
+    """A toolbox's upgrade may change a config that the cells' ids do not know."""
+    rows = ["resnet50_baseline", "resnet50d_mixup"]
+    synthetic.write_suite(tmp_path, rows, seeds=range(4))
+    synthetic.write(tmp_path, synthetic.cell("resnet50_baseline", seed=0), 99.0, lr=0.05)
+    table = only_table(tmp_path)
+    assert [(row.name, row.statistics.fine_tunings) for row in table.rows] == [
+        (rows[0], 3),
+        (rows[1], 4),
+    ]
+    (sentence,) = table.left_out
+    assert "resnet50_baseline (" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+
+
 @pytest.mark.parametrize(("batch", "lr"), [(4, 0.02), (16, 0.005), (4, 0.005)])
 def test_rows_of_another_batch_or_rate_under_the_same_config_are_refused(batch, lr, tmp_path):
     """One config has a batch a process, so the number of processes decides both."""

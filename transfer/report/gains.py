@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -238,8 +239,10 @@ def _named(row: str, records: Sequence[Record]) -> str:
 
 
 def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
-    """Records that were trained alike but for the backbone; the baseline's decides."""
-    reference = next((r for r in records if r.cell["backbone"] == baseline), records[0])
+    """Records that were trained alike but for the backbone; most of the baseline's decide."""
+    of_baseline = [record for record in records if record.cell["backbone"] == baseline]
+    times = Counter(map(_trained, of_baseline))
+    reference = max(of_baseline or records[:1], key=lambda r: (times[_trained(r)], _finished(r)))
     wanted = _trained(reference)
     usable: list[Record] = []
     told: dict[tuple[str, Any], list[Record]] = {}  # by row and by how it was trained
