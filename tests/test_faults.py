@@ -406,6 +406,32 @@ def test_memory_of_a_gpu_that_runs_out_names_a_batch(tmp_path):
         trained(tmp_path, net=Net(fail))
 
 
+class Holds(Hook):
+    """Holds memory of its own."""
+
+    def memory_advice(self, runner):
+        return "leave it out"
+
+
+@pytest.mark.parametrize("iteration", [0, 1])
+def test_cudnn_without_a_plan_has_no_memory_where_it_had_one_before(tmp_path, iteration):
+    """torch says the same of what cuDNN cannot do at all, which the first step would meet."""
+
+    def fail():
+        seen.append(None)
+        if len(seen) > iteration:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    seen = []
+    kind, told = (
+        (UserError, r"Memory ran out.*the GPU has.*\(torchrun\), or leave it out\.$")
+        if iteration
+        else (RuntimeError, "^GET was unable")
+    )
+    with pytest.raises(kind, match=told):
+        trained(tmp_path, Holds(), net=Net(fail))
+
+
 @pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be counted anew"
 )

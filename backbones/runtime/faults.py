@@ -48,8 +48,6 @@ def explained(runner: Any) -> Iterator[None]:
         raise
     except (OSError, MemoryError, RuntimeError, EOFError) as error:
         leave_dead_readers_to_the_loader()
-        if memory.is_exhausted(error):
-            raise memory.explained(error, runner.model, _batch(runner)) from error
         if isinstance(error, OSError) and error.errno in _DISK:
             raise disk_fault(error, runner.work_dir) from error
         if killed := _KILLED.search(str(error)):
@@ -57,6 +55,8 @@ def explained(runner: Any) -> Iterator[None]:
         handing_over = isinstance(error, ConnectionError | EOFError)
         if handing_over or _PINNING in str(error):  # it died while it handed over an image
             raise _lost_reader() from error
+        if memory.is_exhausted(error, has_run=runner.iter > 0):
+            raise memory.explained(error, runner.model, _batch(runner), _advice(runner)) from error
         raise
 
 
@@ -98,6 +98,12 @@ def _lost_reader(which: str = "") -> UserError:
         "kept: run again to go on, with fewer loader workers (in a suite: [overrides] "
         '"train_dataloader.num_workers") or fewer --jobs if it happens again.'
     )
+
+
+def _advice(runner: Any) -> list[str]:
+    """What hooks that hold memory of their own, by their ``memory_advice``, tell to do about it."""
+    told = (getattr(hook, "memory_advice", None) for hook in runner.hooks)
+    return [advice for tell in told if tell and (advice := tell(runner))]
 
 
 def _batch(runner: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from backbones.runtime.allocation import give_freed_memory_back
 
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _REQUEST = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|KiB|MiB|GiB)")
+_GPU_FAILED = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # CUBLAS_…, CUDNN_…
+_NO_PLAN = "unable to find an engine to execute this computation"
 _HOST_FAILED = ("can't allocate memory", "Cannot allocate memory", "not enough memory")
 
 
@@ -67,27 +70,38 @@ class Need:
         return max(0, min(self.batch - 1, int((available - self.fixed) // each)))
 
 
-def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on the host or on a GPU."""
-    if isinstance(error, MemoryError) or _is_of_gpu(error):
+def is_exhausted(error: BaseException, has_run: bool = False) -> bool:
+    """Whether an error says that memory has run out, on the host or on a GPU.
+
+    Args:
+        error: What was raised.
+        has_run: Whether the same was computed before. torch says of a convolution for whose plans
+            there is no memory, and of one that cuDNN cannot do at all, the same.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _HOST_FAILED)
+    signs = (*_GPU_FAILED, *_HOST_FAILED, *([_NO_PLAN] if has_run else []))
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def _is_of_gpu(error: BaseException) -> bool:
     """CUDA's own libraries ask past torch's allocator, and fail with an error of another kind."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "CUDA error: out of memory" in str(error)
+    signs = (*_GPU_FAILED, _NO_PLAN)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
-def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
+def explained(
+    error: BaseException, model: nn.Module, batch: int, further: Sequence[str] = ()
+) -> UserError:
     """The sentence for an error of :func:`is_exhausted`.
 
     Args:
         error: What was raised.
         model: What was trained.
         batch: Images a step, on this device.
+        further: What else can be done about it.
     """
     on_gpu = _is_of_gpu(error)
     held = _weights(model)
@@ -104,13 +118,14 @@ def explained(error: BaseException, model: nn.Module, batch: int) -> UserError:
         if fits
         else "not even a batch of 1 would fit by this estimate: take smaller images or networks"
     )
+    otherwise = ["take --precision bfloat16 or several GPUs for a cell (torchrun)", *further]
     return UserError(
         f"Memory ran out: a batch of {batch} needs over {_gigabytes(need.peak)} GB, "
         f"{_gigabytes(need.fixed)} of them whatever the batch, and {place} has "
         f"{_gigabytes(available)} for this process; {advice}. The last state is kept. Lower the "
         'batch size (in a suite: [overrides] "train_dataloader.batch_size"; that is another '
-        "protocol, with a table of its own), run fewer --jobs, or, with the same batch, take "
-        "--precision bfloat16 or several GPUs for a cell (torchrun)."
+        "protocol, with a table of its own), run fewer --jobs, or, with the same batch, "
+        f"{', or '.join(otherwise)}."
     )
 
 

@@ -44,7 +44,7 @@ _TOLERANCE = 0.02
 _TOLERANCE_OF_BOXES = 1e-3
 """Likewise of boxes, which follow from the replay's own scores without sums."""
 
-_LEAVE_OUT = 'Leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
+_LEAVE_OUT = 'leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
 
 
 @HOOKS.register_module()
@@ -70,19 +70,29 @@ class GraphedFeatures(Hook):
 
         Raises:
             Untrusted: It cannot.
+            BrokenProcess: CUDA failed when that was looked at.
         """
-        graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
-        if isinstance(graphs, Graphs):
+        if graphs := _graphs_of(runner):
             with runner.optim_wrapper.optim_context(runner.model):
                 graphs.check()
+
+    def memory_advice(self, runner: Any) -> str:
+        """What else to do where memory ran out; empty without graphs."""
+        return f"{_LEAVE_OUT}; that starts anew" if _graphs_of(runner) else ""
+
+
+def _graphs_of(runner: Any) -> Graphs | None:
+    """A runner's, if it has any."""
+    graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
+    return graphs if isinstance(graphs, Graphs) and graphs else None
 
 
 class Graphs:
     """A step's ``whole_images``, with a graph for each frequent size of batch.
 
     A batch norm that learns from its batch would learn from the making of a graph as well; where
-    there is one, nothing is graphed. Once there is no memory for a further graph, none is made; if
-    the maps of a batch without one do not fit beside them, all are given up.
+    there is one, nothing is graphed. Once there is no memory for a further graph, the others are
+    made anew; if the maps of a batch without one do not fit beside them, all are given up.
 
     A graph that reads memory which is something else's by then would train on wrong boxes without
     a word. So each is compared with the plain computation when it is made, and if one gives
@@ -106,6 +116,7 @@ class Graphs:
         self._graphs: dict[torch.Size, _Graph] = {}
         self._shared: _Shared | None = None
         self._most = _MOST
+        self._was_short = False
         self._replays = 0
 
     def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
@@ -113,6 +124,7 @@ class Graphs:
 
         Raises:
             Untrusted: A replay gave something else than it must.
+            BrokenProcess: CUDA failed when that was looked at, or when a graph was recorded.
         """
         can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
         graph = self._graph(images, limits) if can_be else None
@@ -131,7 +143,7 @@ class Graphs:
         try:
             return self._step.compute(images, limits)
         except RuntimeError as error:
-            if self._shared is None or not is_exhausted(error):
+            if self._shared is None or not is_exhausted(error, has_run=True):
                 raise
         self._give_up()
         return self._step.compute(images, limits)
@@ -141,14 +153,19 @@ class Graphs:
 
         Raises:
             Untrusted: One does not.
+            BrokenProcess: CUDA failed when that was looked at.
         """
         for graph in self._graphs.values():
             _require(graph.is_true)
 
-    def _give_up(self) -> None:
-        """Have no graphs from now on, and their memory back."""
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._graphs)
+
+    def _give_up(self, most: int = 0) -> None:
+        """Have this many graphs from now on, made anew, and the memory of all that there are."""
         self._graphs.clear()
-        self._shared, self._most = None, 0
+        self._shared, self._most = None, most
         torch.cuda.empty_cache()
 
     def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
@@ -163,11 +180,15 @@ class Graphs:
     def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
         """Make a graph, unless there is no memory for it; give all up if it is not a true one.
 
+        A recording that memory is too short for has taken all that was free into the graphs' pool,
+        without giving back what is merely cached. The pool is given back whole; a first graph gets
+        a second chance.
+
         Raises:
             BrokenProcess: It cannot be recorded, as where a layer waits for what it has computed.
                 CUDA does not recover from that.
         """
-        graph, why = None, ""
+        graph, why, most = None, "", 0
         try:
             graph = self._make(images, limits)
             graph.take(images, limits)
@@ -176,18 +197,18 @@ class Graphs:
             else:
                 why = "one gave something else"
         except RuntimeError as error:
-            if not is_exhausted(error):
-                why = str(error).strip().partition("\n")[0]
+            if not is_exhausted(error, has_run=True):
                 raise BrokenProcess(
                     "What this detector computes cannot be recorded as a CUDA graph "
-                    f"({why}). {_LEAVE_OUT}; what is trained so then starts anew."
+                    f"({_told(error)}): {_LEAVE_OUT}; what is trained so then starts anew."
                 ) from error
-            self._most = len(self._graphs)
-            why = "" if self._graphs else "there is no memory for one"
+            most = len(self._graphs) or int(not self._was_short)
+            why, self._was_short = "there is no memory for another", True
         if why:
             graph = None  # so that its memory is given back too
-            self._give_up()
-            print_log(f"no CUDA graphs are used: {why}", "current")
+            self._give_up(most)
+            used = f"at most {most}" if most else "no"
+            print_log(f"{used} CUDA graphs are used from now on: {why}", "current")
 
     def _make(self, images: Tensor, limits: Tensor) -> _Graph:
         if self._shared is None:
@@ -402,6 +423,11 @@ class _Graph:
                 weight.grad.add_(gradient)
 
 
+def _told(error: RuntimeError) -> str:
+    """What CUDA says, without its advice to those who compile."""
+    return str(error).strip().partition("\n")[0]
+
+
 def _agree(
     found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float = _TOLERANCE
 ) -> bool:
@@ -420,20 +446,24 @@ def _require(holds: Callable[[], bool]) -> None:
     """See that something about a graph holds; where there is no memory to look, it may.
 
     Raises:
-        Untrusted: It does not, or looking at it fails.
+        Untrusted: It does not.
+        BrokenProcess: CUDA fails, which it may tell of whatever was computed before this. States
+            that were saved are sound: graphs are looked at before each.
     """
-    why = ""
     try:
         if holds():
             return
     except RuntimeError as error:
-        if is_exhausted(error):
+        if is_exhausted(error, has_run=True):
             return
-        why = f" ({error})"
+        raise BrokenProcess(
+            f"The GPU failed while CUDA graphs were compared ({_told(error)}); the last state "
+            f"is kept. Run again to go on; if it happens again, {_LEAVE_OUT}, and please report it."
+        ) from error
     raise Untrusted(
         "A CUDA graph of this detector has given something else than the detector itself, so the "
-        f"training cannot be trusted{why}: its states are removed and nothing is recorded. "
-        f"{_LEAVE_OUT}, and please report it."
+        "training cannot be trusted: its states are removed and nothing is recorded. Please report "
+        f"it, and {_LEAVE_OUT}."
     )
 
 
