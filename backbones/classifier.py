@@ -11,9 +11,9 @@ from mmengine.model import BaseModel
 from mmengine.registry import METRICS, MODELS
 from torch import Tensor, nn
 
+from backbones import known_networks  # noqa: F401  (registers networks with timm)
 from backbones.augmentation import colour_and_normalise
 from backbones.runtime.evaluation import SharedMetric
-from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 from backbones.tricks.distillation import Teacher, distillation_loss
 from backbones.tricks.label_smoothing import smooth_targets
 from backbones.tricks.mixup import mix

@@ -1,4 +1,4 @@
-"""Which networks there are: timm's, and the one that this project adds to them."""
+"""Which networks there are: timm's, and the two that this project adds to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 
 import timm
 
+from backbones import mobilenet_v1  # noqa: F401  (registers mobilenetv1 with timm)
 from backbones.errors import UserError
 from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 

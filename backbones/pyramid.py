@@ -22,11 +22,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from backbones import weights as weights_module
 from backbones.errors import UserError
 from backbones.known_networks import require_known
-from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps that OpenMMLab counts as 0 to 3, at output stride 32."""
+
+_ANOTHER_SIZE = (192, 288)
+"""Of images, in pixels: multiples of 32 that no network of timm was made for."""
 
 
 @MODELS.register_module()
@@ -34,7 +36,7 @@ class TimmPyramid(BaseModule):
     """The feature maps of a timm classifier.
 
     Args:
-        architecture: timm's name, or ``resnet50v1``.
+        architecture: timm's name, or one of :mod:`backbones.known_networks`.
         out_indices: Which maps to return; 0 to 3 are strides 4 to 32.
         frozen_stages: -1 trains everything; 0 freezes the stem, i also stages 1 to i.
         norm_eval: Keeps batch norms on their running statistics while training.
@@ -155,6 +157,33 @@ def feature_shape(architecture: str) -> FeatureShape:
     return FeatureShape(
         levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
     )
+
+
+def require_maps(architecture: str) -> None:
+    """See that a network gives maps of images of any size, with the channels where torch has them.
+
+    Nothing is computed. Swin and MaxViT, as timm builds them, take the size of their training only.
+
+    Raises:
+        UserError: As :class:`TimmPyramid`; or it does not.
+    """
+    feature_shape(architecture)
+    with torch.device("meta"):
+        network = _create(architecture)
+        size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
+        try:
+            maps = network(torch.zeros(1, size[0], *_ANOTHER_SIZE))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"'{architecture}' takes images of {size[1]} x {size[2]} pixels alone "
+                f"({error}), which a detector and a segmenter do not give it; choose a network "
+                "for images of any size, such as a ResNet or ConvNeXt."
+            ) from error
+    if [each.shape[1] for each in maps] != network.feature_info.channels():
+        raise UserError(
+            f"'{architecture}' gives maps with their channels last, which necks and heads do not "
+            "take; choose another network, such as a ResNet or ConvNeXt."
+        )
 
 
 def build_features(architecture: str, levels: tuple[int, ...], output_stride: int) -> nn.Module:

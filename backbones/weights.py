@@ -18,13 +18,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from backbones import key_maps, mxnet_params
+from backbones import (
+    key_maps,
+    known_networks,  # noqa: F401  (registers networks with timm)
+    mxnet_params,
+)
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.resources import cache_dir
 from backbones.sources import weights_file
 from backbones.torch_file import read_torch_file
-from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further ways to find weights: a scheme and what turns the rest of the name into a file."""

@@ -148,7 +148,7 @@ def _catalogue() -> dict[str, Variant]:
             rows.append(_trained(name, "resnet50v1", sized, "resnet50v1_baseline"))
     for network, architecture in {
         "inception_v3": "inception_v3",
-        "mobilenet": "mobilenetv1_100",
+        "mobilenet": "mobilenetv1",
     }.items():
         control = f"{network}_baseline"
         rows.append(_trained(control, architecture, BASELINE, control))

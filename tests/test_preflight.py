@@ -69,6 +69,26 @@ def test_a_mistyped_network_is_one_sentence(here, capsys):
     assert "no network 'resnet50x'" in capsys.readouterr().err
 
 
+def test_networks_that_a_protocol_cannot_build_are_told_before_the_control_is_paid_for(
+    here, small_sample, capfd
+):
+    """The detector takes Inception, whose maps have no dilated form for the segmenter."""
+    for name in ("inception_v3", "swin_tiny_patch4_window7_224"):
+        own(name, f'architecture = "{name}"\nweights = "random"')
+    suite = chaos_suite.write_suite(
+        here,
+        small_sample,
+        rows=["plain.toml", "inception_v3.toml", "swin_tiny_patch4_window7_224.toml"],
+        seeds=[0],
+    )
+    assert run.main(["--suite", str(suite)]) == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
+    assert len(told) == 2
+    assert "takes images of 224 x 224 pixels alone (" in told[0]
+    assert "inception_v3, quick: 'inception_v3' cannot be built with output stride 8" in told[1]
+    assert begun(here) == []
+
+
 def judge(task, protocol, small_sample, *overrides):
     cell = synthetic.cell("resnet18_baseline", task, protocol=protocol, overrides=overrides)
     data = catalogue.load("sample", small_sample.parent)

@@ -8,7 +8,7 @@ from toolbox_names import toolbox_names
 import transfer.openmmlab  # noqa: F401
 from backbones import weights
 from backbones.errors import UserError
-from backbones.pyramid import TimmPyramid, feature_shape
+from backbones.pyramid import TimmPyramid, feature_shape, require_maps
 
 
 def randomise_norms(network):
@@ -185,6 +185,23 @@ def test_stages_of_other_families(architecture, channels):
     shape = feature_shape(architecture)
     assert shape.channels == channels
     assert set(shape.stage_of.values()) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        ("swinv2_cr_tiny_224", "takes images of 224 x 224 pixels alone"),
+        ("mambaout_femto", "with their channels last"),
+    ],
+)
+def test_maps_must_be_of_images_of_any_size_with_channels_first(architecture, sentence):
+    with pytest.raises(UserError, match=sentence):
+        require_maps(architecture)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "inception_v3", "convnext_tiny"])
+def test_convolutions_give_such_maps(architecture):
+    require_maps(architecture)
 
 
 @pytest.mark.parametrize(

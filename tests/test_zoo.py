@@ -107,6 +107,35 @@ def test_the_papers_other_networks_serve_as_far_as_they_can(name):
         assert len(network(torch.zeros(2, 3, 96, 96))) == 4
 
 
+def test_the_papers_mobilenet_is_howards_with_plain_relu():
+    """Against its table 1 by hand; timm's own network cuts activations at 6."""
+
+    def layer(inputs, outputs, kernel, stride, groups=1):
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    widths = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
+    layers = layer(3, 32, 3, 2)
+    for inputs, outputs, stride in zip(widths[:-1], widths[1:], strides, strict=True):
+        layers += [*layer(inputs, inputs, 3, stride, groups=inputs), *layer(inputs, outputs, 1, 1)]
+    by_hand = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+    architecture = zoo.find("mobilenet_baseline").architecture
+    network = timm.create_model(architecture).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 2.0, 0.5)
+    weights = network.state_dict()
+    by_hand.load_state_dict(dict(zip(by_hand.state_dict(), weights.values(), strict=True)))
+    cut = timm.create_model("mobilenetv1_100").eval()
+    cut.load_state_dict(weights)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        found, expected, other = network(images), by_hand.eval()(images), cut(images)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert not torch.allclose(other, expected, rtol=0.1, atol=0.1 * float(expected.abs().max()))
+
+
 def test_the_original_resnet_strides_in_its_first_convolution():
     rows = [zoo.find("resnet50v1_baseline"), zoo.find("resnet50_baseline")]
     with torch.device("meta"):

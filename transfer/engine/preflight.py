@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine.registry import MODELS
+
 from backbones import weights
 from backbones.errors import UserError
-from backbones.pyramid import feature_shape
+from backbones.pyramid import require_maps
 from backbones.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.engine.overrides import require_settings
+from transfer.engine.overrides import composed, require_settings
 from transfer.plan.cells import Cell, Task
 from transfer.plan.request import OF_SAMPLE, SHUFFLED, load_data
 
@@ -24,18 +27,26 @@ def require_sound(tasks: Sequence[Task]) -> None:
     """Look at each network, each file of weights and each choice of settings once.
 
     Raises:
-        UserError: A network does not exist or gives no maps, a file's weights are not those of its
-            network, or an override sets what the config does not have; a line for each.
+        UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
+            file's weights are not those of its network; or an override sets what the config does
+            not have. A line for each.
     """
     networks = dict.fromkeys(task.cell.architecture for task in tasks)
-    faults = {a: fault for a in networks if (fault := _fault(feature_shape, a))}
+    faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
     sound = [task for task in tasks if task.cell.architecture not in faults]
     files = {(task.cell.architecture, _file(task.cell)): task.cell for task in sound}
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
+    unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
+    built = {
+        (task.cell.architecture, key): task
+        for task in sound
+        if (key := _setting(task.cell)) not in unset
+    }
     found = [
         *faults.values(),
         *(_fault(_require_fit, cell) for (_, path), cell in files.items() if path),
-        *(_fault(_require_settings, task) for task in settings.values()),
+        *unset.values(),
+        *(_fault(_require_built, task) for task in built.values()),
     ]
     if told := list(dict.fromkeys(filter(None, found))):
         raise UserError("\n".join(told))
@@ -67,6 +78,18 @@ def _require_fit(cell: Cell) -> None:
         weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error
+
+
+def _require_built(task: Task) -> None:
+    """Build what is made of the network, without memory for its weights."""
+    model = composed(task.cell, load_data(task.data, task.data_root)).model
+    shared = model.get("roi_head", {}).get("shared_head")
+    for part in (model.backbone, shared) if shared else (model.backbone,):
+        try:
+            with torch.device("meta"):
+                MODELS.build({**part, "weights": None})
+        except UserError as error:
+            raise UserError(f"{task.cell.backbone}, {task.cell.protocol}: {error}") from error
 
 
 def _require_settings(task: Task) -> None:

@@ -1,0 +1,38 @@
+"""MobileNet 1.0 as first published, and as the paper's authors train it: with ReLU.
+
+timm's ``mobilenetv1_100`` bounds each activation at 6, as TensorFlow's later code does. The
+network with plain ReLU is registered here as ``mobilenetv1`` (Howard et al., "MobileNets", 2017,
+section 3.2; GluonCV's ``mobilenet1.0``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import generate_default_cfgs, register_model
+from timm.models.efficientnet import EfficientNet, mobilenetv1_100
+
+default_cfgs = generate_default_cfgs(
+    {
+        "mobilenetv1.untrained": {
+            "input_size": (3, 224, 224),
+            "num_classes": 1000,
+            "pool_size": (7, 7),
+            "crop_pct": 0.875,
+            "interpolation": "bilinear",
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+        }
+    }
+)
+
+
+@register_model
+def mobilenetv1(
+    pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any
+) -> EfficientNet:
+    """MobileNet 1.0 (Tables 2, 3 and 6), 4.2 M parameters."""
+    cfg = pretrained_cfg or default_cfgs["mobilenetv1"].default
+    return mobilenetv1_100(pretrained, pretrained_cfg=cfg, **{"act_layer": "relu", **kwargs})
