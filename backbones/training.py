@@ -275,7 +275,7 @@ def _runner(
         zero_gamma=recipe.zero_gamma,
         label_smoothing=recipe.label_smoothing,
         mixup=recipe.mixup,
-        teacher=_teacher(training, len(classes)) if training.teacher else None,
+        teacher=_teacher(training, classes) if training.teacher else None,
         authors_code=training.authors_code,
     )
     images = len(folders["train"])
@@ -346,17 +346,26 @@ def _schedulers(training: Training, steps: int) -> list[dict[str, Any]]:
     ]
 
 
-def _teacher(training: Training, classes: int) -> nn.Module:
-    """The teacher's network with its weights, head included."""
+def _teacher(training: Training, classes: list[str]) -> nn.Module:
+    """The teacher's network with its weights, head included.
+
+    Which classes it was trained on is known of files that were trained here, and not of others:
+    those are only seen to have as many.
+    """
     recipe = training.row.recipe
     assert recipe is not None
     path = Path(training.teacher)
     own = read_own_metadata(path)
+    if own.get("classes", classes) != classes:
+        raise UserError(
+            f"The teacher '{path}' was trained on other classes than those of '{training.data}', "
+            "or on these in another order; a teacher must have been trained on the same folders."
+        )
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
     require_known(architecture)
     checkpoint = weights.read(path, architecture)
     report = weights.match(architecture, checkpoint, str(path))
-    network = timm.create_model(architecture, num_classes=classes)
+    network = timm.create_model(architecture, num_classes=len(classes))
     state = network.state_dict()
     tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if key in state}
     needed = [key for key in state if not key.endswith("num_batches_tracked")]
@@ -369,7 +378,7 @@ def _teacher(training: Training, classes: int) -> nn.Module:
     if other:
         raise UserError(
             f"The teacher '{path}' knows {len(tensors[other[0]])} classes, the data have "
-            f"{classes}; a teacher must have been trained on the same classes."
+            f"{len(classes)}; a teacher must have been trained on the same classes."
         )
     network.load_state_dict(tensors)
     return network

@@ -24,7 +24,7 @@ from backbones.classifier import Classifier
 from backbones.download import try_lock
 from backbones.errors import UserError
 from backbones.hashing import sha256
-from backbones.images import ImageFolder
+from backbones.images import ImageFolder, class_names
 from backbones.safetensors_header import read_own_metadata
 
 SMALL = ["--epochs", "2", "--batch-size", "16", "--image-size", "32", "--min-area", "0.5"]
@@ -342,11 +342,21 @@ def test_distillation_trains_with_an_own_teacher(folder, monkeypatch):
     }  # fmt: skip
 
 
+def test_a_teacher_of_other_classes_is_refused_though_they_are_as_many(folder, capsys):
+    assert train.main(command(folder, "resnet18d_smooth")) == 0
+    teacher = trained(folder)[0].rename(folder.parent / "teacher.safetensors")
+    for split in ("train", "val"):
+        first = min((folder / split).iterdir())
+        first.rename(first.with_name("zebra"))
+    assert train.main(command(folder, "resnet18d_distill", "--teacher", str(teacher))) == 2
+    assert "was trained on other classes than those of" in capsys.readouterr().err
+
+
 def test_what_a_teachers_file_holds_beside_its_network_is_left_out(folder):
     state = timm.create_model("resnet152d", num_classes=6).state_dict()
     torch.save({**state, "auxiliary.weight": torch.zeros(3)}, "teacher.pth")
     planned = training.plan("resnet18d_distill", folder, teacher="teacher.pth")
-    taught = training._teacher(planned, 6).state_dict()
+    taught = training._teacher(planned, class_names(folder)).state_dict()
     assert torch.equal(taught["fc.weight"], state["fc.weight"])
 
 
