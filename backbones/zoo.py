@@ -207,6 +207,12 @@ def find(name: str) -> Variant:
     )
 
 
+def meant_by(name: str) -> str:
+    """The row that a name stands for: an alias's target; any other name stands for itself."""
+    row = CATALOGUE.get(name)
+    return row.alias_of if row and row.alias_of else name
+
+
 def scratch_of(architecture: str) -> Variant:
     """The same network from random weights: nothing frozen, BN trained, the same schedule."""
     known = architecture in _ARCHITECTURES

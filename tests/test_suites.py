@@ -33,6 +33,7 @@ from transfer.plan.cells import Task
 from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
 from transfer.plan.process import ProcessExecutor, WorkerProcess, environment_of
+from transfer.plan.request import Request, make_plan
 from transfer.plan.schedule import Job, Schedule, Tally, record_path
 from transfer.plan.sizes import COSTS, size_of
 from transfer.plan.suite_cells import Choice, make_suite_plan
@@ -224,8 +225,6 @@ def test_cells_come_task_by_task_and_seed_by_seed(here):
 
 def test_a_cell_of_a_suite_is_the_cell_of_a_single_run(here):
     """So that what was run before with --backbone is not run again."""
-    from transfer.plan.request import Request, make_plan
-
     single = make_plan(
         Request(
             backbone="resnet18d_mixup",
@@ -436,6 +435,48 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
         plan_of(QUICK + row, here)
+
+
+def single_run(backbone, path, folder):
+    """The plan of a single run with --weights."""
+    return make_plan(
+        Request(
+            backbone=backbone,
+            tasks=("detection",),
+            against="none",
+            data="sample",
+            data_root=folder,
+            protocol="quick",
+            weights=str(path),
+            precision="float32",
+            seed=0,
+            classifier_seed=0,
+        )
+    )
+
+
+@pytest.mark.parametrize("row", ["resnet18_baseline", "resnet18_baseline_shuffled"])
+def test_a_single_run_refuses_a_classifier_of_another_row_as_a_suite_does(row, here):
+    classifier(here / "c0.safetensors", 0)
+    of = row.removesuffix("_shuffled")
+    with pytest.raises(UserError, match=f"is a 'resnet18d_mixup', but it is given for '{of}'"):
+        single_run(row, here / "c0.safetensors", here)
+
+
+@pytest.mark.parametrize("trained", ["resnet18d_mixup", "resnet18d_tricks"])
+@pytest.mark.parametrize(
+    "row",
+    ["resnet18d_mixup", "resnet18d_tricks", "resnet18d_tricks_shuffled", "mine.toml"],
+)
+def test_a_classifier_is_of_its_row_under_each_name_and_of_any_row_of_ones_own(row, trained, here):
+    (here / "mine.toml").write_text('architecture = "resnet18d"\n')
+    file = here / "c0.safetensors"
+    classifier(file, 0, trained)
+    entry = f'{{backbone = "{row}", classifiers = "c0.safetensors"}}'
+    (in_suite,) = plan_of(QUICK + f'tasks = ["detection"]\nrows = [{entry}]', here).cells
+    (alone,) = (c for c in single_run(row, file, here).cells if not c.scratch)
+    assert in_suite.weights.endswith(str(file))
+    assert in_suite.weights == alone.weights
 
 
 def test_of_several_classifiers_the_missing_one_is_named_and_the_others_go_on(here):

@@ -252,7 +252,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
     """One cell of a request whose data are decided.
 
     Raises:
-        UserError: Unknown protocol, or there are no such weights.
+        UserError: Unknown protocol, there are no such weights, or they are another row's.
     """
     protocol = _protocol(request, task)
     weights, identity, classifier = _weights(request, row)
@@ -334,6 +334,8 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         told = _weights(request, unshuffled)
         return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
     if request.weights not in ("auto", "none"):
+        if not is_public(request.weights):
+            _require_trained_as(row, weights_file(request.weights))
         return _given(request.weights)
     if row.scratch:
         return "", "", "none"
@@ -350,6 +352,19 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
             "give the file with --weights."
         )
     return _given(row.weights.source)
+
+
+def _require_trained_as(row: zoo.Variant, path: Path) -> None:
+    """Refuse a classifier of this project's training that is of another row of the zoo.
+
+    A user's own row names no recipe: its weights are what the user says they are.
+    """
+    trained = read_own_metadata(path).get("row") or row.name
+    if not row.own and zoo.meant_by(trained) != zoo.meant_by(row.name):
+        raise UserError(
+            f"The classifier '{path}' is a '{trained}', but it is given for '{row.name}': give it "
+            f"for the row that it is of, or other weights for '{row.name}'."
+        )
 
 
 def _given(weights: str) -> tuple[str, str, str]:

@@ -231,7 +231,7 @@ class _Planner:
 
         Raises:
             _Untrained: There are none yet.
-            UserError: A file is of another row, or the row has none.
+            UserError: The row has none, or a file is no whole one.
         """
         row = self.rows[entry.backbone]
         if row.scratch and entry.classifiers:
@@ -242,7 +242,7 @@ class _Planner:
         if row.scratch:
             return [_Source()]
         if entry.classifiers:
-            return [self._file(row, path) for path in self._files(entry)]
+            return [self._file(path) for path in self._files(entry)]
         if catalogue.SAMPLE in self.data.values() and row.recipe:
             return [_Source(seed=seed) for seed in entry.classifier_seeds]
         if row.weights is None and row.own:
@@ -272,14 +272,8 @@ class _Planner:
             found.update(dict.fromkeys(matches))
         return list(found)
 
-    def _file(self, row: zoo.Variant, path: Path) -> _Source:
+    def _file(self, path: Path) -> _Source:
         own = read_own_metadata(path)
-        trained = own.get("row", row.name)
-        if trained not in (row.name, row.alias_of, row.shuffled_of):
-            raise UserError(
-                f"The classifier '{path}' is a '{trained}', but the suite '{self.suite.path}' "
-                f"names it for '{row.name}'."
-            )
         return _Source(str(path), label=f"seed {own['seed']}" if "seed" in own else "")
 
     def _refuse_repeated(self, cells: list[Cell]) -> None:

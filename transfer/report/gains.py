@@ -156,10 +156,7 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
 
 def paper_row(name: str) -> str:
     """The row of the zoo that a name stands for: an alias's target, else the name itself."""
-    try:
-        return zoo.find(name).alias_of or name
-    except UserError:  # a user's own row is not in the zoo
-        return name
+    return zoo.meant_by(name)
 
 
 def observation(record: Record, value: float) -> Observation:
