@@ -2,9 +2,10 @@
 
 ``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address, or
 ``random`` for a start from random ones, never meant by leaving them out;
-``mean`` and ``std`` are 0 to 1 and ImageNet's where they are not given; ``top1`` is in percent
-and ``top1_on`` names the data that it was measured on; ``control`` is a row to compare with, or a
-file beside it like this one; ``name`` is the file's own unless given.
+``mean`` and ``std`` are 0 to 1, and where they are not given timm's for its own weights and
+ImageNet's for others; ``top1`` is in percent and ``top1_on`` names the data that it was measured
+on; ``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's
+own unless given.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from backbones.errors import UserError
 from backbones.sources import is_public
 from backbones.toml_file import misfit, read_toml
-from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, Variant, Weights
+from backbones.variants import PerChannel, Variant, Weights
 
 _FORM = {
     **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on"), str),
@@ -74,8 +75,8 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         weights=_weights(given, content, path) if given and not scratch else None,
         control=_beside(path, control, "control") if control.endswith(".toml") else control,
         scratch=scratch,
-        mean=_three(content, "mean", path) or IMAGENET_MEAN,
-        std=_three(content, "std", path) or IMAGENET_STD,
+        mean=_three(content, "mean", path),
+        std=_three(content, "std", path),
         own=True,
     )
 
@@ -93,7 +94,7 @@ def _beside(path: Path, named: str, what: str) -> str:
         raise UserError(f"'{path}' names the {what} '{named}': {error}") from error
 
 
-def _three(content: dict[str, Any], key: str, path: Path) -> tuple[float, float, float] | None:
+def _three(content: dict[str, Any], key: str, path: Path) -> PerChannel | None:
     """Three numbers from 0 to 1, or None where the file does not say."""
     if key not in content:
         return None

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from backbones.paper import Figures, figures
 
+PerChannel = tuple[float, float, float]
+"""A number for each of R, G and B."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -96,7 +99,8 @@ class Variant:
         scratch: Fine-tuned from random weights: nothing frozen, BN trained.
         shuffled_of: The row whose weights this one has, shuffled layer by layer; empty for none.
         note: One sentence for people.
-        mean: Channel means that the weights expect, 0 to 1, or None: as timm states them.
+        mean: Channel means that the weights expect, 0 to 1, or None: as timm states them, or, of a
+            user's own row whose weights are not timm's, ImageNet's.
         std: Channel deviations, likewise.
         own: Whether a user's file says all this: it may say something else tomorrow.
     """
@@ -110,8 +114,8 @@ class Variant:
     scratch: bool = False
     shuffled_of: str = ""
     note: str = ""
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
     own: bool = False
 
     @property

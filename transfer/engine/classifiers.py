@@ -166,23 +166,25 @@ def _of_classifier(listener: Listener | None) -> Listener | None:
 def _preprocessing(
     cell: Cell, row: zoo.Variant, own: dict[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation, 0 to 255: of the file itself, else of the row, else timm's.
+    """Mean and deviation, 0 to 255: of the file itself, else as a user's own row or timm states.
 
-    A file that says nothing of itself is read as what the row's own public weights expect.
+    Any other file, which says nothing of itself, is read as what the row's public weights expect.
     """
     if "mean" in own and "std" in own:
         return tuple(own["mean"]), tuple(own["std"])
-    mean: Any = row.mean
-    std: Any = row.std
+    given = cell.weights.removeprefix(f"{SHUFFLED}:")
+    stated = cell if row.own or given.startswith("timm:") else row
+    mean: Any = stated.mean
+    std: Any = stated.std
     if mean is None or std is None:
-        sources = [cell.weights, row.weights.source if row.weights else ""]
+        sources = [given, row.weights.source if row.weights else ""]
         names = [s.removeprefix("timm:") for s in sources if s.startswith("timm:")]
         config = timm.get_pretrained_cfg([*names, cell.architecture][0])
         if config is None:
             raise UserError(
                 f"timm knows no preprocessing of '{cell.weights}'; give mean and std in a .toml."
             )
-        mean, std = config.mean, config.std
+        mean, std = mean or config.mean, std or config.std
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
 
 

@@ -36,7 +36,7 @@ class Cell:
         processes: How many train it together, a GPU each: batch norms, sums and, in some
             protocols, the batch depend on it.
         mean: Channel means, 0 to 1, of a user's own row, whose file can be changed; None for the
-            zoo's, where the name or the weights' own file decides.
+            zoo's, where the name or the weights' own file decides, and where timm's weights do.
         std: Channel deviations, likewise.
     """
 
@@ -65,8 +65,9 @@ class Cell:
         del told["weights"]
         if self.processes == 1:  # as before there could be more
             del told["processes"]
-        if self.mean is None:  # as before an own row's counted
-            del told["mean"], told["std"]
+        for name in ("mean", "std"):
+            if told[name] is None:  # as before an own row's counted
+                del told[name]
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -17,7 +17,7 @@ from backbones.known_images import told_name_of_images
 from backbones.resources import cache_dir
 from backbones.safetensors_header import read_own_metadata
 from backbones.sources import is_public, weights_file
-from backbones.variants import TRAINING_VERSION
+from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
 from transfer.datasets import catalogue, sample
 from transfer.plan import protocols
 from transfer.plan.cells import Cell
@@ -256,6 +256,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
     """
     protocol = _protocol(request, task)
     weights, identity, classifier = _weights(request, row)
+    mean, std = _own_preprocessing(row, identity)
     return Cell(
         backbone=row.name,
         architecture=row.architecture,
@@ -271,9 +272,20 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         seed=request.seed,
         scratch=not weights,
         processes=request.processes,
-        mean=row.mean if row.own else None,
-        std=row.std if row.own else None,
+        mean=mean,
+        std=std,
     )
+
+
+def _own_preprocessing(
+    row: zoo.Variant, identity: str
+) -> tuple[PerChannel | None, PerChannel | None]:
+    """Mean and deviation of a user's own row; None where the weights bring them, as timm's do."""
+    if not row.own:
+        return None, None
+    if identity.removeprefix(f"{SHUFFLED}:").startswith("timm:"):
+        return row.mean, row.std
+    return row.mean or IMAGENET_MEAN, row.std or IMAGENET_STD
 
 
 def data_name(data: str) -> str:
