@@ -7,12 +7,14 @@ scratch in silence. Here every key is accounted for, and a backbone that is not 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import timm
 import torch
@@ -97,20 +99,31 @@ def locate(source: str) -> Path:
     if scheme == "timm":
         return _from_hub(name)
     if scheme in ("http", "https"):
-        name = source.rsplit("/", 1)[-1]
-        if name in ("", ".", ".."):
-            raise UserError(f"The address '{source}' names no file of weights; give that of one.")
-        return fetch(source, cache_dir() / "weights" / name, checksum=_checksum_in(name))
+        return _from_address(source)
     return weights_file(source)
+
+
+def _from_address(url: str) -> Path:
+    """Weights at an address, kept by it: many addresses end in 'model.safetensors'."""
+    try:
+        name = urlsplit(url).path.rpartition("/")[-1]
+    except ValueError:  # what stands for the host cannot be one
+        name = ""
+    if name in ("", ".", ".."):
+        raise UserError(f"The address '{url}' names no file of weights; give that of one.")
+    place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
+    return fetch(url, place / name, checksum=_checksum_in(name))
 
 
 def _checksum_in(name: str) -> str:
     """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
 
-    GluonCV's archives name the sha1 of the file inside; there zip's own checksums have to do.
+    Digits without a letter are taken for a date or a count of steps; one checksum in forty looks
+    so, and is then not checked. GluonCV's archives name the sha1 of the file inside; there zip's
+    own checksums have to do.
     """
     found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
-    return f"sha256:{found[1]}" if found else ""
+    return f"sha256:{found[1]}" if found and not found[1].isdecimal() else ""
 
 
 def read(path: Path, architecture: str) -> Checkpoint:

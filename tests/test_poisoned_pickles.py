@@ -1,5 +1,6 @@
 """A pickle that would create a file when it is read does not, through any door."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -140,9 +141,11 @@ def test_through_the_projects_own_cache(marker, tmp_path, monkeypatch):
     poison(tmp_path / "cache/weights/resnet18.a1_in1k.safetensors", marker)
     with pytest.raises(UserError, match="not a whole safetensors file"):
         weights.read(weights.locate("timm:resnet18.a1_in1k"), "resnet18")
-    path = poison(tmp_path / "cache/weights/net.pth", marker)
+    address = "https://host.invalid/net.pth"
+    folder = hashlib.sha256(address.encode()).hexdigest()[:12]
+    path = poison(tmp_path / "cache/weights" / folder / "net.pth", marker)
     with refused(path):
-        weights.read(weights.locate("https://host.invalid/net.pth"), "resnet18")
+        weights.read(weights.locate(address), "resnet18")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])

@@ -225,7 +225,10 @@ def test_a_users_row_that_is_wrong(text, told, tmp_path):
         zoo.find(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("address", ["https://", "https://host/", "https://host/.."])
+@pytest.mark.parametrize(
+    "address",
+    ["https://", "https://host", "https://host/", "https://host/..", "https://[host/net.pth"],
+)
 def test_an_address_without_a_file_is_refused(address):
     with pytest.raises(UserError, match="names no file of weights"):
         weights.locate(address)
@@ -235,8 +238,11 @@ def test_names_of_files_tell_their_checksums():
     mmpretrain = zoo.find("resnet50d_efficient").weights.source.rsplit("/", 1)[-1]
     assert weights._checksum_in(mmpretrain) == "sha256:db14775a"
     assert weights._checksum_in("resnet18-5c106cde.pth") == "sha256:5c106cde"
+    assert weights._checksum_in("resnet50-0676ba61.pth") == "sha256:0676ba61"
     assert weights._checksum_in("resnet50_v1d-00319ddc.zip") == ""
     assert weights._checksum_in("mine.pth") == ""
+    for stamp in ("20240131", "00012000", "20240131120000"):
+        assert weights._checksum_in(f"net-{stamp}.pth") == "", "a date or a count of steps"
 
 
 def test_no_row_of_the_paper_is_in_the_zoo_twice():
