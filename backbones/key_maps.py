@@ -50,6 +50,7 @@ class Renamed(NamedTuple):
 _WRAPPERS = ("state_dict", "model")
 _DEEPEST_WRAPPER = 4
 _TORCH_PREFIXES = ("module.", "_orig_mod.")
+_AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
 _BACKBONE_PREFIXES = ("backbone.timm_model.", "timm_model.", "backbone.")
 _STEMS = ("conv1.", "stem.", "layer1.")
 
@@ -89,9 +90,10 @@ _VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
 def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
     """Translate the names of a ResNet's weights into timm's.
 
-    Wrappers (``state_dict``, ``model``), torch's own prefixes (``module.``, ``_orig_mod.``) and
-    entries that are no arrays are taken off in any case. Names of parts that a classifier does not
-    have, such as a detector's neck, stay as they are: what is left over is for the caller to judge.
+    Wrappers (``state_dict``, ``model``), torch's own prefixes (``module.``, ``_orig_mod.``), its
+    count of averaged models and entries that are no arrays are taken off in any case. Names of
+    parts that a classifier does not have, such as a detector's neck, stay as they are: what is left
+    over is for the caller to judge.
 
     Args:
         checkpoint: A state dict, or what was saved around it. Values count as arrays if they have
@@ -104,8 +106,9 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
         any network but a ResNet has, the names are unchanged.
 
     Raises:
-        UserError: Two names of the file mean the same part; or flat names, and neither the
-            architecture nor their prefix tells whether the shortcuts pool.
+        UserError: Two names of the file mean the same part; the file has averaged weights beside
+            others; or flat names, and neither the architecture nor their prefix tells whether the
+            shortcuts pool.
     """
     state = _unprefixed(_arrays(_unwrapped(checkpoint)))
     if any(_is_flat_block(name) for name in state):
@@ -121,15 +124,39 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
 def _unwrapped(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
     # Bounded, for a checkpoint may contain itself.
     for _ in range(_DEEPEST_WRAPPER):
-        inner = [checkpoint[w] for w in _WRAPPERS if isinstance(checkpoint.get(w), Mapping)]
+        inner = [w for w in _WRAPPERS if isinstance(checkpoint.get(w), Mapping)]
         if not inner:
             break
-        checkpoint = inner[0]
+        _refuse_averaged_beside(inner[0], checkpoint)
+        checkpoint = checkpoint[inner[0]]
     return checkpoint
 
 
+def _refuse_averaged_beside(taken: str, checkpoint: Mapping[Any, Any]) -> None:
+    """See that there is one set of weights: which is averaged (EMA) is no guess to make.
+
+    timm's and torchvision's trainings save the averaged ones beside the others, MMEngine's saves
+    the others beside the averaged ones.
+    """
+    for name, value in checkpoint.items():
+        if name == taken or not isinstance(name, str) or not isinstance(value, Mapping):
+            continue
+        if "ema" in name.lower() and _arrays(value):
+            raise UserError(
+                f"The file holds two sets of weights, {taken!r} and {name!r}, one of them averaged "
+                "over the training (EMA): save the one that the top-1 was measured with in a file "
+                f"of its own (torch.save(checkpoint[{name!r}], …) or likewise) and give that."
+            )
+
+
 def _arrays(state: Mapping[Any, Any]) -> dict[str, Any]:
-    return {k: v for k, v in state.items() if isinstance(k, str) and hasattr(v, "shape")}
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(name, str)
+        and hasattr(value, "shape")
+        and name.rpartition(".")[-1] != _AVERAGED_MODELS
+    }
 
 
 def _unprefixed(state: dict[str, Any]) -> dict[str, Any]:

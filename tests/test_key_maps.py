@@ -410,6 +410,39 @@ class TestTimmAndTorch:
         }
 
 
+class TestAveragedWeights:
+    @pytest.mark.parametrize(
+        ("taken", "averaged"),
+        [
+            ("model", "model_ema"),
+            ("state_dict", "state_dict_ema"),
+            ("state_dict", "ema_state_dict"),
+            ("model", "EMA"),
+        ],
+    )
+    def test_beside_others_they_are_refused(self, taken, averaged):
+        checkpoint = {taken: timm_keys("18"), averaged: timm_keys("18"), "epoch": 3}
+        with pytest.raises(UserError, match=f"'{taken}' and '{averaged}', one of them averaged"):
+            to_timm(checkpoint)
+        with pytest.raises(UserError, match=averaged):
+            to_timm({"model": checkpoint})
+
+    @pytest.mark.parametrize(
+        "other", [{"model_ema": None}, {"ema": {"decay": 0.9}}, {"ema_decay": torch.ones(1)}]
+    )
+    def test_what_is_only_called_so_is_no_other_set_of_weights(self, other):
+        ours = timm_keys("18")
+        assert to_timm({"model": ours, **other}) == (ours, "timm")
+
+    @pytest.mark.parametrize("wrapper", ["", "model"])
+    def test_torchs_averaged_model_by_itself_is_taken(self, wrapper):
+        averaged = torch.optim.swa_utils.AveragedModel(timm_network("18")).state_dict()
+        assert "n_averaged" in averaged
+        found, convention = to_timm({wrapper: averaged} if wrapper else averaged)
+        assert convention == "timm"
+        assert found == {name: averaged[f"module.{name}"] for name in timm_keys("18")}
+
+
 FRAGMENTS = [
     *("module.", "backbone.", "stem.", "0.", "2.", "7.", "conv.", "bn.", "layer1.0.", "layer2.0."),
     *(
