@@ -26,7 +26,8 @@ rules for names in MXNet's ``gluon/block.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from backbones.errors import UserError
@@ -53,6 +54,7 @@ _TORCH_PREFIXES = ("module.", "_orig_mod.")
 _AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
 _BACKBONE_PREFIXES = ("backbone.timm_model.", "timm_model.", "backbone.")
 _STEMS = ("conv1.", "stem.", "layer1.")
+_LONGEST_PREFIX = 4  # segments
 
 # mmdet and mmseg put the stem's last batch norm inside the stem.
 _MMSEG_STEM = {f"stem.{i}.": f"conv1.{i}." for i in (0, 1, 3, 4, 6)} | {"stem.7.": "bn1."}
@@ -119,6 +121,46 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
         return Renamed(state, "unknown")
     translated = {old: _translate(new, convention) for old, new in names.items()}
     return Renamed(_rename(state, _shifted(translated)), convention)
+
+
+def shared_prefix(names: Iterable[str], parts: Collection[str]) -> str:
+    """What stands before the names of a network's parts: ``model.``, ``backbone.``, or the like.
+
+    Args:
+        names: Those of a file.
+        parts: Those of the network, heads aside.
+
+    Returns:
+        The prefix, up to its last dot; empty where most of the parts have none in common.
+
+    Raises:
+        UserError: Most of the parts are there under several prefixes.
+    """
+    counts = Counter(prefix for name in names for prefix, rest in _split(name) if rest in parts)
+    found = [prefix for prefix, count in counts.items() if 2 * count > len(parts)]
+    if len(found) > 1:
+        raise UserError(
+            f"The weights hold the network twice, under {found[0]!r} and {found[1]!r}: save the "
+            "one that the top-1 was measured with in a file of its own and give that."
+        )
+    return found[0] if found else ""
+
+
+def _split(name: str) -> Iterator[tuple[str, str]]:
+    """The ways to take a name for a prefix and the name of a part."""
+    *segments, _ = name.split(".", _LONGEST_PREFIX)
+    for count in range(1, len(segments) + 1):
+        prefix = ".".join(segments[:count]) + "."
+        yield prefix, name[len(prefix) :]
+
+
+def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """A state whose names have lost a prefix; those that do not begin with it stay as they are.
+
+    Raises:
+        UserError: Two names have become the same.
+    """
+    return _rename(state, {name: name.removeprefix(prefix) for name in state})
 
 
 def _unwrapped(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:

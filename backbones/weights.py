@@ -27,6 +27,7 @@ from backbones import (
 )
 from backbones.download import fetch
 from backbones.errors import UserError
+from backbones.known_networks import require_known
 from backbones.resources import cache_dir
 from backbones.sources import weights_file
 from backbones.torch_file import read_torch_file
@@ -48,6 +49,7 @@ class LoadReport:
         left_over: Keys of the file that the network has no place for.
         head: Keys of the classifier's head, which a backbone does not have.
         unused: Backbone keys that fit, of stages that this network was built without.
+        prefix: What was taken off the file's names, such as ``model.``; empty for nothing.
     """
 
     source: str
@@ -58,6 +60,7 @@ class LoadReport:
     left_over: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    prefix: str = ""
 
     def by_stage(self) -> dict[str, dict[str, int]]:
         """Counts of matched, unused, missing and left-over keys per top-level module."""
@@ -68,6 +71,18 @@ class LoadReport:
                 stage[kind] = stage.get(kind, 0) + 1
         return counts
 
+    def lines(self) -> list[str]:
+        """The report for people, a line a stage."""
+        behind = f", behind '{self.prefix}'" if self.prefix else ""
+        return [
+            f"weights {self.source} ({self.convention} names{behind})",
+            *(
+                f"  {stage}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
+                for stage, counts in self.by_stage().items()
+            ),
+            f"  head, not used: {len(self.head)}",
+        ]
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -76,10 +91,12 @@ class Checkpoint:
     Attributes:
         tensors: The state dict.
         convention: Whose names the file used.
+        prefix: What was taken off them to find the network's parts; empty for nothing.
     """
 
     tensors: dict[str, Tensor]
     convention: str
+    prefix: str = ""
 
 
 def locate(source: str) -> Path:
@@ -134,19 +151,35 @@ def read(path: Path, architecture: str) -> Checkpoint:
         architecture: timm's name of the network, which decides how the keys are read.
 
     Raises:
-        UserError: The file is cut short, of no known format, or holds code.
+        UserError: The file is cut short, of no known format, holds code, or holds the network more
+            than once.
     """
-    if path.suffix == ".safetensors":
-        state: dict[str, Any] = dict(_read_safetensors(path))
-    elif mxnet_params.is_mxnet_params(path):
-        arrays = mxnet_params.read_params(path)
-        state = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    else:
-        state = _read_torch(path)
-    tensors, convention = key_maps.to_timm(state, architecture)
-    if not tensors:
+    renamed = key_maps.to_timm(_read_state(path), architecture)
+    if not renamed.state:
         raise UserError(f"'{path}' holds no tensors; give a classifier's state dict.")
-    return Checkpoint(dict(tensors), convention)
+    prefix = _prefix(renamed, architecture)
+    if prefix:
+        renamed = key_maps.to_timm(key_maps.without_prefix(renamed.state, prefix), architecture)
+    return Checkpoint(dict(renamed.state), renamed.convention, prefix)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        return dict(_read_safetensors(path))
+    if mxnet_params.is_mxnet_params(path):
+        arrays = mxnet_params.read_params(path)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return _read_torch(path)
+
+
+def _prefix(renamed: key_maps.Renamed, architecture: str) -> str:
+    """What hides the network's parts in a file none of whose names is one; empty for nothing."""
+    if renamed.convention != "unknown":
+        return ""
+    classifier = _on_meta(architecture)
+    heads = _head_names(classifier)
+    parts = {k for k in classifier.state_dict() if not k.startswith(heads) and not _optional(k)}
+    return "" if parts & renamed.state.keys() else key_maps.shared_prefix(renamed.state, parts)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -202,14 +235,13 @@ def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
         UserError: A key of the backbone is missing or of another shape, or the file has layers
             that this network does not have (another depth).
     """
-    with torch.device("meta"):
-        classifier = timm.create_model(architecture)
+    classifier = _on_meta(architecture)
     expected = classifier.state_dict()
     heads = _head_names(classifier)
     found = checkpoint.tensors
     matched, missing, mismatched = [], [], []
     for key, tensor in expected.items():
-        if key.startswith(heads) or (key not in found and key.endswith("num_batches_tracked")):
+        if key.startswith(heads) or (key not in found and _optional(key)):
             continue
         if key not in found:
             missing.append(key)
@@ -225,6 +257,7 @@ def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
         tuple(mismatched),
         tuple(k for k in found if k not in expected and not k.startswith(heads)),
         tuple(k for k in found if k.startswith(heads)),
+        prefix=checkpoint.prefix,
     )
     _require_whole(report, architecture, {key.split(".")[0] for key in expected})
     return report
@@ -250,14 +283,26 @@ def _require_whole(report: LoadReport, architecture: str, modules: set[str]) -> 
 
 
 def log_report(report: LoadReport) -> None:
-    """Write the report to MMEngine's log, a line a stage."""
+    """Write the report to MMEngine's log."""
     from mmengine.logging import print_log
 
-    lines = [f"weights {report.source} ({report.convention} names)"]
-    for stage, counts in report.by_stage().items():
-        lines.append(f"  {stage}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
-    lines.append(f"  head, not used: {len(report.head)}")
-    print_log("\n".join(lines), logger="current", level=logging.INFO)
+    print_log("\n".join(report.lines()), logger="current", level=logging.INFO)
+
+
+def _on_meta(architecture: str) -> nn.Module:
+    """A classifier whose tensors have shapes and take no memory.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    require_known(architecture)
+    with torch.device("meta"):
+        return timm.create_model(architecture)
+
+
+def _optional(key: str) -> bool:
+    """Whether weights are whole without a key: only batch norms that sum everything up read it."""
+    return key.endswith("num_batches_tracked")
 
 
 def _head_names(classifier: Any) -> tuple[str, ...]:
