@@ -20,11 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from backbones import (
-    key_maps,
-    known_networks,  # noqa: F401  (registers networks with timm)
-    mxnet_params,
-)
+from backbones import key_maps, mxnet_params
 from backbones.download import fetch
 from backbones.errors import UserError
 from backbones.known_networks import require_known
