@@ -370,6 +370,25 @@ def test_rows_of_ones_own_are_named_from_the_suites_folder(here, tmp_path_factor
     assert (plan.baseline, {cell.backbone for cell in plan.cells}) == ("mine", {"mine"})
 
 
+def test_two_rows_of_one_name_are_refused_and_one_row_named_twice_is_not(here):
+    """Else the one would be fine-tuned with the other's preprocessing, and stand as the other."""
+    for folder, mean in (("a", 0.4), ("b", 0.5)):
+        (here / folder).mkdir()
+        text = f'architecture = "resnet18"\nweights = "random"\nmean = [{mean}, {mean}, {mean}]\n'
+        (here / folder / "model.toml").write_text(text)
+    both = QUICK + 'rows = ["a/model.toml", "b/model.toml"]'
+    with pytest.raises(UserError, match=r"a/model.toml' and '.*b/model.toml' are both called 'mod"):
+        plan_of(both, here)
+    ours = here / "b" / "model.toml"
+    ours.write_text('name = "ours"\n' + ours.read_text())
+    assert {cell.backbone for cell in plan_of(both, here).cells} == {"model", "ours"}
+    again = '"b/model.toml", "resnet18_scratch", "b/model.toml_scratch"'
+    assert list(plan_of(QUICK + f"rows = [{again}]", here, seeds=1).rows) == [
+        "ours",
+        "resnet18_scratch",
+    ]
+
+
 def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
     data = chaos_suite.write_suite(here, here, rows=["a"], seeds=[0]).with_name("tiny.toml")
     (here / "sample").symlink_to(Path(os.environ["TRANSFER_CACHE"]) / "sample")

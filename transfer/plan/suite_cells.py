@@ -59,7 +59,8 @@ def make_suite_plan(suite: Suite, choice: Choice) -> Plan:
     are made; so is a task whose data are not on this machine.
 
     Raises:
-        UserError: Unknown row, protocol or data, a cell that is named twice, or nothing to run.
+        UserError: Unknown row, protocol or data, two rows of one name, a cell that is named twice,
+            or nothing to run.
     """
     return _Planner(suite, choice).plan()
 
@@ -86,6 +87,7 @@ class _Planner:
         self.remarks: list[str] = []
 
     def plan(self) -> Plan:
+        rows = self._rows_by_name()
         tasks = self._tasks()
         cells = [
             cell
@@ -102,7 +104,6 @@ class _Planner:
             raise UserError(self._why_nothing(cells, tasks))
         if shard := self.choice.shard:
             chosen = self._share(chosen, shard)
-        rows = {row.name: row for row in self.rows.values()}
         aliases = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of]
         return Plan(
             tuple(chosen),
@@ -111,6 +112,19 @@ class _Planner:
             tuple(dict.fromkeys((*aliases, *self.remarks, *self._other_lengths()))),
             by_name(self.data.values()),
         )
+
+    def _rows_by_name(self) -> dict[str, zoo.Variant]:
+        """The rows by what records call them; one may stand in the suite in several ways."""
+        named: dict[str, str] = {}
+        for asked, row in self.rows.items():
+            first = named.setdefault(row.name, asked)
+            if self.rows[first] != row:
+                raise UserError(
+                    f"The suite '{self.suite.path}' has two backbones of one name: '{first}' and "
+                    f"'{asked}' are both called '{row.name}' in records and tables. A backbone is "
+                    "called as its file, unless the file gives a 'name': rename one of them."
+                )
+        return {name: self.rows[asked] for name, asked in named.items()}
 
     def _tasks(self) -> list[str]:
         """Those that are asked for, that rows take part in, and that the data serve."""
