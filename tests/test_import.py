@@ -68,12 +68,14 @@ def test_the_last_evaluation_counts_not_the_best(tmp_path):
     assert read_run(path).metrics["pascal_voc/mAP"] == 0.5
 
 
-def write_run(folder, scalars, config=None):
+def write_run(folder, scalars, config=None, log=None):
     place = folder / "20260101_000000" / "vis_data"
     place.mkdir(parents=True)
     (place / "scalars.json").write_text(scalars)
     if config:
         (place / "config.py").write_text(config)
+    if log:
+        (place.parent / "20260101_000000.log").write_text(log)
     return folder
 
 
@@ -204,6 +206,39 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
 
 
 @pytest.mark.parametrize(
+    ("load_from", "resume", "gpus", "sentence"),
+    [
+        (None, False, 1, ""),
+        (None, True, 1, ""),
+        ("work/iter_9.pth", True, 1, ""),
+        ("coco.pth", False, 1, "load_from is 'coco.pth', the baseline's is None."),
+        (None, False, 4, "a batch of 8 in all, the baseline's is 2; both need the same number"),
+        (None, False, None, ""),
+    ],
+)
+def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_known(
+    load_from, resume, gpus, sentence, tmp_path, capsys
+):
+    config = ("model = dict(backbone=dict(pretrained=True))\nload_from = {0!r}\nresume = {1}\n"
+              "train_dataloader = dict(batch_size=2)")  # fmt: skip
+    log = "Runtime environment:\n    seed: 0\n    GPU number: {}\n"
+
+    def told(row, load_from, resume, gpus):
+        scalars = json.dumps({"mIoU": 12.0 if row == "base" else 14.0, "step": 3})
+        beside = log.format(gpus) if gpus else ""
+        run = write_run(tmp_path / row, scalars, config.format(load_from, resume), beside)
+        return imported(capsys, run, "--backbone", row, "--results", tmp_path)[1].out
+
+    told("base", None, False, 1)
+    unknown = told("n", load_from, resume, gpus)
+    (table,) = collect(tmp_path, against="base").gains
+    assert [row.name for row in table.rows] == (["base"] if sentence else ["base", "n"])
+    assert sentence in " ".join(table.left_out)
+    assert ("the batch in all: the number of GPUs" in unknown) == (gpus is None)
+    assert ("what the run began from: it was resumed" in unknown) == resume
+
+
+@pytest.mark.parametrize(
     ("config", "source", "told_apart_by"),
     [
         ("model = dict(backbone=dict(type='ResNet'))", "", ""),
@@ -215,6 +250,9 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
          "checkpoint='a.pth')]))", "a.pth", "unknown: a.pth"),
         ("model = dict(backbone=dict(), init_cfg=dict(checkpoint='b.pth'))", "b.pth",
          "unknown: b.pth"),
+        ("model = dict(backbone=dict())\nload_from = 'c.pth'\nresume = False", "c.pth",
+         "unknown: c.pth"),
+        ("model = dict(backbone=dict())\nload_from = 'iter_9.pth'\nresume = True", "", ""),
         (None, "", "unknown: "),
     ],
 )  # fmt: skip

@@ -25,6 +25,7 @@ _LINE = re.compile(r"- INFO - (?:Epoch|Iter)\((train|val|test)\)\s+(.*)")
 _FIGURE = re.compile(r"([\w./-]+): +(-?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan)(?= |$)")
 _PLACE = re.compile(r"\[ *(\d+)(?:/ *\d+)?\](?:\[ *(\d+)/ *(\d+)\])?")
 _SEED = re.compile(r"^ +seed: (\d+)$", re.MULTILINE)
+_GPUS = re.compile(r"^ +GPU number: (\d{1,6})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class FinishedRun:
         curve: ``{"iteration", "loss", …}`` on the way.
         config: The resolved config; None where there is none that is plain data.
         seed: Of the run, or None.
+        gpus: How many trained it, by the log; None where that does not tell.
         unknown: Sentences about what the run does not tell.
     """
 
@@ -47,6 +49,7 @@ class FinishedRun:
     curve: list[dict[str, float]]
     config: dict[str, Any] | None
     seed: int | None
+    gpus: int | None
     unknown: tuple[str, ...]
 
 
@@ -75,14 +78,15 @@ def read_run(place: Path) -> FinishedRun:
     _require_finished(source, evaluations[-1], config)
     if config is None:
         unknown.append("its config was not found as plain data, so its rows stand alone.")
-    seed = _seed(config, told)
+    gpus = _GPUS.search(told)
     return FinishedRun(
         source,
         hashlib.sha256(text.encode()).hexdigest(),
         {k: v for k, v in evaluations[-1].items() if k not in _BOOKKEEPING},
         [point for kind, point in points if kind == "training"],
         config,
-        seed,
+        _seed(config, told),
+        int(gpus[1]) if gpus else None,
         tuple(unknown),
     )
 

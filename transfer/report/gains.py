@@ -255,7 +255,7 @@ def _comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record],
 def _trained(record: Record) -> tuple[str, int | None, float | None]:
     """The config, and what the number of processes made of it: the whole batch, and the rate.
 
-    None where they are not known: an imported run does not tell.
+    None where they are not known: an imported run tells no rate, and the batch by its log alone.
     """
     training = record.content["training"]
     config = record.content["config"]["comparable_sha256"]
@@ -276,9 +276,10 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
         difference = str(error)
     (config, batch, lr), (wanted, own_batch, own_lr) = _trained(first), _trained(reference)
     if config == wanted:
+        rate, own_rate = (f" at a rate of {lr}", f" at {own_lr}") if lr and own_lr else ("", "")
         difference = (
-            f"a batch of {batch} in all at a rate of {lr}, the baseline's is {own_batch} at "
-            f"{own_lr}; both need the same number of processes."
+            f"a batch of {batch} in all{rate}, the baseline's is {own_batch}{own_rate}; both need "
+            "the same number of processes."
         )
     row = first.cell["backbone"]
     return f"{_named(row, records)} was fine-tuned differently: {difference}"

@@ -96,6 +96,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
     config = found.config or {}
     network = _network(config)
     wrapper = _at(config, "optim_wrapper", "type")
+    batch = _batch_in_all(config, found.gpus)
     chosen = found.seed if seed is None else seed
     cell = {
         "backbone": backbone or network,
@@ -133,13 +134,17 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
             "multiply_adds_224": 0,
         },
         "config": records.told_config(_comparable(config, found)),
-        "training": {"images": {"train": 0, "test": 0}},
+        "training": {"images": {"train": 0, "test": 0}, "batch_size": batch},
         "versions": {},
         "command": shlex.join(_command(found, cell, seed)),
         "imported": {
             "from": found.source.name,
             "sha256": found.digest,
-            "unknown": [*_not_known(cell, chosen), *found.unknown],
+            "unknown": [
+                *_not_known(cell, chosen),
+                *_not_known_of_training(config, batch),
+                *found.unknown,
+            ],
         },
     }
 
@@ -184,10 +189,15 @@ def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | No
 
 
 def _comparable(config: dict[str, Any], found: FinishedRun) -> dict[str, Any]:
-    """The config without places and names; one that is not known equals no other."""
+    """The config without places and names; one that is not known equals no other.
+
+    What the whole model began from stays, where there is such a thing.
+    """
     kept = {name: _without_places(part) for name, part in config.items() if name not in _ELSEWHERE}
     if not isinstance(kept.get("model"), dict):
         return {"model": {"backbone": {}, "data_preprocessor": {}}, "unknown config": found.digest}
+    if began := _began_from(config):
+        kept["load_from"] = began
     model = kept["model"]
     model.setdefault("backbone", {})
     model.pop("pretrained", None)  # the backbone's weights
@@ -221,9 +231,23 @@ def _weights(config: dict[str, Any]) -> str:
         or inside.get("pretrained")
         or _at(config, "model", "pretrained")
         or _checkpoint(config.get("model"))
-        or config.get("load_from")
+        or _began_from(config)
     )
     return "pretrained" if told is True else str(told or "")
+
+
+def _began_from(config: dict[str, Any]) -> str:
+    """The weights that the whole model began from; empty for none.
+
+    Of a run that was resumed, ``load_from`` is the state that it went on from, or None.
+    """
+    return "" if config.get("resume") else str(config.get("load_from") or "")
+
+
+def _batch_in_all(config: dict[str, Any], gpus: int | None) -> int | None:
+    """The batch of all GPUs together, of which the config has one's part; None for unknown."""
+    part = _at(config, "train_dataloader", "batch_size")
+    return part * gpus if type(part) is int and gpus else None
 
 
 def _checkpoint(part: Any) -> Any:
@@ -268,4 +292,16 @@ def _not_known(cell: dict[str, Any], seed: int | None) -> list[str]:
     lines += [sentence for name, sentence in told.items() if cell[name] == records.UNKNOWN]
     if seed is None:
         lines.append("the seed; give it with --seed.")
+    return lines
+
+
+def _not_known_of_training(config: dict[str, Any], batch: int | None) -> list[str]:
+    lines = []
+    if batch is None:
+        lines.append(
+            "the batch in all: the number of GPUs, which the log tells, or the batch of one is "
+            "missing."
+        )
+    if config.get("resume"):
+        lines.append("what the run began from: it was resumed, and its config tells only that.")
     return lines
