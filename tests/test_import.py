@@ -280,6 +280,52 @@ def test_a_run_that_was_broken_off_is_none(length, step, is_finished, tmp_path, 
     assert len(list(tmp_path.glob("records/*.json"))) == is_finished
 
 
+BY_ITERATIONS = """model = dict(backbone=dict(type='ResNet'))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=80)
+default_hooks = dict(logger=dict(interval={}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("interval", "trained", "is_finished"),
+    [
+        (50, [50], True),  # 80 is no multiple of 50
+        (10, [10, 60], False),
+        (10, [10, 70], False),
+        (10, [10, 80], True),
+        (None, [10, 70], False),
+        (None, [10, 75], True),
+        (10, [], True),  # a test alone
+    ],
+)
+@pytest.mark.parametrize("of", ["scalars", "a log by iterations", "a log by epochs"])
+def test_an_evaluation_that_tells_no_iteration_is_as_old_as_the_training_before_it(
+    of, interval, trained, is_finished, tmp_path, capsys
+):
+    """As by MMEngine's default: the epoch of a training by iterations is 0 all along."""
+    run = write_run(tmp_path / "run", "", BY_ITERATIONS.format(interval))
+    log = f"2026/01/01 00:00:00 - mmengine - INFO - Config:\n{BY_ITERATIONS.format(interval)}"
+    train, val = {
+        "a log by iterations": ("Iter(train) [{:>2}/80]", "Iter(val) [13/13]"),
+        "a log by epochs": ("Epoch(train) [1][{:>2}/40]", "Epoch(val) [0][13/13]"),
+        "scalars": ('{{"loss": 1.0, "iter": {0}, "step": {0}}}', '{"mIoU": 12.0, "step": 0}'),
+    }[of]
+    lines = [*map(train.format, trained), val]
+    if not is_finished:  # trained on, and was killed
+        lines.append(train.format(79))
+    if of == "scalars":
+        (run / "20260101_000000" / "vis_data" / "scalars.json").write_text("\n".join(lines))
+    else:
+        told = [f"{line}    {'mIoU: 12.0' if line == val else 'loss: 1.0'}" for line in lines]
+        run = tmp_path / "a.log"
+        before = "2026/01/01 00:00:01 - mmengine - INFO - "
+        run.write_text(log + "\n".join(before + line for line in told) + "\n")
+    code, out = imported(capsys, run, "--backbone", "n", "--results", tmp_path)
+    assert code == (0 if is_finished else 2), out.err
+    if not is_finished:
+        assert f"was evaluated last after iter {trained[-1]} of 80" in out.err
+
+
 def test_a_run_that_is_imported_again_is_still_one_run(tmp_path, capsys):
     run = write_run(tmp_path / "run", '{"mIoU": 12.0, "step": 3}')
     imported(capsys, run, "--backbone", "n", "--results", tmp_path)

@@ -20,6 +20,7 @@ from backbones.errors import UserError
 from transfer.report.wording import count
 
 _LARGEST = 200_000_000  # bytes; a log beyond it is none
+_INTERVAL = 10  # iterations between two lines of training, unless the config says otherwise
 _BOOKKEEPING = {"data_time", "time", "memory", "epoch", "iter", "step", "lr", "base_lr", "eta"}
 _LINE = re.compile(r"- INFO - (?:Epoch|Iter)\((train|val|test)\)\s+(.*)")
 _FIGURE = re.compile(r"([\w./-]+): +(-?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan)(?= |$)")
@@ -75,7 +76,7 @@ def read_run(place: Path) -> FinishedRun:
             f"'{source}' holds no evaluation; a run that was not evaluated has no figure to import."
         )
     config = _config(source, told)
-    _require_finished(source, evaluations[-1], config)
+    _require_finished(source, points, config or {})
     if config is None:
         unknown.append("its config was not found as plain data, so its rows stand alone.")
     gpus = _GPUS.search(told)
@@ -92,18 +93,42 @@ def read_run(place: Path) -> FinishedRun:
 
 
 def _require_finished(
-    source: Path, evaluation: dict[str, float], config: dict[str, Any] | None
+    source: Path, points: list[tuple[str, dict[str, float]]], config: dict[str, Any]
 ) -> None:
-    """See that the last evaluation is the training's last; one of a test alone tells no step."""
-    length = (config or {}).get("train_cfg")
-    told = length if isinstance(length, dict) else {}
+    """See that the last evaluation is the training's last; a test alone tells no step.
+
+    Nor does an evaluation of a training by iterations, unless ``log_metric_by_epoch`` is off: it
+    came less than an interval after the line of training before it.
+    """
+    told = _table(config, "train_cfg")
     unit = "epoch" if _is_number(told.get("max_epochs")) else "iter"
-    last, step = _number(told.get(f"max_{unit}s")), evaluation.get("step", 0.0)
-    if last is not None and 0 < step < last:
+    last, unlogged = _number(told.get(f"max_{unit}s")), 0.0
+    trained, step = _last_evaluation(points)
+    if unit == "iter" and not step:
+        interval = _number(_table(_table(config, "default_hooks"), "logger").get("interval"))
+        step, unlogged = trained, (interval or _INTERVAL) - 1
+    if last is not None and step > 0 and step + unlogged < last:
         raise UserError(
             f"'{source}' was evaluated last after {unit} {step:.0f} of {last:.0f}: the run is not "
             "finished, and that figure is not its last one. Nothing was imported; let it end first."
         )
+
+
+def _last_evaluation(points: list[tuple[str, dict[str, float]]]) -> tuple[float, float]:
+    """Iteration of the line of training before it, 0 for none, and the step that it tells."""
+    trained, found = 0.0, (0.0, 0.0)
+    for kind, figures in points:
+        if kind == "training":
+            trained = figures["iteration"]
+        else:
+            found = trained, figures.get("step", 0.0)
+    return found
+
+
+def _table(part: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table in a config; an empty one where there is none."""
+    found = part.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _files(place: Path) -> tuple[Path | None, Path | None]:
@@ -159,7 +184,7 @@ def _of_log(text: str) -> Iterator[tuple[str, dict[str, float]]]:
         figures = {name: float(value) for name, value in _FIGURE.findall(found[2])}
         place = _PLACE.match(found[2])
         of_epoch = place is not None and place[2] is not None
-        figures["step"] = float(place[1]) if place and of_epoch else float(steps)
+        figures["step"] = float(place[1]) if place and of_epoch else 0.0
         point = _kind(figures, steps)
         if point and (point[0] == "training") == (found[1] == "train"):
             yield point
