@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
-from test_suites import classifier
+from test_suites import QUICK, classifier, plan_of
 
 from backbones import zoo
 from backbones.errors import UserError
@@ -199,6 +199,21 @@ def test_a_row_of_ones_own_needs_weights_or_to_say_that_it_has_none(here):
     assert [cell.scratch for cell in given.cells] == [False, True], "beside the sample's control"
     none = make_plan(asked(here / "bare.toml", here, weights="none"))
     assert [cell.scratch for cell in none.cells] == [True]
+
+
+@pytest.mark.parametrize(("file", "label"), [("c.safetensors", "seed 4"), ("c.pth", "file")])
+def test_a_classifier_in_a_file_is_one_cell_in_a_suite_and_alone(file, label, here):
+    """Else one fine-tuning would be run twice, under two labels."""
+    classifier(here / file, 4)
+    (here / "mine.toml").write_text(f'architecture = "resnet18d"\nweights = "{file}"\n')
+    for row, weights, entry in (
+        ("resnet18d_mixup", file, f'{{backbone = "resnet18d_mixup", classifiers = "{file}"}}'),
+        (here / "mine.toml", "auto", '"mine.toml"'),
+    ):
+        single = make_plan(asked(row, here, weights=weights, against="none")).cells[0]
+        suite = plan_of(QUICK + f"rows = [{entry}]", here, tasks=("segmentation",))
+        assert [cell.id for cell in suite.cells] == [single.id]
+        assert single.classifier == label
 
 
 def test_two_backbones_of_one_name_are_not_compared(own_rows, here):

@@ -23,7 +23,8 @@ class Cell:
             for random ones.
         weights_id: What identifies them before they are fetched: a file's sha256, a hub's name, or
             the identity of the training that makes them.
-        classifier: ``"public"``, ``"file"``, ``"none"``, or ``"seed N"`` of its own training.
+        classifier: ``"public"``, ``"none"``, ``"seed N"`` of its own training, or ``"file"`` where
+            that is not known.
         task: ``"detection"`` or ``"segmentation"``.
         protocol: Name of the protocol.
         protocol_version: Hash of what the protocol says.

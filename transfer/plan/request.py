@@ -383,7 +383,13 @@ def _given(weights: str) -> tuple[str, str, str]:
     if is_public(weights):
         return weights, weights, "public"
     path = weights_file(weights)
-    return str(path), f"sha256:{sha256(path)}", "file"
+    return str(path), f"sha256:{sha256(path)}", _told_classifier(path)
+
+
+def _told_classifier(path: Path) -> str:
+    """What a cell calls a classifier in a file: by the seed of its training, where that is told."""
+    own = read_own_metadata(path)
+    return f"seed {own['seed']}" if "seed" in own else "file"
 
 
 def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:

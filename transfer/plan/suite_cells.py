@@ -10,7 +10,6 @@ from pathlib import Path
 from backbones import zoo
 from backbones.errors import UserError
 from backbones.resources import cache_dir
-from backbones.safetensors_header import read_own_metadata
 from transfer.datasets import catalogue
 from transfer.plan.cells import Cell
 from transfer.plan.protocols import TASKS
@@ -67,11 +66,10 @@ def make_suite_plan(suite: Suite, choice: Choice) -> Plan:
 
 @dataclass(frozen=True)
 class _Source:
-    """A classifier: a file or the row's own weights, the seed, and what to call it."""
+    """A classifier: a file or the row's own weights, and the seed of one of the sample's."""
 
     weights: str = "auto"
     seed: int = 0
-    label: str = ""
 
 
 class _Untrained(Exception):
@@ -213,7 +211,6 @@ class _Planner:
             for source in sources:
                 request = self._request(row.backbone, self.data[task], source)
                 cell = make_cell(request, self.rows[row.backbone], task, lists)
-                cell = replace(cell, classifier=source.label or cell.classifier)
                 cells += [
                     replace(cell, seed=seed, overrides=overrides)
                     for overrides in self.suite.settings[task]
@@ -256,7 +253,7 @@ class _Planner:
         if row.scratch:
             return [_Source()]
         if entry.classifiers:
-            return [self._file(path) for path in self._files(entry)]
+            return [_Source(str(path)) for path in self._files(entry)]
         if catalogue.SAMPLE in self.data.values() and row.recipe:
             return [_Source(seed=seed) for seed in entry.classifier_seeds]
         if row.weights is None and row.own:
@@ -285,10 +282,6 @@ class _Planner:
                 )
             found.update(dict.fromkeys(matches))
         return list(found)
-
-    def _file(self, path: Path) -> _Source:
-        own = read_own_metadata(path)
-        return _Source(str(path), label=f"seed {own['seed']}" if "seed" in own else "")
 
     def _refuse_repeated(self, cells: list[Cell]) -> None:
         seen: set[str] = set()
