@@ -174,11 +174,12 @@ def test_miou_and_pixel_accuracy_by_hand():
     outcomes = SegmentationOutcomes(
         images=np.array(["a", "b"]),
         intersection=np.array([[3, 1, 0], [2, 0, 0]]),
-        predicted=np.array([[4, 2, 0], [3, 1, 0]]),
+        predicted=np.array([[4, 2, 0], [2, 1, 1]]),
         labelled=np.array([[5, 1, 0], [2, 2, 0]]),
     )
-    # Summed over images: 5 of 7 + 7 - 5, and 1 of 3 + 3 - 1; the third class is nowhere.
-    assert metric_value(outcomes, "mIoU") == pytest.approx(100 * (5 / 9 + 1 / 5) / 2)
+    # Summed over images: 5 of 6 + 7 - 5, and 1 of 3 + 3 - 1; nothing is of the third class, though
+    # a pixel is called so.
+    assert metric_value(outcomes, "mIoU") == pytest.approx(100 * (5 / 8 + 1 / 5) / 2)
     assert metric_value(outcomes, "pixAcc") == pytest.approx(100 * 6 / 10)
 
 

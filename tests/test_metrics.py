@@ -345,7 +345,7 @@ def test_pixels_are_counted_as_scikit_learn_counts_them(seed):
     predicted = np.concatenate([s["pred_sem_seg"]["data"].numpy().ravel() for s in samples])
     kept = truth != 255
     truth, predicted = truth[kept], predicted[kept]
-    seen = sorted({*truth.tolist(), *predicted.tolist()})
+    seen = sorted(set(truth.tolist()))
     expected = dict(
         zip(
             [names[label] for label in seen],
@@ -358,6 +358,24 @@ def test_pixels_are_counted_as_scikit_learn_counts_them(seed):
     assert figures["mIoU_all"] == pytest.approx(np.mean(list(expected.values())))
     headline = [expected[name] for name in ("b", "c") if name in expected]
     assert figures["mIoU"] == pytest.approx(np.mean(headline), nan_ok=True)
+
+
+def test_a_class_that_no_mask_has_stands_in_no_mean_whatever_is_predicted(tmp_path):
+    """Else the row that never calls it would be averaged over fewer classes than the others."""
+    from mmseg.evaluation import IoUMetric
+
+    truth = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 255]])
+    called = torch.tensor([[0, 0, 1, 1], [0, 2, 1, 2]])  # one of the two is not judged
+    file = tmp_path / "outcomes.npz"
+    metric = MaskIoU(outcomes=str(file))
+    figures = evaluated(metric, [mask_sample(truth, called)], ("cat", "dog", "ghost"))
+    assert figures["mIoU"] == figures["mIoU_all"] == pytest.approx(100 * (3 / 4 + 1) / 2)
+    assert not any("ghost" in name for name in figures)
+    kept = SegmentationOutcomes.from_arrays(np.load(file, allow_pickle=False))
+    assert metric_value(kept, "mIoU") == pytest.approx(figures["mIoU"])
+    theirs = IoUMetric.intersect_and_union(called, truth, num_classes=3, ignore_index=255)
+    told = IoUMetric.total_area_to_metrics(*theirs, metrics=["mIoU"])
+    assert told["IoU"].tolist() == pytest.approx([3 / 4, 1, 0])
 
 
 def test_pixels_are_counted_to_the_last_of_a_large_image():

@@ -215,9 +215,9 @@ def test_figures_of_images():
     masks = SegmentationOutcomes(
         images=np.array(["a"]),
         intersection=np.array([[2, 0, 0]]),
-        predicted=np.array([[4, 0, 1]]),
+        predicted=np.array([[4, 1, 0]]),
         labelled=np.array([[3, 0, 2]]),
-    )
+    )  # a pixel is called what nothing in the image is
     assert iou_of_masks(masks).tolist() == [(2 / 5 + 0) / 2]
 
 

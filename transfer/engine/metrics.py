@@ -130,7 +130,9 @@ class MaskIoU(SharedMetric):
 
     Ignored pixels are dropped from the prediction too. Reports, in percent: ``mIoU`` (over the
     headline classes), ``mIoU_all`` and ``pixAcc`` over all classes, and ``IoU/<class>``. A class
-    that is neither in a mask nor predicted has no figure and stands in no mean.
+    without a labelled pixel in the test set has no figure and stands in no mean, whatever is
+    predicted: the means of all rows are over the same classes. (MMSegmentation's ``IoUMetric``
+    takes such a class for 0 as soon as a pixel is called so.)
 
     Args:
         headline_classes: Classes whose mean is ``mIoU``; empty for all.
@@ -167,7 +169,7 @@ class MaskIoU(SharedMetric):
             self.results.append((sample["img_path"], np.stack(counts)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Intersection over union, averaged over the classes that occur."""
+        """Intersection over union, averaged over the classes that are labelled."""
         classes = self.dataset_meta["classes"]
         counts = np.stack([row[1] for row in results])
         names = np.array([Path(row[0]).stem for row in results])
@@ -177,7 +179,7 @@ class MaskIoU(SharedMetric):
         iou = {
             name: float(intersection[index] / union[index])
             for index, name in enumerate(classes)
-            if union[index]
+            if labelled[index]
         }
         return {
             "mIoU": _over(iou, self.headline_classes),

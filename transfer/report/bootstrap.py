@@ -225,7 +225,8 @@ def _pixels(
         total = labelled.sum(axis=0)
         return np.where(total > 0, intersection.sum(axis=0) / np.maximum(total, 1), np.nan)
     union = predicted + labelled - intersection
-    return _mean_over_classes(np.where(union > 0, intersection / np.maximum(union, 1), np.nan))
+    iou = intersection / np.maximum(union, 1)
+    return _mean_over_classes(np.where(labelled > 0, iou, np.nan))
 
 
 def _mean_over_classes(values: FloatArray) -> FloatArray:

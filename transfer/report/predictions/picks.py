@@ -50,11 +50,11 @@ def f1_of_boxes(outcomes: DetectionOutcomes) -> FloatArray:
 
 
 def iou_of_masks(outcomes: SegmentationOutcomes) -> FloatArray:
-    """Mean IoU over the classes that are in an image or predicted there; NaN where none is."""
+    """Mean IoU over the classes that are labelled in an image; NaN where none is."""
     union = outcomes.predicted + outcomes.labelled - outcomes.intersection
     iou = _ratio(outcomes.intersection, union)
-    occurs = np.isfinite(iou)
-    return _ratio(np.where(occurs, iou, 0).sum(axis=1), occurs.sum(axis=1))
+    there = outcomes.labelled > 0
+    return _ratio(np.where(there, iou, 0).sum(axis=1), there.sum(axis=1))
 
 
 def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> FloatArray:
