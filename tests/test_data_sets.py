@@ -348,6 +348,21 @@ def test_spaces_at_the_ends_of_a_lists_lines_are_no_part_of_the_names(own):
     assert dataset[0]
 
 
+@pytest.mark.parametrize("folder", ["", "."])
+def test_a_voc_folder_without_years_may_have_no_name(own, folder):
+    """It is the root itself, to the check and to the run."""
+    classes = re.search(r"\[detection\].*?(classes = \[.*?\])", own.read_text(), re.DOTALL)[1]
+    own.write_text(
+        f'name = "own"\nroot = "own/VOCdevkit/VOC2007"\n[detection]\n{classes}\n'
+        f'train = [{{ folder = "{folder}", split = "trainval" }}]\n'
+        f'test = [{{ folder = "{folder}", split = "test" }}]\n'
+    )
+    require_usable(load(own), "detection")
+    cfg = composed("detection", load(own))
+    for part in ("train", "test"):
+        assert built(cfg[f"{part}_dataloader"], "mmdet")[0]
+
+
 def test_fewer_images_than_a_batch_are_refused(own, tmp_path):
     """MMEngine would train for no iteration at all and report an untrained network."""
     from transfer.engine.finetune import finetune
@@ -508,6 +523,17 @@ def test_coco_is_composed_and_its_labels_are_the_classes_order(coco, protocol):
     assert there == [2, 2], "a test judges every box of the file"
     form = cfg.val_evaluator.form
     assert form == ("coco" if protocol == "openmmlab-coco" else "11points")
+
+
+@pytest.mark.parametrize("folder", ["", "."])
+def test_images_of_coco_may_lie_in_the_root(coco, folder):
+    for path in (coco.parent / "images").iterdir():
+        path.rename(coco.parent / path.name)
+    coco.write_text(coco.read_text().replace('folder = "images"', f'folder = "{folder}"'))
+    require_usable(load(coco), "detection")
+    cfg = composed("detection", load(coco))
+    for part in ("train", "test"):
+        assert built(cfg[f"{part}_dataloader"], "mmdet")[0]
 
 
 def test_coco_figures_are_pycocotools_on_the_file_itself(coco):

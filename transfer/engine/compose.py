@@ -176,16 +176,17 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
 
 def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
     """What reads a split, and where it lies under the data set's root."""
+    folder = split.folder or "."  # the root itself; an empty name would begin an absolute path
     if layout == "coco":
         return {
             "type": "CocoBoxes",
             "ann_file": split.split,
-            "data_prefix": {"img": f"{split.folder}/"},
+            "data_prefix": {"img": f"{folder}/"},
         }
     return {
         "type": "VocBoxes",
-        "ann_file": f"{split.folder}/ImageSets/Main/{split.split}.txt",
-        "data_prefix": {"sub_data_root": f"{split.folder}/"},
+        "ann_file": f"{folder}/ImageSets/Main/{split.split}.txt",
+        "data_prefix": {"sub_data_root": f"{folder}/"},
     }
 
 
