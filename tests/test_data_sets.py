@@ -1,5 +1,7 @@
 """Data sets as small files, and what is said of those that cannot be used."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
+from torch.utils.data import DataLoader
 
 import transfer.openmmlab  # noqa: F401
 from backbones import zoo
@@ -338,6 +342,52 @@ def test_a_mask_of_another_kind_in_what_is_trained_on_is_named_as_it_is_loaded(o
         dataset[0]
 
 
+def cut(content):
+    return content[: len(content) * 2 // 3]
+
+
+def spoil(content):
+    """Where the compressed pixels begin; both ends are whole."""
+    start = content.index(b"IDAT") + 4
+    return content[:start] + bytes(8) + content[start + 8 :]
+
+
+def recolour(content):
+    coloured = io.BytesIO()
+    Image.open(io.BytesIO(content)).convert("RGB").save(coloured, "PNG")
+    return coloured.getvalue()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(cut, "does not decode"), (spoil, "does not decode"), (recolour, "has the mode RGB")],
+)
+def test_a_damaged_mask_in_what_is_trained_on_is_named_as_it_is_loaded(own, damage, said, workers):
+    """Pillow does not say which, and a worker cannot hand over every kind of error."""
+    for path in (masks(own) / "annotations/training").iterdir():
+        path.write_bytes(damage(path.read_bytes()))
+    dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
+    loader = DataLoader(dataset, num_workers=workers, collate_fn=pseudo_collate)
+    with pytest.raises(UserError, match=rf"^'\S+annotations/training/\w+\.png' {said}"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG", "png"])
+@pytest.mark.parametrize("damage", [cut, lambda _: b""])
+def test_a_damaged_image_in_what_is_trained_on_is_named_as_it_is_loaded(coco, damage, ending):
+    """Whatever it is called; some versions of OpenCV fill what is missing of a JPEG with grey."""
+    path = coco.parent / f"images/train.{ending}"
+    noise = np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    change(coco.parent / "all.json", "a.jpg", path.name)
+    dataset = built(composed("detection", load(coco)).train_dataloader, "mmdet")
+    assert dataset[0]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=rf"/train\.{ending}' (does not decode|is empty)"):
+        dataset[0]
+
+
 def test_spaces_at_the_ends_of_a_lists_lines_are_no_part_of_the_names(own):
     path = boxes(own) / "VOC2007/ImageSets/Main/test.txt"
     names = path.read_text().split()
@@ -404,7 +454,6 @@ def test_grey_and_cmyk_images_are_loaded_as_colour(own, mode):
 
 
 def test_an_image_smaller_than_the_crop_is_padded_with_what_is_not_judged(own):
-    from mmengine.dataset import pseudo_collate
     from mmengine.registry import MODELS
 
     for kind, end in (("images", "jpg"), ("annotations", "png")):
@@ -538,9 +587,6 @@ def test_images_of_coco_may_lie_in_the_root(coco, folder):
 
 def test_coco_figures_are_pycocotools_on_the_file_itself(coco):
     """Through our reader and metric, and by pycocotools from the JSON."""
-    import contextlib
-    import io
-
     from mmengine.structures import InstanceData
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

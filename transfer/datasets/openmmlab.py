@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from backbones.resources import cache_dir
 from transfer.datasets.readers import BadFile, check_image, mask_size, read_voc_xml
 from transfer.datasets.sample import ensure_sample
 
-_END_OF_JPEG = b"\xff\xd9"
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xae\x42\x60\x82"}
+"""The last bytes of a JPEG and of a PNG, by the first two."""
+
 _IGNORED = 255
 
 
@@ -34,11 +36,12 @@ class NamesFaults:
                 is for one of another size.
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
-        for key in ("img_path", "seg_map_path"):
-            if info.get(key):
-                _require_whole(Path(info[key]))
-        size = self._told_size(info)
-        prepared = self.pipeline(info)  # type: ignore[attr-defined]
+        files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
+        with _naming(files):
+            for path in files:
+                _require_whole(path)
+            size = self._told_size(info)
+            prepared = self.pipeline(info)  # type: ignore[attr-defined]
         if prepared is None:  # a pipeline may leave an image out
             return None
         height, width = info["ori_shape"]  # told by loading; not every pipeline packs it
@@ -55,19 +58,34 @@ class NamesFaults:
         return info["width"], info["height"]
 
 
-def _require_whole(path: Path) -> None:
-    """Look at a file's last bytes; OpenCV would fill what is missing of an image with grey."""
+@contextlib.contextmanager
+def _naming(files: Sequence[Path]) -> Iterator[None]:
+    """Say which of an image's files is damaged, whatever they end in as they are loaded.
+
+    Raises:
+        UserError: One cannot be read. No :class:`BadFile`: a loader's worker cannot hand one over.
+    """
     try:
-        with path.open("rb") as file:
-            file.seek(-len(_END_OF_JPEG), os.SEEK_END)
-            whole = path.suffix != ".jpg" or file.read() == _END_OF_JPEG
-        if not whole:  # cut short, or whole with something after its end: decoding tells
-            check_image(path)
-    except (OSError, BadFile) as error:
-        raise UserError(
-            f"'{path}' cannot be read ({getattr(error, 'reason', error)}); replace it, or look for "
-            "more of the kind with 'transfer check'."
-        ) from error
+        yield
+    except BadFile as error:
+        raise UserError(str(error)) from error
+    except Exception as error:  # Pillow and OpenCV raise much, and do not name the file
+        for path in files:
+            try:
+                check_image(path)
+            except BadFile as bad:
+                raise UserError(str(bad)) from error
+        raise
+
+
+def _require_whole(path: Path) -> None:
+    """Look at a file's last bytes: some versions of OpenCV fill what is missing with grey."""
+    with path.open("rb") as file:
+        end = _ENDS.get(file.read(2), b"")
+        file.seek(-len(end), os.SEEK_END)
+        whole = file.read() == end
+    if not whole:  # cut short, or whole with something after its end: decoding tells
+        check_image(path)
 
 
 @DATASETS.register_module()
