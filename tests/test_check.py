@@ -290,6 +290,22 @@ def test_look_alikes_of_another_size_are_noted_but_flat_images_are_not(toy: Toy)
     assert toy.found() == [("alike", "000005.jpg", "looks like '000023.jpg'")]
 
 
+def test_boxes_that_are_mostly_small_are_noted(toy: Toy) -> None:
+    """Of those that are trained on: background to the protocol that a GPU would take."""
+    for name in TEST:
+        toy.change(toy.xml(name), "<xmax>60<", "<xmax>32<")
+    for name in TRAIN[:6]:
+        toy.change(toy.xml(name), "<xmax>60<", "<xmax>32<")
+        assert toy.found() == []
+    toy.change(toy.xml(TRAIN[6]), "<ymin>1<", "<ymin>9<")
+    told = "7 of 12 boxes to train on are under 32 pixels wide or high"
+    assert toy.found() == [("small", "Annotations", told)]
+    assert not check.check(toy.load()).faults
+    for name in TRAIN[5:7]:
+        toy.change(toy.xml(name), "<difficult>0<", "<difficult>1<")
+    assert toy.found() == []
+
+
 def test_folders_serve_as_lists(toy: Toy) -> None:
     """ADE20K's layout: every image of a folder, class numbers from 1."""
     for split, names in (("training", TRAIN), ("validation", TEST)):

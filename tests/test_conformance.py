@@ -463,6 +463,7 @@ def test_difficult_and_small_objects(protocol, data):
     assert ignored == ([0, 0, 0] if protocol == "paper" else [0, 1, 1])
     ignored = [thing["ignore_flag"] for thing in test.get_data_info(0)["instances"]]
     assert ignored == [0, 1, 0], "the devkit ignores difficult objects, small ones count"
+    assert compose.smallest_box(cfg) == (0 if protocol == "paper" else 32)
     evaluator = METRICS.build(cfg.val_evaluator)
     assert evaluator.form == "11points"
 

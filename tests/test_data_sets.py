@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ import transfer.openmmlab  # noqa: F401
 from backbones import zoo
 from backbones.errors import UserError
 from backbones.toml_file import read_toml
+from transfer import run
 from transfer.datasets import catalogue
+from transfer.datasets.findings import SMALLEST_BOX
 from transfer.datasets.openmmlab import CocoBoxes, IndexMasks
-from transfer.datasets.preflight import require_usable
+from transfer.datasets.preflight import require_large_boxes, require_usable
 from transfer.engine import compose
 from transfer.engine.metrics import BoxAP
 from transfer.plan import protocols, suites
@@ -253,6 +256,60 @@ def test_a_test_set_that_gives_no_figure_is_found_before(own, damage, task):
     require_usable.cache_clear()
     with pytest.raises(UserError, match="No class of the headline occurs in the test set of 'own'"):
         require_usable(load(own), task)
+
+
+def shrink(file):
+    """Cut every box to 20 pixels at most."""
+    for path in boxes(file).glob("*/Annotations/*.xml"):
+        annotation = ElementTree.parse(path)
+        for box in annotation.iter("bndbox"):
+            for side in "xy":
+                far = box.find(f"{side}max")
+                far.text = str(min(int(far.text), int(box.findtext(f"{side}min")) + 20))
+        annotation.write(path)
+
+
+def test_a_training_set_that_is_background_to_the_protocol_is_found_before(own, monkeypatch, capfd):
+    """The toolbox's filter for VOC takes every box; other protocols train on them."""
+    smallest = {
+        protocol: compose.smallest_box(composed("detection", load(own), protocol))
+        for protocol in ("quick", "paper", "openmmlab")
+    }
+    assert smallest == {"quick": 0, "paper": 0, "openmmlab": SMALLEST_BOX}
+    require_large_boxes(load(own), smallest["openmmlab"])
+    shrink(own)
+    dataset = built(composed("detection", load(own), "openmmlab").train_dataloader, "mmdet")
+    things = [t for i in range(len(dataset)) for t in dataset.get_data_info(i)["instances"]]
+    assert things
+    assert all(thing["ignore_flag"] for thing in things)
+    require_large_boxes(load(own), smallest["paper"])
+    monkeypatch.chdir(own.parent)
+    command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "detection"]
+    assert run.main([*command, "--data", str(own), "--protocol", "openmmlab"]) == 2
+    told = capfd.readouterr().err
+    assert "boxes under 32 pixels wide or high are background in training, and in 'own'" in told
+
+
+def test_boxes_outside_the_headline_are_no_training_set(own):
+    """One large box of a class of it is."""
+    shrink(own)
+    name = (boxes(own) / "VOC2012/ImageSets/Main/trainval.txt").read_text().split()[0]
+    path = boxes(own) / f"VOC2012/Annotations/{name}.xml"
+    change(own, "[detection]", '[detection]\nheadline_classes = ["mug"]')
+    refused = pytest.raises(UserError, match="no training box of the headline's classes is larger")
+    for named, difficult, edge, expected in (
+        ("bird", 0, 33, refused),
+        ("mug", 1, 33, refused),
+        ("mug", 0, 32, refused),
+        ("mug", 0, 33, contextlib.nullcontext()),
+    ):
+        thing = (
+            f"<object><name>{named}</name><difficult>{difficult}</difficult><bndbox><xmin>1</xmin>"
+            f"<ymin>1</ymin><xmax>{edge}</xmax><ymax>40</ymax></bndbox></object>"
+        )
+        path.write_text(re.sub("<object>.*</object>", thing, path.read_text(), flags=re.DOTALL))
+        with expected:
+            require_large_boxes(load(own), SMALLEST_BOX)
 
 
 def test_a_public_data_set_that_is_not_whole_is_refused(own):

@@ -21,7 +21,7 @@ from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import DataSet
 from transfer.datasets.file_checks import Looked, Rules, look_at
-from transfer.datasets.findings import KINDS, Finding
+from transfer.datasets.findings import KINDS, SMALLEST_BOX, Finding
 from transfer.datasets.listing import Item, Listing, list_all
 from transfer.datasets.progress import Tell, bars
 
@@ -86,6 +86,7 @@ def check(data: DataSet, progress: Tell | None = None) -> Report:
         if progress:
             progress("Images", len(looked), len(listing.items))
     findings.extend(_leaks(listing, looked))
+    findings.extend(_mostly_small(listing, looked))
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
     return Report(data, len(looked), tuple(findings))
@@ -215,6 +216,19 @@ def _leaks(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
         for path, twin in alike.items():
             yield Finding("alike", path, f"looks like '{twin.name}'")
         told.update((path for path in train if twins[path]), alike)
+
+
+def _mostly_small(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
+    """Folders of annotations with more boxes to train on that are small than others."""
+    sides: dict[Path, list[int]] = defaultdict(list)
+    for result in (looked[path] for path in listing.train.get("detection", [])):
+        if result.item.annotation:
+            sides[result.item.annotation.parent].extend(result.sides)
+    for folder, found in sides.items():
+        small = sum(side < SMALLEST_BOX for side in found)
+        if 2 * small > len(found):
+            what = f"boxes to train on are under {SMALLEST_BOX} pixels wide or high"
+            yield Finding("small", folder, f"{small:,} of {len(found):,} {what}")
 
 
 def _content(result: Looked) -> bytes:

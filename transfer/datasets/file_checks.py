@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -46,12 +47,14 @@ class Looked:
         findings: What was found.
         digest: Hash of the image file's bytes; empty if it could not be read.
         thumbnail: The image at :data:`THUMBNAIL` pixels a side, RGB; empty likewise.
+        sides: Shorter sides of its VOC boxes in pixels, without the difficult ones.
     """
 
     item: Item
     findings: list[Finding]
     digest: bytes = b""
     thumbnail: bytes = b""
+    sides: tuple[int, ...] = ()
 
 
 def look_at(item: Item, rules: Rules) -> Looked:
@@ -66,13 +69,19 @@ def look_at(item: Item, rules: Rules) -> Looked:
         findings.extend(_notes(item, image))
     except BadFile as error:
         findings.append(Finding("image", error.path, error.reason, item.image))
+    sides: tuple[int, ...] = ()
     if item.annotation:
-        findings.extend(_check_voc(item, size, rules))
+        try:
+            annotation = readers.read_voc_xml(item.annotation)
+            sides = tuple(thing.shorter_side for thing in annotation.objects if not thing.difficult)
+            findings.extend(_check_voc(item, item.annotation, annotation, size, rules))
+        except BadFile as error:
+            findings.append(Finding("annotation", error.path, error.reason, item.image))
     if item.coco:
         findings.extend(_check_coco(item, item.coco, size, rules))
     if item.mask:
         findings.extend(_check_mask(item, size, rules))
-    return Looked(item, findings, digest, thumbnail)
+    return Looked(item, findings, digest, thumbnail, sides)
 
 
 def _thumbnail(image: Image.Image) -> bytes:
@@ -88,17 +97,17 @@ def _notes(item: Item, image: Image.Image) -> Iterator[Finding]:
         yield Finding("turned", item.image, detail)
 
 
-def _check_voc(item: Item, size: tuple[int, int] | None, rules: Rules) -> Iterator[Finding]:
-    assert item.annotation
-    try:
-        annotation = readers.read_voc_xml(item.annotation)
-    except BadFile as error:
-        yield Finding("annotation", error.path, error.reason, item.image)
-        return
+def _check_voc(
+    item: Item,
+    path: Path,
+    annotation: VocAnnotation,
+    size: tuple[int, int] | None,
+    rules: Rules,
+) -> Iterator[Finding]:
     said = (annotation.width, annotation.height)
     yield from _check_size(item, said, size)
     for kind, detail in _voc_faults(annotation, size or said, rules):
-        yield Finding(kind, item.annotation, detail, item.image)
+        yield Finding(kind, path, detail, item.image)
 
 
 def _voc_faults(

@@ -39,6 +39,9 @@ class Finding:
     image: Path | None = None
 
 
+SMALLEST_BOX = 32
+"""Pixels; under protocol ``openmmlab`` narrower or lower boxes of VOC's layout are background."""
+
 KINDS = {
     "list": Kind(
         "Lists that cannot be used",
@@ -91,6 +94,12 @@ KINDS = {
     "turned": Kind(
         "Images that their EXIF data turn or mirror",
         "The toolboxes load them upright; make sure that boxes and masks were drawn so.",
+        is_fault=False,
+    ),
+    "small": Kind(
+        "Boxes that are background to protocol 'openmmlab'",
+        f"It trains on none under {SMALLEST_BOX} pixels: enlarge the images with their boxes, or "
+        "take another protocol.",
         is_fault=False,
     ),
     "no area": Kind(

@@ -144,12 +144,10 @@ class VocBoxes(NamesFaults, XMLDataset):
                 f"'{xml_path}' names the class '{thing.name}', which the data set's file does not "
                 "list; add it to 'classes' or mend the annotation."
             )
-        box = [edge - 1 for edge in thing.box]
-        smallest = self.bbox_min_size or 0
-        small = min(box[2] - box[0], box[3] - box[1]) < smallest
+        small = thing.shorter_side < (self.bbox_min_size or 0)
         difficult = thing.difficult and not self.difficult_is_positive
         return {
-            "bbox": box,
+            "bbox": [edge - 1 for edge in thing.box],
             "bbox_label": self.cat2label[thing.name],
             "ignore_flag": int(difficult or small),
         }

@@ -59,6 +59,31 @@ def require_usable(data: DataSet, task: str) -> None:
         )
 
 
+def require_large_boxes(data: DataSet, smallest: int) -> None:
+    """See that a protocol which passes over small boxes of VOC's layout has one to train on.
+
+    Args:
+        data: A data set with boxes, of which :func:`require_usable` has found no fault.
+        smallest: Side in pixels under which the protocol takes boxes for background; 0 for none.
+
+    Raises:
+        UserError: No training box of the headline's classes is as large.
+    """
+    boxes = data.detection
+    if not smallest or boxes is None or boxes.layout != "voc":
+        return
+    listing = list_all(dataclasses.replace(data, segmentation=None))
+    trained = (listing.items[path] for path in listing.train["detection"])
+    large = (name for item in trained for name in _classes(item, data, smallest))
+    if set(boxes.headline_classes or boxes.classes).isdisjoint(large):  # reads up to the first
+        raise UserError(
+            f"Under this protocol boxes under {smallest} pixels wide or high are background in "
+            f"training, and in '{data.name}' no training box of the headline's classes is larger, "
+            "difficult ones aside; enlarge the images with their boxes, or take a protocol that "
+            "trains on boxes of any size, such as 'paper'."
+        )
+
+
 def _missing(item: Item) -> list[Finding]:
     """The files of an item that are not there."""
     files = {"image": item.image, "annotation": item.annotation, "mask": item.mask}
@@ -69,12 +94,13 @@ def _missing(item: Item) -> list[Finding]:
     ]
 
 
-def _classes(item: Item, data: DataSet) -> Iterator[str]:
-    """The classes that an image is judged by; read as they are asked for."""
+def _classes(item: Item, data: DataSet, smallest: int = 0) -> Iterator[str]:
+    """The classes that count in an image, of VOC boxes the large ones; read as they are used."""
     if item.coco:
         yield from (box.name for box in item.coco.boxes if not box.is_crowd)
     if item.annotation:
-        yield from (o.name for o in read_voc_xml(item.annotation).objects if not o.difficult)
+        objects = read_voc_xml(item.annotation).objects
+        yield from (o.name for o in objects if not o.difficult and o.shorter_side >= smallest)
     if item.mask and (masks := data.segmentation):
         first = int(masks.zero_is_ignored)
         for value in np.unique(read_mask(item.mask)).tolist():

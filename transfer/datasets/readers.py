@@ -88,6 +88,12 @@ class VocObject:
     difficult: bool = False
     truncated: bool = False
 
+    @property
+    def shorter_side(self) -> int:
+        """In pixels, as MMDetection counts them: x2 - x1, one less than lie inside."""
+        xmin, ymin, xmax, ymax = self.box
+        return min(xmax - xmin, ymax - ymin)
+
 
 @dataclass(frozen=True)
 class VocAnnotation:

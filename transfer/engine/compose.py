@@ -190,6 +190,12 @@ def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
     }
 
 
+def smallest_box(cfg: Config) -> int:
+    """Side in pixels under which a box of VOC's layout is trained on as background; 0 for none."""
+    filters = [part.get("filter_cfg") or {} for part in _nodes(cfg.train_dataloader.dataset)]
+    return max(kept.get("bbox_min_size") or 0 for kept in filters)
+
+
 def _set_masks(cfg: Config, data: Segmentation) -> None:
     for head in ("decode_head", "auxiliary_head"):
         if head in cfg.model:
