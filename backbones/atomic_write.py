@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -34,7 +35,8 @@ def write_atomically(path: Path, content: bytes, option: str = "--results") -> N
         os.replace(part, path)
     except OSError as error:
         if part:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the disk may be away for this too
+                part.unlink(missing_ok=True)
         raise UserError(
             f"'{path}' could not be written ({error.strerror}); make room, or choose another "
             f"folder with {option}."

@@ -1,17 +1,26 @@
 """What a schedule makes of what its workers say; the workers follow a script and train nothing."""
 
+import errno
+import io
 import os
+import time
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 import synthetic
+from rich.console import Console
 
 from backbones import zoo
 from backbones.errors import UserError
 from backbones.runtime import stopping
+from transfer.plan import dry_run, schedule
+from transfer.plan import lease as leasing
 from transfer.plan.cells import Task
+from transfer.plan.durations import Durations
 from transfer.plan.lease import Leases
 from transfer.plan.schedule import Schedule, leases_of, record_path
+from transfer.plan.view import SuiteView
 from transfer.report import failures, records
 
 
@@ -96,9 +105,9 @@ def tasks(tmp_path):
     ]
 
 
-def run(tasks, answers, retry=0):
+def run(tasks, answers, retry=0, jobs=1):
     executor, watcher = Scripted(answers), Silent()
-    tally = Schedule(tasks, jobs=1, retry=retry, executor=executor, watcher=watcher).run()
+    tally = Schedule(tasks, jobs=jobs, retry=retry, executor=executor, watcher=watcher).run()
     return tally, executor, watcher
 
 
@@ -182,3 +191,133 @@ def test_workers_that_are_lost_before_they_take_a_cell_end_the_run(tasks):
     schedule = Schedule(tasks, jobs=1, retry=0, executor=Placeless({}), watcher=Silent())
     with pytest.raises(UserError, match="No worker can be started: no node has room"):
         schedule.run()
+
+
+# --- Disks that fail the driver -------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Lets a system call fail, with an error's number, as long as it is told to."""
+    failing = {}
+
+    def instrument(module, name):
+        call = getattr(module, name)
+
+        def fail_or_call(*arguments, **named):
+            if number := failing.get(name):
+                raise OSError(number, os.strerror(number))
+            return call(*arguments, **named)
+
+        monkeypatch.setattr(module, name, fail_or_call)
+
+    instrument(os, "link")
+    instrument(os, "replace")
+    instrument(Path, "unlink")
+    instrument(Path, "exists")
+    monkeypatch.setattr(schedule, "_LOOK_EVERY", 0.0)
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("call", "number"), [("link", errno.ENOSPC), ("link", errno.EDQUOT), ("exists", errno.ESTALE)]
+)
+def test_a_disk_that_lets_no_cell_be_begun_costs_none_that_runs(call, number, tasks, disk):
+    """The first cell runs on while the second is refused, again and again; then there is room."""
+    looks = iter(range(9))
+
+    def begun(task):
+        disk[call] = number
+
+    class Slow(Scripted):
+        def wait(self, workers, seconds):
+            if next(looks) == 5:
+                disk.clear()
+                self.started[0].said.append(record(tasks[0]))
+
+    executor, watcher = Slow({0: [begun]}), Silent()
+    tally = Schedule(tasks, jobs=2, retry=0, executor=executor, watcher=watcher).run()
+    assert len(tally.done) == 3
+    assert executor.handed[0][0] == 0, "it was not begun anew"
+    assert sorted(seed for seed, _ in executor.handed) == [0, 1, 2]
+    (refused,) = [event for event in watcher.told if event[0] == "refused"]
+    assert os.strerror(number) in refused[-1]
+    assert not leases_of(tasks[0]).exists()
+
+
+def test_a_disk_that_stays_full_ends_the_run_by_a_sentence_once_nothing_runs(
+    tasks, disk, monkeypatch
+):
+    monkeypatch.setattr(schedule, "_PATIENCE", 0.2)
+
+    def fill(task):
+        disk["link"] = errno.ENOSPC
+        return record(task)
+
+    watcher = Silent()
+    whole = Schedule(tasks, jobs=1, retry=0, executor=Scripted({0: [fill]}), watcher=watcher)
+    with pytest.raises(UserError, match=r"No cell can be taken in .*No space left on device"):
+        whole.run()
+    assert [task.cell.seed for task in whole.tally.done] == [0]
+    assert [event[:2] for event in watcher.told if event[0] == "refused"] == [("refused", 1)]
+
+
+def test_a_cell_is_finished_though_the_disk_fails_its_lease_which_is_removed_later(
+    tasks, disk, monkeypatch
+):
+    monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
+    failures.write(record_path(tasks[0]), failures.Failure("", "of another day", "", 1, ""))
+
+    def stale(task):
+        told = record(task)
+        disk["unlink"] = errno.ESTALE
+        return told
+
+    tally, _, watcher = run(tasks[:1], {0: [stale]})
+    assert [task.cell.seed for task in tally.done] == [0]
+    assert ("finished", 0, True) in watcher.told
+    assert [path.name for path in leases_of(tasks[0]).iterdir()] == [f"{tasks[0].name}.001.lease"]
+    assert dry_run._state([tasks[0].cell], tasks[0].results) == "recorded", "not failed as well"
+    disk.clear()
+    until = time.monotonic() + 20
+    while leases_of(tasks[0]).exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not leases_of(tasks[0]).exists()
+
+
+def test_a_disk_that_fails_the_telling_of_a_failure_too_ends_no_driver(tasks, disk):
+    def fail(task):
+        disk.update(replace=errno.EIO, unlink=errno.EIO)
+        return ("failed", "no room", "")
+
+    tally, _, _ = run(tasks[:1], {0: [fail]})
+    ((_, reason),) = tally.failed
+    assert reason.startswith("no room (not kept: ")
+    assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
+
+
+def test_a_driver_that_has_to_end_lets_running_cells_save_before_it_kills_them(tasks):
+    """The second worker meets a defect of the driver while the first trains."""
+
+    class Broken(Scripted):
+        def wait(self, workers, seconds):
+            if len(self.handed) == 2 and not broken:
+                broken.append(True)
+                raise RuntimeError("a defect")
+
+    broken = []
+    executor, watcher = Broken({0: [()], 1: [()]}), Silent()
+    with pytest.raises(RuntimeError, match="a defect"):
+        Schedule(tasks, jobs=2, retry=0, executor=executor, watcher=watcher).run()
+    assert [event for event in watcher.told if event[0] == "left"] == [("left", 0), ("left", 1)]
+    assert all(worker.killed for worker in executor.started)
+
+
+def test_a_log_without_room_does_not_stop_a_suite(tasks):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    view = SuiteView(1, Console(file=Full()), Durations(), 1)
+    view.started(tasks[0], "here")
+    view.refused(tasks[0], "a full disk")

@@ -115,8 +115,10 @@ def _hours(group: Sequence[Cell], durations: Durations) -> str:
 
 
 def _state(group: Sequence[Cell], results: Path) -> str:
-    done = sum(records.path_of(results, cell).exists() for cell in group)
-    failed = sum(failures.read(records.path_of(results, cell)) is not None for cell in group)
+    paths = [records.path_of(results, cell) for cell in group]
+    todo = [path for path in paths if not path.exists()]
+    done = len(paths) - len(todo)
+    failed = sum(failures.read(path) is not None for path in todo)
     told = "recorded" if done == len(group) else "to do" if not done else f"{done} of {len(group)}"
     return f"{told}, {failed} failed" if failed else told
 

@@ -13,9 +13,8 @@ The owner of a cell is the process that runs it. What it owns stands in a file
   of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
 - **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
   cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
-  so that generations never start again and a slow process cannot take an old one. Where a full disk
-  does not take the mark, the cell is free for this process at once, and for the others as soon as
-  the mark, tried again at every beat, is written.
+  so that generations never start again and a slow process cannot take an old one. Where a disk
+  takes neither, it is tried again at every beat; for this process the cell is free at once.
 - **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
   lease was superseded, and stops: a driver ends the worker, a training leaves at its next step.
   Before a state, a cell's outcomes or its record is written, the disk is asked again.
@@ -108,17 +107,30 @@ class Lease:
     def finish(self) -> None:
         """The cell has its record: remove its leases."""
         _heart.drop(self)
-        name, own = _parse(self.path)
-        for generation in range(own, 0, -1):
-            _path(self.path.parent, name, generation).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.parent.rmdir()
+        if not self.remove():
+            _heart.owe(self.path, self.remove)
 
     def give_back(self) -> None:
         """The cell is not finished: let another have it."""
         _heart.drop(self)
         if not self.mark_free():
-            _heart.owe(self)
+            _heart.owe(self.path, self.mark_free)
+
+    def remove(self) -> bool:
+        """Remove this lease and those before it; False where the disk does not take that.
+
+        The newest goes last: as long as it stands nobody else makes one of its name, which a
+        further attempt would remove.
+        """
+        name, own = _parse(self.path)
+        try:
+            for generation in range(1, own + 1):
+                _path(self.path.parent, name, generation).unlink(missing_ok=True)
+        except OSError:
+            return False
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+        return True
 
     def mark_free(self) -> bool:
         """Write that the cell can be taken; False where the disk does not take that."""
@@ -162,12 +174,13 @@ class _Heart:
 
     Attributes:
         held: Leases that are beaten for.
-        owed: Leases that were given back while their file could not be written, by that file.
+        owed: What is still to be done with leases that were given back or finished while their file
+            could not be written, by that file.
     """
 
     def __init__(self) -> None:
         self.held: set[Lease] = set()
-        self.owed: dict[Path, Lease] = {}
+        self.owed: dict[Path, Callable[[], bool]] = {}
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
 
@@ -183,10 +196,10 @@ class _Heart:
             self.held.discard(lease)
             self.changed.notify()
 
-    def owe(self, lease: Lease) -> None:
-        """Mark a lease as free when the disk takes that; for this process it is free already."""
+    def owe(self, path: Path, settle: Callable[[], bool]) -> None:
+        """Free a lease's file when the disk takes that; for this process it is free already."""
         with self.changed:
-            self.owed[lease.path] = lease
+            self.owed[path] = settle
             self._wake()
 
     def forgive(self, path: Path) -> None:
@@ -218,7 +231,7 @@ class _Heart:
                         lease.superseded(look=True)
             for path in owed:
                 with self.changed:
-                    if path in self.owed and self.owed[path].mark_free():
+                    if path in self.owed and self.owed[path]():
                         del self.owed[path]
 
 

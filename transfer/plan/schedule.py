@@ -8,6 +8,7 @@ free once the process that ran it is dead, and not before.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ from transfer.report import failures, records
 
 _LOOK_EVERY = 2.0  # seconds between two looks at a cell that another driver runs
 _LOSSES = 5  # of its machine, after which a cell is held for the cause
+_PATIENCE = 60.0  # seconds with a disk that lets no cell be begun, while nothing runs
+_SAVING = 300.0  # seconds for running cells to save where the driver has to end
 _WAIT = 0.25  # seconds; bounds the answer to a signal
 
 
@@ -93,6 +96,9 @@ class Watcher(Protocol):
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
         """A cell has come so far."""
 
+    def refused(self, task: Task, reason: str) -> None:
+        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
+
     def left(self, task: Task) -> None:
         """A cell is no longer run here, and not finished."""
 
@@ -160,20 +166,28 @@ class Schedule:
         self.watcher = watcher
         self.slots = [_Slot(number) for number in range(jobs)]
         self.leases: dict[Path, Leases] = {}
-        self.unplaced = 0  # workers that were lost before they could take a cell, one after another
+        self.unplaced: list[str] = []  # why workers were lost before any could take a cell
+        self.refused = False  # whether a cell could not be begun, and none was since
+        self.well_at = -math.inf  # when something ran, or a disk refused nothing; monotonic seconds
 
     def run(self) -> Tally:
         """Run until every cell is done or given up, or until a stop is asked for.
 
+        Whatever else ends the driver, the running cells save first, as after a request to stop.
+
         Raises:
-            UserError: The results folder cannot be written.
+            UserError: Nothing runs and the disk lets no cell be begun, or no worker can be started.
             KeyboardInterrupt: Stopped; the states of what was running are saved.
         """
         try:
-            while not stopping.requested() and (self.tally.waiting or self._running()):
-                self._hand_out()
-                self._listen()
-                self.watcher.refresh(self.tally)
+            try:
+                while not stopping.requested() and (self.tally.waiting or self._running()):
+                    self._hand_out()
+                    self._listen()
+                    self.watcher.refresh(self.tally)
+            except Exception:
+                self._stop(_SAVING)
+                raise
             if stopping.requested():
                 self._stop()
                 raise KeyboardInterrupt
@@ -187,17 +201,51 @@ class Schedule:
 
     def _hand_out(self) -> None:
         """A cell for every idle worker, as far as there are cells that nobody runs."""
+        if len(self.unplaced) > _LOSSES * len(self.slots):
+            raise UserError(f"No worker can be started: {self.unplaced[-1]}.")
         idle = [slot for slot in self.slots if not slot.run and not _has_no_place(slot)]
         idle.reverse()
         now = time.monotonic()
-        for job in [job for job in self.tally.waiting if job.look_at <= now] if idle else ():
-            if self._begin(idle[-1], job) or _has_no_place(idle[-1]):
-                idle.pop()
+        due = [job for job in self.tally.waiting if job.look_at <= now] if idle else []
+        for job in due:
+            try:
+                if self._begin(idle[-1], job) or _has_no_place(idle[-1]):
+                    idle.pop()
+            except (UserError, OSError) as error:
+                self._hold_back(job, error)
+                return  # the next is tried in a moment: a disk may refuse thousands
             if not idle:
                 break
+        if due or self._running():
+            self.well_at = now
+
+    def _hold_back(self, job: Job, error: Exception) -> None:
+        """A disk let a cell not be begun: what runs goes on, and so does the driver for a while.
+
+        Raises:
+            UserError: Nothing runs, and nothing ever did or it has been so for too long.
+        """
+        now = time.monotonic()
+        if isinstance(error, OSError):
+            error = UserError(
+                f"{job.task.name} cannot be begun ({error}); see that the disks of --results and "
+                "--work-dir can be read and written, and run again to go on."
+            )
+        if self._running():
+            self.well_at = now
+        elif now - self.well_at > _PATIENCE:
+            raise error
+        if not self.refused:
+            self.watcher.refused(job.task, str(error))
+        self.refused = True
 
     def _begin(self, slot: _Slot, job: Job) -> bool:
-        """Begin a cell if nobody else runs it, or has run it."""
+        """Begin a cell if nobody else runs it, or has run it.
+
+        Raises:
+            UserError: It cannot be taken now; nobody has it.
+            OSError: Likewise.
+        """
         task = job.task
         folder = leases_of(task)
         leases = self.leases.setdefault(folder, Leases(folder))
@@ -217,15 +265,21 @@ class Schedule:
         lease = leases.take(task.name, slot.worker.owner)
         if lease is None:
             return False
+        try:
+            finished = record_path(task).exists()  # between the first look and the lease
+        except OSError:
+            lease.give_back()
+            raise
         self.tally.waiting.remove(job)
-        if record_path(task).exists():  # finished between the first look and the lease
+        if finished:
             lease.finish()
             self._finish(task, here=False)
             return False
         slot.run = _Run(job, lease)
         slot.worker.hand(task)
         self.watcher.started(task, slot.worker.where)
-        self.unplaced = 0
+        self.unplaced.clear()
+        self.refused = False
         return True
 
     def _listen(self) -> None:
@@ -246,9 +300,8 @@ class Schedule:
         run = slot.run
         if run is None:  # an idle worker that died is replaced when it is needed
             self._end_worker(slot)
-            self.unplaced += kind == "lost"
-            if self.unplaced > _LOSSES * len(self.slots):
-                raise UserError(f"No worker can be started: {rest[0]}.")
+            if kind == "lost":
+                self.unplaced.append(rest[0])
         elif kind == "step":
             self.watcher.stepped(run.job.task, *rest)
         elif kind == "done":
@@ -271,12 +324,13 @@ class Schedule:
         except UserError as error:
             self._failed(slot, run, str(error), "")
             return
-        run.lease.finish()
         slot.run = None
+        run.lease.finish()
         self._finish(task, here=True)
 
     def _finish(self, task: Task, *, here: bool) -> None:
-        failures.forget(record_path(task))
+        with contextlib.suppress(OSError):  # one beside a record is read by nobody
+            failures.forget(record_path(task))
         clear_states(task)
         self.tally.done.append(task)
         self.watcher.finished(task, here)
@@ -309,12 +363,17 @@ class Schedule:
         self.tally.waiting.appendleft(run.job)
         self.watcher.left(run.job.task)
 
-    def _stop(self) -> None:
-        """Let every running cell save its state; a second request ends them at once."""
+    def _stop(self, seconds: float = math.inf) -> None:
+        """Let every running cell save its state; a second request ends them at once.
+
+        Args:
+            seconds: Time that they are given.
+        """
         for slot in self._running():
             assert slot.worker
             slot.worker.stop()
-        while self._running():
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:
             self._listen()
             self.watcher.refresh(self.tally)
 

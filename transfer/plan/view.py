@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -100,6 +101,10 @@ class SuiteView:
         if seconds := cell.pace(now):
             self.durations.set_pace(task.cell, seconds)
 
+    def refused(self, task: Task, reason: str) -> None:
+        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
+        self._say(f"not now {task.name}: {reason}")
+
     def left(self, task: Task) -> None:
         """A cell is no longer run here, and not finished."""
         self.running.pop(task.name, None)
@@ -130,7 +135,8 @@ class SuiteView:
             self._say(self._summary())
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        with contextlib.suppress(OSError):  # of a log without room; no line is worth a suite
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _summary(self) -> str:
         counts = {
