@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import processes
@@ -645,6 +646,23 @@ def test_states_of_a_training_that_cannot_be_trusted_are_removed(tmp_path, cache
         cell_run.run_cell(task)
     assert not copy.exists()
     assert not (task.place / "state").exists()
+
+
+def test_a_kill_between_the_removal_of_states_leaves_those_that_tell_of_the_copy(
+    tmp_path, monkeypatch
+):
+    from transfer.engine import cell_run
+
+    def be_killed(address):
+        raise KeyboardInterrupt
+
+    state = tmp_path / "state" / "state.pt"
+    state.parent.mkdir()
+    state.touch()
+    monkeypatch.setattr(cell_run.storage, "forget", be_killed)
+    with pytest.raises(KeyboardInterrupt):
+        cell_run._forget_states(SimpleNamespace(place=tmp_path, state_copy="memory://copy.pt"))
+    assert state.exists(), "the next run finds it beside the record, and removes both"
 
 
 def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):

@@ -524,24 +524,54 @@ def test_errors_that_a_storage_alone_knows_cost_the_copy_only(tmp_path, monkeypa
     assert [("Unable to locate credentials" in text) for text in told] == [True] * 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
-def test_the_copy_is_asked_where_nothing_here_can_be_used(damage, tmp_path):
-    """A damaged state without one before it; a whole one here is older or newer, and stays."""
-    from backbones.runtime.checkpoint import ResumableState, save_state
+def put_state(folder, state):
+    """A state as it is saved, or the bytes that are left of one; nothing for None."""
+    from backbones.runtime.checkpoint import save_state
     from backbones.runtime.state_files import LATEST
 
-    address = f"file://{tmp_path}/storage/state.pt"
-    save_state(tmp_path / "storage", {"identity": "cell", "iteration": 5})
-    here = tmp_path / "here"
-    if damage is None:
-        save_state(here, {"identity": "cell", "iteration": 3})
+    folder.mkdir()
+    if isinstance(state, bytes):
+        (folder / LATEST).write_bytes(state)
+    elif state:
+        save_state(folder, state)
+
+
+@pytest.mark.parametrize("here", [None, b"", b"PK\x03\x04 cut short", 3, 5, 7])
+@pytest.mark.parametrize("there", [None, b"PK\x03\x04 cut short", "another's", 5])
+def test_of_a_state_here_and_its_copy_the_one_that_came_further_serves(here, there, tmp_path):
+    """A cell that ran here, then elsewhere, and returns, must not begin where it was here."""
+    from backbones.runtime.checkpoint import ResumableState
+    from backbones.runtime.state_files import LATEST
+
+    of = {"another's": {"identity": "other", "iteration": 9}}
+    of |= {number: {"identity": "cell", "iteration": number} for number in (3, 5, 7)}
+    put_state(tmp_path / "here", of.get(here, here))
+    put_state(tmp_path / "there", of.get(there, there))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    address = f"file://{tmp_path}/there/{LATEST}"
+    state = ResumableState(str(tmp_path / "here"), "cell", copy=address)._last()
+    best = max([number for number in (here, there) if isinstance(number, int)], default=None)
+    assert (state and state["iteration"]) == best
+    after = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    if best == here or best is None:
+        assert after == before, "a copy that does not serve changes nothing"
     else:
-        here.mkdir()
-        (here / LATEST).write_bytes(damage)
-    kept = (here / LATEST).read_bytes()
-    state = ResumableState(str(here), "cell", copy=address)
-    assert state._last()["iteration"] == (3 if damage is None else 5)
-    assert ((here / LATEST).read_bytes() == kept) == (damage is None)
+        assert after == {LATEST: (tmp_path / "there" / LATEST).read_bytes()}
+
+
+def test_a_copy_that_is_cut_off_while_it_is_fetched_takes_no_room(tmp_path, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    from backbones.runtime import storage
+
+    def cut_off(self, path, local, **options):
+        Path(local).write_bytes(b"the first half")
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", cut_off)
+    (tmp_path / "copy.pt").write_bytes(b"whole")
+    storage.fetch(f"file://{tmp_path}/copy.pt", tmp_path / "here" / "state.pt")
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 class Convolutions(BaseModel):

@@ -5,6 +5,7 @@ import io
 import os
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from backbones import zoo
 from backbones.errors import UserError
-from backbones.runtime import stopping
+from backbones.runtime import state_files, stopping
 from transfer.plan import dry_run, schedule
 from transfer.plan import lease as leasing
 from transfer.plan.cells import Task
@@ -191,6 +192,23 @@ def test_workers_that_are_lost_before_they_take_a_cell_end_the_run(tasks):
     schedule = Schedule(tasks, jobs=1, retry=0, executor=Placeless({}), watcher=Silent())
     with pytest.raises(UserError, match="No worker can be started: no node has room"):
         schedule.run()
+
+
+def test_a_recorded_cell_keeps_neither_its_states_nor_their_copy(tasks, tmp_path):
+    """As after a kill between record and removal; without states here no storage is asked."""
+    left, clean = (replace(task, storage=f"file://{tmp_path}/copies") for task in tasks[:2])
+    for task in (left, clean):
+        record(task)
+        copy = Path(task.state_copy.removeprefix("file://"))
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(b"a state")
+    states = left.place / state_files.FOLDER
+    states.mkdir(parents=True)
+    (states / state_files.LATEST).write_bytes(b"a state")
+    (states / state_files.COPY).write_bytes(b"a copy that was being compared")
+    assert len(run([left, clean], {})[0].done) == 2
+    assert not states.exists()
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == [f"{clean.name}.pt"]
 
 
 # --- Disks that fail the driver -------------------------------------------------------------------

@@ -21,7 +21,7 @@ from mmengine.registry import HOOKS
 
 from backbones.errors import UserError
 from backbones.runtime import ranks, stopping, storage
-from backbones.runtime.state_files import LATEST, PREVIOUS
+from backbones.runtime.state_files import COPY, LATEST, PREVIOUS
 from backbones.runtime.stopping import Interrupted
 from backbones.torch_file import read_torch_file
 
@@ -105,12 +105,22 @@ class ResumableState(Hook):
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
     def _last(self) -> dict[str, Any] | None:
-        """The last state that is whole: here, or else at the copy's address."""
-        state = load_state(self.folder, self.identity)
-        if state is None and self.copy:
-            storage.fetch(self.copy, self.folder / LATEST)
-            state = load_state(self.folder, self.identity)
-        return state
+        """The last state that is whole, here or at the copy's address, whichever has come further.
+
+        The training may have gone on elsewhere after it was here. A copy that is of no use costs
+        no state that is here.
+        """
+        here = load_state(self.folder, self.identity)
+        if not self.copy:
+            return here
+        fetched = self.folder / COPY
+        storage.fetch(self.copy, fetched)
+        there = _read_state(fetched, self.identity)
+        if there is None or (here is not None and here["iteration"] >= there["iteration"]):
+            fetched.unlink(missing_ok=True)
+            return here
+        os.replace(fetched, self.folder / LATEST)
+        return there
 
     def _save(self, runner: Any, finished: bool = False) -> None:
         """Save, unless the training is another's now, or has diverged.
@@ -199,18 +209,20 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
     A file that is cut short is passed over for the one before it. A file that holds code is never
     executed.
     """
-    for name in (LATEST, PREVIOUS):
-        path = folder / name
-        if not path.exists():
-            continue
-        try:
-            state = read_torch_file(path)
-        except UserError as error:
-            print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
-            continue
-        if isinstance(state, dict) and state.get("identity") == identity:
-            return state
-    return None
+    states = (_read_state(folder / name, identity) for name in (LATEST, PREVIOUS))
+    return next((state for state in states if state is not None), None)
+
+
+def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
+    """A state of this training; None where there is none, or what there is is of no use."""
+    if not path.exists():
+        return None
+    try:
+        state = read_torch_file(path)
+    except UserError as error:
+        print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
+        return None
+    return state if isinstance(state, dict) and state.get("identity") == identity else None
 
 
 def unwrapped(model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import fsspec
@@ -42,16 +43,18 @@ def keep(local: Path, address: str) -> None:
 
 def fetch(address: str, local: Path) -> None:
     """Copy a file from an address, where there is one; the file here is replaced."""
+    part = local.with_name(f"{local.name}.new")
     try:
         system, path = fsspec.core.url_to_fs(address)
         if not system.exists(path):
             return
         local.parent.mkdir(parents=True, exist_ok=True)
-        part = local.with_name(f"{local.name}.new")
         system.get_file(path, str(part))
         part.replace(local)
     except Exception as error:
         print_log(f"no state could be had from '{address}' ({error})", logger="current")
+        with contextlib.suppress(OSError):  # a part takes room that states need
+            part.unlink(missing_ok=True)
 
 
 def forget(address: str) -> None:

@@ -114,9 +114,10 @@ def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> N
 
 
 def _forget_states(task: Task) -> None:
-    state_files.forget(task.place / state_files.FOLDER)
+    """Remove the states: those here last, so that a kill between leaves what tells of both."""
     if task.state_copy:
         storage.forget(task.state_copy)
+    state_files.forget(task.place / state_files.FOLDER)
 
 
 def _make_folder(place: Path) -> None:

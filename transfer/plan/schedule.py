@@ -44,11 +44,16 @@ def leases_of(task: Task) -> Path:
 def clear_states(task: Task) -> None:
     """A recorded cell needs no states; some are left where a kill came between record and removal.
 
-    They are left alone while another driver, with other results, works in the same folder.
+    They are left alone while another driver, with other results, works in the same folder. Where
+    none are here no copy is asked for: the states here are removed after it.
     """
     states = task.place / state_files.FOLDER
     with contextlib.suppress(UserError, OSError):
         if states.is_dir() and (lease := Leases(task.work_leases).take(task.name)):
+            if task.state_copy:
+                from backbones.runtime import storage  # as slow as torch to import
+
+                storage.forget(task.state_copy)
             state_files.forget(states)
             lease.finish()
 
