@@ -36,8 +36,9 @@ class Shard:
         number, of = (int(part) for part in found.groups()) if found else (0, 0)
         if not 1 <= number <= of:
             raise UserError(
-                f"--shard must be I/N with I from 1 to N, such as 3/8; it is '{text}'. In a Slurm "
-                "array that starts at 1 it is $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT."
+                f"--shard must be I/N with I from 1 to N, such as 3/8; it is '{text}'. In the "
+                "array 1-8 of Slurm it is $SLURM_ARRAY_TASK_ID/8: Slurm's count of tasks is "
+                "another when a part of them is submitted again."
             )
         return cls(number, of)
 
@@ -46,7 +47,8 @@ def share(cells: Sequence[Cell], shard: Shard) -> tuple[Cell, ...]:
     """The cells of a shard, in their order.
 
     Every cell is in one shard. The split follows from the cells alone, never from what is recorded,
-    so that it is the same on every machine and on every day. Cells of one task, protocol, data set
+    so that it is the same on every machine and on every day; another N, row or seed deals all out
+    anew. Cells of one task, protocol, data set
     and setting are dealt out by the multiply-adds of their networks, the largest first, each to the
     shard that has the least of this kind.
     """
