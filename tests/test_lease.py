@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -94,18 +95,80 @@ def test_a_process_that_inherited_the_number_is_not_the_owner(tmp_path):
 ELSEWHERE = {"host": "elsewhere", "machine": "elsewhere another-boot pid:[1]"}
 
 
-def test_another_machine_is_dead_after_a_silence_by_our_own_clock(tmp_path):
+class Clock:
+    """What the leases' module takes for the time."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def taken_after(self, leases, seconds, every=2.0):
+        """Look at a cell for so long, and every so often; the seconds until it could be taken."""
+        began = self.now
+        while self.now < began + seconds:
+            self.now += every
+            if lease := leases.take("cell"):
+                assert lease.owner.pid == os.getpid()
+                return self.now - began
+        return None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(lease._heart, "hold", lambda own: None)  # it beats by the true clock
+    return clock
+
+
+def test_another_machine_is_dead_after_a_silence_by_our_own_clock(tmp_path, clock):
     path = write(tmp_path, **ELSEWHERE)
-    leases = Leases(tmp_path, patience=0.3)
+    leases = Leases(tmp_path, patience=150.0)
     assert leases.holder("cell").host == "elsewhere"
     # Its clock is set back by a year, and it beats: it lives, however old the file looks.
     for beat in range(4):
-        time.sleep(0.15)
+        assert clock.taken_after(leases, 140.0) is None
         os.utime(path, (1e9 - beat, 1e9 - beat))
-        assert leases.take("cell") is None
     assert leases.take("cell") is None, "one look without a beat between is no silence"
-    time.sleep(0.4)
-    assert leases.take("cell").owner.pid == os.getpid()
+    assert clock.taken_after(leases, 200.0) == 150.0
+
+
+@pytest.mark.parametrize("silence", [20.0, 148.0])
+def test_a_server_that_stalls_for_owner_and_watcher_costs_no_owner_its_cell(
+    silence, tmp_path, clock
+):
+    """The watcher is served first, and sees a file that nobody could touch."""
+    path = write(tmp_path, **ELSEWHERE)
+    leases = Leases(tmp_path, patience=150.0)
+    assert leases.take("cell") is None
+    assert clock.taken_after(leases, silence) is None
+    clock.now += 200.0
+    assert leases.take("cell") is None
+    os.utime(path, (1, 1))
+    assert clock.taken_after(leases, 140.0) is None
+    assert clock.taken_after(leases, 20.0) == 12.0, "an owner that is dead is replaced all the same"
+
+
+def test_a_disk_that_cannot_be_asked_tells_no_silence(tmp_path, clock, monkeypatch):
+    def away(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write(tmp_path, **ELSEWHERE)
+    leases = Leases(tmp_path, patience=150.0)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "stat", away)
+        assert clock.taken_after(leases, 400.0) is None
+    assert leases.take("cell") is None
+    assert clock.taken_after(leases, 200.0) == 150.0
+
+
+def test_looks_that_are_far_between_tell_no_silence(tmp_path, clock):
+    write(tmp_path, **ELSEWHERE)
+    leases = Leases(tmp_path, patience=150.0)
+    assert clock.taken_after(leases, 1000.0, every=60.0) is None
+    assert clock.taken_after(leases, 1000.0, every=45.0) == 180.0
 
 
 def test_a_first_look_waits_however_old_the_file_is(tmp_path):
@@ -114,21 +177,19 @@ def test_a_first_look_waits_however_old_the_file_is(tmp_path):
     assert Leases(tmp_path).take("cell") is None
 
 
-def test_the_same_host_after_a_reboot_is_judged_by_its_silence(tmp_path):
+def test_the_same_host_after_a_reboot_is_judged_by_its_silence(tmp_path, clock):
     write(tmp_path, machine=f"{os.uname().nodename} earlier-boot pid:[1]")
-    leases = Leases(tmp_path, patience=0.1)
+    leases = Leases(tmp_path, patience=150.0)
     assert leases.take("cell") is None
-    time.sleep(0.2)
-    assert leases.take("cell") is not None
+    assert clock.taken_after(leases, 200.0) == 150.0
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"host": 1}', "\x00\xff"])
-def test_a_damaged_lease_blocks_only_for_a_while(text, tmp_path):
+def test_a_damaged_lease_blocks_only_for_a_while(text, tmp_path, clock):
     (tmp_path / "cell.001.lease").write_text(text)
-    leases = Leases(tmp_path, patience=0.1)
+    leases = Leases(tmp_path, patience=150.0)
     assert leases.take("cell") is None
-    time.sleep(0.2)
-    assert leases.take("cell") is not None
+    assert clock.taken_after(leases, 200.0) == 150.0
 
 
 def test_an_owner_that_was_held_for_dead_finds_out(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ The owner of a cell is the process that runs it. What it owns stands in a file
   number is not taken for it. Of another machine nothing can be asked: its owner touches the lease
   every :data:`BEAT_SECONDS`, and is dead when the file has not changed for :data:`PATIENCE_SECONDS`
   of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
+  Where the watcher did not look for a while the silence begins anew: a server that stalls keeps
+  both from the disk, and may serve the watcher first.
 - **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
   cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
   so that generations never start again and a slow process cannot take an old one. Where a disk
@@ -45,6 +47,9 @@ BEAT_SECONDS = 15.0
 
 PATIENCE_SECONDS = 150.0
 """Silence after which an owner on another machine is dead; network disks show changes late."""
+
+_LONGEST_GAP = 1 / 3
+"""Part of the patience: after a longer time between two looks nothing is known of it."""
 
 _SUFFIX = ".lease"
 _LOOK_EVERY = 1.0  # seconds
@@ -238,18 +243,34 @@ class _Heart:
 _heart = _Heart()
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """What was seen of another machine's lease; times in seconds of the monotonic clock.
+
+    Attributes:
+        changed: When its file was changed last, by whatever clock.
+        since: When that was seen first, of the looks without a long gap.
+        looked: When it was looked at last.
+    """
+
+    changed: int
+    since: float
+    looked: float
+
+
 class Leases:
     """The leases of a folder, and what was seen of other machines' beats.
 
     Args:
         folder: Where they are; made when the first is taken.
-        patience: Silence in seconds after which another machine's owner is dead.
+        patience: Silence in seconds, looked at all along, after which another machine's owner is
+            dead.
     """
 
     def __init__(self, folder: Path, patience: float = PATIENCE_SECONDS) -> None:
         self.folder = folder
         self.patience = patience
-        self._seen: dict[Path, tuple[int, float]] = {}
+        self._seen: dict[Path, _Sight] = {}
 
     def holder(self, name: str) -> Owner | None:
         """Who owns a cell; None when it can be taken."""
@@ -305,23 +326,38 @@ class Leases:
         """A lease's owner if it lives, and has not given the cell back."""
         if path in _heart.owed:
             return None
+        owner, changed = Owner("an unknown machine", "", 0, ""), None
         try:
-            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
             changed = path.stat().st_mtime_ns
+            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError):
-            owner, changed = Owner("an unknown machine", "", 0, ""), 0
+            if changed is None:  # a disk that is away: this was no look
+                return owner
         if owner.free:
             return None
         if owner.on_this_machine:
             return owner if owner.runs() else None
+        return owner if self._silence(path, changed) < self.patience else None
+
+    def _silence(self, path: Path, changed: int) -> float:
+        """Seconds in which a lease was looked at all along and did not change.
+
+        Args:
+            path: The lease's file.
+            changed: When it was changed last, by whatever clock.
+        """
         now = time.monotonic()
-        known, since = self._seen.get(path, (None, now))
-        if known != changed:
-            self._seen[path] = (changed, now)
-            return owner
-        return owner if now - since < self.patience else None
+        before = self._seen.get(path)
+        silent = (
+            before is not None
+            and before.changed == changed
+            and now - before.looked <= _LONGEST_GAP * self.patience
+        )
+        since = before.since if before and silent else now
+        self._seen[path] = _Sight(changed, since, now)
+        return now - since
 
 
 def wait_for(
