@@ -9,24 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.efficientnet import EfficientNet, mobilenetv1_100
 
-default_cfgs = generate_default_cfgs(
-    {
-        "mobilenetv1.untrained": {
-            "input_size": (3, 224, 224),
-            "num_classes": 1000,
-            "pool_size": (7, 7),
-            "crop_pct": 0.875,
-            "interpolation": "bilinear",
-            "mean": (0.485, 0.456, 0.406),
-            "std": (0.229, 0.224, 0.225),
-            "first_conv": "conv_stem",
-            "classifier": "classifier",
-        }
-    }
-)
+from backbones.untrained_cfg import untrained_cfg
+
+default_cfgs = untrained_cfg("mobilenetv1", first_conv="conv_stem", classifier="classifier")
 
 
 @register_model

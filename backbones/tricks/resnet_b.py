@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, register_model
 from timm.models.resnet import Bottleneck, ResNet
+
+from backbones.untrained_cfg import untrained_cfg
 
 
 class StrideInFirst1x1(Bottleneck):
@@ -21,21 +23,7 @@ class StrideInFirst1x1(Bottleneck):
         self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "resnet50v1.untrained": {
-            "input_size": (3, 224, 224),
-            "num_classes": 1000,
-            "pool_size": (7, 7),
-            "crop_pct": 0.875,
-            "interpolation": "bilinear",
-            "mean": (0.485, 0.456, 0.406),
-            "std": (0.229, 0.224, 0.225),
-            "first_conv": "conv1",
-            "classifier": "fc",
-        }
-    }
-)
+default_cfgs = untrained_cfg("resnet50v1", first_conv="conv1", classifier="fc")
 
 
 @register_model
