@@ -71,6 +71,19 @@ def compose(
     return cfg
 
 
+def network_parts(cell: Cell) -> list[ConfigDict]:
+    """What a cell makes of its network, without weights: the backbone, and a head that is a stage.
+
+    Raises:
+        UserError: The network gives no maps.
+    """
+    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
+    _set_backbone(cfg.model, cell, weights="")
+    cfg.merge_from_dict({k: v for k, v in cell.overrides if k != time_savers.WITHOUT})
+    shared = cfg.model.get("roi_head", {}).get("shared_head")
+    return [cfg.model.backbone, *([shared] if shared else [])]
+
+
 def resolved(cfg: Config) -> dict[str, Any]:
     """The config as plain data, without what only tells where files lie."""
     told = json.loads(json.dumps(cfg.to_dict()))

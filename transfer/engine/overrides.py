@@ -46,12 +46,12 @@ def require_settings(cell: Cell, data: DataSet) -> None:
         UserError: One is neither, with the nearest that there is; or it is a cell's own.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
-    before = composed(dataclasses.replace(cell, overrides=kept), data)
+    before = _composed(dataclasses.replace(cell, overrides=kept), data)
     names = [name for name, _ in cell.overrides if name != WITHOUT]
     for name in names:
         _refuse_what_is_the_cells(name)
     try:
-        after = composed(cell, data)
+        after = _composed(cell, data)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         for name in names:  # a mistyped name is the likelier cause, and the better sentence
             _require(name, before, before, cell)
@@ -72,8 +72,7 @@ def _refuse_what_is_the_cells(name: str) -> None:
             )
 
 
-def composed(cell: Cell, data: DataSet) -> Config:
-    """A cell's config, as far as it is known before its classifier has been read."""
+def _composed(cell: Cell, data: DataSet) -> Config:
     return compose(cell, data, weights="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 

@@ -18,7 +18,8 @@ from backbones.errors import UserError
 from backbones.pyramid import require_maps
 from backbones.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.engine.overrides import composed, require_settings
+from transfer.engine.compose import network_parts
+from transfer.engine.overrides import require_settings
 from transfer.plan.cells import Cell, Task
 from transfer.plan.request import OF_SAMPLE, SHUFFLED, load_data
 
@@ -38,7 +39,7 @@ def require_sound(tasks: Sequence[Task]) -> None:
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
     unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
     built = {
-        (task.cell.architecture, key): task
+        (task.cell.architecture, key): task.cell
         for task in sound
         if (key := _setting(task.cell)) not in unset
     }
@@ -46,7 +47,7 @@ def require_sound(tasks: Sequence[Task]) -> None:
         *faults.values(),
         *(_fault(_require_fit, cell) for (_, path), cell in files.items() if path),
         *unset.values(),
-        *(_fault(_require_built, task) for task in built.values()),
+        *(_fault(_require_built, cell) for cell in built.values()),
     ]
     if told := list(dict.fromkeys(filter(None, found))):
         raise UserError("\n".join(told))
@@ -80,16 +81,14 @@ def _require_fit(cell: Cell) -> None:
         raise UserError(f"{cell.backbone}: {error}") from error
 
 
-def _require_built(task: Task) -> None:
+def _require_built(cell: Cell) -> None:
     """Build what is made of the network, without memory for its weights."""
-    model = composed(task.cell, load_data(task.data, task.data_root)).model
-    shared = model.get("roi_head", {}).get("shared_head")
-    for part in (model.backbone, shared) if shared else (model.backbone,):
+    for part in network_parts(cell):
         try:
             with torch.device("meta"):
-                MODELS.build({**part, "weights": None})
+                MODELS.build(part)
         except UserError as error:
-            raise UserError(f"{task.cell.backbone}, {task.cell.protocol}: {error}") from error
+            raise UserError(f"{cell.backbone}, {cell.protocol}: {error}") from error
 
 
 def _require_settings(task: Task) -> None:
