@@ -1,3 +1,4 @@
+import io
 import itertools
 import json
 import os
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
+from rich.console import Console
 from scipy import stats
 
 from transfer import cli
-from transfer.report import classification, readme, records, remarks
+from transfer.report import classification, failures, readme, records, remarks
 from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations
 from transfer.report.gain_layout import gain_table
@@ -22,6 +24,7 @@ from transfer.report.outcomes import DetectionOutcomes
 from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.choice import compared
 from transfer.report.records import Record
+from transfer.report.terminal import print_gains
 from transfer.report.verdicts import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -690,3 +693,27 @@ def test_ten_thousand_records_become_all_tables_and_the_report_in_ten_seconds(
 def test_a_results_folder_that_is_not_there_is_named(tmp_path):
     (sentence,) = collect(tmp_path / "reslts").left_out
     assert "reslts' is no folder: no record was read" in sentence
+
+
+def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
+    """They do not fail by chance: the mean of the others may be of those that went well."""
+    synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_smooth"], seeds=range(3))
+    for seed in (2, 3):
+        cell = synthetic.cell("resnet50d_smooth", seed=seed)
+        failed = failures.Failure(cell.name, "the loss is not finite.", "", 4 - seed, "2026-11-22")
+        failures.write(records.path_of(tmp_path, cell), failed)
+    (sentence,) = collect(tmp_path).left_out
+    told = "has failed 1 time, and is in no figure: the loss is not finite."
+    assert sentence == f"{cell.name} {told}"
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_rows_have_their_whole_names_and_figures_on_a_narrow_screen(width, tmp_path):
+    names = ["resnet50_baseline", "resnet50d_smooth", "resnet50_baseline_shuffled"]
+    synthetic.write_suite(tmp_path, names, seeds=range(3), gain={names[2]: -30})
+    console = Console(width=width, file=io.StringIO(), markup=False)
+    print_gains(only_table(tmp_path), console)
+    shown = console.file.getvalue()
+    assert "…\n" not in shown
+    parts = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert "".join(parts) == "".join(names)

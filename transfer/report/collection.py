@@ -13,10 +13,11 @@ from backbones import zoo
 from backbones.errors import UserError
 from backbones.near_names import suggestion
 from backbones.paper import figures
-from transfer.report import classification, records
+from transfer.report import classification, failures, records
 from transfer.report.gains import GainTable, Setting, gain_table, paper_row
 from transfer.report.records import Record
 from transfer.report.remarks import PAPER_DATA
+from transfer.report.wording import count as count_of
 
 BASELINE = "resnet50_baseline"
 """The paper's own, and that of rows whose records tell none and that have no control in the zoo."""
@@ -82,7 +83,8 @@ def collect(results: Path, data: str = "", against: str = "") -> Collection:
         if told["parameters"]
     }
     missing = [] if results.is_dir() else [f"'{results}' is no folder: no record was read."]
-    left_out = (*missing, *unreadable, *unusable, *repeated, *_apart(found))
+    failed = _failed(records.folder(results, data))
+    left_out = (*missing, *unreadable, *failed, *unusable, *repeated, *_apart(found))
     return Collection(tuple(families(found, baseline)), tuple(groups), costs, left_out)
 
 
@@ -98,6 +100,17 @@ def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
             name = f"{stem}-{number}"
         named[name] = list(tables)
     return list(named.items())
+
+
+def _failed(place: Path) -> list[str]:
+    """Cells that have failed and have no record: not by chance, so that a mean may hide them."""
+    told = []
+    for path in records.files(failures.folder_of(place)):
+        failure = failures.read(place / path.name)
+        if failure and not (place / path.name).exists():
+            times = count_of(failure.attempts, "time")
+            told.append(f"{failure.cell} has failed {times}, and is in no figure: {failure.reason}")
+    return told
 
 
 def _apart(found: Iterable[Record]) -> list[str]:

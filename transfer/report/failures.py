@@ -29,9 +29,14 @@ class Failure:
     when: str
 
 
+def folder_of(place: Path) -> Path:
+    """Where failures stand of the cells whose records are in ``place``."""
+    return place.with_name("failures")
+
+
 def path_of(record: Path) -> Path:
     """The file of the failure of the cell whose record would be ``record``."""
-    return record.parent.with_name("failures") / record.name
+    return folder_of(record.parent) / record.name
 
 
 def write(record: Path, failure: Failure) -> None:

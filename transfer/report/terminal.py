@@ -33,10 +33,10 @@ def print_gains(table: GainTable, console: Console) -> None:
 def _figures(table: GainTable, title: str) -> Table:
     metric = table.setting.metric
     shown = Table(title=title, title_justify="left", title_style="bold")
-    shown.add_column("backbone")
+    shown.add_column("backbone", overflow="fold")
     for name in ("top-1 %", f"{metric} %", "95 % interval", "gain", "95 % interval", "verdict"):
-        shown.add_column(name, justify="right")
-    shown.add_column("paper's gain", justify="right")
+        shown.add_column(name, justify="right", overflow="fold")
+    shown.add_column("paper's gain", justify="right", overflow="fold")
     for row in table.rows:
         result = row.statistics
         is_baseline = row.name == table.baseline
@@ -56,7 +56,7 @@ def _figures(table: GainTable, title: str) -> Table:
 def _differences(table: GainTable) -> Table:
     shown = Table(title="What differs", title_justify="left", box=None, title_style="italic")
     for name in ("backbone", "network", "M params", "G mult-adds at 224", "tricks", "rests on"):
-        shown.add_column(name, justify="right" if name[0] in "MG" else "left")
+        shown.add_column(name, justify="right" if name[0] in "MG" else "left", overflow="fold")
     for row in table.rows:
         result = row.statistics
         shown.add_row(
