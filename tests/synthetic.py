@@ -77,8 +77,12 @@ def cell(backbone, task="detection", **changed):
         "data_fingerprint": "0a1b2c3d",
         "precision": "float32",
         "seed": 0,
-        "scratch": False,
+        "scratch": backbone.endswith("_scratch"),
     }
+    if told["scratch"]:
+        told |= {"weights": "", "weights_id": ""}
+    if backbone.endswith("_shuffled"):
+        told["weights"] = f"shuffled:{told['weights']}"
     return Cell(**{**told, **changed})
 
 

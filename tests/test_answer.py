@@ -68,6 +68,20 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
     assert "cannot tell" in controls
 
 
+def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
+    for path in (results / "records").glob("*.json"):
+        told = json.loads(path.read_text())
+        told["cell"]["backbone"] = told["cell"]["backbone"].replace("resnet18", "mine")
+        path.write_text(json.dumps(told))
+    (group,) = groups(collect(results, against=CONTROL.replace("resnet18", "mine")).gains)
+    transferred, _, controls = answer(group)
+    assert "mine" in transferred
+    assert "shuffled" not in transferred
+    assert controls.startswith("2 controls against mine_baseline: ")
+    assert "mine_scratch: detection -6.00 mAP" in controls
+    assert "mine_baseline_shuffled: detection +0.00 mAP" in controls
+
+
 def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
     for path in sorted((results / "records").glob("detection_*.json")):
         told = json.loads(path.read_text())

@@ -23,9 +23,9 @@ from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.progress import Listener, teller
 from backbones.safetensors_header import read_own_metadata
 from backbones.shuffled import shuffled
-from transfer.plan.cells import Cell
+from transfer.plan.cells import SHUFFLED, Cell
 from transfer.plan.lease import Leases, owned, wait_for
-from transfer.plan.request import SAMPLE_TRAINING, SHUFFLED, load_data
+from transfer.plan.request import SAMPLE_TRAINING, load_data
 
 _PIXEL_RANGE = 255.0
 _LOOK_EVERY = 0.5  # seconds, at whether to stop

@@ -20,8 +20,8 @@ from backbones.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.engine.compose import network_parts
 from transfer.engine.overrides import require_settings
-from transfer.plan.cells import Cell, Task
-from transfer.plan.request import OF_SAMPLE, SHUFFLED, load_data
+from transfer.plan.cells import SHUFFLED, Cell, Task
+from transfer.plan.request import OF_SAMPLE, load_data
 
 
 def require_sound(tasks: Sequence[Task]) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 from backbones.zoo import Variant
 
+SHUFFLED = "shuffled"
+"""Scheme of a cell's weights whose values are shuffled layer by layer."""
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -20,10 +20,7 @@ from backbones.sources import is_public, weights_file
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
 from transfer.datasets import catalogue, sample
 from transfer.plan import protocols
-from transfer.plan.cells import Cell
-
-SHUFFLED = "shuffled"
-"""Scheme of a cell's weights whose values are shuffled layer by layer."""
+from transfer.plan.cells import SHUFFLED, Cell
 
 OF_SAMPLE = "sample:"
 """What the weights of a classifier begin with that is trained on the sample where it is missing."""

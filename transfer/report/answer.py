@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from backbones import zoo
-from backbones.errors import UserError
+from transfer.plan.cells import SHUFFLED
 from transfer.report.gains import GainRow, GainTable, Setting
 from transfer.report.wording import count, in_brackets, signed
 
@@ -51,23 +50,20 @@ def _told(setting: Setting) -> dict[str, str]:
 def answer(group: Group) -> list[str]:
     """Three sentences about a group: the rows with pretrained weights, how sure, the controls."""
     first = group[0]
-    rows = list(dict.fromkeys(row.name for table in group for row in table.rows))
+    rows = {row.name: row for table in group for row in table.rows}
     others = [name for name in rows if name != first.baseline]
-    asked = [name for name in others if not is_control(name)]
-    controls = [name for name in others if is_control(name)]
+    asked = [name for name in others if not is_control(rows[name])]
+    controls = [name for name in others if is_control(rows[name])]
     told = [_transferred(group, name) for name in asked]
     if not told:
         told = [f"On {first.setting.data} no row was compared with {first.baseline}."]
     return [*told, *(_sureness(group) if others else []), *_controls(group, controls)]
 
 
-def is_control(name: str) -> bool:
+def is_control(row: GainRow) -> bool:
     """Whether a row is there to show that pretraining can be seen: random or shuffled weights."""
-    try:
-        row = zoo.find(name)
-    except UserError:  # a user's own row is not in the zoo
-        return False
-    return row.scratch or bool(row.shuffled_of)
+    cell = row.records[0].cell
+    return bool(cell.get("scratch")) or str(cell.get("weights", "")).startswith(f"{SHUFFLED}:")
 
 
 def _transferred(group: Group, name: str) -> str:
