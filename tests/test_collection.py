@@ -12,10 +12,11 @@ import synthetic
 from rich.console import Console
 from scipy import stats
 
+from backbones import zoo
 from transfer import cli
 from transfer.report import classification, failures, readme, records, remarks
 from transfer.report.collection import collect, families
-from transfer.report.foundations import foundations
+from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
 from transfer.report.image_noise import image_noise, told
@@ -405,6 +406,68 @@ def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
     assert line[runs] == "3"
     (alias,) = [row for row in shown.rows if row[1] == "resnet50d_tricks"]
     assert alias[runs] == "5"
+
+
+PROXIES = ("resnet50_baseline", "resnet50d_efficient")
+
+
+def write_proxies(results, **changed):
+    """As elder records are: of the zoo's own near relatives, with the rows' tricks."""
+    synthetic.write_suite(results, [*PROXIES, "resnet50d_mixup"], protocol="paper", **changed)
+    for path in records.files(records.folder(results, "")):
+        told = json.loads(path.read_text())
+        row = told["cell"]["backbone"]
+        if row in PROXIES:
+            told["classifier"] |= {"near": "proxy", "source": zoo.find(row).weights.source}
+        records.write(path, told)
+
+
+def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tmp_path):
+    write_proxies(tmp_path)
+    table = only_table(tmp_path)
+    told = {row[0]: row[4] for row in rests_on(table, "t").rows}
+    note = "step schedule, zero gamma, no warmup, decay on everything"
+    assert told["resnet50d_efficient"] == f"public weights near the row: {note}"
+    assert told["resnet50d_mixup"].startswith("large batch, warmup")
+    console = Console(width=400, record=True, file=io.StringIO())
+    print_gains(table, console)
+    shown = console.export_text()
+    assert "large batch" in shown
+    assert all("large batch" not in line for line in shown.splitlines() if PROXIES[1] in line)
+
+
+def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told(tmp_path):
+    write_proxies(tmp_path)
+    (shown,) = paper_table(8, collect(tmp_path))
+    (named,) = [note for note in shown.notes if note.startswith("Public weights that are near")]
+    assert named.endswith(
+        "resnet50_baseline (torchvision's step schedule), resnet50d_efficient (step schedule, "
+        "zero gamma, no warmup, decay on everything)."
+    )
+    agreements = [note for note in shown.notes if note.startswith("Agreement:")]
+    assert all("Not of the paper's recipe: resnet50_baseline (torch" in n for n in agreements)
+    assert agreements
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({}, "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
+        ({"recipe": None, "tricks": []}, "as published"),
+        ({"near": ""}, "not told"),
+        ({"near": "", "training": {"row": "resnet50d_cosine"}},
+         "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
+        ({"near": "own", "recipe": None, "tricks": []}, "not told"),
+        ({"near": "", "sha256": "", "recipe": None, "tricks": []}, "none"),
+        ({"near": "", "source": "shuffled:a", "recipe": None, "tricks": []}, "none"),
+    ],
+)  # fmt: skip
+def test_tricks_are_told_of_weights_of_which_they_are_known(told, shown, tmp_path):
+    path = synthetic.write(tmp_path, synthetic.cell("resnet50d_cosine"), 80.0)
+    content = json.loads(path.read_text())
+    content["classifier"] |= told
+    records.write(path, content)
+    assert rests_on(only_table(tmp_path), "t").rows[0][4] == shown
 
 
 def test_rows_of_other_depths_are_compared_with_their_own_control(tmp_path):

@@ -330,3 +330,31 @@ def test_a_record_says_on_what_an_own_top1_was_measured_only_where_it_was_told(l
     cell = synthetic.cell("mine", architecture="resnet18", weights=row.weights.source)
     provenance = classifiers.prepare(cell, row).provenance
     assert (provenance["top1"], provenance["top1_on"]) == (70, on)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "tricks"),
+    [
+        ("resnet18b_smooth", "timm:resnet18.gluon_in1k", zoo.SMOOTH.tricks()),  # the authors'
+        ("resnet18b_smooth", "own.safetensors", zoo.SMOOTH.tricks()),
+        ("resnet18b_smooth", "silent.safetensors", None),
+        ("resnet18_baseline", "timm:resnet18.tv_in1k", None),  # torchvision's
+    ],
+)
+def test_a_record_tells_a_recipe_only_of_weights_that_were_trained_by_it(
+    name, source, tricks, here, monkeypatch
+):
+    import timm
+    from safetensors.torch import save_file
+
+    from backbones.safetensors_header import METADATA_KEY
+    from transfer.engine import classifiers
+
+    told = json.dumps({"row": name}) if source.startswith("own") else "{}"
+    network = timm.create_model("resnet18").state_dict()
+    save_file(network, here / "file.safetensors", {METADATA_KEY: told})
+    monkeypatch.setattr(classifiers.weights, "locate", lambda _: here / "file.safetensors")
+    cell = synthetic.cell(name, weights=source, weights_id=source)
+    provenance = classifiers.prepare(cell, zoo.find(name)).provenance
+    assert (provenance["recipe"] is None) == (tricks is None)
+    assert provenance["tricks"] == list(tricks or ())

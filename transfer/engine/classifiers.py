@@ -63,7 +63,8 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     own = read_own_metadata(path) if path else {}
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
-    recipe = None if row.shuffled_of else row.recipe
+    near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
+    recipe = row.recipe if _is_of_its_recipe(row, near, own) else None
     provenance = {
         "source": cell.weights_id,
         "sha256": sha256(path) if path else "",
@@ -72,7 +73,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
         "tricks": list(recipe.tricks()) if recipe else [],
         "top1": _top1(cell, row, own),
         "top1_on": _top1_on(cell, row, own),
-        "near": row.weights.near if row.weights and cell.weights == row.weights.source else "",
+        "near": near,
         "training": {k: own[k] for k in own if k not in ("history", "classes")},
         "mean": mean,
         "std": std,
@@ -186,6 +187,14 @@ def _preprocessing(
             )
         mean, std = mean or config.mean, std or config.std
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
+
+
+def _is_of_its_recipe(row: zoo.Variant, near: str, own: dict[str, Any]) -> bool:
+    """Whether weights were trained as the row says: the authors' own, or by this project.
+
+    Near relatives were not, and of any other file nobody has said it.
+    """
+    return not row.shuffled_of and (near == "exact" or "row" in own)
 
 
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
 from transfer.report.records import Record
@@ -70,7 +71,7 @@ def _row(row: GainRow) -> list[str]:
         row.architecture,
         f"{row.parameters / 1e6:.2f}" if row.parameters else "unknown",
         f"{row.multiply_adds / 1e9:.2f}" if row.multiply_adds else "unknown",
-        ", ".join(row.tricks) or "none",
+        how_trained.tricks(row),
         "; ".join(sorted(weights)),
         ", ".join(str(seed) for seed in sorted({r.cell["seed"] for r in row.records})),
     ]

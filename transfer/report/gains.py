@@ -77,7 +77,6 @@ class GainRow:
     Attributes:
         name: Row of the zoo, or the user's name.
         architecture: Its network.
-        tricks: Of its recipe.
         top1: Mean top-1 of the classifiers used, percent; None where it is not known.
         top1_on: The data that it was measured on.
         parameters: Of the classifier.
@@ -90,7 +89,6 @@ class GainRow:
 
     name: str
     architecture: str
-    tricks: tuple[str, ...]
     top1: float | None
     top1_on: str
     parameters: int
@@ -344,7 +342,6 @@ def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: st
     return GainRow(
         result.row,
         first["architecture"],
-        tuple(first["tricks"]),
         sum(known) / len(known) if known else None,
         first["top1_on"],
         first["parameters"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from transfer.plan.time_savers import WITHOUT
+from transfer.report import how_trained
 from transfer.report.agreement import PaperAgreement, agreement
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.power import MAX_UNITS
@@ -21,6 +22,7 @@ def remarks(table: GainTable) -> list[str]:
         *_measured(table),
         *_method(table),
         *_about(table),
+        *_proxies(table),
         *(_reach(row.statistics) for row in table.rows if row.statistics.detectable is not None),
         *_notes_of_rows(table),
         *table.analysis.notes,
@@ -96,6 +98,17 @@ def _about(table: GainTable) -> list[str]:
     return [f"{', '.join(rows)}: {about}." for about, rows in kinds.items()]
 
 
+def _proxies(table: GainTable) -> list[str]:
+    """Rows whose figures are not those of the paper's recipe, though they bear its row's name."""
+    found = how_trained.proxies(table.rows)
+    if not found:
+        return []
+    return [
+        "Public weights that are near relatives of the paper's rows, not trained by its recipe: "
+        f"{', '.join(found)}."
+    ]
+
+
 def _reach(row: RowResult) -> str:
     """What "cannot tell" means: the gain in reach, and what a given gain would cost."""
     assert row.detectable is not None
@@ -122,10 +135,14 @@ def _notes_of_rows(table: GainTable) -> list[str]:
 
 
 def _agreements(table: GainTable) -> list[str]:
-    judged = [judged_agreement(table, row) for row in table.rows]
-    assumptions = {one.assumption for one in judged if one and one.verdict}
+    judged = [(row, judged_agreement(table, row)) for row in table.rows]
+    compared = [row for row, one in judged if one and one.verdict]
+    assumptions = {one.assumption for _, one in judged if one and one.verdict}
+    proxies = how_trained.proxies([table.rows[0], *compared])
+    caution = f" Not of the paper's recipe: {', '.join(proxies)}." if proxies else ""
     return [
         "Agreement: the paper's gain is a difference of two single runs, and agrees where it lies "
-        f"in the interval that ours predict for one, in brackets. It is assumed that {assumption}."
+        "in the interval that ours predict for one, in brackets. It is assumed that "
+        f"{assumption}.{caution}"
         for assumption in sorted(assumptions)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from transfer.report import how_trained
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
 from transfer.report.wording import count, figure, gain_interval, interval, signed
@@ -64,7 +65,7 @@ def _differences(table: GainTable) -> Table:
             row.architecture,
             f"{row.parameters / 1e6:.2f}",
             f"{row.multiply_adds / 1e9:.2f}",
-            ", ".join(row.tricks) or "none",
+            how_trained.tricks(row),
             f"{count(result.classifiers, 'classifier')}, "
             f"{count(result.fine_tunings, 'fine-tuning')}",
         )
