@@ -388,6 +388,40 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
     assert all(row[-1].startswith("agrees") is judged for row in shown.rows[1:])
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"protocol": "paper"},
+         "'transfer run --backbone {} --task detection --data voc0712 --protocol paper"),
+        ({"protocol": "openmmlab", "precision": "bfloat16"},
+         "'transfer run --backbone {} --task detection --data voc0712 --protocol openmmlab "
+         "--precision bfloat16"),
+        ({"protocol": "quick"},
+         "'transfer run --backbone {} --task detection --data voc0712 --protocol quick "
+         "--precision float32"),
+        ({"protocol": "imported"}, "'transfer import WORK_DIR --backbone {} --data voc0712'"),
+    ],
+)  # fmt: skip
+def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(changed, told, tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
+    (shown,) = paper_table(8, collect(tmp_path))
+    of_smooth, of_cosine = (told.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
+    assert any(f"; {of_smooth.rstrip(chr(39))}' " in note for note in shown.notes)
+    with_weights = of_cosine if changed["protocol"] == "imported" else f"{of_cosine} --weights"
+    assert any(with_weights in note for note in shown.notes)
+
+
+def test_where_settings_were_changed_only_the_suite_fills_an_empty_line(tmp_path):
+    changed = {"protocol": "paper", "overrides": (("train_cfg.max_epochs", 1),)}
+    synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
+    (shown,) = paper_table(8, collect(tmp_path))
+    assert not any("transfer run" in note for note in shown.notes)
+    assert any("the suite that ran the others does it with resnet50d_smooth." in note
+               for note in shown.notes)  # fmt: skip
+    assert any("'python backbones/train.py --recipe resnet50d_cosine --data IMAGENET'), then give "
+               "the file to the suite" in note for note in shown.notes)  # fmt: skip
+
+
 def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
     synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_tricks"], protocol="paper")
     (shown,) = paper_table(8, collect(tmp_path))
@@ -701,6 +735,32 @@ def test_only_trainings_alike_share_a_group():
     again, repeated = classification.groups([own[0], own[0]])
     assert len(again) == 1
     assert repeated == [] or "counts once" in repeated[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, "Not trained on ImageNet here; '{}' does it."),
+        ({"authors_code": True},
+         "Not trained in this way here, on ImageNet; '{} --authors-code' does it."),
+        ({"epochs": 8}, "Not trained in this way here, on ImageNet; '{}' does it, with the other "
+         "settings that the title tells."),
+    ],
+)  # fmt: skip
+def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(changed, told, tmp_path):
+    synthetic.write_classifier(tmp_path, "resnet50d_efficient", **synthetic.IMAGENET, **changed)
+    (shown,) = paper_table(6, collect(tmp_path))
+    command = "python backbones/train.py --suite table6 --data IMAGENET"
+    assert any(note.endswith(f"] {told.format(command)}") for note in shown.notes)
+
+
+def test_a_classifier_that_is_missing_on_other_images_is_to_be_trained_on_them(tmp_path):
+    synthetic.write_classifier(tmp_path, "resnet50d_efficient")
+    _, other = paper_table(3, collect(tmp_path))
+    assert other.notes[0] == (
+        "[a] Not trained on tiny-imagenet-200 here; 'python backbones/train.py --recipe "
+        "resnet50_baseline --data FOLDER' does it."
+    )
 
 
 def test_a_classifier_without_finite_figures_is_named(tmp_path):

@@ -15,7 +15,9 @@ from backbones.known_images import name_of_images
 from transfer.report import records
 from transfer.report.rows import mean_interval
 
+AUTHORS_CODE = "formulas of the authors' code"
 _OWN = "as the recipe says"
+_RECIPES_PRECISIONS = ("float32", "float16", "float16 for half precision")
 _PRECISIONS = {
     "OptimWrapper": "float32",
     "AmpOptimWrapper": "float16",
@@ -62,11 +64,13 @@ class Group:
     Attributes:
         data: Name of the images.
         training: How all of them were trained, in words.
+        changed: What of it is not as the recipes say.
         rows: By row of the zoo, one classifier a seed.
     """
 
     data: str
     training: str
+    changed: tuple[str, ...]
     rows: dict[str, tuple[Trained, ...]]
 
     def mean(self, row: str, figure: str) -> float | None:
@@ -138,7 +142,7 @@ def _setting(told: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         "rate at batch 256": (f"{base_lr:.6g}", f"{recipe['base_lr']:.6g}"),
         "pixels": (told["image_size"], _PAPER_SIZE.get(told["architecture"], 224)),
         "smallest crop": (told["min_area"], _PAPER_MIN_AREA),
-        "formulas of the authors' code": (told["authors_code"], False),
+        AUTHORS_CODE: (told["authors_code"], False),
     }
     names: dict[str, tuple[str, ...]] = {
         what: (_OWN, str(value)) if value == expected else (str(value),)
@@ -178,7 +182,7 @@ def groups(trained: Iterable[Trained]) -> tuple[list[Group], list[str]]:
     for (data, _), members in by_data.items():
         for names, kept in _largest(members):
             rows, again = _by_row(kept)
-            found.append(Group(data, _in_words(names), rows))
+            found.append(Group(data, _in_words(names), _changed(names), rows))
             repeated.update(dict.fromkeys(again))
     return found, list(repeated)
 
@@ -208,6 +212,11 @@ def _in_words(names: dict[str, str]) -> str:
         if name != _OWN
     ]
     return ", ".join(["own recipes", *told])
+
+
+def _changed(names: dict[str, str]) -> tuple[str, ...]:
+    own = (_OWN, *_RECIPES_PRECISIONS)
+    return tuple(what for what, name in names.items() if name not in own)
 
 
 def _by_row(members: Sequence[Trained]) -> tuple[dict[str, tuple[Trained, ...]], list[str]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from backbones import paper, zoo
-from transfer.report.gains import GainRow, GainTable, observation, paper_row
+from transfer.report import imported
+from transfer.report.gains import GainRow, GainTable, Setting, observation, paper_row
 from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
-from transfer.report.remarks import judged_agreement, remarks
+from transfer.report.remarks import PAPER_PROTOCOL, judged_agreement, remarks
 from transfer.report.rows import RowResult, summarise
 from transfer.report.wording import figure, gain_interval, interval, signed
 
@@ -158,7 +160,7 @@ def beside_the_paper(
         gain = float(line[field]) - float(lines[0][field])
         name_of_ours = line["row"] if line["row"] in left else aliases.get(line["row"], "")
         row = left.pop(name_of_ours, None)
-        missing = Missing(_how_to_run(line["row"], number, data))
+        missing = Missing(_how_to_run(line["row"], number, data, gains.setting if gains else None))
         blank: list[Cell] = [missing] * (9 if number == 9 else 8)
         ours = _cells(gains, row) if gains and row else blank
         rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
@@ -210,13 +212,27 @@ def _pixel_accuracy(records: tuple[Record, ...]) -> Cell:
     return f"{figure(of_units.mean)}{told}"
 
 
-def _how_to_run(row: str, number: int, data: str) -> str:
-    task = "detection" if number == 8 else "segmentation"
-    command = f"transfer run --backbone {row} --task {task} --data {data} --protocol paper"
+def _how_to_run(row: str, number: int, data: str, setting: Setting | None) -> str:
+    """What fills a line of a table of this setting; of the paper's where nothing was run."""
+    if setting and setting.protocol == imported.PROTOCOL:
+        command = f"transfer import WORK_DIR --backbone {row} --data {data}"
+        return f"No run of {row} was imported; '{command}' makes the record of one."
     variant = zoo.find(row)
-    if variant.weights is None:
+    if setting and json.loads(setting.overrides):
+        if variant.weights is None:
+            return f"{_to_be_trained(variant)} give the file to the suite that ran the others."
         return (
-            f"No weights of {row} are public: train it ('{variant.how_to_train()}'), then "
-            f"'{command} --weights FILE'."
+            f"Not run with these settings here; the suite that ran the others does it with {row}."
         )
+    task = "detection" if number == 8 else "segmentation"
+    protocol = setting.protocol if setting else PAPER_PROTOCOL
+    command = f"transfer run --backbone {row} --task {task} --data {data} --protocol {protocol}"
+    if setting and (setting.precision != "float32" or protocol == "quick"):
+        command += f" --precision {setting.precision}"  # the machine decides that of quick
+    if variant.weights is None:
+        return f"{_to_be_trained(variant)} '{command} --weights FILE'."
     return f"Not run on {data} here; '{command}' does it."
+
+
+def _to_be_trained(row: zoo.Variant) -> str:
+    return f"No weights of {row.name} are public: train it ('{row.how_to_train()}'), then"

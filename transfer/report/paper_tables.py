@@ -12,7 +12,7 @@ from backbones import paper, zoo
 from backbones.errors import UserError
 from backbones.known_images import IMAGENET, PLACES
 from transfer.report import gain_layout
-from transfer.report.classification import Group
+from transfer.report.classification import AUTHORS_CODE, Group
 from transfer.report.collection import Collection
 from transfer.report.gains import GainTable
 from transfer.report.layout import Cell, Missing, Table, table
@@ -253,7 +253,7 @@ def _ours(
         return _cost(row, column.ours, found)
     value = group.mean(row, column.ours) if group else None
     if group is None or value is None:
-        return Missing(_how_to_train(row, spec))
+        return Missing(_how_to_train(row, spec, group))
     if column.ours != "top1":
         return figure(value)
     low, high = group.top1_interval(row)
@@ -272,10 +272,18 @@ def _cost(row: str, what: str, found: Collection) -> Cell:
     return figure(parameters / 1e6 if what == "parameters" else multiply_adds / 1e9)
 
 
-def _how_to_train(row: str, spec: Classification) -> str:
-    place = {IMAGENET: "IMAGENET", PLACES: "PLACES365"}[spec.data]
+def _how_to_train(row: str, spec: Classification, group: Group | None) -> str:
+    data = group.data if group else spec.data
+    place = {IMAGENET: "IMAGENET", PLACES: "PLACES365"}.get(data, "FOLDER")
     command = zoo.find(row).how_to_train(place, spec.suite)
-    return f"Not trained on {spec.data} here; '{command}' does it."
+    changed = group.changed if group else ()
+    if not changed:
+        return f"Not trained on {data} here; '{command}' does it."
+    if AUTHORS_CODE in changed:
+        command += " --authors-code"
+    others = changed != (AUTHORS_CODE,)
+    rest = ", with the other settings that the title tells" if others else ""
+    return f"Not trained in this way here, on {data}; '{command}' does it{rest}."
 
 
 def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
