@@ -755,11 +755,11 @@ def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(change
 
 
 def test_a_classifier_that_is_missing_on_other_images_is_to_be_trained_on_them(tmp_path):
-    synthetic.write_classifier(tmp_path, "resnet50d_efficient")
+    synthetic.write_classifier(tmp_path, "resnet50v1_efficient")
     _, other = paper_table(3, collect(tmp_path))
     assert other.notes[0] == (
         "[a] Not trained on tiny-imagenet-200 here; 'python backbones/train.py --recipe "
-        "resnet50_baseline --data FOLDER' does it."
+        "resnet50v1_baseline --data FOLDER' does it."
     )
 
 
