@@ -422,6 +422,18 @@ def test_where_settings_were_changed_only_the_suite_fills_an_empty_line(tmp_path
                "the file to the suite" in note for note in shown.notes)  # fmt: skip
 
 
+def test_a_gain_that_the_paper_lacks_is_told_from_a_row_that_it_lacks(tmp_path):
+    rows = ["resnet50d_ra2", "resnet50d_mixup", "resnet50_bt"]
+    synthetic.write_suite(tmp_path, rows, seeds=range(2))
+    tables = collect(tmp_path, against=rows[0]).gains
+    shown = gain_table(next(table for table in tables if table.baseline == rows[0]), "t")
+    told = {row[0]: row[-1] for row in shown.rows}
+    reasons = dict(note.split(" ", 1) for note in shown.notes if note.startswith("["))
+    of_mixup, of_bt = (reasons[told[name].removeprefix("– ")] for name in rows[1:])
+    assert of_mixup == "The paper tells no mAP of resnet50d_ra2, so no gain from it."
+    assert of_bt == "The paper tells no mAP of this row."
+
+
 def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
     synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_tricks"], protocol="paper")
     (shown,) = paper_table(8, collect(tmp_path))

@@ -82,7 +82,11 @@ def _known(write: Callable[[float | None], str], value: float | None, reason: st
 def _of_paper(gains: GainTable, row: GainRow) -> Cell:
     if row.name == gains.baseline:
         return "baseline"
-    return _known(signed, row.paper_gain, "The paper does not have this row.")
+    metric = gains.setting.metric
+    reason = f"The paper tells no {metric} of this row."
+    if row.paper is not None:
+        reason = f"The paper tells no {metric} of {gains.baseline}, so no gain from it."
+    return _known(signed, row.paper_gain, reason)
 
 
 def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
