@@ -452,6 +452,19 @@ def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
     assert line[runs] == "3"
     (alias,) = [row for row in shown.rows if row[1] == "resnet50d_tricks"]
     assert alias[runs] == "5"
+    assert line[-1].startswith("agrees (")
+    of_paper = [i for i, name in enumerate(shown.columns) if "paper" in name and "," in name]
+    (mark,) = {alias[i] for i in [*of_paper, -1]}
+    told = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
+    assert f"{mark.removeprefix('– ')} {told}" in shown.notes
+    (table,) = collect(tmp_path).gains
+    assert remarks.judged_agreement(table, row_of(table, "resnet50d_tricks")) is None
+
+
+def test_an_alias_without_its_target_is_judged_in_the_papers_line(tmp_path):
+    synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_tricks"], protocol="paper")
+    table = only_table(tmp_path)
+    assert remarks.judged_agreement(table, row_of(table, "resnet50d_tricks")).verdict is not None
 
 
 PROXIES = ("resnet50_baseline", "resnet50d_efficient")

@@ -168,14 +168,22 @@ def beside_the_paper(
         blank: list[Cell] = [missing] * (9 if number == 9 else 8)
         ours = _cells(gains, row) if gains and row else blank
         rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
-    nothing = Missing("The paper does not have this row.")
-    for row in left.values():
-        assert gains
-        of_ours = [nothing] * (3 if number == 9 else 2)
-        rows.append(_woven(["", row.name], of_ours, _cells(gains, row), nothing, number))
+    if gains:
+        rows += [_beyond_the_paper(gains, row, number) for row in left.values()]
     setting = f", {gains.setting.title}" if gains else ""
     title = f"Table {number}. {_TITLES[number]}{setting}"
     return table(name, title, columns, rows, (*(remarks(gains) if gains else ()), *notes))
+
+
+def _beyond_the_paper(gains: GainTable, row: GainRow, number: int) -> list[Cell]:
+    """A row that has no line of the paper's: the paper lacks it, or the line is its target's."""
+    target, ours = paper_row(row.name), _cells(gains, row)
+    nothing = Missing(f"Table {number} of the paper does not have this row.")
+    if target in {line["row"] for line in paper.table(number)}:
+        nothing = Missing(f"{row.name} stands for {target}: the paper's figures are in that line.")
+        ours = [*ours[:-1], nothing]  # whether they agree is told there too
+    of_paper = [nothing] * (3 if number == 9 else 2)
+    return _woven(["", row.name], of_paper, ours, nothing, number)
 
 
 def _woven(
