@@ -368,6 +368,9 @@ def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
     assert f"{result.needed_low} to {result.needed_high} seeds" in note
 
 
+NOT_THE_PAPERS = "Not the paper's protocol: compare gains with the paper's, not figures."
+
+
 def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
     for protocol in ("paper", "openmmlab"):
         synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, protocol=protocol)
@@ -376,6 +379,17 @@ def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
     judged = [row[-1] for row in paper.rows[1:]]
     assert all(cell.startswith("agrees (") for cell in judged)
     assert all(row[-1].startswith("–") for row in toolbox.rows[1:])
+    assert NOT_THE_PAPERS in toolbox.notes
+    assert NOT_THE_PAPERS not in paper.notes
+
+
+def test_a_protocol_as_it_is_stands_before_changes_to_it(tmp_path):
+    changes = {"protocol_version": "0000"}, {"overrides": (("train_cfg.max_epochs", 1),)}
+    for changed in (changes[0] | changes[1], {}, changes[0]):
+        of = synthetic.cell("resnet50_baseline", **changed)
+        synthetic.write(tmp_path, of, 77.0)
+    assert [table.setting.overrides == "[]" for table in collect(tmp_path).gains] == [
+        True, True, False]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -386,6 +400,7 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, protocol="paper", overrides=overrides)
     (shown,) = paper_table(8, collect(tmp_path))
     assert all(row[-1].startswith("agrees") is judged for row in shown.rows[1:])
+    assert (NOT_THE_PAPERS in shown.notes) is not judged
 
 
 @pytest.mark.parametrize(

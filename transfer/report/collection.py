@@ -159,9 +159,10 @@ def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
     return tables
 
 
-def _place(setting: Setting) -> tuple[str, str, bool, str, str]:
-    """The paper's own protocol first."""
-    return setting.task, setting.data, setting.protocol != "paper", setting.protocol, repr(setting)
+def _place(setting: Setting) -> tuple[str, str, bool, str, bool, str]:
+    """The paper's own protocol first, and each protocol as it is before changes to it."""
+    protocol, changed = setting.protocol, setting.overrides != "[]"
+    return setting.task, setting.data, protocol != "paper", protocol, changed, repr(setting)
 
 
 def _baselines(

@@ -11,7 +11,7 @@ from transfer.report.gains import GainRow, GainTable, Setting, observation, pape
 from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.records import Record
-from transfer.report.remarks import PAPER_PROTOCOL, judged_agreement, remarks
+from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
 from transfer.report.rows import RowResult, summarise
 from transfer.report.wording import figure, gain_interval, interval, signed
 
@@ -172,7 +172,18 @@ def beside_the_paper(
         rows += [_beyond_the_paper(gains, row, number) for row in left.values()]
     setting = f", {gains.setting.title}" if gains else ""
     title = f"Table {number}. {_TITLES[number]}{setting}"
-    return table(name, title, columns, rows, (*(remarks(gains) if gains else ()), *notes))
+    told = _beside_other_figures(gains) if gains else ()
+    return table(name, title, columns, rows, (*told, *notes))
+
+
+def _beside_other_figures(gains: GainTable) -> list[str]:
+    """Remarks, first of all that the paper's figures are of another protocol, where they are."""
+    if is_papers_protocol(gains.setting):
+        return remarks(gains)
+    return [
+        "Not the paper's protocol: compare gains with the paper's, not figures.",
+        *remarks(gains),
+    ]
 
 
 def _beyond_the_paper(gains: GainTable, row: GainRow, number: int) -> list[Cell]:

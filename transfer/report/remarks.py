@@ -7,7 +7,7 @@ import json
 from transfer.plan.time_savers import WITHOUT
 from transfer.report import how_trained
 from transfer.report.agreement import PaperAgreement, agreement
-from transfer.report.gains import GainRow, GainTable, paper_row
+from transfer.report.gains import GainRow, GainTable, Setting, paper_row
 from transfer.report.power import MAX_UNITS
 from transfer.report.rows import RowResult
 from transfer.report.wording import count, interval
@@ -31,15 +31,20 @@ def remarks(table: GainTable) -> list[str]:
     ]
 
 
+def is_papers_protocol(setting: Setting) -> bool:
+    """Whether rows were fine-tuned as the paper's were; what only saves time may be left out."""
+    changed = [key for key, _ in json.loads(setting.overrides) if key != WITHOUT]
+    return setting.protocol == PAPER_PROTOCOL and not changed
+
+
 def judged_agreement(table: GainTable, row: GainRow) -> PaperAgreement | None:
     """Our gain against the paper's; None but on the paper's own data and unchanged protocol.
 
     Of an alias beside the row that it stands for None too: the paper has one row, judged once.
     """
     setting = table.setting
-    is_papers = setting.protocol == PAPER_PROTOCOL and setting.data == PAPER_DATA[setting.task]
-    changed = [key for key, _ in json.loads(setting.overrides) if key != WITHOUT]
-    if not is_papers or changed or row.paper_gain is None or row.name == table.baseline:
+    is_papers = is_papers_protocol(setting) and setting.data == PAPER_DATA[setting.task]
+    if not is_papers or row.paper_gain is None or row.name == table.baseline:
         return None
     target = paper_row(row.name)
     if target != row.name and any(other.name == target for other in table.rows):
