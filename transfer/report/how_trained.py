@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from backbones import zoo
-from transfer.plan.request import SHUFFLED
+from transfer.plan.cells import SHUFFLED
 from transfer.report.gains import GainRow
 
 _PROXY = "proxy"
