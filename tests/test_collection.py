@@ -880,3 +880,20 @@ def test_rows_have_their_whole_names_and_figures_on_a_narrow_screen(width, tmp_p
     assert "…\n" not in shown
     parts = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
     assert "".join(parts) == "".join(names)
+
+
+def test_elder_records_that_counted_the_last_stage_stand_beside_new_ones(tmp_path):
+    for row, architecture in (("resnet50_baseline", "resnet50"), ("resnet50d_mixup", "resnet50d")):
+        for seed in range(3):
+            cell = synthetic.cell(row, seed=seed, protocol="paper")
+            content = synthetic.content(cell, 70.0 + seed)
+            config = json.loads(content["config"]["json"])
+            stage = {"type": "RoIStage", "architecture": architecture, "weights": True}
+            config["model"]["roi_head"] = {"shared_head": stage}
+            elder = f"{architecture} as it was counted" if seed else None
+            content["config"] = records.told_config(config)
+            content["config"]["comparable_sha256"] = elder or records.told_config(config)["sha256"]
+            records.write(records.path_of(tmp_path, cell), content)
+    table = only_table(tmp_path)
+    assert [row.statistics.fine_tunings for row in table.rows] == [3, 3]
+    assert table.left_out == ()

@@ -256,8 +256,7 @@ def _trained(record: Record) -> tuple[str, int | None, float | None]:
     None where they are not known: an imported run tells no rate, and the batch by its log alone.
     """
     training = record.content["training"]
-    config = record.content["config"]["comparable_sha256"]
-    return config, training.get("batch_size"), training.get("lr")
+    return record.comparable, training.get("batch_size"), training.get("lr")
 
 
 def _are_alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
@@ -324,6 +323,8 @@ def _rest(record: Record) -> dict[str, Any]:
 
 def _first_difference(left: Any, right: Any, place: str = "") -> str:
     """Where two trees first differ, as ``model.neck.out_channels is 256 here, 128 there``."""
+    if left == right:
+        return "its config is the baseline's by its text, and another by the hash beside it."
     if isinstance(left, dict) and isinstance(right, dict):
         for key in sorted(left.keys() | right.keys()):
             if left.get(key) != right.get(key):

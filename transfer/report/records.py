@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
@@ -104,6 +104,19 @@ class Record:
     def value(self) -> float:
         """The headline metric in percent."""
         return self.content["headline"]["value"]
+
+    @property
+    def comparable(self) -> str:
+        """Hash of what must be the same in all rows of a table; see :func:`told_config`.
+
+        Elder records of a detector whose head is the classifier's last stage counted that stage.
+        """
+        config = self.content["config"]
+        text = str(config.get("json", ""))
+        if '"shared_head"' in text:
+            with suppress(ValueError, KeyError, AttributeError, TypeError):
+                return told_config(json.loads(text))["comparable_sha256"]
+        return config["comparable_sha256"]
 
     @property
     def baseline(self) -> str:
