@@ -51,6 +51,7 @@ class Renamed(NamedTuple):
 _WRAPPERS = ("state_dict", "model")
 _DEEPEST_WRAPPER = 4
 _TORCH_PREFIXES = ("module.", "_orig_mod.")
+_AVERAGED = re.compile(r"(?:^|[._])ema(?:[._]|$)", re.IGNORECASE)
 _AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
 _BACKBONE_PREFIXES = ("backbone.timm_model.", "timm_model.", "backbone.")
 _STEMS = ("conv1.", "stem.", "layer1.")
@@ -183,12 +184,18 @@ def _refuse_averaged_beside(taken: str, checkpoint: Mapping[Any, Any]) -> None:
     for name, value in checkpoint.items():
         if name == taken or not isinstance(name, str) or not isinstance(value, Mapping):
             continue
-        if "ema" in name.lower() and _arrays(value):
+        if _AVERAGED.search(name) and _holds_arrays(value):
             raise UserError(
                 f"The file holds two sets of weights, {taken!r} and {name!r}, one of them averaged "
                 "over the training (EMA): save the one that the top-1 was measured with in a file "
                 f"of its own (torch.save(checkpoint[{name!r}], …) or likewise) and give that."
             )
+
+
+def _holds_arrays(state: Mapping[Any, Any]) -> bool:
+    """Whether there are arrays in a mapping, or in one in it."""
+    inner = [value for value in state.values() if isinstance(value, Mapping)]
+    return any(_arrays(one) for one in (state, *inner))
 
 
 def _arrays(state: Mapping[Any, Any]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def feature_shape(architecture: str) -> FeatureShape:
         reductions = network.feature_info.reduction()
         levels = tuple(_last_level(reductions, stride, architecture) for stride in STRIDES)
         size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
-        maps = network(torch.zeros(1, *size))
+        maps = network(torch.zeros(2, *size))  # batch norms learn nothing of one position
     channels = network.feature_info.channels()
     return FeatureShape(
         levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
@@ -172,12 +172,13 @@ def require_maps(architecture: str) -> None:
         network = _create(architecture)
         size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
         try:
-            maps = network(torch.zeros(1, size[0], *_ANOTHER_SIZE))
+            maps = network(torch.zeros(2, size[0], *_ANOTHER_SIZE))
         except (AssertionError, RuntimeError, ValueError) as error:
+            why = str(error) or type(error).__name__
             raise UserError(
-                f"'{architecture}' takes images of {size[1]} x {size[2]} pixels alone "
-                f"({error}), which a detector and a segmenter do not give it; choose a network "
-                "for images of any size, such as a ResNet or ConvNeXt."
+                f"'{architecture}' takes images of {size[1]} x {size[2]} pixels alone ({why}), "
+                "which a detector and a segmenter do not give it; choose a network for images of "
+                "any size, such as a ResNet or ConvNeXt."
             ) from error
     if [each.shape[1] for each in maps] != network.feature_info.channels():
         raise UserError(

@@ -169,13 +169,15 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _prefix(renamed: key_maps.Renamed, architecture: str) -> str:
-    """What hides the network's parts in a file none of whose names is one; empty for nothing."""
+    """What hides the network's parts in a file most of whose names are none; empty for nothing."""
     if renamed.convention != "unknown":
         return ""
     classifier = _on_meta(architecture)
     heads = _head_names(classifier)
     parts = {k for k in classifier.state_dict() if not k.startswith(heads) and not _optional(k)}
-    return "" if parts & renamed.state.keys() else key_maps.shared_prefix(renamed.state, parts)
+    if 2 * len(parts & renamed.state.keys()) > len(parts):
+        return ""
+    return key_maps.shared_prefix(renamed.state, parts)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -426,10 +426,13 @@ class TestAveragedWeights:
             to_timm(checkpoint)
         with pytest.raises(UserError, match=averaged):
             to_timm({"model": checkpoint})
+        with pytest.raises(UserError, match=averaged):
+            to_timm({**checkpoint, averaged: {"module": timm_keys("18"), "updates": 3}})
 
     @pytest.mark.parametrize(
-        "other", [{"model_ema": None}, {"ema": {"decay": 0.9}}, {"ema_decay": torch.ones(1)}]
-    )
+        "other", [{"model_ema": None}, {"ema": {"decay": 0.9}}, {"ema_decay": torch.ones(1)},
+         {"remaining": timm_keys("18")}, {"schema": {"version": torch.ones(1)}}],
+    )  # fmt: skip
     def test_what_is_only_called_so_is_no_other_set_of_weights(self, other):
         ours = timm_keys("18")
         assert to_timm({"model": ours, **other}) == (ours, "timm")

@@ -199,7 +199,10 @@ def test_maps_must_be_of_images_of_any_size_with_channels_first(architecture, se
         require_maps(architecture)
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "inception_v3", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet18", "inception_v3", "convnext_tiny", "resnest14d", "skresnet18", "rexnet_100"],
+)
 def test_convolutions_give_such_maps(architecture):
     require_maps(architecture)
 

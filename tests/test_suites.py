@@ -482,6 +482,16 @@ def test_a_single_run_refuses_a_classifier_of_another_row_as_a_suite_does(row, h
         single_run(row, here / "c0.safetensors", here)
 
 
+@pytest.mark.parametrize("row", ["mobilenet_baseline", "mine.toml"])
+def test_a_classifier_of_another_network_is_refused_though_its_names_are_the_same(row, here):
+    """Until the rows had the paper's activations, they were timm's mobilenetv1_100."""
+    (here / "mine.toml").write_text('architecture = "mobilenetv1"\n')
+    file = here / "elder.safetensors"
+    classifier(file, 0, "mobilenet_baseline", architecture="mobilenetv1_100")
+    with pytest.raises(UserError, match=r"is a 'mobilenetv1_100', but .* is a 'mobilenetv1': give"):
+        single_run(row, file, here)
+
+
 @pytest.mark.parametrize("trained", ["resnet18d_mixup", "resnet18d_tricks"])
 @pytest.mark.parametrize(
     "row",

@@ -126,6 +126,13 @@ def test_parts_outside_of_the_prefix_are_left_over(tmp_path):
     assert report.head == ("head.fc.weight",)
 
 
+def test_one_stray_name_is_told_and_does_not_hide_the_prefix_of_all_others(tmp_path):
+    state = behind("model.", state_of("convnext_atto")) | {"stem.0.bias": torch.ones(40)}
+    with pytest.raises(UserError, match=r"'stem\.0\.bias'") as caught:
+        load(state, "convnext_atto", tmp_path)
+    assert "0 keys match" not in str(caught.value)
+
+
 def test_names_without_a_prefix_are_told_without_one(tmp_path):
     _, report = load(state_of("convnext_atto"), "convnext_atto", tmp_path)
     assert report.prefix == ""

@@ -129,8 +129,11 @@ class Lease:
         """
         name, own = _parse(self.path)
         try:
+            os.stat(self.path)
             for generation in range(1, own + 1):
                 _path(self.path.parent, name, generation).unlink(missing_ok=True)
+        except FileNotFoundError:  # another has taken the cell over, and finished it
+            return True
         except OSError:
             return False
         with contextlib.suppress(OSError):

@@ -366,13 +366,20 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
 def _require_trained_as(row: zoo.Variant, path: Path) -> None:
     """Refuse a classifier of this project's training that is of another row of the zoo.
 
-    A user's own row names no recipe: its weights are what the user says they are.
+    A user's own row names no recipe: its weights are what the user says they are, but not of which
+    network. Networks may have one set of names, and differ in strides or activations.
     """
-    trained = read_own_metadata(path).get("row") or row.name
+    own = read_own_metadata(path)
+    trained = own.get("row") or row.name
     if not row.own and zoo.meant_by(trained) != zoo.meant_by(row.name):
         raise UserError(
             f"The classifier '{path}' is a '{trained}', but it is given for '{row.name}': give it "
             f"for the row that it is of, or other weights for '{row.name}'."
+        )
+    if (network := own.get("architecture") or row.architecture) != row.architecture:
+        raise UserError(
+            f"The classifier '{path}' is a '{network}', but '{row.name}' is a "
+            f"'{row.architecture}': give it for a row of that network, such as a .toml of your own."
         )
 
 
