@@ -409,7 +409,8 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
 
 def classifier(path, seed, row="resnet18d_mixup", **more):
     """A safetensors file with the header that the project's training writes."""
-    own = json.dumps({"row": row, "architecture": "resnet18d", "seed": seed, **more})
+    told = {"row": row, "architecture": zoo.find(row).architecture, "seed": seed, **more}
+    own = json.dumps(told)
     header = json.dumps({"__metadata__": {"transfer_bench": own}}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header)
