@@ -151,12 +151,18 @@ def feature_shape(architecture: str) -> FeatureShape:
         network = _create(architecture)
         reductions = network.feature_info.reduction()
         levels = tuple(_last_level(reductions, stride, architecture) for stride in STRIDES)
-        size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
-        maps = network(torch.zeros(2, *size))  # batch norms learn nothing of one position
+        maps = network(
+            torch.zeros(2, *_own_size(network))
+        )  # batch norms learn nothing of one position
     channels = network.feature_info.channels()
     return FeatureShape(
         levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
     )
+
+
+def _own_size(network: Any) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a network was made for."""
+    return (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
 
 
 def require_maps(architecture: str) -> None:
@@ -170,13 +176,13 @@ def require_maps(architecture: str) -> None:
     feature_shape(architecture)
     with torch.device("meta"):
         network = _create(architecture)
-        size = (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
+        channels, height, width = _own_size(network)
         try:
-            maps = network(torch.zeros(2, size[0], *_ANOTHER_SIZE))
+            maps = network(torch.zeros(2, channels, *_ANOTHER_SIZE))
         except (AssertionError, RuntimeError, ValueError) as error:
             why = str(error) or type(error).__name__
             raise UserError(
-                f"'{architecture}' takes images of {size[1]} x {size[2]} pixels alone ({why}), "
+                f"'{architecture}' takes images of {height} x {width} pixels alone ({why}), "
                 "which a detector and a segmenter do not give it; choose a network for images of "
                 "any size, such as a ResNet or ConvNeXt."
             ) from error

@@ -10,6 +10,7 @@ import numpy as np
 from backbones import paper, zoo
 from backbones.suite import record_path, write_record
 from transfer.plan.cells import Cell
+from transfer.plan.request import Request
 from transfer.report import records
 
 METRIC = {"detection": "mAP", "segmentation": "mIoU"}
@@ -84,6 +85,22 @@ def cell(backbone, task="detection", **changed):
     if backbone.endswith("_shuffled"):
         told["weights"] = f"shuffled:{told['weights']}"
     return Cell(**{**told, **changed})
+
+
+def request(backbone, folder, **changed):
+    """What a command asks for: a quick fine-tuning on the sample, and no control."""
+    told = {
+        "tasks": ("segmentation",),
+        "against": "none",
+        "data": "sample",
+        "data_root": folder,
+        "protocol": "quick",
+        "weights": "auto",
+        "precision": "float32",
+        "seed": 0,
+        "classifier_seed": 0,
+    }
+    return Request(backbone=str(backbone), **{**told, **changed})
 
 
 def content(

@@ -17,7 +17,7 @@ from backbones.errors import UserError
 from transfer import cli, run
 from transfer.plan import lease, request
 from transfer.plan.protocols import TASKS
-from transfer.plan.request import Request, make_plan
+from transfer.plan.request import make_plan
 from transfer.report import records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,18 +99,7 @@ def own_rows(here):
 
 
 def asked(backbone, here, **changed):
-    told = {
-        "tasks": ("segmentation",),
-        "against": "auto",
-        "data": "sample",
-        "data_root": here,
-        "protocol": "auto",
-        "weights": "auto",
-        "precision": "float32",
-        "seed": 0,
-        "classifier_seed": 0,
-    }
-    return Request(backbone=str(backbone), **{**told, **changed})
+    return synthetic.request(backbone, here, **{"against": "auto", "protocol": "auto", **changed})
 
 
 def test_a_control_of_ones_own_is_found_beside_the_row_and_by_against(own_rows, here):

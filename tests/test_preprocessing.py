@@ -1,12 +1,13 @@
 """Mean and deviation of a classifier's images: who states them, and what a cell's id has of it."""
 
 import pytest
+import synthetic
 import torch
 from safetensors.torch import save_file
 
 from backbones.variants import IMAGENET_MEAN, IMAGENET_STD
 from transfer.engine import classifiers
-from transfer.plan.request import Request, make_plan
+from transfer.plan.request import make_plan
 
 TIMM = "mobilenetv1_100.ra4_e3600_r224_in1k"
 HALVES = (0.5, 0.5, 0.5)  # what timm states for these weights
@@ -31,20 +32,8 @@ def planned(backbone, folder, weights="auto"):
     if "=" in backbone:
         (folder / "mine.toml").write_text(backbone)
         backbone = str(folder / "mine.toml")
-    plan = make_plan(
-        Request(
-            backbone=backbone,
-            tasks=("segmentation",),
-            against="none",
-            data="sample",
-            data_root=folder,
-            protocol="quick",
-            weights=str(folder / weights) if weights.endswith(".safetensors") else weights,
-            precision="float32",
-            seed=0,
-            classifier_seed=0,
-        )
-    )
+    given = str(folder / weights) if weights.endswith(".safetensors") else weights
+    plan = make_plan(synthetic.request(backbone, folder, weights=given))
     return plan.cells[0], plan.rows[plan.cells[0].backbone]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import chaos_suite
 import processes
 import pytest
+import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -459,20 +460,7 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
 
 def single_run(backbone, path, folder):
     """The plan of a single run with --weights."""
-    return make_plan(
-        Request(
-            backbone=backbone,
-            tasks=("detection",),
-            against="none",
-            data="sample",
-            data_root=folder,
-            protocol="quick",
-            weights=str(path),
-            precision="float32",
-            seed=0,
-            classifier_seed=0,
-        )
-    )
+    return make_plan(synthetic.request(backbone, folder, tasks=("detection",), weights=str(path)))
 
 
 @pytest.mark.parametrize("row", ["resnet18_baseline", "resnet18_baseline_shuffled"])

@@ -17,8 +17,8 @@ from backbones.runtime.allocation import give_freed_memory_back
 
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _REQUEST = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|KiB|MiB|GiB)")
-_GPU_FAILED = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # CUBLAS_…, CUDNN_…
 _NO_PLAN = "unable to find an engine to execute this computation"
+_GPU_FAILED = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED", _NO_PLAN)  # CUBLAS_…, CUDNN_…
 _HOST_FAILED = ("can't allocate memory", "Cannot allocate memory", "not enough memory")
 
 
@@ -78,18 +78,18 @@ def is_exhausted(error: BaseException, has_run: bool = False) -> bool:
         has_run: Whether the same was computed before. torch says of a convolution for whose plans
             there is no memory, and of one that cuDNN cannot do at all, the same.
     """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError):
         return True
-    signs = (*_GPU_FAILED, *_HOST_FAILED, *([_NO_PLAN] if has_run else []))
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    if _is_of_gpu(error):
+        return has_run or _NO_PLAN not in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _HOST_FAILED)
 
 
 def _is_of_gpu(error: BaseException) -> bool:
     """CUDA's own libraries ask past torch's allocator, and fail with an error of another kind."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    signs = (*_GPU_FAILED, _NO_PLAN)
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GPU_FAILED)
 
 
 def explained(

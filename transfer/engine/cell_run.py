@@ -15,7 +15,6 @@ from backbones.errors import Untrusted, UserError
 from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener, teller
-from backbones.variants import IMAGENET_MEAN, IMAGENET_STD
 from backbones.versions import versions
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
@@ -65,6 +64,8 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
+    if cell.task == "detection":
+        ranks.on_each_machine(lambda: require_large_boxes(data, compose.smallest_box(cfg)))
     memory = PeakMemory()
     try:
         outcome = finetune(
@@ -93,11 +94,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
 
 
 def _look_at_data(task: Task) -> None:
-    cell, data = task.cell, load_data(task.data, task.data_root)
-    require_usable(data, cell.task)
-    if cell.task == "detection":  # the classifier is not here yet, and changes nothing of this
-        cfg = compose.compose(cell, data, weights="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        require_large_boxes(data, compose.smallest_box(cfg))
+    require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:

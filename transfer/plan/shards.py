@@ -48,9 +48,8 @@ def share(cells: Sequence[Cell], shard: Shard) -> tuple[Cell, ...]:
 
     Every cell is in one shard. The split follows from the cells alone, never from what is recorded,
     so that it is the same on every machine and on every day; another N, row or seed deals all out
-    anew. Cells of one task, protocol, data set
-    and setting are dealt out by the multiply-adds of their networks, the largest first, each to the
-    shard that has the least of this kind.
+    anew. Cells of one task, protocol, data set and setting are dealt out by the multiply-adds of
+    their networks, the largest first, each to the shard that has the least of this kind.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:

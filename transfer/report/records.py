@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -105,7 +106,7 @@ class Record:
         """The headline metric in percent."""
         return self.content["headline"]["value"]
 
-    @property
+    @cached_property
     def comparable(self) -> str:
         """Hash of what must be the same in all rows of a table; see :func:`told_config`.
 
@@ -115,7 +116,7 @@ class Record:
         text = str(config.get("json", ""))
         if '"shared_head"' in text:
             with suppress(ValueError, KeyError, AttributeError, TypeError):
-                return told_config(json.loads(text))["comparable_sha256"]
+                return _comparable_sha256(json.loads(text))
         return config["comparable_sha256"]
 
     @property
@@ -143,8 +144,12 @@ def told_config(resolved: dict[str, Any]) -> dict[str, str]:
     return {
         "json": text,
         "sha256": _sha256(text),
-        "comparable_sha256": _sha256(json.dumps(compared(resolved), sort_keys=True)),
+        "comparable_sha256": _comparable_sha256(resolved),
     }
+
+
+def _comparable_sha256(resolved: dict[str, Any]) -> str:
+    return _sha256(json.dumps(compared(resolved), sort_keys=True))
 
 
 def told_weights(weights: str) -> str:
