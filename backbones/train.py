@@ -10,17 +10,19 @@ from pathlib import Path
 if __name__ == "__main__":  # started as a script: this folder would shadow libraries' names
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from backbones import hardware, suite, zoo
-from backbones.errors import UserError
-from backbones.near_names import suggestion
-from backbones.resources import cache_dir
+from backbones.common import hardware
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.common.resources import cache_dir
+from backbones.common.seeds import require_seed
+from backbones.common.versions import versions
 from backbones.runtime import ranks, stopping
 from backbones.runtime.command import guarded
 from backbones.runtime.ranks import LAUNCHERS
-from backbones.safetensors_header import read_own_metadata
-from backbones.seeds import require_seed
-from backbones.sources import is_public
-from backbones.versions import versions
+from backbones.training import suite
+from backbones.weights.safetensors_header import read_own_metadata
+from backbones.zoo import zoo
+from backbones.zoo.sources import is_public
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -116,8 +118,8 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
     Raises:
         UserError: Something has to be mended first.
     """
-    from backbones import training
     from backbones.runtime.console import StepBar
+    from backbones.training import training
 
     planned = training.plan(
         row,

@@ -9,7 +9,7 @@ import importlib
 import io
 import warnings
 
-from transfer.engine import operators, safe_loading
+from transfer.compat import mmcv_ops, safe_loading
 
 _TOOLBOXES = (
     "mmdet.datasets",
@@ -20,34 +20,34 @@ _TOOLBOXES = (
     "mmseg.models",
 )
 _OURS = (
-    "backbones.pyramid",
-    "backbones.roi_stage",
+    "backbones.openmmlab.backbone",
+    "backbones.openmmlab.c4_head",
     "backbones.runtime.evaluation",
     "backbones.runtime.fused_sgd",
     "backbones.runtime.loop",
     "backbones.runtime.precision",
     "backbones.runtime.randomness",
-    "transfer.datasets.openmmlab",
-    "transfer.engine.blur",
-    "transfer.engine.classifiers",
-    "transfer.engine.fused_segmentation_loss",
-    "transfer.engine.gpu_convolutions",
-    "transfer.engine.graphed_features",
-    "transfer.engine.grouped_nms",
-    "transfer.engine.metrics",
-    "transfer.engine.multi_scale",
-    "transfer.engine.non_blocking_inputs",
-    "transfer.engine.placed_sampler",
-    "transfer.engine.rounded_anchors",
-    "transfer.engine.slim_fcn_head",
-    "transfer.engine.sparse_roi_align",
-    "transfer.engine.sparse_rpn",
-    "transfer.engine.two_stage_step",
-    "transfer.engine.winograd",
+    "transfer.datasets.toolbox_datasets",
+    "transfer.protocols.gluoncv.blur",
+    "transfer.finetune.classifiers",
+    "transfer.speed.fused_segmentation_loss",
+    "transfer.speed.gpu_convolutions",
+    "transfer.speed.graphed_features",
+    "transfer.speed.grouped_nms",
+    "transfer.metrics.metrics",
+    "transfer.protocols.gluoncv.multi_scale_test",
+    "transfer.speed.non_blocking_inputs",
+    "transfer.protocols.placed_sampler",
+    "transfer.protocols.gluoncv.rounded_anchors",
+    "transfer.protocols.gluoncv.fcn_head",
+    "transfer.speed.sparse_roi_align",
+    "transfer.speed.sparse_rpn",
+    "transfer.speed.two_stage_step",
+    "transfer.speed.winograd",
 )
 
 safe_loading.install()
-operators.install()
+mmcv_ops.install()
 # Both toolboxes tell at import which optional packages they do without; none is needed here.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")

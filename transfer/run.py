@@ -23,32 +23,32 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
-from backbones import hardware
-from backbones.errors import UserError
-from backbones.hardware import PRECISIONS
+from backbones.common import hardware
+from backbones.common.arguments import require_at_least
+from backbones.common.errors import UserError
+from backbones.common.hardware import PRECISIONS
+from backbones.common.seeds import require_seed
+from backbones.common.versions import versions
 from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.command import guarded
-from backbones.seeds import require_seed
-from backbones.versions import versions
-from transfer.arguments import require_at_least
+from transfer.cli.dry_run import print_costs
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
-from transfer.plan.cells import Cell, Task
-from transfer.plan.dry_run import print_costs
 from transfer.plan.durations import Durations
-from transfer.plan.lease import Leases, owned_together
-from transfer.plan.process import ProcessExecutor
-from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, make_plan
-from transfer.plan.schedule import Schedule, clear_states, leases_of, record_path
 from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
-from transfer.plan.view import SuiteView
-from transfer.report import records
+from transfer.protocols.protocols import TASKS
+from transfer.records import records
+from transfer.records.cells import Cell, Task
+from transfer.records.lease import Leases, owned_together
 from transfer.report.terminal import screen
+from transfer.scheduling.process import ProcessExecutor
+from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
+from transfer.scheduling.view import SuiteView
 
 if TYPE_CHECKING:
-    from transfer.plan.cluster import ClusterExecutor
+    from transfer.scheduling.cluster import ClusterExecutor
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
@@ -274,7 +274,7 @@ def _look_before(tasks: list[Task], in_process: bool) -> None:
 
 
 def _require_sound(tasks: list[Task]) -> None:
-    from transfer.engine.preflight import require_sound
+    from transfer.finetune.preflight import require_sound
 
     require_sound(tasks)
 
@@ -315,7 +315,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
 
 def _run_cell(task: Task, title: str) -> None:
     from backbones.runtime.console import StepBar
-    from transfer.engine.cell_run import run_cell
+    from transfer.finetune.cell_run import run_cell
 
     with StepBar(title) if ranks.is_main() else nullcontext() as bar:
         run_cell(task, bar.step if bar else None)
@@ -356,7 +356,7 @@ def _executor(
     """Where a suite's cells run."""
     if not args.ray:
         return ProcessExecutor(_jobs(args, len(tasks)), args.work_dir)
-    from transfer.plan.cluster import ClusterExecutor
+    from transfer.scheduling.cluster import ClusterExecutor
 
     estimates = [durations.of(task.cell) for task in tasks]
     peaks = [e.host_bytes for e in estimates if e and e.host_bytes]
@@ -371,7 +371,7 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
     if args.probe:
         for task in _tasks(plan, args):
             if not record_path(task).exists() and not durations.knows(task.cell):
-                from transfer.engine.probe import probe
+                from transfer.finetune.probe import probe
 
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
                 probe(task)

@@ -19,11 +19,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
+from backbones.common.torch_file import read_torch_file
 from backbones.runtime import ranks, stopping, storage
 from backbones.runtime.state_files import COPY, LATEST, PREVIOUS
 from backbones.runtime.stopping import Interrupted
-from backbones.torch_file import read_torch_file
 
 # What torch's and MMEngine's parts raise when they are given the state of something else.
 _MISFITS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)

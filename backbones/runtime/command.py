@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import ranks, stopping
 
 _Given = TypeVar("_Given")

@@ -16,7 +16,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import memory
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")

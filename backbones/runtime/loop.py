@@ -14,7 +14,7 @@ from mmengine.registry import DATA_SAMPLERS, LOOPS
 from mmengine.runner import BaseLoop
 from torch.utils.data import BatchSampler, Sampler
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import stopping
 from backbones.runtime.ahead import Ahead
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime.allocation import give_freed_memory_back
 
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import ranks
 from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.late_scalars import LateScalars, Told

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from backbones import hardware
-from backbones.errors import UserError
+from backbones.common import hardware
+from backbones.common.errors import UserError
 from backbones.runtime.stopping import Interrupted
 
 LAUNCHERS = ("auto", "none", "pytorch", "slurm")

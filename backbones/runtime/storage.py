@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 from mmengine.logging import print_log
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 
 # Storages fail with exceptions of their own: botocore's, which s3fs lets through, derive from
 # Exception only. So every one is caught here; no fault of a copy may end a training.

@@ -6,7 +6,7 @@ float32. CPUs have bfloat16 instead, whose range needs no scaling.
 
 from __future__ import annotations
 
-from backbones.hardware import cuda_devices
+from backbones.common.hardware import cuda_devices
 
 
 def optim_wrapper_type(half: bool, precision: str = "") -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, register_model
 from timm.models.resnet import Bottleneck, ResNet
 
-from backbones.untrained_cfg import untrained_cfg
+from backbones.common.timm_cfg import untrained_cfg
 
 
 class StrideInFirst1x1(Bottleneck):

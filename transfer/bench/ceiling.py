@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from backbones.hardware import PRECISIONS
+from backbones.common.hardware import PRECISIONS
 from transfer.bench.configs import stock_config, trained_images
 from transfer.bench.pairs import Arithmetic, Work
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from backbones.augmentation import MEAN, STD
+from backbones.training.augmentation import MEAN, STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.bench.pairs import STOCK_AMP, Work
-from transfer.engine import classifiers, compose
-from transfer.plan import time_savers
+from transfer.finetune import classifiers
 from transfer.plan.request import Request, load_data, make_plan
+from transfer.protocols import compose
+from transfer.speed import time_savers
 
 TESTED = 0.125
 """Share of the trained images that is tested; VOC's own share would make runs long."""

@@ -19,10 +19,10 @@ from typing import Any
 
 from scipy import stats
 
-from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
 from transfer.bench.pairs import Run, Work, run_side
-from transfer.report.speed import no_record
+from transfer.report.speed_tables import no_record
 
 MARGIN = 0.5
 """Points."""

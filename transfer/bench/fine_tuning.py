@@ -17,9 +17,9 @@ from transfer.bench import torchvision_detection
 from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.configs import config, stock_config, trained_images
 from transfer.bench.pairs import STOCK_AMP, Done, Work
-from transfer.engine.finetune import finetune
-from transfer.plan import time_savers
-from transfer.plan.protocols import HEADLINE
+from transfer.finetune.finetune import finetune
+from transfer.protocols.protocols import HEADLINE
+from transfer.speed import time_savers
 
 
 def ours(work: Work, place: Path) -> Done:

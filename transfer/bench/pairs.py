@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 
 STOCK_AMP = "stock amp"
 """Stock training with the toolboxes' own ``--amp``, on a GPU."""

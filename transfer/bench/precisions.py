@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.errors import UserError
-from backbones.hardware import PRECISIONS
-from transfer.report import records
+from backbones.common.errors import UserError
+from backbones.common.hardware import PRECISIONS
+from transfer.records import records
 
 _NOT_THE_SAME = ("id", "precision", "weights")
 

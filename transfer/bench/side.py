@@ -17,7 +17,7 @@ from backbones.runtime.command import guarded
 from transfer.bench.pairs import Arithmetic, Run, Work
 
 _MODULES = {
-    "classification": "transfer.bench.classifiers",
+    "classification": "transfer.bench.classifier_training",
     "detection": "transfer.bench.fine_tuning",
     "segmentation": "transfer.bench.fine_tuning",
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backbones.errors import UserError
-from backbones.images import class_names
+from backbones.common.errors import UserError
+from backbones.training.image_folder import class_names
 from transfer.plan.request import load_data
 
 

@@ -25,14 +25,14 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms.functional import convert_image_dtype, hflip, pil_to_tensor
 
-from backbones import zoo
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime.loop import ResumableBatchSampler
+from backbones.zoo import zoo
 from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.configs import config
 from transfer.bench.pairs import Done, Work
-from transfer.engine.coco_ap import JudgedImage, coco_average_precision
-from transfer.engine.compose import pipelines
+from transfer.metrics.coco_ap import JudgedImage, coco_average_precision
+from transfer.protocols.compose import pipelines
 
 _FLIPPED = 0.5
 _STAGES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 
 _NAME = re.compile(r"ADE20K_20\d\d_\d\d_\d\d", re.IGNORECASE)
 _SIGNS = ("images/ADE", "index_ade20k.mat", "index_ade20k.pkl")

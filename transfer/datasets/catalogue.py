@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError
-from backbones.near_names import suggestion
-from backbones.resources import resource_dir
-from backbones.toml_file import misfit, read_toml, unknown
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.common.resources import resource_dir
+from backbones.common.toml_file import misfit, read_toml, unknown
 
 SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
@@ -59,7 +59,7 @@ class Archive:
     Attributes:
         name: Its file's name.
         url: Where it is fetched.
-        checksum: As :func:`backbones.download.fetch` takes it.
+        checksum: As :func:`backbones.weights.download.fetch` takes it.
         size: In bytes.
         unpacked: Most bytes that it may unpack to.
         inside: The archive's folder that is wanted.

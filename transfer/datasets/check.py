@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import child_processes
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
@@ -23,7 +23,7 @@ from transfer.datasets.catalogue import DataSet
 from transfer.datasets.file_checks import Looked, Rules, look_at
 from transfer.datasets.findings import KINDS, SMALLEST_BOX, Finding
 from transfer.datasets.listing import Item, Listing, list_all
-from transfer.datasets.progress import Tell, bars
+from transfer.datasets.progress_bar import Tell, bars
 
 _ALONE = 200  # images up to which starting processes costs more than it saves
 _MOST_PROCESSES = 16

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from backbones.download import fetch, require_space, size_text, try_lock, verify
-from backbones.errors import UserError
+from backbones.common.errors import UserError
+from backbones.weights.download import fetch, require_space, size_text, try_lock, verify
 from transfer.datasets import catalogue, voc_aug
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import Archive
-from transfer.datasets.progress import Tell, bars
+from transfer.datasets.progress_bar import Tell, bars
 from transfer.datasets.sample import ensure_sample
 from transfer.datasets.unpack import unpack
 
@@ -48,8 +48,9 @@ def prepare(
         What was done, a sentence a step.
 
     Raises:
-        UserError: See :func:`backbones.download.fetch` and :func:`transfer.datasets.unpack.unpack`;
-            also where the full release of ADE20K is found in place of the challenge's data set.
+        UserError: See :func:`backbones.weights.download.fetch` and
+            :func:`transfer.datasets.unpack.unpack`; also where
+            the full release of ADE20K is found in place of the challenge's data set.
     """
     tell = progress or (lambda what, done, total: None)
     try:

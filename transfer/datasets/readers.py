@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 
 _SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
 MAX_PIXELS = 1 << 26

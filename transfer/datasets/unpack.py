@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from backbones.download import require_space
-from backbones.errors import UserError
+from backbones.common.errors import UserError
+from backbones.weights.download import require_space
 
 MAX_FILES = 200_000
 """Most entries of an archive; VOC 2012's has some 40 thousand."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import loadmat
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from transfer.datasets.readers import BadFile, read_file, read_mask
 
 _MOST_BYTES = 1 << 22  # of a mask or a list

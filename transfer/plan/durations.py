@@ -10,10 +10,10 @@ from functools import cache
 from statistics import fmean
 from typing import Any
 
-from transfer.plan.cells import Cell
-from transfer.plan.sizes import size_of
-from transfer.report.provenance import machine
-from transfer.report.records import Record
+from backbones.zoo.sizes import size_of
+from transfer.records.cells import Cell
+from transfer.records.provenance import machine
+from transfer.records.records import Record
 
 _Network = tuple[str, bool]  # architecture, and whether nothing of it is frozen
 _SHARED = ("task", "data", "data_fingerprint", "protocol", "protocol_version", "precision")

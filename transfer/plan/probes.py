@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from backbones.resources import cache_dir
-from transfer.report.records import Record
+from backbones.common.resources import cache_dir
+from transfer.records.records import Record
 
 
 def folder() -> Path:

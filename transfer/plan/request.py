@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones import hardware, zoo
-from backbones.errors import UserError
-from backbones.hashing import sha256
-from backbones.known_images import told_name_of_images
-from backbones.resources import cache_dir
-from backbones.safetensors_header import read_own_metadata
-from backbones.sources import is_public, weights_file
-from backbones.variants import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
+from backbones.common import hardware
+from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
+from backbones.common.resources import cache_dir
+from backbones.training.known_images import told_name_of_images
+from backbones.weights.safetensors_header import read_own_metadata
+from backbones.zoo import zoo
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
+from backbones.zoo.sources import is_public, weights_file
 from transfer.datasets import catalogue, sample
-from transfer.plan import protocols
-from transfer.plan.cells import SHUFFLED, Cell
+from transfer.protocols import protocols
+from transfer.records.cells import SHUFFLED, Cell
 
 OF_SAMPLE = "sample:"
 """What the weights of a classifier begin with that is trained on the sample where it is missing."""
@@ -61,7 +62,8 @@ class Request:
         data: ``"auto"``, a data set's name, or a user's ``.toml``.
         data_root: Folder of the data sets.
         protocol: ``"auto"`` or a protocol's name.
-        weights: ``"auto"``, ``"none"``, a file, or a name as :func:`backbones.weights.locate`.
+        weights: ``"auto"``, ``"none"``, a file, or a name that
+            :func:`backbones.weights.weights.locate` takes.
         precision: ``"auto"`` or a precision.
         seed: Of the fine-tuning.
         classifier_seed: Of the classifiers that are trained for the sample.

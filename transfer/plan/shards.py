@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from backbones.errors import UserError
-from transfer.plan.cells import Cell
-from transfer.plan.sizes import size_of
+from backbones.common.errors import UserError
+from backbones.zoo.sizes import size_of
+from transfer.records.cells import Cell
 
 
 @dataclass(frozen=True)

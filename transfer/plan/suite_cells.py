@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from backbones import zoo
-from backbones.errors import UserError
-from backbones.resources import cache_dir
+from backbones.common.errors import UserError
+from backbones.common.resources import cache_dir
+from backbones.zoo import zoo
 from transfer.datasets import catalogue
-from transfer.plan.cells import Cell
-from transfer.plan.protocols import TASKS
 from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell, served
 from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
+from transfer.protocols.protocols import TASKS
+from transfer.records.cells import Cell
 
 _GOES_ON = " The rest goes on."
 

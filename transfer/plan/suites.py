@@ -35,16 +35,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError
-from backbones.hardware import PRECISIONS
-from backbones.near_names import suggestion
-from backbones.resources import resource_dir
-from backbones.seeds import MAX_SEED
-from backbones.toml_file import read_toml
-from transfer.plan import time_savers
-from transfer.plan.protocols import TASKS
-from transfer.plan.registered_names import is_registered_name
+from backbones.common.errors import UserError
+from backbones.common.hardware import PRECISIONS
+from backbones.common.near_names import suggestion
+from backbones.common.resources import resource_dir
+from backbones.common.seeds import MAX_SEED
+from backbones.common.toml_file import read_toml
+from transfer.compat.registered_names import is_registered_name
 from transfer.plan.request import DEFAULT_DATA
+from transfer.protocols.protocols import TASKS
+from transfer.speed import time_savers
 
 KIND = "transfer"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from transfer.plan.cells import SHUFFLED
+from transfer.records.cells import SHUFFLED
+from transfer.records.wording import count, in_brackets, signed
 from transfer.report.gains import GainRow, GainTable, Setting
-from transfer.report.wording import count, in_brackets, signed
 
 Group = tuple[GainTable, ...]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from backbones.errors import UserError
-from transfer.report import per_image
+from backbones.common.errors import UserError
+from transfer.records import per_image
+from transfer.records.outcomes import DetectionOutcomes
+from transfer.records.records import Record
+from transfer.records.wording import figure
 from transfer.report.gains import GainRow, GainTable, observation
 from transfer.report.layout import Cell, Missing, Table, table
-from transfer.report.outcomes import DetectionOutcomes
-from transfer.report.records import Record
-from transfer.report.rows import summarise
-from transfer.report.wording import figure
+from transfer.stats.rows import summarise
 
 
 def class_table(gains: GainTable, name: str) -> Table | None:

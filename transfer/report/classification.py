@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from backbones.known_images import name_of_images
-from transfer.report import records
-from transfer.report.rows import mean_interval
+from backbones.training.known_images import name_of_images
+from transfer.records import records
+from transfer.stats.rows import mean_interval
 
 AUTHORS_CODE = "formulas of the authors' code"
 _OWN = "as the recipe says"

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from itertools import count, groupby
 from pathlib import Path
 
-from backbones import zoo
-from backbones.errors import UserError
-from backbones.near_names import suggestion
-from backbones.paper import figures
-from transfer.report import classification, failures, records
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.zoo import zoo
+from backbones.zoo.paper_figures import figures
+from transfer.records import failures, records
+from transfer.records.records import Record
+from transfer.records.wording import count as count_of
+from transfer.report import classification
 from transfer.report.gains import GainTable, Setting, gain_table, paper_row
-from transfer.report.records import Record
 from transfer.report.remarks import PAPER_DATA
-from transfer.report.wording import count as count_of
 
 BASELINE = "resnet50_baseline"
 """The paper's own, and that of rows whose records tell none and that have no control in the zoo."""

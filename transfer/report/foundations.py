@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transfer.records.records import Record
+from transfer.records.wording import count
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
-from transfer.report.records import Record
-from transfer.report.wording import count
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from transfer.records.wording import figure, in_brackets, signed
 from transfer.report.answer import Group, answer, groups, task_of
 from transfer.report.collection import Collection, settings
 from transfer.report.gains import GainTable
 from transfer.report.layout import table, to_markdown
 from transfer.report.made_part import MadePart
-from transfer.report.wording import figure, in_brackets, signed
 
 PART = MadePart("results", "transfer table all --write")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from backbones import paper, zoo
-from transfer.report import imported
+from backbones.zoo import paper_figures, zoo
+from transfer.records import imported
+from transfer.records.records import Record
+from transfer.records.wording import figure, gain_interval, interval, signed
 from transfer.report.gains import GainRow, GainTable, Setting, observation, paper_row
-from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
-from transfer.report.records import Record
 from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
-from transfer.report.rows import RowResult, summarise
-from transfer.report.wording import figure, gain_interval, interval, signed
+from transfer.stats.image_noise import told
+from transfer.stats.rows import RowResult, summarise
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
 _HEADLINES = {8: ("voc_map", "mAP"), 9: ("miou", "mIoU")}
@@ -155,7 +155,7 @@ def beside_the_paper(
         "gain, paper",
         "paper's gain",
     )
-    lines = paper.table(number)
+    lines = paper_figures.table(number)
     left = {row.name: row for row in gains.rows} if gains else {}
     aliases = {paper_row(name): name for name in left}
     rows = []
@@ -190,7 +190,7 @@ def _beyond_the_paper(gains: GainTable, row: GainRow, number: int) -> list[Cell]
     """A row that has no line of the paper's: the paper lacks it, or the line is its target's."""
     target, ours = paper_row(row.name), _cells(gains, row)
     nothing = Missing(f"Table {number} of the paper does not have this row.")
-    if target in {line["row"] for line in paper.table(number)}:
+    if target in {line["row"] for line in paper_figures.table(number)}:
         nothing = Missing(f"{row.name} stands for {target}: the paper's figures are in that line.")
         ours = [*ours[:-1], nothing]  # whether they agree is told there too
     of_paper = [nothing] * (3 if number == 9 else 2)
@@ -204,7 +204,7 @@ def _woven(
     pairs = 3 if number == 9 else 2
     beside = [cell for pair in zip(of_paper, ours[:pairs], strict=True) for cell in pair]
     *rest, agrees = ours[pairs:]
-    first = gain if head[0] != paper.table(number)[0]["refinement"] else "baseline"
+    first = gain if head[0] != paper_figures.table(number)[0]["refinement"] else "baseline"
     return [*head, *beside, *rest, first, agrees]
 
 

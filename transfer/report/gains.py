@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backbones import zoo
-from backbones.errors import UserError
-from backbones.paper import figures
-from transfer.report.records import UNKNOWN, Record, compared
-from transfer.report.rows import RANDOM, Observation, RowResult
-from transfer.report.statistics import TableResult, analyse
+from backbones.common.errors import UserError
+from backbones.zoo import zoo
+from backbones.zoo.paper_figures import figures
+from transfer.records.records import UNKNOWN, Record, compared
+from transfer.stats.rows import RANDOM, Observation, RowResult
+from transfer.stats.statistics import TableResult, analyse
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from backbones import zoo
-from transfer.plan.cells import SHUFFLED
+from backbones.zoo import zoo
+from transfer.records.cells import SHUFFLED
 from transfer.report.gains import GainRow
 
 _PROXY = "proxy"

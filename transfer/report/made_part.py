@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.atomic_write import write_atomically
-from backbones.errors import UserError
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 
 NOTES = "notes.md"
 

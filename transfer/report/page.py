@@ -7,8 +7,8 @@ import html
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from backbones.atomic_write import write_atomically
-from transfer.arguments import require_folder
+from backbones.common.arguments import require_folder
+from backbones.common.atomic_write import write_atomically
 from transfer.report import collection, notes, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table

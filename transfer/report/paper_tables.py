@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from backbones import paper, zoo
-from backbones.errors import UserError
-from backbones.known_images import IMAGENET, PLACES
+from backbones.common.errors import UserError
+from backbones.training.known_images import IMAGENET, PLACES
+from backbones.zoo import paper_figures, zoo
+from transfer.records.wording import figure, interval
 from transfer.report import gain_layout
 from transfer.report.classification import AUTHORS_CODE, Group
 from transfer.report.collection import Collection
 from transfer.report.gains import GainTable
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.remarks import PAPER_DATA
-from transfer.report.wording import figure, interval
 
 NUMBERS = tuple(range(1, 10))
 
@@ -183,7 +183,7 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
     spec = CLASSIFICATION[number]
     if spec.data == PLACES:  # the other tables show these rows already
         return []
-    rows = {line[c.row] for line in paper.table(number) for c in spec.columns if c.row}
+    rows = {line[c.row] for line in paper_figures.table(number) for c in spec.columns if c.row}
     other_groups = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
     return [
         _on_other_images(number, spec, group, found, place)
@@ -193,7 +193,7 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
 
 def _on_its_data(number: int, found: Collection) -> list[GainTable]:
     """The tables of gains whose data and baseline are those of Table 8 or 9."""
-    task, baseline = TRANSFER[number], paper.table(number)[0]["row"]
+    task, baseline = TRANSFER[number], paper_figures.table(number)[0]["row"]
     wanted = (task, PAPER_DATA[task], baseline)
     return [t for t in found.gains if (t.setting.task, t.setting.data, t.baseline) == wanted]
 
@@ -207,7 +207,7 @@ def _beside_the_paper(
         if not column.row:
             columns.pop()
     rows = []
-    for line in paper.table(number):
+    for line in paper_figures.table(number):
         cells: list[Cell] = [line[label] for label in spec.labels]
         for column in spec.columns:
             cells.append(_of_paper(line, column))
@@ -225,7 +225,9 @@ def _on_other_images(
 ) -> Table:
     """Our figures alone: the paper's are of other images and do not belong beside them."""
     columns = [*spec.labels, *(c.heading for c in spec.columns if c.row)]
-    lines = {tuple(line[label] for label in spec.labels): line for line in paper.table(number)}
+    lines = {
+        tuple(line[label] for label in spec.labels): line for line in paper_figures.table(number)
+    }
     rows = []
     for labels, line in lines.items():
         if {line[c.row] for c in spec.columns if c.row} & group.rows.keys():
@@ -289,7 +291,7 @@ def _how_to_train(row: str, spec: Classification, group: Group | None) -> str:
 def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
     """What the paper's CSV says of single lines; one note for the lines that share it."""
     lines: dict[str, list[str]] = {}
-    for line in paper.table(number):
+    for line in paper_figures.table(number):
         if line["note"]:
             lines.setdefault(line["note"], []).append(" ".join(line[name] for name in labels))
     for note, names in lines.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from transfer.plan.time_savers import WITHOUT
+from transfer.records.wording import count, interval
 from transfer.report import how_trained
-from transfer.report.agreement import PaperAgreement, agreement
 from transfer.report.gains import GainRow, GainTable, Setting, paper_row
-from transfer.report.power import MAX_UNITS
-from transfer.report.rows import RowResult
-from transfer.report.wording import count, interval
+from transfer.speed.time_savers import WITHOUT
+from transfer.stats.agreement import PaperAgreement, agreement
+from transfer.stats.power import MAX_UNITS
+from transfer.stats.rows import RowResult
 
 PAPER_PROTOCOL = "paper"
 PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from transfer.records.wording import count, figure, gain_interval, interval, signed
 from transfer.report import how_trained
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
-from transfer.report.wording import count, figure, gain_interval, interval, signed
 
 _WIDTH = 140  # where there is no terminal to ask
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transfer.records.wording import count, in_brackets, signed
 from transfer.report.gains import GainRow, GainTable
-from transfer.report.wording import count, in_brackets, signed
 
 
 def verdict(table: GainTable) -> str:

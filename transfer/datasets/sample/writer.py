@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime.child_processes import die_with
 from transfer.datasets.sample.classes import CLASSES, SEGMENTATION_CLASSES
 

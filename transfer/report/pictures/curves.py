@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from transfer.records.wording import count
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
 from transfer.report.pictures.style import COLOURS, INK, Margins, canvas, title
-from transfer.report.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from transfer.report.gains import GainTable
-from transfer.report.pictures import correlation, curves, gains, per_class, style
+from transfer.report.pictures import correlation_plot, curves, gains_plot, per_class, style
 from transfer.report.pictures.choice import against
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
         name: Put before each picture's own name.
     """
     metric, control = tables[0].setting.metric, against(tables)
-    found = correlation.told(correlation.correlate(correlation.points(tables)))
+    found = correlation_plot.told(correlation_plot.correlate(correlation_plot.points(tables)))
     drawn = (
-        ("gains", gains.draw, f"Gains in {metric} over {control}, with simultaneous 95 % intervals "
-         "where there are two runs or more; the paper's gains beside them."),
+        ("gains", gains_plot.draw, f"Gains in {metric} over {control}, with simultaneous 95 % "
+         "intervals where there are two runs or more; the paper's gains beside them."),
         ("classes", per_class.draw, f"Change of each class against {control}, mean over runs; the "
          "largest gains first."),
         ("curves", curves.draw, "Learning curves: mean training loss over runs, with a band from "
          "the lowest to the highest run."),
-        ("correlation", correlation.draw, f"Top-1 against {metric}, one point a row; beside it the "
-         f"paper's own seven points. Ours: {found.replace(chr(10), ', ')}."),
+        ("correlation", correlation_plot.draw, f"Top-1 against {metric}, one point a row; beside "
+         f"it the paper's own seven points. Ours: {found.replace(chr(10), ', ')}."),
     )  # fmt: skip
     for kind, draw, caption in drawn:
         figure = draw(tables)

@@ -18,7 +18,7 @@ from transfer.report.pictures.style import (
     text_width,
     title,
 )
-from transfer.report.rows import Observation, summarise
+from transfer.stats.rows import Observation, summarise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

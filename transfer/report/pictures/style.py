@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones.atomic_write import write_atomically
+from backbones.common.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

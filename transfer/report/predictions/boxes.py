@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from transfer.report.predictions.colours import INK, Colour
-from transfer.report.predictions.comparison import Boxes, Frame
+from transfer.report.predictions.side_by_side import Boxes, Frame
 from transfer.report.predictions.tags import TAG_HEIGHT, Tags
 
 _DASH, _GAP = 8, 6

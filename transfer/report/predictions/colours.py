@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from transfer.report.predictions.comparison import Comparison
+from transfer.report.predictions.side_by_side import Comparison
 
 Colour = tuple[int, int, int]
 

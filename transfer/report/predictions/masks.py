@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 from transfer.report.predictions.colours import PAPER, Colour
-from transfer.report.predictions.comparison import IGNORED, Mask
+from transfer.report.predictions.side_by_side import IGNORED, Mask
 from transfer.report.predictions.tags import TAG_HEIGHT, Tags, font
 
 _SHARE = 0.62  # of the colour over the image in grey

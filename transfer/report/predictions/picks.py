@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backbones.errors import UserError
-from transfer.report.outcomes import DetectionOutcomes, SegmentationOutcomes, read
-from transfer.report.predictions.comparison import SHOWN_SCORE
+from backbones.common.errors import UserError
+from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes, read
+from transfer.report.predictions.side_by_side import SHOWN_SCORE
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

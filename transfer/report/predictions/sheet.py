@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from transfer.report.predictions.boxes import boxes_on
 from transfer.report.predictions.colours import INK, PAPER, Colour, choose_colours
-from transfer.report.predictions.comparison import SHOWN_SCORE, Boxes, Comparison
 from transfer.report.predictions.masks import mask_on
+from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
 from transfer.report.predictions.tags import TEXT, font
 
 _LONG_SIDE = 640  # of an image on the sheet, in pixels

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from PIL import ImageDraw, ImageFont
 
 from transfer.report.predictions.colours import INK, Colour, ink_on
-from transfer.report.predictions.comparison import Frame
+from transfer.report.predictions.side_by_side import Frame
 
 TEXT = 15
 """Size of all text in pixels."""

@@ -1,0 +1,120 @@
+"""What this machine computes with, told without importing torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from backbones.common.errors import UserError
+
+PRECISIONS = ("float32", "bfloat16")
+_NONE = ("-1", "NoDevFiles")  # ways of asking for no GPU
+_CAPABILITY_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+
+
+@cache
+def cuda_devices() -> int:
+    """Number of CUDA devices that the driver offers and the installed torch can use."""
+    if "+cpu" in metadata.version("torch"):
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return min(count.value, len([name for name in visible.split(",") if name.strip()]))
+    return count.value
+
+
+def require_asked_gpus() -> None:
+    """See that every GPU that the environment names is there.
+
+    Raises:
+        UserError: One is not; the driver would leave it out, and all that follow, without a word.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    asked = [name.strip() for name in visible.split(",") if name.strip()]
+    if asked and asked[0] not in _NONE and cuda_devices() < len(asked):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES asks for GPU {', '.join(asked)}, but only {cuda_devices()} of "
+            "them can be used here ('nvidia-smi' lists what there is); name others, or unset it."
+        )
+
+
+@cache
+def cuda_names() -> tuple[str, ...]:
+    """Names of the CUDA devices that may be used."""
+    names = []
+    for index in range(cuda_devices()):
+        name = ctypes.create_string_buffer(256)
+        ctypes.CDLL("libcuda.so.1").cuDeviceGetName(name, len(name), index)
+        names.append(name.value.decode())
+    return tuple(names)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's feature flags as Linux lists them; empty elsewhere."""
+    return frozenset(_told_of_cpu("flags").split())
+
+
+@cache
+def cpu_name() -> str:
+    """The CPU's model name, with family and model where Linux tells them.
+
+    A virtual machine often calls processors of several generations by one name.
+    """
+    name, family, model = map(_told_of_cpu, ("model name", "cpu family", "model"))
+    name = name or platform.processor() or platform.machine()
+    return f"{name}, family {family}, model {model}" if family and model else name
+
+
+def _told_of_cpu(key: str) -> str:
+    """A line of ``/proc/cpuinfo``; empty where there is none."""
+    match = re.search(rf"^{key}\s*:(.*)$", _cpuinfo(), re.MULTILINE)
+    return match.group(1).strip() if match else ""
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def loader_workers() -> int:
+    """Processes that read images for one training: a GPU's share of the cores, at most 8.
+
+    None without a GPU: there all cores compute.
+    """
+    gpus = cuda_devices()
+    return min(8, cpu_cores() // gpus) if gpus else 0
+
+
+def fast_precision() -> str:
+    """``"bfloat16"`` where it is fast: NVIDIA Ampere or later, CPUs with AVX512-BF16 or AMX."""
+    if cuda_devices():
+        return "bfloat16" if _compute_capability() >= 8 else "float32"
+    return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def _compute_capability() -> int:
+    """Major compute capability of the first CUDA device."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    major = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, 0)
+    return major.value
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

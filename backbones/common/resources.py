@@ -1,0 +1,26 @@
+"""Where files are: those that travel with the code, and those kept between runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def resource_dir(packaged: str, in_checkout: str) -> Path:
+    """A folder of data files.
+
+    Args:
+        packaged: Its name inside the installed ``transfer`` package.
+        in_checkout: Its path from the root of a checkout.
+    """
+    root = Path(__file__).resolve().parents[2]
+    installed = root / "transfer" / packaged
+    return installed if installed.is_dir() else root / in_checkout
+
+
+def cache_dir() -> Path:
+    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache."""
+    chosen = os.environ.get("TRANSFER_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer-bench"

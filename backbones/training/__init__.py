@@ -1,0 +1,1 @@
+"""Training of classifiers: recipes, images, augmentation, suites."""

@@ -1,0 +1,141 @@
+"""A timm classifier as MMEngine trains it, with the recipe's loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.registry import METRICS, MODELS
+from torch import Tensor, nn
+
+from backbones.runtime.evaluation import SharedMetric
+from backbones.training.augmentation import colour_and_normalise
+from backbones.tricks.distillation import Teacher, distillation_loss
+from backbones.tricks.label_smoothing import smooth_targets
+from backbones.tricks.mixup import mix
+from backbones.tricks.zero_gamma import set_last_gamma
+from backbones.zoo import networks  # noqa: F401  (registers networks with timm)
+
+
+@MODELS.register_module()
+class Classifier(BaseModel):
+    """Images in, cross entropy out; every refinement of section 5 is a matter of the loss.
+
+    Args:
+        architecture: timm's name.
+        classes: K.
+        zero_gamma: Section 3.1.
+        label_smoothing: ε of section 5.2; 0 is off.
+        mixup: α of section 5.4; 0 is off.
+        teacher: A network whose logits teach (section 5.3), or None.
+        authors_code: Where paper and code differ, do as the code.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        classes: int,
+        zero_gamma: bool = False,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        teacher: nn.Module | None = None,
+        authors_code: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = timm.create_model(
+            architecture, num_classes=classes, drop_rate=drop_rate(architecture)
+        )
+        initialise(self.network, zero_gamma, authors_code)
+        self.classes, self.epsilon, self.alpha = classes, label_smoothing, mixup
+        self.authors_code = authors_code
+        # Kept out of the modules: a teacher is no part of what is trained, saved or moved to eval.
+        self._teacher = [Teacher(teacher)] if teacher is not None else []
+
+    def forward(
+        self, images: Tensor, labels: Tensor, matrices: Tensor, mode: str = "tensor"
+    ) -> Any:
+        """``mode="loss"`` gives the loss of a batch, ``"predict"`` its five best classes.
+
+        Args:
+            images: (B, H, W, 3), uint8.
+            labels: (B,).
+            matrices: (B, 3, 4), colour draws.
+            mode: What to return.
+        """
+        if mode == "predict":
+            logits = self.network(colour_and_normalise(images, None)).float()
+            best = logits.topk(min(5, self.classes), dim=1).indices
+            return list(zip(best.cpu(), labels.cpu(), strict=True))
+        inputs = colour_and_normalise(images, matrices)
+        targets = smooth_targets(labels, self.classes, self.epsilon, self.authors_code)
+        if self.alpha:
+            inputs, targets = mix(inputs, targets, self.alpha, self.authors_code)
+        logits = self.network(inputs).float()
+        if self._teacher:
+            answers = self._teacher[0](inputs).float()
+            return {"loss": distillation_loss(logits, answers, targets, halved=self.authors_code)}
+        return {"loss": F.cross_entropy(logits, targets)}
+
+    def init_weights(self) -> None:
+        """Nothing is left to be done.
+
+        MMEngine calls this before training; its own would have timm's networks initialise
+        themselves anew: He et al.'s distribution, and zero gamma in every row.
+        """
+
+    def to(self, *args: Any, **kwargs: Any) -> Classifier:
+        """Move, the teacher with it."""
+        for teacher in self._teacher:
+            teacher.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+
+def drop_rate(architecture: str) -> float:
+    """Dropout before the last layer, where the network that the paper trained has it.
+
+    The text does not mention it; GluonCV's Inception-V3 has it as the network's authors do, and
+    timm's as an option.
+    """
+    return 0.5 if architecture == "inception_v3" else 0.0
+
+
+def initialise(network: nn.Module, zero_gamma: bool, authors_code: bool = False) -> None:
+    """The paper's initialisation (section 2.1), in place.
+
+    Xavier uniform for convolutions and the FC layer, biases 0, γ 1 and β 0. The authors' code draws
+    by MXNet's ``MSRAPrelu`` instead, as it is by default: He et al.'s normal distribution for
+    PReLUs of slope ¼, over the mean of fan-in and fan-out.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if authors_code:
+                gain = nn.init.calculate_gain("leaky_relu", 0.25)
+                nn.init.xavier_normal_(module.weight, gain)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    set_last_gamma(network, 0.0 if zero_gamma else 1.0)
+
+
+@METRICS.register_module()
+class TopK(SharedMetric):
+    """Top-1 and top-5 accuracy in percent."""
+
+    default_prefix = None
+
+    def process(self, data_batch: Any, data_samples: list[tuple[Tensor, Tensor]]) -> None:
+        """Where each label stands among its image's five best classes."""
+        for best, label in data_samples:
+            self.results.append((best == label).tolist())
+
+    def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
+        """Shares of the images."""
+        hits = torch.tensor(results, dtype=torch.float)
+        return {
+            "top1": 100 * float(hits[:, 0].mean()),
+            "top5": 100 * float(hits.any(dim=1).float().mean()),
+        }

@@ -1,0 +1,85 @@
+"""Suites of classifiers: the paper's ablations, one small file each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.common.resources import resource_dir
+from backbones.common.seeds import require_seed
+from backbones.common.toml_file import misfit, read_toml, unknown
+from backbones.zoo import zoo
+
+KIND = "classification"
+
+_FORM = {"kind": str, "rows": [str], "seeds": [int]}
+
+
+@dataclass(frozen=True)
+class ClassifierSuite:
+    """Which rows are trained, with which seeds.
+
+    Attributes:
+        name: Of the suite.
+        rows: Rows of the zoo.
+        seeds: Each row is trained with each of them.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def load(name: str) -> ClassifierSuite:
+    """Read a suite of ``configs/suites`` by name, or a user's own file.
+
+    Raises:
+        UserError: Not found, malformed, an unknown row, or a row or seed named twice.
+    """
+    folder = resource_dir("configs", "configs") / "suites"
+    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
+    try:
+        content = read_toml(path, "The suite")
+    except OSError as error:
+        known = [p.stem for p in folder.glob("*.toml")]
+        raise UserError(f"There is no suite '{name}': {suggestion(name, known)}") from error
+    if content.get("kind") != KIND:
+        raise UserError(
+            f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
+            "'transfer run --suite'."
+        )
+    if wrong := misfit(content, _FORM):
+        raise UserError(f"In the suite '{path}' {wrong}.")
+    for key, known in unknown(content, _FORM):
+        raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, known)}")
+    rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
+    for values, what in ((rows, "row"), (seeds, "seed")):
+        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        if twice or not values:
+            fault = f"names the {what} {twice[0]} twice" if twice else f"names no {what}"
+            raise UserError(f"The suite '{path}' {fault}.")
+    for seed in seeds:
+        require_seed(seed, f"In the suite '{path}' a seed")
+    for row in rows:
+        zoo.find(row)
+    return ClassifierSuite(path.stem, rows, seeds)
+
+
+def record_path(results: Path, stem: str) -> Path:
+    """Where the record of a trained classifier stands."""
+    return results / "records" / "classifiers" / f"{stem}.json"
+
+
+def write_record(path: Path, metadata: dict[str, Any]) -> None:
+    """Keep what a training told of itself, whole or not at all.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    text = json.dumps(metadata, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(path, text.encode())

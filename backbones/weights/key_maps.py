@@ -1,0 +1,358 @@
+"""The names that libraries give to the parts of one ResNet, translated into timm's.
+
+================  =======================  ===========================  ========================
+part              timm, torchvision        mmdet, mmseg                 mmpretrain
+================  =======================  ===========================  ========================
+7×7 stem          conv1, bn1               conv1, bn1                   conv1, bn1
+deep stem         conv1.{0,1,3,4,6}, bn1   stem.{0,1,3,4,6,7}           stem.{0,1,2}.{conv,bn}
+shortcut          downsample.{0,1}         downsample.{0,1}             downsample.{0,1}
+shortcut, pooled  downsample.{1,2}         downsample.{1,2}             downsample.{1,2}; {0,1}
+                                                                        where it does not stride
+squeeze, excite   se.fc1, se.fc2                                        se_layer.conv{1,2}.conv
+classifier        fc                                                    head.fc
+================  =======================  ===========================  ========================
+
+GluonCV's ``ResNetV1b`` family writes one of two forms. ``save_parameters`` writes timm's names with
+``gamma`` and ``beta`` for a batch norm's ``weight`` and ``bias``. ``export``, and Gluon before
+MXNet 1.3, number the layers of a stage through: ``resnetv1d_layers2_conv4_weight`` is the second
+convolution of the second bottleneck, ``resnetv1d_down2_conv0_weight`` the shortcut's, and the
+prefix may be absent. These flat names do not tell how many layers a shortcut has.
+
+Sources: timm ``models/resnet.py``; mmdet and mmseg ``ResNet`` and ``ResLayer``; mmpretrain
+``models/backbones/resnet.py`` and ``seresnet.py``; GluonCV ``model_zoo/resnetv1b.py``; Gluon's
+rules for names in MXNet's ``gluon/block.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from backbones.common.errors import UserError
+
+Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "unknown"]
+"""Whose names: ``timm`` is also torchvision's, ``mmseg`` is also mmdet's."""
+
+
+class Renamed(NamedTuple):
+    """A state dict under timm's names.
+
+    Attributes:
+        state: Tensors or arrays, the very objects that came in.
+        convention: Whose names they had.
+    """
+
+    state: dict[str, Any]
+    convention: Convention
+
+
+_WRAPPERS = ("state_dict", "model")
+_DEEPEST_WRAPPER = 4
+_TORCH_PREFIXES = ("module.", "_orig_mod.")
+_AVERAGED = re.compile(r"(?:^|[._])ema(?:[._]|$)", re.IGNORECASE)
+_AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
+_BACKBONE_PREFIXES = ("backbone.timm_model.", "timm_model.", "backbone.")
+_STEMS = ("conv1.", "stem.", "layer1.")
+_LONGEST_PREFIX = 4  # segments
+
+# mmdet and mmseg put the stem's last batch norm inside the stem.
+_MMSEG_STEM = {f"stem.{i}.": f"conv1.{i}." for i in (0, 1, 3, 4, 6)} | {"stem.7.": "bn1."}
+_MMPRETRAIN_STEM = {
+    "stem.0.conv.": "conv1.0.",
+    "stem.0.bn.": "conv1.1.",
+    "stem.1.conv.": "conv1.3.",
+    "stem.1.bn.": "conv1.4.",
+    "stem.2.conv.": "conv1.6.",
+    "stem.2.bn.": "bn1.",
+}
+_PREFIXES: dict[Convention, dict[str, str]] = {
+    "mmseg": _MMSEG_STEM,
+    "mmpretrain": {**_MMPRETRAIN_STEM, "head.fc.": "fc."},
+}
+_SQUEEZE_EXCITE = re.compile(r"(layer[1-4]\.[0-9]+)\.se_layer\.conv([12])\.conv\.")
+_SHORTCUT = re.compile(r"layer([1-4])\.0\.downsample\.([0-2])\.(.+)")
+
+_BATCH_NORM_FIELDS = {"gamma": "weight", "beta": "bias"}
+_FLAT = re.compile(
+    r"(?:(?!layers|down)(?P<net>[A-Za-z0-9]+)_)?(?:(?P<part>layers|down)(?P<stage>[1-4])_)?"
+    r"(?P<kind>conv|(?:sync)?batchnorm|dense)(?P<index>[0-9]{1,3})"
+    r"_(?P<field>weight|bias|gamma|beta|running_mean|running_var)"
+)
+_FLAT_DEEP_STEM = {
+    "conv": ("conv1.0", "conv1.3", "conv1.6"),
+    "bn": ("conv1.1", "conv1.4", "bn1"),
+    "fc": ("fc",),
+}
+_FLAT_STEM = {"conv": ("conv1",), "bn": ("bn1",), "fc": ("fc",)}
+_POOLED_VARIANTS = ("d", "e", "t", "tn")
+_VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
+
+
+def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
+    """Translate the names of a ResNet's weights into timm's.
+
+    Wrappers (``state_dict``, ``model``), torch's own prefixes (``module.``, ``_orig_mod.``), its
+    count of averaged models and entries that are no arrays are taken off in any case. Names of
+    parts that a classifier does not have, such as a detector's neck, stay as they are: what is left
+    over is for the caller to judge.
+
+    Args:
+        checkpoint: A state dict, or what was saved around it. Values count as arrays if they have
+            a ``shape``.
+        architecture: timm's or GluonCV's name of the network, such as ``resnet50d`` or
+            ``resnet50_v1d``. Needed for GluonCV's flat names only.
+
+    Returns:
+        The weights under timm's names, and the convention found. Of an unknown convention, which
+        any network but a ResNet has, the names are unchanged.
+
+    Raises:
+        UserError: Two names of the file mean the same part; the file has averaged weights beside
+            others; or flat names, and neither the architecture nor their prefix tells whether the
+            shortcuts pool.
+    """
+    state = _unprefixed(_arrays(_unwrapped(checkpoint)))
+    if any(_is_flat_block(name) for name in state):
+        return Renamed(_rename(state, _flat_names(state, architecture)), "gluoncv")
+    names, from_toolbox = _without_backbone(state)
+    convention = _recognise(set(names.values()), from_toolbox)
+    if convention == "unknown":
+        return Renamed(state, "unknown")
+    translated = {old: _translate(new, convention) for old, new in names.items()}
+    return Renamed(_rename(state, _shifted(translated)), convention)
+
+
+def shared_prefix(names: Iterable[str], parts: Collection[str]) -> str:
+    """What stands before the names of a network's parts: ``model.``, ``backbone.``, or the like.
+
+    Args:
+        names: Those of a file.
+        parts: Those of the network, heads aside.
+
+    Returns:
+        The prefix, up to its last dot; empty where most of the parts have none in common.
+
+    Raises:
+        UserError: Most of the parts are there under several prefixes.
+    """
+    counts = Counter(prefix for name in names for prefix, rest in _split(name) if rest in parts)
+    found = [prefix for prefix, count in counts.items() if 2 * count > len(parts)]
+    if len(found) > 1:
+        raise UserError(
+            f"The weights hold the network twice, under {found[0]!r} and {found[1]!r}: save the "
+            "one that the top-1 was measured with in a file of its own and give that."
+        )
+    return found[0] if found else ""
+
+
+def _split(name: str) -> Iterator[tuple[str, str]]:
+    """The ways to take a name for a prefix and the name of a part."""
+    *segments, _ = name.split(".", _LONGEST_PREFIX)
+    for count in range(1, len(segments) + 1):
+        prefix = ".".join(segments[:count]) + "."
+        yield prefix, name[len(prefix) :]
+
+
+def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """A state whose names have lost a prefix; those that do not begin with it stay as they are.
+
+    Raises:
+        UserError: Two names have become the same.
+    """
+    return _rename(state, {name: name.removeprefix(prefix) for name in state})
+
+
+def _unwrapped(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    # Bounded, for a checkpoint may contain itself.
+    for _ in range(_DEEPEST_WRAPPER):
+        inner = [w for w in _WRAPPERS if isinstance(checkpoint.get(w), Mapping)]
+        if not inner:
+            break
+        _refuse_averaged_beside(inner[0], checkpoint)
+        checkpoint = checkpoint[inner[0]]
+    return checkpoint
+
+
+def _refuse_averaged_beside(taken: str, checkpoint: Mapping[Any, Any]) -> None:
+    """See that there is one set of weights: which is averaged (EMA) is no guess to make.
+
+    timm's and torchvision's trainings save the averaged ones beside the others, MMEngine's saves
+    the others beside the averaged ones.
+    """
+    for name, value in checkpoint.items():
+        if name == taken or not isinstance(name, str) or not isinstance(value, Mapping):
+            continue
+        if _AVERAGED.search(name) and _holds_arrays(value):
+            raise UserError(
+                f"The file holds two sets of weights, {taken!r} and {name!r}, one of them averaged "
+                "over the training (EMA): save the one that the top-1 was measured with in a file "
+                f"of its own (torch.save(checkpoint[{name!r}], …) or likewise) and give that."
+            )
+
+
+def _holds_arrays(state: Mapping[Any, Any]) -> bool:
+    """Whether there are arrays in a mapping, or in one in it."""
+    inner = [value for value in state.values() if isinstance(value, Mapping)]
+    return any(_arrays(one) for one in (state, *inner))
+
+
+def _arrays(state: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in state.items()
+        if isinstance(name, str)
+        and hasattr(value, "shape")
+        and name.rpartition(".")[-1] != _AVERAGED_MODELS
+    }
+
+
+def _unprefixed(state: dict[str, Any]) -> dict[str, Any]:
+    """Without the prefixes of torch's wrappers, which every name has or none."""
+    for prefix in _TORCH_PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _without_backbone(state: Iterable[str]) -> tuple[dict[str, str], bool]:
+    """Names without the prefix of a whole model's backbone, by old name.
+
+    Names outside the backbone are kept: of them only mmpretrain's ``head.fc`` has a place in timm.
+
+    Returns:
+        The names, and whether the backbone is one of OpenMMLab's own.
+    """
+    names = {name: name for name in state}
+    for prefix in _BACKBONE_PREFIXES:
+        begins = tuple(prefix + stem for stem in _STEMS)
+        if any(name.startswith(begins) for name in names):
+            return {name: name.removeprefix(prefix) for name in names}, prefix == "backbone."
+    return names, False
+
+
+def _recognise(names: set[str], from_toolbox: bool) -> Convention:
+    if "layer1.0.conv1.weight" not in names:
+        return "unknown"
+    if "layer1.0.bn1.gamma" in names:
+        return "gluoncv"
+    if {"stem.0.conv.weight", "head.fc.weight", "layer1.0.se_layer.conv1.conv.weight"} & names:
+        return "mmpretrain"
+    if "stem.0.weight" in names or from_toolbox:
+        return "mmseg"
+    return "timm" if {"conv1.weight", "conv1.0.weight"} & names else "unknown"
+
+
+def _translate(name: str, convention: Convention) -> str:
+    """One name that says where in the network it belongs."""
+    if convention == "gluoncv":
+        module, _, field = name.rpartition(".")
+        return f"{module}.{_BATCH_NORM_FIELDS.get(field, field)}"
+    name = _replace_prefix(name, _PREFIXES.get(convention, {}))
+    return _SQUEEZE_EXCITE.sub(r"\1.se.fc\2.", name)
+
+
+def _replace_prefix(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def _shifted(names: dict[str, str]) -> dict[str, str]:
+    """Make room for the pool that timm counts in every shortcut of a network that pools.
+
+    mmpretrain leaves the pool out where a shortcut does not stride, which is stage 1 of a network
+    of bottlenecks, and in a dilated network also stages 3 and 4. timm has an identity there.
+    """
+    matches = {old: _SHORTCUT.fullmatch(new) for old, new in names.items()}
+    stages = {match[1] for match in matches.values() if match}
+    pooled = {match[1] for match in matches.values() if match and match[2] == "2"}
+    unpooled = stages - pooled if pooled else set()
+    return {
+        old: f"layer{match[1]}.0.downsample.{int(match[2]) + 1}.{match[3]}"
+        if (match := matches[old]) and match[1] in unpooled
+        else new
+        for old, new in names.items()
+    }
+
+
+def _is_flat_block(name: str) -> bool:
+    match = _FLAT.fullmatch(name)
+    return match is not None and match["part"] == "layers"
+
+
+class _FlatLayout(NamedTuple):
+    """What flat names leave unsaid about a network."""
+
+    deep_stem: bool
+    layers_in_block: int
+    shortcut_pools: bool
+
+
+def _flat_names(state: Mapping[str, Any], architecture: str) -> dict[str, str]:
+    matches = {name: _FLAT.fullmatch(name) for name in state}
+    found = [match for match in matches.values() if match]
+    first_convs = [m.string for m in found if m["part"] == "layers" and _layer(m) == ("conv", 0)]
+    layout = _FlatLayout(
+        any(m["part"] is None and _layer(m) == ("conv", 2) for m in found),
+        # A bottleneck begins with a 1×1 convolution, a basic block with a 3×3.
+        3 if any(tuple(state[name].shape)[-1:] == (1,) for name in first_convs) else 2,
+        _shortcut_pools({m["net"] for m in found}, architecture),
+    )
+    return {name: _flat_name(m, layout) if m else name for name, m in matches.items()}
+
+
+def _layer(match: re.Match[str]) -> tuple[str, int]:
+    """The layer's kind in timm's words, and its number."""
+    kind = {"conv": "conv", "dense": "fc"}.get(match["kind"], "bn")
+    return kind, int(match["index"])
+
+
+def _flat_name(match: re.Match[str], layout: _FlatLayout) -> str:
+    """One flat name in timm's words; unchanged if the network has no such layer."""
+    kind, index = _layer(match)
+    stem = (_FLAT_DEEP_STEM if layout.deep_stem else _FLAT_STEM)[kind]
+    if match["part"] is None and index < len(stem):
+        module = stem[index]
+    elif match["part"] == "layers" and kind != "fc":
+        block, layer = divmod(index, layout.layers_in_block)
+        module = f"layer{match['stage']}.{block}.{kind}{layer + 1}"
+    elif match["part"] == "down" and kind != "fc" and index == 0:
+        position = layout.shortcut_pools + (kind == "bn")
+        module = f"layer{match['stage']}.0.downsample.{position}"
+    else:
+        return match.string
+    return f"{module}.{_BATCH_NORM_FIELDS.get(match['field'], match['field'])}"
+
+
+def _shortcut_pools(nets: set[str | None], architecture: str) -> bool:
+    """Whether shortcuts pool, by the prefix of the names where it tells, else the architecture."""
+    prefixes = [_VARIANT.search(f"{net}_") for net in nets if net]
+    variants = [match[1] for match in prefixes if match and match[1]]
+    if not variants and (match := _VARIANT.search(architecture)):
+        variants = [match[1] or "b"]
+    if not variants:
+        raise UserError(
+            "GluonCV's flat names (layers1_conv0_weight, ...) do not tell whether the shortcuts "
+            "pool: give the architecture they were trained with, such as resnet50d or resnet50, "
+            f"instead of '{architecture}'."
+        )
+    return variants[0] in _POOLED_VARIANTS
+
+
+def _rename(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The state under new names, given by old ones.
+
+    Raises:
+        UserError: Two old names have the same new one.
+    """
+    old_names: dict[str, str] = {}
+    for old, new in names.items():
+        if (other := old_names.setdefault(new, old)) != old:
+            raise UserError(
+                f"The weights name one part twice: both {other!r} and {old!r} are {new!r}; give a "
+                "file with the weights of one network."
+            )
+    return {new: state[old] for new, old in old_names.items()}

@@ -1,0 +1,66 @@
+"""What a safetensors file says of itself, read without torch and without its tensors."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backbones.common.errors import UserError
+
+METADATA_KEY = "transfer_bench"
+"""Key of the JSON text in a safetensors header: recipe, preprocessing and history."""
+
+_LENGTH = struct.Struct("<Q")
+_LARGEST_NUMBER = 1e6  # not finite ones are not below it either
+_MAX_HEADER = 100_000_000  # bytes: the bound of the format itself
+
+
+def _three_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER
+
+
+_FORM: dict[str, Callable[[Any], bool]] = {
+    "row": lambda value: isinstance(value, str),
+    "architecture": lambda value: isinstance(value, str),
+    "seed": lambda value: isinstance(value, int),
+    "mean": _three_numbers,
+    "std": lambda value: _three_numbers(value) and min(value) > 0,
+    "metrics": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
+    "data": lambda value: isinstance(value, dict) and isinstance(value.get("name", ""), str),
+}
+"""What is used of the metadata, where it is there; the rest is only copied into records."""
+
+
+def read_own_metadata(path: Path) -> dict[str, Any]:
+    """What the project's own training wrote beside the tensors.
+
+    Empty for the files of others, and for those of another format.
+
+    Raises:
+        UserError: The file cannot be read, or its header is none.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with path.open("rb") as file:
+            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+            if length > min(_MAX_HEADER, path.stat().st_size):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
+        own = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+        if not isinstance(own, dict):
+            raise ValueError("metadata that are no table")
+        if wrong := [name for name, fits in _FORM.items() if name in own and not fits(own[name])]:
+            raise ValueError(f"metadata whose {wrong[0]} cannot be meant")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, struct.error) as error:
+        raise UserError(
+            f"'{path}' is not a whole safetensors file ({error}); fetch or write it again."
+        ) from error
+    return own

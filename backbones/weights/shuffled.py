@@ -1,0 +1,52 @@
+"""A negative control: a classifier's own weights, each layer's values in another order.
+
+Every tensor keeps its shape and its values, and so its mean, its spread and its scale; what was
+learned is gone. A benchmark on which it does as well as the weights themselves measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from backbones.common.atomic_write import write_atomically
+from backbones.common.hashing import sha256
+from backbones.common.resources import cache_dir
+from backbones.weights import weights
+from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
+
+
+def shuffled(path: Path, architecture: str) -> Path:
+    """A file with the weights of another, shuffled layer by layer; the same order each time.
+
+    Args:
+        path: The classifier's file, as :func:`backbones.weights.weights.read` takes it.
+        architecture: timm's name of its network.
+
+    Returns:
+        A safetensors file in the cache, which says what it was made of.
+
+    Raises:
+        UserError: The file cannot be read, or the cache not be written.
+    """
+    digest = sha256(path)
+    made = cache_dir() / "weights" / "shuffled" / f"{digest}.safetensors"
+    if made.is_file():
+        return made
+    tensors = weights.read(path, architecture).tensors
+    own = read_own_metadata(path)
+    told = {"architecture": architecture, "shuffled_from": digest}
+    told |= {key: own[key] for key in ("mean", "std") if key in own}
+    values = {name: _in_another_order(name, tensor) for name, tensor in tensors.items()}
+    write_atomically(made, save(values, {METADATA_KEY: json.dumps(told)}), "$TRANSFER_CACHE")
+    return made
+
+
+def _in_another_order(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    order = torch.randperm(tensor.numel(), generator=generator)
+    return tensor.flatten()[order].reshape(tensor.shape)

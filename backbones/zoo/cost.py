@@ -1,0 +1,67 @@
+"""What a network costs: parameters and multiply-adds, computed, never looked up.
+
+``python -m backbones.zoo.cost`` writes those of the zoo to ``costs.csv``, for commands that must
+not import torch.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from backbones.zoo import zoo
+from backbones.zoo.networks import require_known
+
+IMAGE_SIZE = 224
+"""Side in pixels of the image that multiply-adds are counted for."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size and work of a classifier.
+
+    Attributes:
+        parameters: Trainable numbers.
+        multiply_adds: Of convolutions and matrix products, for one image of :data:`IMAGE_SIZE`.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+def classifier_cost(architecture: str) -> Cost:
+    """Cost of a 1000-class classifier; nothing is computed, shapes are enough.
+
+    The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    require_known(architecture)
+    with torch.device("meta"):
+        network = timm.create_model(architecture).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+    parameters = sum(p.numel() for p in network.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2)
+
+
+def write_table(file: TextIO) -> None:
+    """The costs of every network of the zoo, as ``costs.csv`` beside this file holds them."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["architecture", "parameters", "multiply_adds_224"])
+    for architecture in sorted({row.architecture for row in zoo.CATALOGUE.values()}):
+        cost = classifier_cost(architecture)
+        writer.writerow([architecture, cost.parameters, cost.multiply_adds])
+
+
+if __name__ == "__main__":
+    with Path(__file__).with_name("costs.csv").open("w", encoding="utf-8") as table:
+        write_table(table)

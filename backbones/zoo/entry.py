@@ -1,0 +1,132 @@
+"""What a row of the zoo is made of: a network, a recipe, weights, and the paper's figures.
+
+Sections are those of He et al., "Bag of Tricks for Image Classification with Convolutional Neural
+Networks" (CVPR 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backbones.zoo.paper_figures import Figures, figures
+
+PerChannel = tuple[float, float, float]
+"""A number for each of R, G and B."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+TRAINING_VERSION = 2
+"""Of what a training by a recipe computes; a change makes other classifiers."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained; the defaults are the paper's baseline (section 2.1).
+
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Images a step, over all devices.
+        base_lr: Learning rate at a batch of 256; scaled linearly with the batch (section 3.1).
+        warmup_epochs: The rate rises linearly from 0 over these (section 3.1).
+        schedule: ``"step"``, divided by 10 at 1/4, 2/4 and 3/4 of the epochs, or ``"cosine"``.
+        zero_gamma: Last BN scale of each residual block starts at 0 (section 3.1).
+        bias_decay: Whether weight decay also acts on biases, gamma and beta (section 3.1).
+        half_precision: Compute in 16 bits with float32 master weights (section 3.2).
+        label_smoothing: Epsilon of section 5.2; 0 is off.
+        mixup: Alpha of the Beta distribution of section 5.4; 0 is off.
+        teacher: Row that teaches (section 5.3); empty is none.
+    """
+
+    epochs: int = 120
+    batch_size: int = 256
+    base_lr: float = 0.1
+    warmup_epochs: float = 0.0
+    schedule: str = "step"
+    zero_gamma: bool = False
+    bias_decay: bool = True
+    half_precision: bool = False
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    teacher: str = ""
+
+    def tricks(self) -> tuple[str, ...]:
+        """Names of the tricks that are on, in the paper's order."""
+        on = {
+            "large batch": self.batch_size > 256,
+            "warmup": self.warmup_epochs > 0,
+            "zero gamma": self.zero_gamma,
+            "no bias decay": not self.bias_decay,
+            "half precision": self.half_precision,
+            "cosine": self.schedule == "cosine",
+            "label smoothing": self.label_smoothing > 0,
+            "distillation": bool(self.teacher),
+            "mixup": self.mixup > 0,
+        }
+        return tuple(name for name, used in on.items() if used)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a row's public weights are.
+
+    Attributes:
+        source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
+        near: ``"exact"``, the authors' own weights of this row; ``"proxy"``; ``"own"``, a user's.
+        top1: Top-1 of these very weights in percent, as published; None if unknown.
+        note: How they differ from the row.
+        top1_on: The data that it was measured on; empty where nobody has said it.
+    """
+
+    source: str
+    near: str
+    top1: float | None
+    note: str = ""
+    top1_on: str = "ImageNet"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the zoo.
+
+    Attributes:
+        name: The row's name.
+        architecture: timm's name of the network, or one registered by this project.
+        recipe: How it is trained; None where the publisher's recipe is not one of the paper's.
+        weights: Public weights, or None: train it.
+        control: Row of the same depth and family without tricks; empty for none.
+        alias_of: The row that this name stands for, or empty.
+        scratch: Fine-tuned from random weights: nothing frozen, BN trained.
+        shuffled_of: The row whose weights this one has, shuffled layer by layer; empty for none.
+        note: One sentence for people.
+        mean: Channel means that the weights expect, 0 to 1, or None: as timm states them, or, of a
+            user's own row whose weights are not timm's, ImageNet's.
+        std: Channel deviations, likewise.
+        own: Whether a user's file says all this: it may say something else tomorrow.
+    """
+
+    name: str
+    architecture: str
+    recipe: Recipe | None = None
+    weights: Weights | None = None
+    control: str = ""
+    alias_of: str = ""
+    scratch: bool = False
+    shuffled_of: str = ""
+    note: str = ""
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
+    own: bool = False
+
+    @property
+    def paper(self) -> Figures:
+        """The paper's figures of this row."""
+        return figures(self.alias_of or self.name)
+
+    def how_to_train(self, data: str = "IMAGENET", suite: str = "") -> str:
+        """The command that trains the row, or a suite that it is in, with its teacher's weights."""
+        what = f"--suite {suite}" if suite else f"--recipe {self.name}"
+        teacher = self.recipe.teacher if self.recipe else ""
+        return f"python backbones/train.py {what} --data {data}" + (
+            f" --teacher {teacher}=WEIGHTS" if teacher else ""
+        )

@@ -1,0 +1,25 @@
+"""Which networks there are: timm's, and the two that this project adds to them."""
+
+from __future__ import annotations
+
+import difflib
+
+import timm
+
+from backbones.common.errors import UserError
+from backbones.tricks import resnet_b  # noqa: F401  (registers resnet50v1 with timm)
+from backbones.zoo import mobilenet_v1  # noqa: F401  (registers mobilenetv1 with timm)
+
+
+def require_known(architecture: str) -> None:
+    """See that timm has a network.
+
+    Raises:
+        UserError: It has none of this name; the sentence has names near it.
+    """
+    if not timm.is_model(architecture):
+        near = ", ".join(difflib.get_close_matches(architecture, timm.list_models(), n=5))
+        raise UserError(
+            f"timm has no network '{architecture}'"
+            + (f"; near it are {near}." if near else "; 'timm.list_models()' names them all.")
+        )

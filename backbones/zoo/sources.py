@@ -1,0 +1,27 @@
+"""How weights are named: ``timm:<model>[.<tag>]`` on timm's hub, an address, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backbones.common.errors import UserError
+
+
+def is_public(source: str) -> bool:
+    """Whether weights are on timm's hub or at an address; anything else names a file."""
+    return source.startswith(("timm:", "http:", "https:"))
+
+
+def weights_file(source: str) -> Path:
+    """The file that weights were given as.
+
+    Raises:
+        UserError: There is none; the sentence says what can be given.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights at '{source}': give a .safetensors, .pth or .params file, "
+            "'timm:<model>.<tag>', or an https address."
+        )
+    return path

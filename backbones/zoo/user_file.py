@@ -1,0 +1,113 @@
+"""A row of a user's own: a TOML file of a few lines.
+
+``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address, or
+``random`` for a start from random ones, never meant by leaving them out;
+``mean`` and ``std`` are 0 to 1, and where they are not given timm's for its own weights and
+ImageNet's for others; ``top1`` is in percent and ``top1_on`` names the data that it was measured
+on; ``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's
+own unless given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from backbones.common.errors import UserError
+from backbones.common.toml_file import misfit, read_toml
+from backbones.zoo.entry import PerChannel, Variant, Weights
+from backbones.zoo.sources import is_public
+
+_FORM = {
+    **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on"), str),
+    "mean": [float],
+    "std": [float],
+    "top1": float,
+}
+_RANDOM = "random"
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def read_variant(path: Path, taken: Container[str]) -> Variant:
+    """Read a user's row.
+
+    Args:
+        path: The TOML file.
+        taken: Names that it may not have.
+
+    Raises:
+        UserError: The file is missing, is no TOML, or has entries that are not known.
+    """
+    content = _content(path)
+    unknown = content.keys() - _FORM.keys()
+    if unknown or not content.get("architecture"):
+        fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
+        raise UserError(
+            f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
+            "mean, std, top1, top1_on and control."
+        )
+    if wrong := misfit(content, _FORM):
+        raise UserError(f"In the backbone's file '{path}' {wrong}.")
+    top1 = content.get("top1", 0)
+    if not 0 <= top1 <= 100 or 0 < top1 < 1:
+        raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")
+    given = content.get("weights", "")
+    if "top1" in content and given in ("", _RANDOM):
+        raise UserError(f"'{path}' has a 'top1' and names no 'weights' that it is of.")
+    scratch = given == _RANDOM
+    control = content.get("control", "")
+    name = content.get("name", path.stem)
+    fault = "which is a row of the zoo" if name in taken else ""
+    if name.endswith(("_scratch", "_shuffled")):
+        fault = "as rows are called that are there to lose"
+    if not _NAME.fullmatch(name):
+        fault = "which is no plain name"
+    if fault:
+        raise UserError(
+            f"'{path}' calls its backbone '{name}', {fault}; choose another, of letters, digits, "
+            "'-', '_' and '.'."
+        )
+    return Variant(
+        name,
+        content["architecture"],
+        weights=_weights(given, content, path) if given and not scratch else None,
+        control=_beside(path, control, "control") if control.endswith(".toml") else control,
+        scratch=scratch,
+        mean=_three(content, "mean", path),
+        std=_three(content, "std", path),
+        own=True,
+    )
+
+
+def _weights(given: str, content: dict[str, Any], path: Path) -> Weights:
+    source = given if is_public(given) else _beside(path, given, "weights")
+    return Weights(source, "own", content.get("top1"), top1_on=content.get("top1_on", ""))
+
+
+def _beside(path: Path, named: str, what: str) -> str:
+    """A file that a backbone's file names, relative to it."""
+    try:
+        return str(path.parent / Path(named).expanduser())
+    except RuntimeError as error:  # the home of nobody
+        raise UserError(f"'{path}' names the {what} '{named}': {error}") from error
+
+
+def _three(content: dict[str, Any], key: str, path: Path) -> PerChannel | None:
+    """Three numbers from 0 to 1, or None where the file does not say."""
+    if key not in content:
+        return None
+    value = content[key]
+    if len(value) != 3 or not all(0 <= v <= 1 for v in value):
+        raise UserError(f"'{key}' in '{path}' must be three numbers from 0 to 1, for R, G and B.")
+    if key == "std" and not all(value):
+        raise UserError(f"'std' in '{path}' has a zero, and images are divided by it.")
+    return (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except OSError as error:
+        raise UserError(f"There is no backbone's file at '{path}' ({error.strerror}).") from error

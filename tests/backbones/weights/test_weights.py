@@ -1,0 +1,157 @@
+"""Files of weights: which one an address means, and whose names are behind a prefix."""
+
+import functools
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from backbones.common.errors import UserError
+from backbones.weights import weights
+from tests.support.toolbox_names import toolbox_names
+
+# --- Addresses ------------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder, and the address at which its files are served."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield folder, f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def bias_at(address):
+    return weights.read(weights.locate(address), "resnet18").tensors["fc.bias"].item()
+
+
+def test_files_of_one_name_at_two_addresses_are_two(served):
+    folder, address = served
+    for name, value in {"r50-plain": 1.0, "r50-tricks": 2.0}.items():
+        (folder / name).mkdir()
+        save_file({"fc.bias": torch.tensor([value])}, folder / name / "model.safetensors")
+    plain, tricks = (f"{address}/{name}/model.safetensors" for name in ("r50-plain", "r50-tricks"))
+    assert (bias_at(plain), bias_at(tricks)) == (1.0, 2.0)
+    (folder / "r50-plain" / "model.safetensors").unlink()
+    assert bias_at(plain) == 1.0, "it is fetched once"
+
+
+def test_what_follows_a_files_name_in_an_address_is_not_of_the_name(served):
+    folder, address = served
+    save_file({"fc.bias": torch.tensor([3.0])}, folder / "model.safetensors")
+    assert bias_at(f"{address}/model.safetensors?download=true") == 3.0
+
+
+def test_a_date_in_a_files_name_is_not_taken_for_its_checksum(served):
+    folder, address = served
+    torch.save({"fc.bias": torch.tensor([4.0])}, folder / "net-20240131.pth")
+    assert bias_at(f"{address}/net-20240131.pth") == 4.0
+    torch.save({"fc.bias": torch.tensor([4.0])}, folder / "net-0676ba61.pth")
+    with pytest.raises(UserError, match="not the file that was expected"):
+        bias_at(f"{address}/net-0676ba61.pth")
+
+
+# --- Prefixes -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def state_of(architecture):
+    """Random values under timm's names, other ones in each tensor."""
+    torch.manual_seed(0)
+    state = timm.create_model(architecture).state_dict()
+    return {k: torch.randn(v.shape) if v.is_floating_point() else v for k, v in state.items()}
+
+
+def behind(prefix, state):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def load(state, architecture, folder):
+    """The feature extractor that has loaded a file with this state, and the report."""
+    path = folder / "saved.pth"
+    torch.save(state, path)
+    network = timm.create_model(architecture, features_only=True)
+    report = weights.load_into_features(network, architecture, str(path))
+    return network.state_dict(), report
+
+
+def require_loaded(loaded, architecture):
+    own = {name.replace(".", "_"): tensor for name, tensor in state_of(architecture).items()}
+    for name, tensor in loaded.items():
+        assert torch.equal(tensor, own[name.replace(".", "_")]), name
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.", "backbone.", "module.model.", "net.encoder.backbone."]
+)
+@pytest.mark.parametrize("architecture", ["resnet18d", "convnext_atto", "efficientnet_b0"])
+def test_names_behind_a_prefix_are_found_and_the_prefix_is_told(architecture, prefix, tmp_path):
+    loaded, report = load(behind(prefix, state_of(architecture)), architecture, tmp_path)
+    require_loaded(loaded, architecture)
+    by_key_maps = {"module.model.": "model."}  # torch's own is taken off in any case
+    if (architecture, prefix) != ("resnet18d", "backbone."):  # OpenMMLab's, which key_maps knows
+        taken = by_key_maps.get(prefix, prefix)
+        assert report.prefix == taken
+        assert f"names, behind '{taken}')" in report.lines()[0]
+    assert report.left_over == ()
+
+
+def test_the_toolboxes_names_are_translated_behind_a_prefix_too(tmp_path):
+    state = behind("model.backbone.", toolbox_names(state_of("resnet18d")))
+    loaded, report = load(state, "resnet18d", tmp_path)
+    require_loaded(loaded, "resnet18d")
+    assert (report.prefix, report.convention) == ("model.backbone.", "mmseg")
+
+
+def test_parts_outside_of_the_prefix_are_left_over(tmp_path):
+    body = {k: v for k, v in state_of("convnext_atto").items() if not k.startswith("head.fc.")}
+    extra = {"neck.conv.weight": torch.ones(1), "head.fc.weight": torch.ones(1)}
+    loaded, report = load({**behind("backbone.", body), **extra}, "convnext_atto", tmp_path)
+    require_loaded(loaded, "convnext_atto")
+    assert report.left_over == ("neck.conv.weight",)
+    assert report.head == ("head.fc.weight",)
+
+
+def test_one_stray_name_is_told_and_does_not_hide_the_prefix_of_all_others(tmp_path):
+    state = behind("model.", state_of("convnext_atto")) | {"stem.0.bias": torch.ones(40)}
+    with pytest.raises(UserError, match=r"'stem\.0\.bias'") as caught:
+        load(state, "convnext_atto", tmp_path)
+    assert "0 keys match" not in str(caught.value)
+
+
+def test_names_without_a_prefix_are_told_without_one(tmp_path):
+    _, report = load(state_of("convnext_atto"), "convnext_atto", tmp_path)
+    assert report.prefix == ""
+    assert "behind" not in report.lines()[0]
+
+
+@pytest.mark.parametrize("other", ["ema_model.module.", "teacher."])
+@pytest.mark.parametrize("with_buffers", [True, False])
+def test_the_network_under_two_prefixes_is_refused(other, with_buffers, tmp_path):
+    state = state_of("resnet18d")
+    copy = {k: v for k, v in state.items() if with_buffers or "running" not in k}
+    both = {**behind("model.", state), **behind(other, copy)}
+    with pytest.raises(UserError, match=f"twice, under 'model.' and '{other}': save the one"):
+        load(both, "resnet18d", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("of", "into"), [("resnet34", "resnet18"), ("resnet18", "resnet34"), ("resnet18", "resnet50")]
+)
+def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
+    with pytest.raises(UserError, match=f"are not those of '{into}'"):
+        load(behind("model.", state_of(of)), into, tmp_path)

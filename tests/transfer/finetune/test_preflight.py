@@ -1,0 +1,142 @@
+"""What is wrong with a run is found before its first cell is begun."""
+
+import dataclasses
+
+import pytest
+import timm
+import torch
+
+from backbones.common.errors import UserError
+from tests.support import chaos_suite, synthetic
+from transfer import run
+from transfer.cli import main
+from transfer.datasets import catalogue
+from transfer.protocols.overrides import require_settings
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, small_sample):
+    monkeypatch.chdir(tmp_path)
+    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "r18.pth")
+    own("plain", 'architecture = "resnet18"\nweights = "r18.pth"')
+    return tmp_path
+
+
+def own(name, text):
+    with open(f"{name}.toml", "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def refused(capsys, *command):
+    assert run.main(list(command)) == 2
+    return [
+        line for line in capsys.readouterr().err.splitlines() if "error" in line or ": " in line
+    ]
+
+
+def begun(here):
+    return [p for folder in ("work_dirs", "results") for p in (here / folder).rglob("*")]
+
+
+def test_weights_of_another_network_are_told_before_the_control_is_paid_for(here, capsys):
+    own("wrong", 'architecture = "resnet18d"\nweights = "r18.pth"\ncontrol = "plain.toml"')
+    (told,) = refused(capsys, "--backbone", "wrong.toml", "--data", "sample")
+    assert told.startswith("error: wrong: The weights 'r18.pth' are not those of 'resnet18d'")
+    assert begun(here) == []
+
+
+def test_a_suite_names_all_that_do_not_fit_and_begins_nothing(here, small_sample, capfd):
+    own("wrong", 'architecture = "resnet18d"\nweights = "r18.pth"')
+    own("unknown", 'architecture = "resnet18x"\nweights = "r18.pth"')
+    suite = chaos_suite.write_suite(
+        here, small_sample, rows=["plain.toml", "wrong.toml", "unknown.toml"], seeds=[0, 1]
+    )
+    suite.write_text(suite.read_text().replace("max_epochs", "max_epoch"))
+    assert run.main(["--suite", "suite.toml"]) == 2
+    told = capfd.readouterr().err
+    assert "timm has no network 'resnet18x'; near it are resnet18" in told
+    assert "wrong: The weights 'r18.pth' are not those of 'resnet18d'" in told
+    assert "'train_cfg' has no 'max_epoch'; did you mean max_epochs" in told
+    assert "plain" not in told
+    assert begun(here) == []
+
+
+def test_a_mistyped_network_is_one_sentence(here, capsys):
+    own("mine", 'architecture = "resnet50x"\nweights = "r18.pth"')
+    (told,) = refused(capsys, "--backbone", "mine.toml", "--data", "sample")
+    assert told.startswith("error: timm has no network 'resnet50x'; near it are resnet50")
+    assert main.main(["backbones", "mine.toml"]) == 2
+    assert "no network 'resnet50x'" in capsys.readouterr().err
+
+
+def test_networks_that_a_protocol_cannot_build_are_told_before_the_control_is_paid_for(
+    here, small_sample, capfd
+):
+    """The detector takes Inception, whose maps have no dilated form for the segmenter."""
+    for name in ("inception_v3", "swin_tiny_patch4_window7_224"):
+        own(name, f'architecture = "{name}"\nweights = "random"')
+    suite = chaos_suite.write_suite(
+        here,
+        small_sample,
+        rows=["plain.toml", "inception_v3.toml", "swin_tiny_patch4_window7_224.toml"],
+        seeds=[0],
+    )
+    assert run.main(["--suite", str(suite)]) == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
+    assert len(told) == 2
+    assert "takes images of 224 x 224 pixels alone (" in told[0]
+    assert "inception_v3, quick: 'inception_v3' cannot be built with output stride 8" in told[1]
+    assert begun(here) == []
+
+
+def judge(task, protocol, small_sample, *overrides):
+    cell = synthetic.cell("resnet18_baseline", task, protocol=protocol, overrides=overrides)
+    data = catalogue.load("sample", small_sample.parent)
+    require_settings(dataclasses.replace(cell, data="sample"), data)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value", "told"),
+    [
+        ("detection", "train_cfg.max_epoch", 1, "has no 'max_epoch'; did you mean max_epochs"),
+        ("segmentation", "optim_wrapper.optimizer.l", 9, "has no 'l'; did you mean lr"),
+        ("detection", "trian_cfg.max_epochs", 1, "its config has no 'trian_cfg'; did you mean tra"),
+        ("detection", "model.backbone.norm_evals", True, "did you mean norm_eval"),
+        ("detection", "train_dataloader.num_worker", 1, "did you mean num_workers"),
+        ("detection", "param_scheduler.7.end", 1, "'param_scheduler' has no '7'"),
+        ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
+        ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
+        ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
+        ("detection", "randomness.seed", 7, "give a suite's 'seeds'"),
+        ("detection", "model.backbone.architecture", "resnet50", "name another row"),
+    ],
+)
+def test_what_an_override_would_not_set_is_named_with_the_nearest(
+    task, name, value, told, small_sample
+):
+    protocol = "paper" if "paramwise" in name else "quick"
+    with pytest.raises(UserError) as error:
+        judge(task, protocol, small_sample, (name, value))
+    assert f"'{name}' " in str(error.value)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol", "overrides"),
+    [
+        ("detection", "quick", {"train_cfg.max_epochs": 1, "optim_wrapper.optimizer.lr": 0.1}),
+        ("detection", "quick", {"without": ("GroupedNms",), "train_dataloader.batch_size": 4}),
+        # Keys that the config does not have, of parameters that the classes have.
+        ("segmentation", "quick", {"model.backbone.norm_eval": True}),
+        ("segmentation", "quick", {"model.decode_head.loss_decode.avg_non_ignore": False}),
+        ("detection", "quick", {"optim_wrapper.optimizer.nesterov": True}),
+        ("detection", "quick", {"optim_wrapper.clip_grad.max_norm": 35}),
+        ("detection", "quick", {"optim_wrapper.paramwise_cfg.norm_decay_mult": 0}),
+        ("detection", "quick", {"train_dataloader.prefetch_factor": 4}),
+        ("detection", "paper", {"param_scheduler.0.gamma": 0.5}),
+        ("detection", "paper", {"train_dataloader.dataset.dataset.datasets.0.pipeline.2.scale": 9}),
+        ("segmentation", "paper", {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": 2}),
+    ],
+)
+def test_what_the_config_or_its_classes_have_may_be_set(task, protocol, overrides, small_sample):
+    judge(task, protocol, small_sample, *overrides.items())

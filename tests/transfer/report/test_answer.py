@@ -1,0 +1,189 @@
+"""The answer in sentences, class by class, and the first screen of the README."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backbones.common.errors import UserError
+from tests.support import synthetic
+from transfer.cli import main
+from transfer.records.outcomes import DetectionOutcomes
+from transfer.report import class_table, front, readme
+from transfer.report.answer import answer, groups
+from transfer.report.collection import collect
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTROL, TRICKS = "resnet18_baseline", "resnet18d_tricks"
+VALUES = {
+    CONTROL: (10.0, 11.0, 12.0),
+    TRICKS: (14.0, 15.0, 16.0),
+    "resnet18_scratch": (4.0, 5.0, 6.0),
+    f"{CONTROL}_shuffled": (10.5, 11.5, 11.0),
+}
+
+
+def write(results, task, values=VALUES, headline=(), rare=0.0):
+    """A suite's records: each value of a row is another classifier's."""
+    paths = []
+    for row, figures in values.items():
+        for seed, value in enumerate(figures):
+            of = synthetic.cell(row, task, data="voc2012-animals", classifier=f"seed {seed}")
+            path = synthetic.write(results, of, value, top1=8.3, classifier=str(seed))
+            told = json.loads(path.read_text())
+            config = json.loads(told["config"]["json"])
+            config["test_evaluator"]["headline_classes"] = list(headline)
+            told["config"]["json"] = json.dumps(config)
+            kind = "AP_11points" if task == "detection" else "IoU"
+            told["metrics"] |= {f"{kind}/{name}": value for name in synthetic.VOC}
+            told["metrics"] |= {f"{synthetic.METRIC[task]}_all": value / 2, f"{kind}/bus": rare}
+            path.write_text(json.dumps(told))
+            paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "results"
+    write(folder, "detection")
+    write(folder, "segmentation")
+    return folder
+
+
+def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
+    found = collect(results)
+    ((detection, segmentation),) = groups(found.gains)
+    transferred, sure, controls = answer((detection, segmentation))
+    for table in (detection, segmentation):
+        row = next(row for row in table.rows if row.name == TRICKS).statistics
+        assert row.verdict == "gain"
+        told = f"{table.setting.task} +4.00 {table.setting.metric} ({row.gain_low:.2f} … "
+        assert told in transferred
+    assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
+    assert "3 classifiers a row" in sure
+    assert controls.startswith(f"2 controls against {CONTROL}: ")
+    assert "resnet18_scratch: detection -6.00 mAP" in controls
+    assert f"{CONTROL}_shuffled: detection +0.00 mAP" in controls
+    assert "cannot tell" in controls
+
+
+def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
+    for path in (results / "records").glob("*.json"):
+        told = json.loads(path.read_text())
+        told["cell"]["backbone"] = told["cell"]["backbone"].replace("resnet18", "mine")
+        path.write_text(json.dumps(told))
+    (group,) = groups(collect(results, against=CONTROL.replace("resnet18", "mine")).gains)
+    transferred, _, controls = answer(group)
+    assert "mine" in transferred
+    assert "shuffled" not in transferred
+    assert controls.startswith("2 controls against mine_baseline: ")
+    assert "mine_scratch: detection -6.00 mAP" in controls
+    assert "mine_baseline_shuffled: detection +0.00 mAP" in controls
+
+
+def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
+    for path in sorted((results / "records").glob("detection_*.json")):
+        told = json.loads(path.read_text())
+        told["cell"]["overrides"] = [["optim_wrapper.optimizer.lr", "0.04"]]
+        told["cell"]["id"] = told["cell"]["id"][::-1]
+        path.with_name(f"other_{path.name}").write_text(json.dumps(told))
+    found = collect(results)
+    (group,) = groups(found.gains)
+    transferred, _, controls = answer(group)
+    changed = "detection with optim_wrapper.optimizer.lr = 0.04"
+    plain = "detection with optim_wrapper.optimizer.lr as in the protocol"
+    for told in (changed, plain, "segmentation"):
+        assert f"{told} +4.00" in transferred
+        assert f"{told} -6.00" in controls
+    head = next(line for line in front.front(found, "").splitlines() if line.startswith("| back"))
+    for told in (f"{changed}, mAP %", f"{plain}, mAP %", "segmentation, mIoU %"):
+        assert f"| {told} |" in head
+
+
+def test_one_run_a_row_claims_nothing(tmp_path):
+    write(tmp_path, "detection", {row: values[:1] for row, values in VALUES.items()})
+    (group,) = groups(collect(tmp_path).gains)
+    transferred, sure, _ = answer(group)
+    assert "+4.00 mAP, no claim" in transferred
+    assert sure.startswith("Nothing is claimed; no gain is judged, for the baseline ")
+
+
+def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):
+    top = results.parent / "README.md"
+    top.write_text(f"# Mine\n\n{front.PART.begin}\nold\n{front.PART.end}\n\nThe rest.\n")
+    for _ in range(2):
+        assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
+        assert str(top) in capsys.readouterr().out
+    text = top.read_text()
+    assert text.startswith(f"# Mine\n\n{front.PART.begin}\n")
+    assert text.endswith(f"{front.PART.end}\n\nThe rest.\n")
+    assert "\nold\n" not in text
+    assert "| resnet18d_tricks | 8.30 | 15.00 | +4.00 (" in text
+    assert main.main(["report", "--results", str(results)]) == 0
+    drawn = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if "![" in line]
+    assert len(drawn) == 2
+    for path in drawn:
+        assert (results.parent / path).read_text().startswith("<?xml")
+
+
+def test_the_readmes_first_screen_is_not_stale():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    between = text.partition(front.PART.begin)[2].partition(front.PART.end)[0]
+    made = front.front(collect(ROOT / "results"), "results/pictures")
+    assert between == f"\n{made}", "run 'transfer table all --write'"
+
+
+def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_told(results, capsys):
+    top = results.parent / "README.md"
+    for text in ("# Mine\n", f"# Mine\n{front.PART.begin}\n"):
+        top.write_text(text)
+        status = main.main(["table", "all", "--write", "--results", str(results)])
+        assert top.read_text() == text
+        assert status == (2 if front.PART.begin in text else 0)
+    assert "put them back" in capsys.readouterr().err
+    top.write_bytes(f"# Mine\n{front.PART.begin}\n{front.PART.end}\n".encode() + b"p\xe8re\n")
+    assert main.main(["table", "all", "--write", "--results", str(results)]) == 2
+    assert "is not text in UTF-8" in capsys.readouterr().err
+    top.write_bytes(b"p\xe8re\n")
+    assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
+
+
+def test_notes_of_the_folder_stand_below_the_answer(results):
+    (results / "notes.md").write_text("What this cannot say.\n")
+    assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
+    text = (results / "README.md").read_text()
+    assert text.index("How sure") < text.index("What this cannot say.") < text.index("### Table 1")
+
+
+def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
+    headline = ("dog", "cat")
+    paths = write(tmp_path, "detection", headline=headline, rare=50.0)
+    positives = np.zeros((2, len(synthetic.VOC)), int)
+    positives[:, synthetic.VOC.index("dog")] = (3, 4)
+    positives[0, synthetic.VOC.index("bus")] = 1
+    none = np.zeros(0, int)
+    outcomes = DetectionOutcomes(np.array(["a", "b"]), positives, none, none,
+                                 np.zeros(0), none > 0, none > 0)  # fmt: skip
+    for path in paths:
+        np.savez(path.with_suffix(".npz"), **outcomes.to_arrays())
+    (gains,) = collect(tmp_path).gains
+    shown = class_table.class_table(gains, "x")
+    assert shown.columns == ("class", "boxes tested on", *(row.name for row in gains.rows))
+    lines = {row[0]: row[1:] for row in shown.rows}
+    at = shown.columns.index(TRICKS) - 1
+    assert lines["mean of the 2 with *"][at] == "15.00"
+    assert lines["mean of all 20"][at] == "7.50"
+    assert (lines["dog *"][0], lines["dog *"][at]) == ("7", "15.00")
+    assert (lines["bus"][0], lines["bus"][at]) == ("1", "50.00")
+    assert shown.rows[2][0] == "dog *"
+
+
+def test_there_is_no_class_table_where_the_headline_is_of_all_classes(results):
+    assert all(class_table.class_table(gains, "x") is None for gains in collect(results).gains)
+
+
+def test_notes_that_cannot_be_read_are_named(results):
+    (results / "notes.md").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match=r"notes\.md"):
+        readme.text(results)

@@ -1,0 +1,41 @@
+"""The configs under the toolboxes' own training scripts, which is what ``mim train`` runs."""
+
+import os
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("toolbox", "config"),
+    [
+        ("mmdet", "detection/faster-rcnn_r50d-tricks_fpn_quick_sample.py"),
+        ("mmseg", "segmentation/fcn_r50d-tricks-d8_quick_sample.py"),
+    ],
+)
+def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(toolbox, config, tmp_path):
+    package = Path(util.find_spec(toolbox).origin).parent
+    options = ["model.backbone.weights=None", "train_cfg.max_epochs=1", "train_cfg.val_interval=1"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            package / ".mim/tools/train.py",
+            CONFIGS / config,
+            "--work-dir",
+            tmp_path / "work",
+            "--cfg-options",
+            *options,
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "TRANSFER_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "work" / "epoch_1.pth").stat().st_size > 1e7

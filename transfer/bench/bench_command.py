@@ -1,0 +1,379 @@
+"""``transfer bench``: this project's speed against stock training, measured in pairs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import statistics
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from backbones.common import hardware
+from backbones.common.arguments import require_at_least
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
+from backbones.common.hardware import PRECISIONS
+from backbones.common.hashing import sha256
+from backbones.common.versions import versions
+from transfer.bench import equivalence, precisions
+from transfer.bench.pairs import STOCK_AMP, Arithmetic, Pairs, Run, Work, alternate, count
+from transfer.bench.subset import link_subset
+from transfer.datasets.catalogue import default_data_root
+from transfer.plan.request import data_name
+from transfer.records import provenance
+from transfer.report import speed_tables
+from transfer.report.terminal import screen
+from transfer.speed import time_savers
+
+AGAINST = {
+    "classification": ("timm", "network alone"),
+    "detection": ("stock", STOCK_AMP, "torchvision", *time_savers.variants("detection")),
+    "segmentation": ("stock", STOCK_AMP, *time_savers.variants("segmentation")),
+}
+
+_OF_THEIR_OWN = ("timm", "network alone", "torchvision")
+"""Sides with a training of their own: its arithmetic is not counted, and it leaves a GPU alone."""
+
+_SIZES = {
+    "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
+    "detection": {"images": 24, "image_size": 320, "batch_size": 2},
+    "segmentation": {"images": 16, "image_size": 320, "batch_size": 2},
+}
+"""What is measured where the command line does not say: minutes on two cores."""
+
+_SIZES_ON_A_GPU = {
+    **_SIZES,
+    "detection": {"images": 400, "image_size": 600, "batch_size": 2},
+    "segmentation": {"images": 640, "image_size": 512, "batch_size": 16},
+}
+"""As the protocol ``openmmlab`` has them, and long enough for first steps not to matter."""
+
+_NOT_OF_RESULTS = ("image_size", "batch_size", "workers", "seed", "paired")
+_EQUIVALENCE = (
+    "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
+    "the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
+)
+_RECORDED = (
+    "with --equivalence: train nothing; pair the cells of these results folders that differ in "
+    "precision alone"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("--task", choices=tuple(AGAINST), default="classification")
+    add(
+        "--against",
+        default="auto",
+        help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST),
+    )
+    add("--backbone", default="resnet18_baseline", help="row of the zoo")
+    add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
+    add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
+    add("--images", type=int, help=f"images trained on in a run ({_told('images')})")
+    add("--image-size", type=int, help=f"in pixels ({_told('image_size')})")
+    add("--batch-size", type=int, help=f"images a step ({_told('batch_size')})")
+    add("--precision", choices=("auto", *PRECISIONS), default="auto")
+    add(
+        "--workers",
+        type=int,
+        help="processes that read images, on both sides (default: none; on a GPU its share of the "
+        "cores, at most eight)",
+    )
+    add("--pairs", type=int, default=5)
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--equivalence", action="store_true", help=_EQUIVALENCE)
+    add("--protocol", help="of fine-tunings (default: openmmlab; with --equivalence quick)")
+    add("--weights", default="none", help="with --equivalence: the backbone's, a file")
+    add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
+    add(
+        "--table",
+        action="store_true",
+        help="measure nothing: write the tables of the README and of docs/speed.md beside it anew",
+    )
+    add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
+
+
+def _told(name: str) -> str:
+    """The default of a size, by task, for help."""
+    told = []
+    for task, sizes in _SIZES.items():
+        on_a_gpu = _SIZES_ON_A_GPU[task][name]
+        more = "" if on_a_gpu == sizes[name] else f", on a GPU {on_a_gpu}"
+        told.append(f"{task} {sizes[name]}{more}")
+    return "default: " + "; ".join(told)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, and keep a record, which grows with each pair.
+
+    Raises:
+        UserError: Nothing to measure against, or a side failed.
+    """
+    if args.table:
+        speed_tables.write(args.results, args.readme)
+        return 0
+    if args.recorded and not args.equivalence:
+        raise UserError("--recorded goes with --equivalence only.")
+    least = {"images": 1, "image_size": 1, "batch_size": 1, "workers": 0}
+    require_at_least(args, {**least, "pairs": 2 if args.equivalence else 1})
+    if args.equivalence:
+        if args.task == "classification":
+            raise UserError("Give --equivalence with --task detection or --task segmentation.")
+        if args.against not in ("auto", "stock"):
+            raise UserError("--equivalence is measured against stock alone; leave --against out.")
+        return _precisions(args) if args.recorded else _equivalence(args)
+    against = AGAINST[args.task][0] if args.against == "auto" else args.against
+    if against not in AGAINST[args.task]:
+        known = ", ".join(AGAINST[args.task])
+        raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
+    if against == STOCK_AMP and not hardware.cuda_devices():
+        raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
+    if against in _OF_THEIR_OWN and hardware.cuda_devices():
+        raise UserError(
+            f"The side '{against}' computes on the CPU, where this project would use the GPU: set "
+            "CUDA_VISIBLE_DEVICES to -1 to compare both there, or give a fine-tuning --against "
+            f"stock or --against '{STOCK_AMP}'."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _work(args, Path(folder), "openmmlab")
+        other = dataclasses.replace(ours, side=against)
+        console = screen()
+        counted = None
+        if against not in _OF_THEIR_OWN:
+            console.print("counting the arithmetic", highlight=False)
+            counted = count(ours)
+        path = _place(ours, against, args.results)
+        measured: list[tuple[Run, Run]] = []
+        content: dict[str, Any] = {}
+        try:
+            for pair in alternate(
+                ours,
+                other,
+                args.pairs,
+                lambda side, done: console.print(
+                    f"{side}: {done.total:.2f} s, {done.images / done.total:.1f} images/s",
+                    highlight=False,
+                ),
+            ):
+                grown = [*measured, pair]
+                content = _content(_of(grown), ours, other, counted, args.pairs)
+                _write(content, path)
+                measured = grown
+        except UserError as error:
+            if not measured:
+                raise
+            raise UserError(f"{error} {_told_kept(measured, args.pairs, path)}") from error
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+            console.print(f"\n{_told_kept(measured, args.pairs, path)}", highlight=False)
+            return 130
+    pairs = _of(measured)
+    if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
+        console.print(f"{args.data} has only {trained} images to train on", highlight=False)
+    console.print(_table(pairs, ours, against))
+    console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
+    if counted:
+        console.print(speed_tables.told_ceiling(content), highlight=False)
+    console.print(f"recorded in {path}", highlight=False)
+    return 0
+
+
+def _of(measured: list[tuple[Run, Run]]) -> Pairs:
+    return Pairs(tuple(ours for ours, _ in measured), tuple(other for _, other in measured))
+
+
+def _told_kept(measured: list[tuple[Run, Run]], asked: int, path: Path) -> str:
+    """What a measurement that did not come to its end has left."""
+    return f"{len(measured)} of {asked} pairs are recorded in {path}."
+
+
+def _equivalence(args: argparse.Namespace) -> int:
+    """Run the seeds that are not recorded, print the interval; the record grows with each run."""
+    console = screen()
+    work = dataclasses.replace(
+        _work(args, Path(), "quick"), images=args.images or 0, weights=args.weights
+    )
+    told = {k: v for k, v in _told_work(work).items() if k not in _NOT_OF_RESULTS}
+    told["weights_sha256"] = _hash(work.weights)
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    path = args.results / "records" / "equivalence" / f"{work.task}_stock_{name}.json"
+    here = _circumstances()
+    ledger = equivalence.Ledger(path, told, here["git"], here["versions"])
+    if known := sum(len(of_side) for of_side in ledger.done.values()):
+        console.print(f"{known} runs stand in {path} already", highlight=False)
+    for asked, run in equivalence.runs(work, args.pairs, ledger.done):
+        line = f"seed {asked.seed}, {asked.side}: {run.metric} in {run.total:.0f} s"
+        console.print(line, highlight=False)
+        ledger.add(asked.side, asked.seed, run)
+        _keep(ledger, args.pairs)
+    found = equivalence.difference(*ledger.pairs(args.pairs))
+    _keep(ledger, args.pairs)
+    _tell(f"{work.task}, ours ({work.precision}) - stock", found, path)
+    return 0
+
+
+def _keep(ledger: equivalence.Ledger, seeds: int) -> None:
+    """Write what is done, with the interval as soon as there is one."""
+    told = {"kind": "equivalence", "against": "stock", **_circumstances()}
+    ours, stock = ledger.pairs(seeds)
+    if len(ours) > 1:
+        found = equivalence.difference(ours, stock)
+        told["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
+    ledger.write(told)
+
+
+def _hash(weights: str) -> str:
+    """Of a file of weights; empty for none."""
+    if weights == "none":
+        return ""
+    if not Path(weights).is_file():
+        raise UserError(f"There is no file '{weights}'; give --weights a file of a classifier's.")
+    return sha256(Path(weights))
+
+
+def _precisions(args: argparse.Namespace) -> int:
+    """Print the interval of what was recorded in both precisions, and keep a record of it."""
+    pairs = precisions.twins(args.recorded, args.data, args.task)
+    found = equivalence.difference(
+        [pair.bfloat16 for pair in pairs], [pair.float32 for pair in pairs]
+    )
+    content = {
+        "kind": "equivalence",
+        "against": "float32",
+        "work": {"task": args.task, "data": args.data, "precision": "bfloat16"},
+        "pairs": [dataclasses.asdict(pair) for pair in pairs],
+        "difference": {**dataclasses.asdict(found), "verdict": found.verdict},
+        **_circumstances(),
+    }
+    path = args.results / "records" / "equivalence" / f"{args.task}_precisions.json"
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    for pair in pairs:
+        told = f"{pair.bfloat16:.2f} in bfloat16, {pair.float32:.2f} in float32"
+        screen().print(f"{pair.name}: {told}", highlight=False)
+    _tell(f"{args.task}, bfloat16 - float32", found, path)
+    return 0
+
+
+def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
+    console = screen()
+    console.print(
+        f"{what}: {found.mean:+.2f} points, 90 % interval {found.low:+.2f} to {found.high:+.2f}, "
+        f"{len(found.values)} pairs: {found.verdict} within {equivalence.MARGIN} points",
+        highlight=False,
+    )
+    console.print(f"recorded in {path}", highlight=False)
+
+
+def _work(args: argparse.Namespace, folder: Path, protocol: str) -> Work:
+    precision = hardware.fast_precision() if args.precision == "auto" else args.precision
+    usual = _SIZES_ON_A_GPU if hardware.cuda_devices() else _SIZES
+    sizes = {name: getattr(args, name) or size for name, size in usual[args.task].items()}
+    data = args.data
+    if args.task == "classification":
+        data, sizes["images"] = link_subset(args.data, folder, sizes["images"], sizes["batch_size"])
+    return Work(
+        task=args.task,
+        side="ours",
+        backbone=args.backbone,
+        data=str(data),
+        data_root=str(args.data_root),
+        images=sizes["images"],
+        image_size=sizes["image_size"],
+        batch_size=sizes["batch_size"],
+        precision=precision,
+        workers=hardware.loader_workers() if args.workers is None else args.workers,
+        protocol=args.protocol or protocol,
+    )
+
+
+def _table(pairs: Pairs, work: Work, against: str) -> Table:
+    title = (
+        f"{work.task}, {work.backbone}, {work.image_size} px, batch {work.batch_size}, "
+        f"{work.precision}, {hardware.cpu_name()}, {hardware.cpu_cores()} cores, "
+        f"{len(pairs.ours)} alternating pairs"
+    )
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("part")
+    for name in ("ours, s", f"{against}, s", "ratio", "from … to"):
+        shown.add_column(name, justify="right")
+    common = [part for part in pairs.ours[0].seconds if part in pairs.other[0].seconds]
+    whole = [""] if len(common) == len(pairs.ours[0].seconds) else []
+    for part in common + whole:
+        ratios = pairs.ratios(part)
+        shown.add_row(
+            part or "in all",
+            _median(pairs.ours, part),
+            _median(pairs.other, part),
+            f"{pairs.ratio(part):.2f}",
+            f"{min(ratios):.2f} … {max(ratios):.2f}",
+        )
+    shown.add_row(
+        "peak memory, MiB",
+        f"{statistics.median(r.peak_mb for r in pairs.ours):.0f}",
+        f"{statistics.median(r.peak_mb for r in pairs.other):.0f}",
+    )
+    return shown
+
+
+def _median(runs: tuple[Run, ...], part: str) -> str:
+    return f"{statistics.median(run.spent_on(part) for run in runs):.2f}"
+
+
+def _content(
+    pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None, asked: int
+) -> dict[str, Any]:
+    """What the record holds, of so many pairs that were asked for."""
+    arithmetic = {}
+    if counted:
+        arithmetic = {
+            "operations": counted.of_image * pairs.ours[0].images,
+            "ceiling": counted.ceiling,
+            "computed_in": {"ours": ours.computed_in, "other": other.computed_in},
+        }
+    return {
+        "work": _told_work(ours),
+        "ours": [dataclasses.asdict(run) for run in pairs.ours],
+        "other": [dataclasses.asdict(run) for run in pairs.other],
+        **_circumstances(),
+        "kind": "bench",
+        "against": other.side,
+        "ratio": pairs.ratio("train"),
+        "ratios": pairs.ratios("train"),
+        "asked": asked,
+        "arithmetic": arithmetic,
+    }
+
+
+def _place(work: Work, against: str, results: Path) -> Path:
+    """A record's file, named after when its measurement began."""
+    name = f"{work.task}_{against.replace(' ', '-')}_{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
+    return results / "records" / "bench" / f"{name}.json"
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def _told_work(work: Work) -> dict[str, Any]:
+    """A work without what only tells where things lie."""
+    told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
+    return {**told, "data": data_name(Path(work.data).name), "weights": Path(work.weights).name}
+
+
+def _circumstances() -> dict[str, Any]:
+    """Versions, machine, checkout and time."""
+    return {
+        "versions": versions(),
+        "hardware": provenance.machine(),
+        "git": provenance.git_state(),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,180 @@
+"""What a run will cost, told before it is paid: cells, networks, hours, memory, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from backbones.weights.download import size_text
+from backbones.zoo.sizes import size_of
+from transfer.plan.durations import Durations
+from transfer.plan.request import OF_SAMPLE
+from transfer.records import failures, records
+from transfer.records.cells import Cell
+from transfer.records.wording import count
+
+_HEADS = 25_000_000
+"""Parameters of a detector or segmenter beyond its classifier's, at most: FPN's and FCN's heads."""
+
+_STATE_BYTES = 3 * 2 * 4
+"""Of a parameter: three states at worst, each with the value and its momentum, in float32."""
+
+_VALUE_BYTES = 4  # float32
+
+_RECORD_BYTES = 2 << 20
+"""A record and its per-image results, where none of the same data is there to be measured."""
+
+
+def print_costs(
+    cells: Sequence[Cell], results: Path, durations: Durations, jobs: int, console: Console
+) -> None:
+    """The cells by row with what is done already, and what the rest will take.
+
+    Args:
+        cells: Of the plan.
+        results: Folder of the records.
+        durations: How long cells take on this machine.
+        jobs: Cells side by side.
+        console: Where to print.
+    """
+    todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
+    console.print(_table(cells, results, durations))
+    for cell in todo:
+        if failure := failures.read(records.path_of(results, cell)):
+            _say(console, f"failed {failure.attempts}x: {cell.name}: {failure.reason}")
+    for line in _sums(cells, todo, results, durations, jobs):
+        _say(console, line)
+
+
+def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
+    shown = Table(title="What would be run")
+    shown.add_column("task", no_wrap=True)
+    shown.add_column("backbone", no_wrap=True)
+    shown.add_column("classifier", overflow="fold")
+    for name in ("seeds", "data", "protocol", "precision"):
+        shown.add_column(name)
+    for name in ("M params", "G mult-adds", "hours", "state"):
+        shown.add_column(name, justify="right", no_wrap=name != "G mult-adds")
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        key = (cell.task, cell.backbone, cell.weights_id, cell.overrides)
+        groups.setdefault(key, []).append(cell)
+    for group in groups.values():
+        first = group[0]
+        size = size_of(first.architecture)
+        shown.add_row(
+            first.task,
+            first.backbone,
+            _classifier(first),
+            _numbers([cell.seed for cell in group]),
+            first.data,
+            _protocol(first),
+            first.precision,
+            f"{size.parameters / 1e6:.2f}" if size else "?",
+            f"{size.multiply_adds / 1e9:.2f}" if size else "?",
+            _hours([c for c in group if not records.path_of(results, c).exists()], durations),
+            _state(group, results),
+        )
+    return shown
+
+
+def _classifier(cell: Cell) -> str:
+    """The weights, short: an address or a file by its last part."""
+    if not cell.weights:
+        return "random"
+    if cell.weights.startswith(OF_SAMPLE):
+        return f"of the sample, {cell.classifier}"
+    if cell.classifier.startswith("seed "):
+        return f"trained, {cell.classifier}"
+    return cell.weights.rsplit("/", 1)[-1]
+
+
+def _protocol(cell: Cell) -> str:
+    return "\n".join([cell.protocol, *(f"{name} = {value}" for name, value in cell.overrides)])
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """Consecutive numbers as a range, others as a list."""
+    if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
+        return f"{values[0]}–{values[-1]}"
+    return ", ".join(map(str, values))
+
+
+def _hours(group: Sequence[Cell], durations: Durations) -> str:
+    if not group:
+        return "0"
+    estimate = durations.of(group[0])
+    if estimate is None:
+        return "?"
+    hours = estimate.seconds * len(group) / 3600
+    return f"{'' if estimate.same_network else '≈ '}{hours:.2g}"
+
+
+def _state(group: Sequence[Cell], results: Path) -> str:
+    paths = [records.path_of(results, cell) for cell in group]
+    todo = [path for path in paths if not path.exists()]
+    done = len(paths) - len(todo)
+    failed = sum(failures.read(path) is not None for path in todo)
+    told = "recorded" if done == len(group) else "to do" if not done else f"{done} of {len(group)}"
+    return f"{told}, {failed} failed" if failed else told
+
+
+def _sums(
+    cells: Sequence[Cell], todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
+) -> list[str]:
+    unknown = sum(durations.of(cell) is None for cell in todo)
+    seconds = durations.until_done(todo, jobs)
+    lines = [f"{count(len(cells), 'cell')}: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
+    if todo and unknown < len(todo):
+        beside = "" if jobs == 1 else f", with {jobs} side by side (one a GPU where there are any)"
+        lines.append(
+            f"Time: about {timedelta(seconds=round(seconds))}{beside}, from what was timed "
+            "on this hardware" + (f"; {count(unknown, 'cell')} not in it." if unknown else ".")
+        )
+    if unknown:
+        lines.append("Cells marked ? were never run on this hardware; --probe times a few steps.")
+    estimates = [estimate for cell in todo if (estimate := durations.of(cell))]
+    for name, place in (("gpu_bytes", "GPU"), ("host_bytes", "host")):
+        peaks = [peak for e in estimates if (peak := getattr(e, name)) is not None]
+        if peaks:
+            lines.append(f"Memory ({place}): up to {size_text(int(max(peaks)))} a cell.")
+    if todo:
+        lines.append(_disk(todo, results, jobs))
+    return lines
+
+
+def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
+    """Upper bounds: states while cells run, weights to fetch, and what stays of each cell."""
+    sizes = [size.parameters for cell in todo if (size := size_of(cell.architecture))]
+    states = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
+    kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
+    unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
+    fetched = {c.weights: c.architecture for c in todo if c.classifier == "public"}
+    weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
+    largest = _largest_records({cell.data for cell in todo}, results)
+    stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)
+    return (
+        f"Disk: at most {size_text(states)} of states while cells run, {size_text(weights)} of "
+        f"public weights, {size_text(kept)} of the cells' final weights, {size_text(stay)} of "
+        "records" + (f"; the size of {', '.join(unknown)} is not known." if unknown else ".")
+    )
+
+
+def _largest_records(data: Collection[str], results: Path) -> dict[str, int]:
+    """By data set, the largest record with its per-image results; each folder is read once."""
+    largest: dict[str, int] = {}
+    for one in {records.folder(results, name): name for name in data}.values():
+        for record in records.read_all(results, one)[0]:
+            files = (record.path, record.path.with_suffix(".npz"))
+            size = sum(path.stat().st_size for path in files if path.is_file())
+            name = record.cell["data"]
+            largest[name] = max(size, largest.get(name, 0))
+    return largest
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

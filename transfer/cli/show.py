@@ -1,0 +1,131 @@
+"""``transfer show``: pictures of a cell's predictions beside the truth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backbones.common.errors import UserError
+from transfer.datasets import catalogue
+from transfer.plan.request import load_data
+from transfer.records import records
+from transfer.records.records import Record
+from transfer.report.terminal import screen
+
+if TYPE_CHECKING:
+    from transfer.finetune.predict import FinishedCell
+
+PICKS = ("first", "worst", "best")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("cell", metavar="CELL", help="a record's file, or a cell's id (its first digits will do)")
+    add("--images", type=int, default=12, metavar="N", help="how many images (default: 12)")
+    add(
+        "--pick",
+        choices=PICKS,
+        default="first",
+        help="the first of the test list, or the worst or best by the image's own figure",
+    )
+    add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>/<pick>)")
+    add("--data", help="your own .toml, if the cell was run on one")
+    add(
+        "--data-root",
+        type=Path,
+        default=catalogue.default_data_root(),
+        help="folder of the data sets",
+    )
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--work-dir", type=Path, default=Path("work_dirs"), help="where the cell was run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the pictures and say where they are.
+
+    Raises:
+        UserError: There is no such cell, or its weights or images are gone.
+    """
+    if args.images < 1:
+        raise UserError(f"--images is {args.images}; it must be 1 or more.")
+    record = find(args.cell, args.results)
+    if "imported" in record.content:
+        raise UserError(
+            f"'{record.path.name}' was imported: its run left no weights here, and there is "
+            "nothing to draw."
+        )
+    name = record.cell["data"]
+    if not args.data and name not in catalogue.names():
+        raise UserError(
+            f"The cell was run on '{name}', a data set of your own: give its .toml with --data."
+        )
+    data = load_data(args.data or name, args.data_root)
+    if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
+        name != "sample"
+    ):
+        raise UserError(
+            f"'{data.root}' lists other images than the cell was run on, or your .toml has been "
+            "changed since; give the data set with --data and --data-root."
+        )
+    # The toolboxes take seconds to import; what is wrong above is told at once.
+    from transfer.finetune.predict import FinishedCell
+    from transfer.report.predictions.sheet import write_sheets
+
+    cell = FinishedCell(record, data, args.work_dir / record.path.stem)
+    indices = choose(cell, record, args.pick, args.images)
+    comparisons = list(cell.compare(indices))
+    folder = args.out or Path("pictures") / record.path.stem / args.pick
+    paths = write_sheets(comparisons, cell.classes, folder)
+    screen().print(
+        f"{len(paths)} pictures of {record.path.stem} ({record.metric} {record.value:.2f} %) are "
+        f"in '{folder}'.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def find(cell: str, results: Path) -> Record:
+    """A record by its file, or by the first digits of its cell's id.
+
+    Raises:
+        UserError: There is none, or more than one.
+    """
+    if cell.endswith(".json"):
+        return records.read(Path(cell))
+    places = [path for path in results.rglob("records/*.json") if _is_of(path.stem, cell)]
+    # Of one cell in several folders, as after a merge, the one nearest the top.
+    nearest = {path.stem: path for path in sorted(places, key=_depth, reverse=True)}
+    found = sorted(nearest.values())
+    if len(found) == 1:
+        return records.read(found[0])
+    if not found:
+        raise UserError(
+            f"No record under '{results}' is of a cell '{cell}'; give a record's file, or the id "
+            "that ends its name, and the records' folder with --results."
+        )
+    names = ", ".join(path.stem for path in found)
+    raise UserError(f"'{cell}' could be {names}; give more digits of the id.")
+
+
+def _depth(path: Path) -> int:
+    return len(path.parts)
+
+
+def _is_of(stem: str, cell: str) -> bool:
+    """Whether a record's name is a cell's, or ends with an id that begins with its digits."""
+    return stem == cell or stem.rpartition("_")[2].startswith(cell)
+
+
+def choose(cell: FinishedCell, record: Record, pick: str, count: int) -> list[int]:
+    """The numbers of the test images to show."""
+    if pick == "first":
+        return list(range(min(count, len(cell.names))))
+    from transfer.report.predictions.picks import image_figures
+
+    figures = image_figures(record.path.with_suffix(".npz"), record.cell["task"])
+    known = [index for index, name in enumerate(cell.names) if name in figures]
+    sign = 1 if pick == "worst" else -1
+    return sorted(known, key=lambda index: sign * figures[cell.names[index]])[:count]

@@ -1,0 +1,1 @@
+"""What stands in for, or guards, private parts of the toolboxes."""

@@ -1,0 +1,269 @@
+"""The layouts as MMDetection and MMSegmentation read them, with errors that name the file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset, XMLDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmengine.registry import DATASETS
+from mmseg.datasets import BaseSegDataset
+
+from backbones.common.errors import UserError
+from backbones.common.resources import cache_dir
+from transfer.datasets.readers import BadFile, check_image, mask_size, read_voc_xml
+from transfer.datasets.sample import ensure_sample
+
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xae\x42\x60\x82"}
+"""The last bytes of a JPEG and of a PNG, by the first two."""
+
+_IGNORED = 255
+
+
+class NamesFaults:
+    """Makes a file that cannot be used one sentence with its path."""
+
+    def prepare_data(self, index: int) -> Any:
+        """An image through the pipeline.
+
+        Raises:
+            UserError: The image or its mask is missing or damaged, or what was drawn on the image
+                is for one of another size.
+        """
+        info = self.get_data_info(index)  # type: ignore[attr-defined]
+        files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
+        with _naming(files):
+            for path in files:
+                _require_whole(path)
+            size = self._told_size(info)
+            prepared = self.pipeline(info)  # type: ignore[attr-defined]
+        if prepared is None:  # a pipeline may leave an image out
+            return None
+        height, width = info["ori_shape"]  # told by loading; not every pipeline packs it
+        if (width, height) != size:
+            raise UserError(
+                f"'{info['img_path']}' has {width} × {height} pixels as it is loaded, upright by "
+                f"its EXIF data, and its annotation or mask is for {size[0]} × {size[1]}; make "
+                "both match. 'transfer check' finds all such."
+            )
+        return prepared
+
+    def _told_size(self, info: dict) -> tuple[int, int]:
+        """Width and height of the image that the annotation or mask was drawn for, in pixels."""
+        return info["width"], info["height"]
+
+
+@contextlib.contextmanager
+def _naming(files: Sequence[Path]) -> Iterator[None]:
+    """Say which of an image's files is damaged, whatever they end in as they are loaded.
+
+    Raises:
+        UserError: One cannot be read. No :class:`BadFile`: a loader's worker cannot hand one over.
+    """
+    try:
+        yield
+    except BadFile as error:
+        raise UserError(str(error)) from error
+    except Exception as error:  # Pillow and OpenCV raise much, and do not name the file
+        for path in files:
+            try:
+                check_image(path)
+            except BadFile as bad:
+                raise UserError(str(bad)) from error
+        raise
+
+
+def _require_whole(path: Path) -> None:
+    """Look at a file's last bytes: some versions of OpenCV fill what is missing with grey."""
+    with path.open("rb") as file:
+        end = _ENDS.get(file.read(2), b"")
+        file.seek(-len(end), os.SEEK_END)
+        whole = file.read() == end
+    if not whole:  # cut short, or whole with something after its end: decoding tells
+        check_image(path)
+
+
+@DATASETS.register_module()
+class VocBoxes(NamesFaults, XMLDataset):
+    """Boxes in VOC's layout, read as MMDetection's ``VOCDataset`` reads them.
+
+    Args:
+        difficult_is_positive: Train on difficult objects as on any other (the authors' protocol);
+            otherwise they are no objects, and what lies on them is background.
+        data_root: Folder of the VOC years, or ``"sample"`` for the built-in sample.
+        options: As MMDetection's ``XMLDataset``.
+
+    Raises:
+        UserError: An XML file that cannot be read or names a class that is not listed.
+    """
+
+    def __init__(self, data_root: str, difficult_is_positive: bool = False, **options: Any) -> None:
+        self.difficult_is_positive = difficult_is_positive
+        super().__init__(data_root=_root(data_root, "VOCdevkit"), **options)
+
+    def parse_data_info(self, img_info: dict) -> dict:
+        """One image's boxes, 0-based x1 y1 x2 y2 in pixels."""
+        name = img_info["img_id"].strip()  # some lists have spaces at the ends of their lines
+        folder = Path(self.sub_data_root)
+        xml_path = folder / self.ann_subdir / f"{name}.xml"
+        annotation = read_voc_xml(xml_path)
+        return {
+            "img_id": name,
+            "img_path": str(folder / self.img_subdir / f"{name}.jpg"),
+            "xml_path": str(xml_path),
+            "width": annotation.width,
+            "height": annotation.height,
+            "instances": [self._instance(thing, str(xml_path)) for thing in annotation.objects],
+        }
+
+    def prepare_data(self, index: int) -> Any:
+        """An image and its boxes through the pipeline.
+
+        Raises:
+            UserError: Also where a box to be trained on is empty: its offsets are no numbers.
+        """
+        prepared = super().prepare_data(index)
+        if prepared and not self.test_mode:
+            boxes = prepared["data_samples"].gt_instances.bboxes
+            if (boxes.widths <= 0).any() or (boxes.heights <= 0).any():
+                raise UserError(
+                    f"'{self.get_data_info(index)['xml_path']}' has a box that is empty or lies "
+                    "outside of its image; correct it: VOC counts pixels from 1, and both ends "
+                    "belong to the box. 'transfer check' finds all such."
+                )
+        return prepared
+
+    def _instance(self, thing: Any, xml_path: str) -> dict:
+        if thing.name not in self.cat2label:
+            raise UserError(
+                f"'{xml_path}' names the class '{thing.name}', which the data set's file does not "
+                "list; add it to 'classes' or mend the annotation."
+            )
+        small = thing.shorter_side < (self.bbox_min_size or 0)
+        difficult = thing.difficult and not self.difficult_is_positive
+        return {
+            "bbox": [edge - 1 for edge in thing.box],
+            "bbox_label": self.cat2label[thing.name],
+            "ignore_flag": int(difficult or small),
+        }
+
+
+class _CocoFile(COCO):
+    """COCO's reader, which keeps silent and gives the categories in the order that is asked for.
+
+    Raises:
+        UserError: The file and the data set's classes do not name the same.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(file)
+
+    def get_cat_ids(self, cat_names: Sequence[str] = (), **_: Any) -> list[int]:
+        """The ids of the classes, in their order; MMDetection gives them in the file's."""
+        ids = {category["name"]: category["id"] for category in self.dataset["categories"]}
+        used = {annotation["category_id"] for annotation in self.dataset["annotations"]}
+        missing = [name for name in cat_names if name not in ids]
+        extra = [name for name, number in ids.items() if number in used and name not in cat_names]
+        for names, what in ((missing, "has no category"), (extra, "has boxes of")):
+            if names:
+                raise UserError(
+                    f"'{self.file}' {what} '{names[0]}'"
+                    + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+                    + "; make it agree with 'classes' in the data set's file."
+                )
+        return [ids[name] for name in cat_names]
+
+
+@DATASETS.register_module()
+class CocoBoxes(NamesFaults, CocoDataset):
+    """Boxes in COCO's layout, read as MMDetection's ``CocoDataset`` reads them.
+
+    In a test every box of the file counts, as pycocotools has it; in training those without an
+    area are passed over.
+
+    Args:
+        data_root: Folder that the paths start from.
+        options: As MMDetection's ``CocoDataset``.
+    """
+
+    COCOAPI = _CocoFile
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One image's boxes, x1 y1 x2 y2 in pixels; crowds are marked to be ignored."""
+        info = super().parse_data_info(raw_data_info)
+        if self.test_mode:
+            info["instances"] = [
+                self._instance(annotation) for annotation in raw_data_info["raw_ann_info"]
+            ]
+        return info
+
+    def _instance(self, annotation: dict) -> dict:
+        left, top, width, height = annotation["bbox"]
+        return {
+            "bbox": [left, top, left + width, top + height],
+            "bbox_label": self.cat2label[annotation["category_id"]],
+            "ignore_flag": int(annotation.get("iscrowd", 0)),
+        }
+
+
+@DATASETS.register_module()
+class IndexMasks(NamesFaults, BaseSegDataset):
+    """Masks of class indices, as ADE20K and VOC have them; what is not judged becomes 255.
+
+    Args:
+        data_root: Folder that the prefixes start from, or ``"sample"`` for the built-in sample.
+        ignore_index: Value in the files of pixels that are not judged, 0 to 255.
+        options: As MMSegmentation's ``BaseSegDataset``.
+
+    Raises:
+        UserError: A mask has a value that stands for no class.
+    """
+
+    def __init__(self, data_root: str, ignore_index: int = 255, **options: Any) -> None:
+        self.ignored_value = ignore_index
+        super().__init__(data_root=_root(data_root, "ADEChallengeData2016"), **options)
+
+    def load_data_list(self) -> list[dict]:
+        """The pairs of an image and a mask."""
+        # The heads, the crops and the padding all take 255 for what is not judged. The toolbox
+        # maps labels after it has taken 1 off them where 0 is unlabelled.
+        ignored = self.ignored_value - int(self.reduce_zero_label)
+        if ignored >= 0 and self.ignored_value != _IGNORED:
+            self.label_map = {ignored: _IGNORED}
+        pairs = super().load_data_list()
+        if self.ann_file:
+            return pairs
+        # Without a list, the folder's own images; the toolbox takes those of folders in it too.
+        folder = Path(self.data_prefix["img_path"])
+        return [pair for pair in pairs if Path(pair["img_path"]).parent == folder]
+
+    def prepare_data(self, index: int) -> Any:
+        """An image and its mask through the pipeline."""
+        prepared = super().prepare_data(index)
+        if prepared and "gt_sem_seg" in (sample := prepared["data_samples"]):
+            labels = sample.gt_sem_seg.data
+            classes = len(self.metainfo["classes"])
+            illegal = labels[(labels >= classes) & (labels != _IGNORED)]
+            if illegal.numel():
+                value = int(illegal.max()) + int(self.reduce_zero_label)
+                raise UserError(
+                    f"The mask '{sample.seg_map_path}' has the value {value}, and there are "
+                    f"{classes} classes; correct it, or 'classes', 'ignore_index' and "
+                    "'zero_is_ignored' in the data set's file. 'transfer check' finds all such."
+                )
+        return prepared
+
+    def _told_size(self, info: dict) -> tuple[int, int]:
+        """Of the mask; one that is no mask is refused: the toolbox cuts 16 bits to 8."""
+        return mask_size(Path(info["seg_map_path"]))
+
+
+def _root(data_root: str, part: str) -> str:
+    return str(ensure_sample(cache_dir() / "sample") / part) if data_root == "sample" else data_root

@@ -1,1 +1,0 @@
-"""From a cell to a trained and evaluated model, on MMEngine."""

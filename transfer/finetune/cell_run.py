@@ -1,0 +1,181 @@
+"""Running a cell: its classifier, its fine-tuning, its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import Untrusted, UserError
+from backbones.common.versions import versions
+from backbones.runtime import ranks, state_files, stopping, storage
+from backbones.runtime.memory import PeakMemory
+from backbones.runtime.progress import Listener, teller
+from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.datasets.catalogue import DataSet
+from transfer.datasets.requirements import require_large_boxes, require_usable
+from transfer.finetune import classifiers
+from transfer.finetune.finetune import Outcome, finetune
+from transfer.plan.request import load_data
+from transfer.protocols import compose
+from transfer.protocols.protocols import HEADLINE
+from transfer.records import provenance, records
+from transfer.records.cells import Task
+from transfer.records.lease import Leases, owned_together
+
+
+def run_cell(task: Task, listener: Listener | None = None) -> Path:
+    """Fine-tune a cell and write its record.
+
+    Args:
+        task: What to run, and where.
+        listener: Told about every step.
+
+    Returns:
+        The record's file.
+
+    Raises:
+        UserError: Nothing was recorded.
+        Interrupted: The training was asked to stop; its state is saved.
+        Superseded: Another driver has taken the cell over; nothing was written since.
+    """
+    ranks.on_each_machine(lambda: _make_folder(task.place))
+    path = records.path_of(task.results, task.cell)
+    # The driver owns the cell among the results; another may have been given this work folder too.
+    leases = Leases(task.work_leases)
+    with owned_together(leases, task.name, path.exists, teller(listener)) as ours:
+        if ours:
+            _run(task, path, listener)
+    return path
+
+
+def _run(task: Task, path: Path, listener: Listener | None) -> None:
+    """Fine-tune, and write the record to ``path``."""
+    started = datetime.now(timezone.utc)
+    cell, place = task.cell, task.place
+    ranks.on_each_machine(lambda: _look_at_data(task))
+    data = load_data(task.data, task.data_root)
+    ready = classifiers.prepare(cell, task.row, listener)
+    outcomes = place / "outcomes.npz"
+    cfg = compose.compose(
+        cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
+    )
+    if cell.task == "detection":
+        ranks.on_each_machine(lambda: require_large_boxes(data, compose.smallest_box(cfg)))
+    memory = PeakMemory()
+    try:
+        outcome = finetune(
+            cfg,
+            cell.id,
+            place,
+            save_minutes=task.save_minutes,
+            state_copy=task.state_copy,
+            evaluate_every=task.evaluate_every,
+            listener=listener,
+            backends=task.backends,
+        )
+    except Untrusted:
+        if not stopping.superseded(look=True):
+            _forget_states(task)
+        raise
+    metric = HEADLINE[cell.task]
+    if not outcome.metrics[metric] == outcome.metrics[metric]:
+        raise UserError(
+            f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
+            "test set."
+        )
+    content = _content(task, data, ready, cfg, outcome, started)
+    content["memory"] = memory.peaks()
+    ranks.on_main(lambda: _write(task, path, content, outcomes))
+
+
+def _look_at_data(task: Task) -> None:
+    require_usable(load_data(task.data, task.data_root), task.cell.task)
+
+
+def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:
+    """The record last: what stands beside it is there when it is.
+
+    Raises:
+        UserError: The disk cannot be written.
+        Superseded: Another driver has taken the cell over; nothing is written.
+    """
+    stopping.require_ours()
+    write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
+    records.write(path, content)
+    _forget_states(task)  # not before: the disk may be full
+
+
+def _forget_states(task: Task) -> None:
+    """Remove the states: those here last, so that a kill between leaves what tells of both."""
+    if task.state_copy:
+        storage.forget(task.state_copy)
+    state_files.forget(task.place / state_files.FOLDER)
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The work folder '{place}' cannot be written ({error.strerror}); give another with "
+            "--work-dir."
+        ) from error
+
+
+def _content(
+    task: Task,
+    data: DataSet,
+    ready: classifiers.Ready,
+    cfg: Config,
+    outcome: Outcome,
+    started: datetime,
+) -> dict[str, Any]:
+    cell = task.cell
+    metric = HEADLINE[cell.task]
+    train_seconds = outcome.seconds["train"]
+    return {
+        "schema": records.SCHEMA,
+        "cell": {
+            **dataclasses.asdict(cell),
+            "weights": records.told_weights(cell.weights),
+            "id": cell.id,
+        },
+        "baseline": task.baseline,
+        "headline": {"metric": metric, "value": outcome.metrics[metric]},
+        "metrics": _finite(outcome.metrics),
+        "curve": outcome.curve,
+        "evaluations": [_finite(point) for point in outcome.evaluations],
+        "classifier": ready.provenance,
+        "data": {"name": cell.data, "title": data.title, "fingerprint": cell.data_fingerprint},
+        "config": records.told_config(compose.resolved(cfg)),
+        "training": {
+            "lr": outcome.lr,
+            "batch_size": outcome.batch_size,
+            "processes": outcome.processes,
+            "images": outcome.images,
+        },
+        "seconds": outcome.seconds,
+        "images_per_second": {
+            "train": outcome.images["train"] / max(train_seconds, 1e-9),
+            "evaluate": outcome.images["test"] / max(outcome.seconds["evaluate"], 1e-9),
+        },
+        "versions": versions(),
+        "hardware": provenance.machine(),
+        "git": provenance.git_state(),
+        "command": task.command,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: a class that does not occur has no figure."""
+    return {name: value if value == value else None for name, value in metrics.items()}

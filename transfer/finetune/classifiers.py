@@ -1,0 +1,214 @@
+"""The classifiers behind cells: found, or trained on the sample, and ready to be loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from backbones.common import hardware
+from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
+from backbones.common.resources import cache_dir
+from backbones.runtime import child_processes, ranks, stopping
+from backbones.runtime.progress import Listener, teller
+from backbones.training import training
+from backbones.training.known_images import told_name_of_images
+from backbones.weights import weights
+from backbones.weights.safetensors_header import read_own_metadata
+from backbones.weights.shuffled import shuffled
+from backbones.zoo import zoo
+from backbones.zoo.cost import classifier_cost
+from transfer.plan.request import SAMPLE_TRAINING, load_data
+from transfer.records.cells import SHUFFLED, Cell
+from transfer.records.lease import Leases, owned, wait_for
+
+_PIXEL_RANGE = 255.0
+_LOOK_EVERY = 0.5  # seconds, at whether to stop
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A classifier that is on this machine.
+
+    Attributes:
+        path: Its file; empty for random weights.
+        mean: Channel means that it expects, RGB, 0 to 255.
+        std: Channel deviations.
+        provenance: What a record says of it.
+    """
+
+    path: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    provenance: dict[str, Any]
+
+
+def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> Ready:
+    """Find, fetch or train a cell's classifier.
+
+    Args:
+        cell: What is fine-tuned.
+        row: The row of the zoo that it is of.
+        listener: Told about a training, where one is needed.
+
+    Raises:
+        UserError: It cannot be had; the sentence says what to do.
+    """
+    path = _find(cell.weights, cell.architecture, listener) if cell.weights else None
+    own = read_own_metadata(path) if path else {}
+    mean, std = _preprocessing(cell, row, own)
+    cost = classifier_cost(cell.architecture)
+    near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
+    recipe = row.recipe if _is_of_its_recipe(row, near, own) else None
+    provenance = {
+        "source": cell.weights_id,
+        "sha256": sha256(path) if path else "",
+        "architecture": cell.architecture,
+        "recipe": dataclasses.asdict(recipe) if recipe else None,
+        "tricks": list(recipe.tricks()) if recipe else [],
+        "top1": _top1(cell, row, own),
+        "top1_on": _top1_on(cell, row, own),
+        "near": near,
+        "training": {k: own[k] for k in own if k not in ("history", "classes")},
+        "mean": mean,
+        "std": std,
+        "parameters": cost.parameters,
+        "multiply_adds_224": cost.multiply_adds,
+    }
+    return Ready(str(path) if path else "", mean, std, provenance)
+
+
+def _find(source: str, architecture: str, listener: Listener | None) -> Path:
+    scheme, _, rest = source.partition(":")
+    if scheme == SHUFFLED:
+        return shuffled(_find(rest, architecture, listener), architecture)
+    if ranks.world_size() > 1:
+        return ranks.on_each_machine(lambda: _locate_in_a_process_of_its_own(source))
+    if scheme == "sample":
+        return _sample_weights(rest, listener)
+    return weights.locate(source)
+
+
+def _locate_in_a_process_of_its_own(name: str) -> Path:
+    """Fetch or train as a single process does: the same classifier, however many fine-tune it.
+
+    Raises:
+        UserError: It cannot be had.
+        Interrupted: It was asked to stop, as it is when this process is.
+    """
+    with child_processes.pool(1) as one:
+        helper, told = one.submit(os.getpid).result(), False
+        found = one.submit(_locate, name)
+        while not wait([found], timeout=_LOOK_EVERY).done:
+            if stopping.requested() and not told:
+                told = True
+                os.kill(helper, signal.SIGTERM)
+        try:
+            return found.result()
+        except BrokenProcessPool as error:
+            if stopping.requested():  # it was asked before it could listen
+                raise stopping.Interrupted("stopped before the classifier was there") from error
+            raise
+
+
+def _locate(name: str) -> Path:
+    with stopping.on_signals():
+        return weights.locate(name)  # here, where the sample's scheme is known
+
+
+def _sample_weights(rest: str, listener: Listener | None = None) -> Path:
+    """``<row>:<seed>``, what follows ``sample:`` in a config's ``weights``."""
+    name, _, seed = rest.rpartition(":")
+    return train_on_sample(name, int(seed), listener)
+
+
+weights.SCHEMES["sample"] = _sample_weights
+
+
+def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> Path:
+    """The classifier of a row, trained on the sample's images; trained once, then kept.
+
+    Raises:
+        UserError: The row has no recipe, or the cache cannot be written.
+    """
+    data = load_data("sample", Path())
+    assert data.classifier_images is not None
+    planned = training.plan(
+        name,
+        data.classifier_images,
+        **dataclasses.asdict(SAMPLE_TRAINING),
+        seed=seed,
+        precision=hardware.fast_precision(),
+    )
+    stem = f"{name}_s{seed}_{planned.identity}"
+    place = cache_dir() / "classifiers" / "sample"
+    output = place / f"{stem}.safetensors"
+    lease = wait_for(Leases(place / "leases"), stem, output.is_file, teller(listener))
+    if lease:
+        with owned(lease):
+            training.train(
+                planned, output, place / stem, cache=True, listener=_of_classifier(listener)
+            )
+    return output
+
+
+def _of_classifier(listener: Listener | None) -> Listener | None:
+    """The listener, told that it is the classifier that is being trained."""
+    if listener is None:
+        return None
+    return lambda phase, done, total: listener(f"{phase} the classifier", done, total)
+
+
+def _preprocessing(
+    cell: Cell, row: zoo.Variant, own: dict[str, Any]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation, 0 to 255: of the file itself, else as a user's own row or timm states.
+
+    Any other file, which says nothing of itself, is read as what the row's public weights expect.
+    """
+    if "mean" in own and "std" in own:
+        return tuple(own["mean"]), tuple(own["std"])
+    given = cell.weights.removeprefix(f"{SHUFFLED}:")
+    stated = cell if row.own or given.startswith("timm:") else row
+    mean: Any = stated.mean
+    std: Any = stated.std
+    if mean is None or std is None:
+        sources = [given, row.weights.source if row.weights else ""]
+        names = [s.removeprefix("timm:") for s in sources if s.startswith("timm:")]
+        config = timm.get_pretrained_cfg([*names, cell.architecture][0])
+        if config is None:
+            raise UserError(
+                f"timm knows no preprocessing of '{cell.weights}'; give mean and std in a .toml."
+            )
+        mean, std = mean or config.mean, std or config.std
+    return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
+
+
+def _is_of_its_recipe(row: zoo.Variant, near: str, own: dict[str, Any]) -> bool:
+    """Whether weights were trained as the row says: the authors' own, or by this project.
+
+    Near relatives were not, and of any other file nobody has said it.
+    """
+    return not row.shuffled_of and (near == "exact" or "row" in own)
+
+
+def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
+    """The data that top-1 was measured on; empty where nobody has said it."""
+    if own:
+        return told_name_of_images(own)
+    return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
+
+
+def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
+    """Top-1 of these very weights in percent; None where nobody has said it."""
+    if own:
+        return own.get("metrics", {}).get("top1")
+    return row.weights.top1 if row.weights and cell.weights == row.weights.source else None

@@ -1,0 +1,160 @@
+"""One cell, from its config to its metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.runtime import ranks, state_files
+from backbones.runtime.checkpoint import ResumableState
+from backbones.runtime.progress import Curve, Listener, Ticker
+from backbones.runtime.runner import QuietRunner, quiet_runner
+from transfer.finetune import final_weights
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell's fine-tuning gave.
+
+    Attributes:
+        metrics: The last epoch's, in percent; never the best epoch's.
+        curve: Losses over the training.
+        evaluations: Metrics on the way, where they were asked for.
+        seconds: Time by what it was spent on: ``start_up``, ``train``, ``evaluate``.
+        images: Images trained on and tested on.
+        lr: The learning rate that was really used, after linear scaling.
+        batch_size: Over all devices.
+        processes: How many trained together.
+    """
+
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    evaluations: list[dict[str, float]]
+    seconds: dict[str, float]
+    images: dict[str, int]
+    lr: float
+    batch_size: int
+    processes: int
+
+
+def finetune(
+    cfg: Config,
+    identity: str,
+    work_dir: Path,
+    *,
+    save_minutes: float = 10.0,
+    state_copy: str = "",
+    evaluate_every: int = 0,
+    listener: Listener | None = None,
+    backends: tuple[str, ...] = (),
+) -> Outcome:
+    """Train, then evaluate what the last iteration left, and keep its weights.
+
+    The finished training's state stays until the caller has recorded the outcome.
+
+    Args:
+        cfg: Of :func:`transfer.protocols.compose.compose`.
+        identity: The cell's id; only its own state is resumed.
+        work_dir: Folder for the log and the state to resume from.
+        save_minutes: Time between two savings.
+        state_copy: Address for a copy of the state, as fsspec knows it; empty for none.
+        evaluate_every: Epochs (iterations, where the protocol counts those) between evaluations on
+            the way, for the curve; 0 for none. The result does not depend on it.
+        listener: Told about every step.
+        backends: MMEngine's visualiser backends that curves are written to, besides its log.
+
+    Raises:
+        UserError: Data or disk are not as they must be, or the loss is no number.
+        Interrupted: The training was asked to stop; its state is saved.
+        Superseded: Another driver has taken the cell over; nothing was written since.
+    """
+    started = time.monotonic()
+    states = str(work_dir / state_files.FOLDER)
+    state = ResumableState(states, identity, save_minutes, state_copy)
+    curve = Curve()
+    runner = build_runner(
+        cfg, work_dir, [state, curve], backends=backends, evaluate_every=evaluate_every
+    )
+    if listener:
+        runner.register_hook(Ticker(listener), "LOWEST")
+    ready = time.monotonic()
+    runner.train()
+    trained = time.monotonic()
+    metrics = runner.val()
+    seconds = {
+        "start_up": ready - started,
+        "train": curve.seconds,
+        "evaluate": time.monotonic() - trained,
+    }
+    loop = runner.train_loop
+    outcome = Outcome(
+        metrics,
+        curve.points,
+        curve.evaluations[:-1],
+        seconds,
+        {
+            "train": loop.images,
+            "test": len(runner.val_dataloader.dataset),
+        },
+        runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
+        loop.dataloader.batch_sampler.whole,
+        runner.world_size,
+    )
+    if ranks.is_main():
+        final_weights.keep(runner.model, work_dir)
+    return outcome
+
+
+def build_runner(
+    cfg: Config,
+    work_dir: Path,
+    hooks: list[Any],
+    *,
+    backends: tuple[str, ...] = (),
+    evaluate_every: int = 0,
+) -> QuietRunner:
+    """The runner of a cell, with further hooks."""
+    settings = {
+        key: cfg[key]
+        for key in (
+            "model",
+            "train_dataloader",
+            "val_dataloader",
+            "train_cfg",
+            "val_cfg",
+            "val_evaluator",
+            "optim_wrapper",
+            "param_scheduler",
+            "auto_scale_lr",
+            "default_scope",
+            "env_cfg",
+        )
+    }
+    if evaluate_every:
+        settings["train_cfg"] = {**cfg.train_cfg, "val_interval": evaluate_every}
+    return quiet_runner(
+        work_dir=str(work_dir),
+        seed=cfg.randomness.seed,
+        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
+        custom_hooks=[*cfg.custom_hooks, *hooks],
+        visualizer=_visualizer(backends, work_dir),
+        cfg=cfg,
+        **settings,
+    )
+
+
+def _visualizer(backends: tuple[str, ...], work_dir: Path) -> dict[str, Any]:
+    """MMEngine's own visualiser; without backends it writes nowhere: the record has the curve."""
+    if not backends:
+        return {"type": "NoFigure"}
+    options = {"WandbVisBackend": {"init_kwargs": {"name": work_dir.name, "resume": "allow"}}}
+    return {
+        "type": "Visualizer",
+        "vis_backends": [
+            {"type": name, **options.get(name, {})} for name in ("LocalVisBackend", *backends)
+        ],
+    }

@@ -1,0 +1,114 @@
+"""A finished cell's model, built anew from its record, on images of its test set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+
+from backbones.common.errors import UserError
+from backbones.runtime.precision import evaluation_dtype
+from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.compat.registered_names import foreign_types
+from transfer.datasets.catalogue import DataSet
+from transfer.finetune import final_weights
+from transfer.protocols import compose
+from transfer.records.records import Record
+from transfer.report.predictions.side_by_side import Boxes, Comparison
+
+
+class FinishedCell:
+    """A cell that was recorded, ready to predict.
+
+    Args:
+        record: Of the cell.
+        data: Its data set.
+        folder: The cell's work folder, where its weights are.
+
+    Attributes:
+        names: Of the test images, in their order.
+        classes: In the order of their labels.
+
+    Raises:
+        UserError: The weights are not there, or the data set is another one.
+    """
+
+    def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
+        told = json.loads(record.content["config"]["json"])
+        for name in foreign_types(told):
+            raise UserError(
+                f"The record '{record.path}' was refused: its config would build '{name}', which "
+                "is no registered class. Remove the record and run its cell again."
+            )
+        cfg = compose.located(told, data)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            self.model = MODELS.build(cfg.model)
+            self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        final_weights.restore(self.model, folder)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model.to(device).eval()
+        self._autocast = _autocast(cfg, device)
+        self._batch_size = int(cfg.test_dataloader.batch_size)
+        self.classes: Sequence[str] = self.dataset.metainfo["classes"]
+        infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
+        self.names = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
+
+    def compare(self, indices: Sequence[int]) -> Iterator[Comparison]:
+        """Predict test images by number, each in the batch that it was measured in.
+
+        Images of a batch are padded to one size, which a detector's figures depend on a little.
+        """
+        first, samples = -1, []
+        for index in indices:
+            if index - index % self._batch_size != first:
+                first = index - index % self._batch_size
+                samples = self._predict(range(first, first + self._batch_size))
+            yield _comparison(samples[index - first])
+
+    @torch.no_grad()
+    def _predict(self, indices: range) -> list[Any]:
+        there = [self.dataset[index] for index in indices if index < len(self.dataset)]
+        with self._autocast:
+            return self.model.test_step(pseudo_collate(there))
+
+
+def _autocast(cfg: Config, device: str) -> torch.autocast:
+    """The number format that the cell was measured in."""
+    enabled = bool(cfg.val_cfg.get("fp16"))
+    return torch.autocast(device, evaluation_dtype(cfg.optim_wrapper), enabled=enabled)
+
+
+def _comparison(sample: Any) -> Comparison:
+    path = Path(sample.img_path)
+    if "pred_sem_seg" not in sample:
+        return Comparison(path, _truth(sample), _found(sample))
+    truth, found = (
+        part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
+    )
+    return Comparison(path, truth, found)
+
+
+def _truth(sample: Any) -> Boxes:
+    parts = (sample.gt_instances, sample.ignored_instances)
+    return Boxes(
+        np.concatenate([_array(part.bboxes) for part in parts]),
+        np.concatenate([_array(part.labels) for part in parts]),
+        difficult=np.repeat([False, True], [len(part) for part in parts]),
+    )
+
+
+def _found(sample: Any) -> Boxes:
+    found = sample.pred_instances
+    return Boxes(_array(found.bboxes), _array(found.labels), _array(found.scores))
+
+
+def _array(value: Any) -> np.ndarray:
+    value = getattr(value, "tensor", value).cpu()
+    return value.float().numpy() if value.is_floating_point() else value.numpy()

@@ -1,0 +1,95 @@
+"""What of a run's cells can be found wrong before the first is begun: networks, weights, settings.
+
+Planning imports nothing heavy and cannot see these; each costs seconds here, and hours where the
+control has been fine-tuned first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+
+from backbones.common.errors import UserError
+from backbones.openmmlab.backbone import require_maps
+from backbones.weights import weights
+from backbones.zoo.sources import is_public
+from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.plan.request import OF_SAMPLE, load_data
+from transfer.protocols.compose import network_parts
+from transfer.protocols.overrides import require_settings
+from transfer.records.cells import SHUFFLED, Cell, Task
+
+
+def require_sound(tasks: Sequence[Task]) -> None:
+    """Look at each network, each file of weights and each choice of settings once.
+
+    Raises:
+        UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
+            file's weights are not those of its network; or an override sets what the config does
+            not have. A line for each.
+    """
+    networks = dict.fromkeys(task.cell.architecture for task in tasks)
+    faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
+    sound = [task for task in tasks if task.cell.architecture not in faults]
+    files = {(task.cell.architecture, _file(task.cell)): task.cell for task in sound}
+    settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
+    unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
+    built = {
+        (task.cell.architecture, key): task.cell
+        for task in sound
+        if (key := _setting(task.cell)) not in unset
+    }
+    found = [
+        *faults.values(),
+        *(_fault(_require_fit, cell) for (_, path), cell in files.items() if path),
+        *unset.values(),
+        *(_fault(_require_built, cell) for cell in built.values()),
+    ]
+    if told := list(dict.fromkeys(filter(None, found))):
+        raise UserError("\n".join(told))
+
+
+def _fault(check: Callable[[Any], object], of: Any) -> str:
+    """The sentence of a check that fails; empty for one that passes."""
+    try:
+        check(of)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _file(cell: Cell) -> str:
+    """The file of a cell's weights; empty where they are fetched, trained or random."""
+    source = cell.weights.removeprefix(f"{SHUFFLED}:")
+    return "" if is_public(source) or source.startswith(OF_SAMPLE) else source
+
+
+def _setting(cell: Cell) -> tuple[object, ...]:
+    """All of a cell that decides which keys its config has."""
+    return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
+
+
+def _require_fit(cell: Cell) -> None:
+    path = Path(_file(cell))
+    try:
+        weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
+    except UserError as error:
+        raise UserError(f"{cell.backbone}: {error}") from error
+
+
+def _require_built(cell: Cell) -> None:
+    """Build what is made of the network, without memory for its weights."""
+    for part in network_parts(cell):
+        try:
+            with torch.device("meta"):
+                MODELS.build(part)
+        except UserError as error:
+            raise UserError(f"{cell.backbone}, {cell.protocol}: {error}") from error
+
+
+def _require_settings(task: Task) -> None:
+    require_settings(task.cell, load_data(task.data, task.data_root))

@@ -1,0 +1,1 @@
+"""From a run to its config: protocols, composition, overrides."""

@@ -1,0 +1,275 @@
+"""From a cell to the config that MMEngine's runner is built from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from backbones.openmmlab.backbone import feature_shape
+from transfer.datasets.catalogue import (
+    DataSet,
+    Detection,
+    DetectionSplit,
+    MaskSplit,
+    Segmentation,
+)
+from transfer.protocols.protocols import config_file
+from transfer.protocols.shared_batch import share_out
+from transfer.records.cells import Cell
+from transfer.speed import time_savers
+
+
+def compose(
+    cell: Cell,
+    data: DataSet,
+    *,
+    weights: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    outcomes: Path | None = None,
+) -> Config:
+    """The resolved config of a cell: the protocol's, with backbone, data, seed and precision set.
+
+    Args:
+        cell: What is fine-tuned.
+        data: Where its images are.
+        weights: File of the classifier's weights; empty for random ones.
+        mean: Channel means that the classifier expects, RGB, 0 to 255.
+        std: Channel deviations.
+        outcomes: File for what each test image contributes.
+
+    Raises:
+        UserError: The network cannot be used this way.
+    """
+    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
+    _set_backbone(cfg.model, cell, weights)
+    cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
+    if cell.task == "detection":
+        assert data.detection is not None
+        _set_boxes(cfg, data.detection)
+        _add_hook(cfg, "PlacedSampling")
+    else:
+        assert data.segmentation is not None
+        _set_masks(cfg, data.segmentation)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.outcomes = str(outcomes) if outcomes else None
+    _set_loop(cfg)
+    _set_precision(cfg, cell.precision)
+    for name in time_savers.of(cell.task):
+        if name != "ChannelsLast" or cell.precision == "bfloat16":
+            _add_hook(cfg, name)
+    cfg.randomness = {"seed": cell.seed}
+    settings = dict(cell.overrides)
+    left_out = settings.pop(time_savers.WITHOUT, ())
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
+    cfg.merge_from_dict(settings)
+    if cell.processes > 1:
+        share_out(cfg, cell.processes)
+    return cfg
+
+
+def network_parts(cell: Cell) -> list[ConfigDict]:
+    """What a cell makes of its network, without weights: the backbone, and a head that is a stage.
+
+    Raises:
+        UserError: The network gives no maps.
+    """
+    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
+    _set_backbone(cfg.model, cell, weights="")
+    cfg.merge_from_dict({k: v for k, v in cell.overrides if k != time_savers.WITHOUT})
+    shared = cfg.model.get("roi_head", {}).get("shared_head")
+    return [cfg.model.backbone, *([shared] if shared else [])]
+
+
+def resolved(cfg: Config) -> dict[str, Any]:
+    """The config as plain data, without what only tells where files lie."""
+    told = json.loads(json.dumps(cfg.to_dict()))
+    for evaluator in (told["val_evaluator"], told["test_evaluator"]):
+        evaluator["outcomes"] = None
+    for part in _nodes(told):
+        if "data_root" in part:
+            part["data_root"] = ""
+        if "weights" in part:
+            part["weights"] = bool(part["weights"])
+    return told
+
+
+def located(told: dict[str, Any], data: DataSet) -> Config:
+    """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
+    loader = _with_tuples(told["test_dataloader"])
+    cfg = Config({**told, "test_dataloader": loader})
+    boxes = cfg.default_scope == "mmdet"
+    part = data.detection if boxes else data.segmentation
+    assert part is not None
+    for node in _nodes(cfg._cfg_dict):
+        if "data_root" in node:
+            node.data_root = str(part.root)
+        if "weights" in node:  # the backbone's, and those of a head that is a stage of it
+            node.weights = None
+    return cfg
+
+
+def _with_tuples(told: Any) -> Any:
+    """JSON made lists of the pipeline's tuples; Resize takes a list for several scales."""
+    if isinstance(told, dict):
+        return {key: _with_tuples(value) for key, value in told.items()}
+    if isinstance(told, list):
+        numbers = all(isinstance(value, int | float) for value in told)
+        return tuple(told) if numbers else [_with_tuples(value) for value in told]
+    return told
+
+
+def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
+    """The network, its channels told to the neck or the heads, and random weights unfrozen."""
+    channels = feature_shape(cell.architecture).channels
+    shared = model.get("roi_head", {}).get("shared_head")
+    for part in (model.backbone, shared) if shared else (model.backbone,):
+        part.update(architecture=cell.architecture, weights=weights or None)
+        if cell.scratch:
+            # A random backbone behind a frozen stem and untrained BN is broken by construction.
+            part.update(norm_eval=False, norm_frozen=False)
+    if cell.scratch:
+        model.backbone.frozen_stages = -1
+    if shared:
+        model.rpn_head.in_channels = channels[2]
+        model.roi_head.bbox_roi_extractor.out_channels = channels[2]
+        model.roi_head.bbox_head.in_channels = channels[3]
+    if "neck" in model:
+        model.neck.in_channels = list(channels)
+    for head in ("decode_head", "auxiliary_head"):
+        if head in model:
+            model[head].in_channels = channels[model[head].in_index]
+
+
+def _add_hook(cfg: Config, name: str) -> None:
+    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name)]
+
+
+def _set_boxes(cfg: Config, data: Detection) -> None:
+    classes = list(data.classes)
+    cfg.model.roi_head.bbox_head.num_classes = len(classes)
+    cfg.train_dataloader.dataset = _replace_leaves(cfg.train_dataloader.dataset, data, data.train)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset = _replace_leaves(loader.dataset, data, data.test)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.headline_classes = list(data.headline_classes)
+
+
+def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    """The protocol's data set with its leaves, one a split, exchanged for this data's."""
+    if dataset.type == "ConcatDataset" or "datasets" in dataset:
+        return _concatenated(dataset.datasets[0], data, splits)
+    if "dataset" in dataset:
+        return ConfigDict({**dataset, "dataset": _replace_leaves(dataset.dataset, data, splits)})
+    return _concatenated(dataset, data, splits)
+
+
+def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+    if data.layout == "coco":
+        leaf = ConfigDict({**leaf})
+        leaf.pop("difficult_is_positive", None)  # COCO knows no difficult objects
+    leaves = [
+        ConfigDict(
+            {
+                **leaf,
+                "data_root": str(data.root),
+                "metainfo": {"classes": list(data.classes)},
+                **_boxes(data.layout, split),
+            }
+        )
+        for split in splits
+    ]
+    if len(leaves) == 1:
+        return leaves[0]
+    return ConfigDict(type="ConcatDataset", datasets=leaves)
+
+
+def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
+    """What reads a split, and where it lies under the data set's root."""
+    folder = split.folder or "."  # the root itself; an empty name would begin an absolute path
+    if layout == "coco":
+        return {
+            "type": "CocoBoxes",
+            "ann_file": split.split,
+            "data_prefix": {"img": f"{folder}/"},
+        }
+    return {
+        "type": "VocBoxes",
+        "ann_file": f"{folder}/ImageSets/Main/{split.split}.txt",
+        "data_prefix": {"sub_data_root": f"{folder}/"},
+    }
+
+
+def smallest_box(cfg: Config) -> int:
+    """Side in pixels under which a box of VOC's layout is trained on as background; 0 for none."""
+    filters = [part.get("filter_cfg") or {} for part in _nodes(cfg.train_dataloader.dataset)]
+    return max(kept.get("bbox_min_size") or 0 for kept in filters)
+
+
+def _set_masks(cfg: Config, data: Segmentation) -> None:
+    for head in ("decode_head", "auxiliary_head"):
+        if head in cfg.model:
+            cfg.model[head].num_classes = len(data.classes)
+    train = cfg.train_dataloader.dataset
+    train.dataset = _masks(train.dataset, data, data.train)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset = _masks(loader.dataset, data, data.test)
+    for pipeline in pipelines(cfg):
+        for step in pipeline:
+            if step.type == "LoadAnnotations":
+                step.pop("reduce_zero_label", None)  # the data set says it
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.headline_classes = list(data.headline_classes)
+
+
+def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict:
+    return ConfigDict(
+        {
+            **leaf,
+            "type": "IndexMasks",
+            "data_root": str(data.root),
+            "ann_file": split.list,
+            "data_prefix": {"img_path": split.images, "seg_map_path": split.masks},
+            "reduce_zero_label": data.zero_is_ignored,
+            "ignore_index": data.ignore_index,
+            "metainfo": {"classes": list(data.classes)},
+        }
+    )
+
+
+def pipelines(cfg: Config) -> list[list[ConfigDict]]:
+    """Every pipeline of the loaders, each a list of steps."""
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    return [part["pipeline"] for loader in loaders for part in _nodes(loader) if "pipeline" in part]
+
+
+def _set_loop(cfg: Config) -> None:
+    """The protocol's own length of training, in the loop that can be resumed anywhere."""
+    loop = cfg.train_cfg
+    length = "max_epochs" if loop.type == "EpochBasedTrainLoop" else "max_iters"
+    cfg.train_cfg = ConfigDict({"type": "ResumableTrainLoop", length: loop[length]})
+    loader = cfg.train_dataloader
+    batches = loader.get("batch_sampler", {})
+    loader.batch_sampler = ConfigDict(
+        type="ResumableBatchSampler",
+        by_aspect_ratio=batches.get("type") == "AspectRatioBatchSampler",
+        drop_last=batches.get("drop_last", loader.pop("drop_last", False)),
+    )
+
+
+def _set_precision(cfg: Config, precision: str) -> None:
+    if precision == "bfloat16":
+        cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
+        cfg.val_cfg.fp16 = True
+
+
+def _nodes(tree: Any) -> list[Any]:
+    """Every dict in a tree of dicts and lists."""
+    if isinstance(tree, dict):
+        return [tree, *(node for value in tree.values() for node in _nodes(value))]
+    if isinstance(tree, list | tuple):
+        return [node for value in tree for node in _nodes(value)]
+    return []

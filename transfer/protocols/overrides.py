@@ -1,0 +1,149 @@
+"""Whether the settings that a suite overrides are there to be set.
+
+A mistyped name is not an error to MMEngine's configs: it is one setting more, which a class refuses
+once the cell is begun, or which nobody reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import mmengine.registry
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
+from transfer.datasets.catalogue import DataSet
+from transfer.protocols.compose import compose
+from transfer.records.cells import Cell
+from transfer.speed.time_savers import WITHOUT
+
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_OF_CELLS = {
+    "randomness.": "give a suite's 'seeds'",
+    "model.backbone.architecture.": "name another row",
+    "model.backbone.weights.": "name the row's 'classifiers'",
+}
+_RULES = (  # what mmengine's DefaultOptimWrapperConstructor reads
+    *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult"),
+    *("dwconv_decay_mult", "dcn_offset_lr_mult", "bypass_duplicate"),
+)
+
+
+def require_settings(cell: Cell, data: DataSet) -> None:
+    """See that each override of a cell sets what its config has, or what is built there takes.
+
+    A key may be new only where the class that its table is built into has a parameter of that name.
+
+    Raises:
+        UserError: One is neither, with the nearest that there is; or it is a cell's own.
+    """
+    kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
+    before = _composed(dataclasses.replace(cell, overrides=kept), data)
+    names = [name for name, _ in cell.overrides if name != WITHOUT]
+    for name in names:
+        _refuse_what_is_the_cells(name)
+    try:
+        after = _composed(cell, data)
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+        for name in names:  # a mistyped name is the likelier cause, and the better sentence
+            _require(name, before, before, cell)
+        raise UserError(
+            f"The overrides {', '.join(names)} do not fit protocol '{cell.protocol}' of "
+            f"{cell.task}: {error}."
+        ) from error
+    for name in names:
+        _require(name, before, after, cell)
+
+
+def _refuse_what_is_the_cells(name: str) -> None:
+    for prefix, advice in _OF_CELLS.items():
+        if f"{name}.".startswith(prefix):
+            raise UserError(
+                f"The override '{name}' is no setting of a protocol: every cell has its own, which "
+                f"its record tells; {advice}."
+            )
+
+
+def _composed(cell: Cell, data: DataSet) -> Config:
+    return compose(cell, data, weights="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
+    """Follow a dotted name to its end, or to the first part of it that is new."""
+    old, new = before._cfg_dict, after._cfg_dict
+    path: tuple[str, ...] = ()
+    for part in name.split("."):
+        if isinstance(old, list | tuple):
+            known = [str(place) for place in range(len(old))]
+        elif isinstance(old, dict):
+            known = [*old, *_taken(path, new, before.default_scope)]
+        else:
+            known = []
+        if part not in known and path[-1:] != ("custom_keys",):  # those are parts of any network
+            where = f"'{'.'.join(path)}'" if path else "its config"
+            raise UserError(
+                f"The override '{name}' sets nothing in protocol '{cell.protocol}' of {cell.task}: "
+                f"{where} has no '{part}'; "
+                + (suggestion(part, list(dict.fromkeys(known))) if known else "it is a value.")
+            )
+        old, new = _part(old, part), _part(new, part)
+        if old is None and new is not None:
+            return  # new from here on: it is for its class to judge
+        path = (*path, part)
+
+
+def _part(of: Any, name: str) -> Any:
+    if isinstance(of, list | tuple):
+        return of[int(name)]
+    return of.get(name) if isinstance(of, dict) else None
+
+
+def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
+    """What the class that a table is built into takes, beside what the table says already."""
+    if not path:
+        return sorted(_parameters(Runner))
+    if path[-1] in _LOADERS:
+        return sorted(_parameters(DataLoader))
+    if path[-1] == "paramwise_cfg":
+        return list(_RULES)
+    kind = node.get("type") if isinstance(node, dict) else None
+    taken = {name for built in _classes(kind, scope) for name in _parameters(built)}
+    if path == ("optim_wrapper",):
+        taken |= {"paramwise_cfg", "constructor"}  # taken by what builds it
+    return sorted(taken)
+
+
+def _classes(name: Any, scope: str) -> Iterator[Any]:
+    """What is registered under a name, whatever for; nothing is imported to find it."""
+    if not isinstance(name, str):
+        return
+    prefix, _, plain = name.rpartition(".")
+    for registry in vars(mmengine.registry).values():
+        if isinstance(registry, Registry):
+            for place in (registry.children.get(prefix or scope), registry):
+                if place is not None and plain in place.module_dict:
+                    yield place.module_dict[plain]
+                    break
+
+
+def _parameters(built: Any) -> set[str]:
+    """Names that a class takes by itself, or hands on to those that it is derived from."""
+    if not isinstance(built, type):
+        return set(inspect.signature(built).parameters)
+    names: set[str] = set()
+    for kind in built.__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        own = inspect.signature(vars(kind)["__init__"]).parameters.values()
+        names |= {p.name for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if all(p.kind is not p.VAR_KEYWORD for p in own):
+            break
+    return names - {"self"}

@@ -1,0 +1,72 @@
+"""The protocols: how a task is fine-tuned, each a file under ``configs/_base_/<task>``."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from backbones.common.errors import UserError
+from backbones.common.near_names import suggestion
+from backbones.common.resources import resource_dir
+
+TASKS = ("detection", "segmentation")
+HEADLINE = {"detection": "mAP", "segmentation": "mIoU"}
+"""The metric that a task is judged by."""
+
+
+def names(task: str) -> list[str]:
+    """The protocols that a task has."""
+    return sorted(path.stem for path in (_configs() / "_base_" / task).glob("*.py"))
+
+
+def config_file(task: str, protocol: str) -> Path:
+    """The config of a protocol.
+
+    Raises:
+        UserError: Unknown; the sentence has the nearest names.
+    """
+    path = _configs() / "_base_" / task / f"{protocol}.py"
+    if path.is_file():
+        return path
+    for other in TASKS:
+        if protocol in names(other):
+            raise UserError(
+                f"The protocol '{protocol}' has nothing for {task}: give --task {other}, or in a "
+                f'suite tasks = ["{other}"].'
+            )
+    hint = suggestion(protocol, names(task))
+    raise UserError(f"Unknown protocol '{protocol}' for {task}: {hint}")
+
+
+@cache
+def version(task: str, protocol: str) -> str:
+    """Hash of what a protocol's config and the project's bases of it say, 8 hexadecimal digits.
+
+    Comments and layout do not count; the toolboxes' own bases are told by their versions.
+    """
+    digest = hashlib.sha256()
+    for path in _chain(config_file(task, protocol)):
+        digest.update(ast.dump(_parse(path)).encode())
+    return digest.hexdigest()[:8]
+
+
+def _chain(path: Path) -> list[Path]:
+    """A config and, after it, the files of this project that it inherits from."""
+    for node in _parse(path).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_":
+            elements = node.value.elts if isinstance(node.value, ast.List) else [node.value]
+            bases = [element.value for element in elements if isinstance(element, ast.Constant)]
+            own = [path.parent / str(base) for base in bases if "::" not in str(base)]
+            return [path, *(file for base in own for file in _chain(base.resolve()))]
+    return [path]
+
+
+def _parse(path: Path) -> ast.Module:
+    # MMEngine's references, {{_base_.x}}, read as sets in sets: fine to parse, never evaluated.
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _configs() -> Path:
+    return resource_dir("configs", "configs")

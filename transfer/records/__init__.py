@@ -1,0 +1,1 @@
+"""Identity of runs, leases, records, per-image results, merging and importing."""

@@ -1,0 +1,307 @@
+"""``transfer import``: a finished run of MMDetection or MMSegmentation becomes a record.
+
+The record is marked ``imported`` and says what is not known. Imported runs have a protocol of their
+own, so they never share a table with cells that were run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from backbones.common.errors import UserError
+from transfer.records import records
+from transfer.records.finished_run import FinishedRun, read_run
+from transfer.report.gains import digest_of_run
+
+PROTOCOL = "imported"
+_POINTS = 100
+_ELSEWHERE = (  # says where files lie and what is shown, not what was computed
+    "work_dir", "load_from", "resume", "launcher", "log_level", "log_processor", "visualizer",
+    "vis_backends", "default_hooks", "env_cfg", "custom_imports", "data_root", "img_scales",
+)  # fmt: skip
+_HEADLINES = (
+    # name in the run, task, our name, and what makes percent of it
+    ("mAP", "detection", "mAP", 1.0),  # this project's metric
+    ("pascal_voc/mAP", "detection", "mAP", 100.0),
+    ("coco/bbox_mAP", "detection", "COCO AP", 100.0),
+    ("mIoU", "segmentation", "mIoU", 1.0),
+)
+_PRECISIONS = {"OptimWrapper": "float32", "Bfloat16OptimWrapper": "bfloat16"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="work folder, scalars.json or .log")
+    add("--backbone", default="", help="name of the row (default: the config's network)")
+    add("--data", default="", help="name of the data set (default: the config's class of it)")
+    add("--seed", type=int, help="of the run, where it does not tell")
+    add("--results", type=Path, default=Path("results"), help="folder of the records")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the record in place of an earlier one of this run, and say what is unknown about it.
+
+    Raises:
+        UserError: It is no finished run, or its metric is not a number.
+    """
+    content = record_of(read_run(args.run), args.backbone, args.data, args.seed)
+    cell = content["cell"]
+    name = re.sub(r"[^\w.-]", "-", f"{cell['task']}_{PROTOCOL}_{cell['backbone']}_s{cell['seed']}")
+    folder = records.folder(args.results, cell["data"])
+    path = folder / f"{name}_{cell['id']}.json"
+    records.write(path, content)
+    for former in _others_of_this_run(path, content):
+        former.unlink()
+        print(f"'{former}' was of the same run; it is replaced.")
+    headline = content["headline"]
+    print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")
+    for sentence in content["imported"]["unknown"]:
+        print(f"  {sentence}")
+    return 0
+
+
+def _others_of_this_run(path: Path, content: dict[str, Any]) -> Iterator[Path]:
+    """The records beside one that were imported from the same file."""
+    for other in records.files(path.parent):
+        if other == path or f"_{PROTOCOL}_" not in other.name:
+            continue
+        with contextlib.suppress(UserError):
+            if digest_of_run(records.read(other)) == content["imported"]["sha256"]:
+                yield other
+
+
+def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) -> dict[str, Any]:
+    """The content of the record.
+
+    Args:
+        found: The run.
+        backbone: The row's name, or empty: the config's network.
+        data: The data set's name, or empty: the config's class of it.
+        seed: Of the run, or None: what the run tells.
+
+    Raises:
+        UserError: It has no metric that is known here, or one that is not a number.
+    """
+    task, metric, value, scale = _headline(found)
+    config = found.config or {}
+    network = _network(config)
+    wrapper = _at(config, "optim_wrapper", "type")
+    batch = _batch_in_all(config, found.gpus)
+    chosen = found.seed if seed is None else seed
+    cell = {
+        "backbone": backbone or network,
+        "architecture": network,
+        "weights": _weights(config),
+        "weights_id": _weights(config),
+        "classifier": records.UNKNOWN,
+        "task": task,
+        "protocol": PROTOCOL,
+        "protocol_version": records.UNKNOWN,
+        "data": data or str(_dataset(config).get("type", records.UNKNOWN)),
+        "data_fingerprint": records.UNKNOWN,
+        "precision": _PRECISIONS.get(wrapper, str(_at(config, "optim_wrapper", "dtype") or wrapper
+                                                  or records.UNKNOWN)),
+        # Runs of unknown seed are told apart by their logs.
+        "seed": int(found.digest[:7], 16) if chosen is None else chosen,
+        "overrides": [],
+    }  # fmt: skip
+    identity = hashlib.sha256(json.dumps([cell, found.digest], sort_keys=True).encode())
+    return {
+        "schema": records.SCHEMA,
+        "cell": {**cell, "id": identity.hexdigest()[:12]},
+        "headline": {"metric": metric, "value": value},
+        "metrics": {metric: value, **_others(found, task, scale)},
+        "curve": found.curve[:: max(1, math.ceil(len(found.curve) / _POINTS))],
+        "evaluations": [],
+        "classifier": {
+            "source": _weights(config),
+            "sha256": _told_apart_by(config),
+            "architecture": network,
+            "tricks": [],
+            "top1": None,
+            "top1_on": "",
+            "parameters": 0,
+            "multiply_adds_224": 0,
+        },
+        "config": records.told_config(_comparable(config, found)),
+        "training": {"images": {"train": 0, "test": 0}, "batch_size": batch},
+        "versions": {},
+        "command": shlex.join(_command(found, cell, seed)),
+        "imported": {
+            "from": found.source.name,
+            "sha256": found.digest,
+            "unknown": [
+                *_not_known(cell, chosen),
+                *_not_known_of_training(config, batch),
+                *found.unknown,
+            ],
+        },
+    }
+
+
+def _command(found: FinishedRun, cell: dict[str, Any], seed: int | None) -> list[str]:
+    """What makes this record again."""
+    told = ["transfer", "import", str(found.source), "--backbone", cell["backbone"]]
+    told += ["--data", cell["data"]]
+    return told if seed is None else [*told, "--seed", str(seed)]
+
+
+def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
+    for name, task, metric, scale in _HEADLINES:
+        if name in found.metrics:
+            value = scale * found.metrics[name]
+            if not _is_figure(value):
+                raise UserError(
+                    f"The last evaluation in '{found.source}' has {name} {value}, which is no "
+                    "figure; nothing was imported."
+                )
+            return task, metric, value, scale
+    known = ", ".join(name for name, *_ in _HEADLINES)
+    raise UserError(
+        f"The last evaluation in '{found.source}' has {', '.join(sorted(found.metrics))}; known "
+        f"here are {known}."
+    )
+
+
+def _is_figure(value: float) -> bool:
+    """Whether there was something to judge: of nothing COCO's figures are -1, others no number."""
+    return math.isfinite(value) and value >= 0
+
+
+def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | None]:
+    """All other figures of the evaluation, in percent; the accuracy of pixels by our name."""
+    renamed = {"aAcc": "pixAcc"} if task == "segmentation" else {}
+    return {
+        renamed.get(name, name): scale * value if _is_figure(value) else None
+        for name, value in found.metrics.items()
+        if name not in {headline for headline, *_ in _HEADLINES}
+    }
+
+
+def _comparable(config: dict[str, Any], found: FinishedRun) -> dict[str, Any]:
+    """The config without places and names; one that is not known equals no other.
+
+    What the whole model began from stays, where there is such a thing.
+    """
+    kept = {name: _without_places(part) for name, part in config.items() if name not in _ELSEWHERE}
+    if not isinstance(kept.get("model"), dict):
+        return {"model": {"backbone": {}, "data_preprocessor": {}}, "unknown config": found.digest}
+    if began := _began_from(config):
+        kept["load_from"] = began
+    model = kept["model"]
+    model.setdefault("backbone", {})
+    model.pop("pretrained", None)  # the backbone's weights
+    if not isinstance(model.get("data_preprocessor"), dict):
+        model["data_preprocessor"] = {}
+    return kept
+
+
+def _without_places(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {k: _without_places(v) for k, v in part.items() if k not in ("data_root", "_scope_")}
+    return [_without_places(one) for one in part] if isinstance(part, list) else part
+
+
+def _network(config: dict[str, Any]) -> str:
+    backbone = _at(config, "model", "backbone")
+    if not isinstance(backbone, dict):
+        return records.UNKNOWN
+    if backbone.get("architecture"):
+        return str(backbone["architecture"])
+    return f"{backbone.get('type', records.UNKNOWN)}{backbone.get('depth', '')}"
+
+
+def _weights(config: dict[str, Any]) -> str:
+    """Where the backbone's weights came from, as the config says it; empty for nowhere."""
+    backbone = _at(config, "model", "backbone")
+    inside = backbone if isinstance(backbone, dict) else {}
+    told = (
+        inside.get("weights")
+        or _checkpoint(inside)
+        or inside.get("pretrained")
+        or _at(config, "model", "pretrained")
+        or _checkpoint(config.get("model"))
+        or _began_from(config)
+    )
+    return "pretrained" if told is True else str(told or "")
+
+
+def _began_from(config: dict[str, Any]) -> str:
+    """The weights that the whole model began from; empty for none.
+
+    Of a run that was resumed, ``load_from`` is the state that it went on from, or None.
+    """
+    return "" if config.get("resume") else str(config.get("load_from") or "")
+
+
+def _batch_in_all(config: dict[str, Any], gpus: int | None) -> int | None:
+    """The batch of all GPUs together, of which the config has one's part; None for unknown."""
+    part = _at(config, "train_dataloader", "batch_size")
+    return part * gpus if type(part) is int and gpus else None
+
+
+def _checkpoint(part: Any) -> Any:
+    """What a part of a model is initialised from; one dict says it, or one of a list."""
+    told = _at(part, "init_cfg")
+    among = told if isinstance(told, list) else [told]
+    return next((found for one in among if (found := _at(one, "checkpoint"))), None)
+
+
+def _told_apart_by(config: dict[str, Any]) -> str:
+    """In place of a file's hash; empty for random weights, where a config shows that they are."""
+    weights = _weights(config)
+    return f"{records.UNKNOWN}: {weights}" if weights or "model" not in config else ""
+
+
+def _dataset(config: dict[str, Any]) -> dict[str, Any]:
+    """The innermost data set that is trained on."""
+    found = _at(config, "train_dataloader", "dataset")
+    while isinstance(found, dict) and ("dataset" in found or found.get("datasets")):
+        several = found.get("datasets")
+        first = several[0] if several and isinstance(several, list) else {}
+        found = found.get("dataset", first)
+    return found if isinstance(found, dict) else {}
+
+
+def _at(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _not_known(cell: dict[str, Any], seed: int | None) -> list[str]:
+    lines = [
+        "the images: how many, and which; only the name of the data set is told.",
+        "the classifier's top-1, its file, and how it was trained.",
+        "what it cost: time, machine, and versions are not taken over.",
+        "whether the evaluation is of the same kind as this project's (11 points or area, "
+        "difficult objects, scales).",
+    ]
+    told = {"backbone": "the backbone; name it with --backbone.", "data": "the data set; name it "
+            "with --data.", "precision": "the precision."}  # fmt: skip
+    lines += [sentence for name, sentence in told.items() if cell[name] == records.UNKNOWN]
+    if seed is None:
+        lines.append("the seed; give it with --seed.")
+    return lines
+
+
+def _not_known_of_training(config: dict[str, Any], batch: int | None) -> list[str]:
+    lines = []
+    if batch is None:
+        lines.append(
+            "the batch in all: the number of GPUs, which the log tells, or the batch of one is "
+            "missing."
+        )
+    if config.get("resume"):
+        lines.append("what the run began from: it was resumed, and its config tells only that.")
+    return lines

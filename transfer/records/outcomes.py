@@ -1,0 +1,184 @@
+"""Per-image results of a detector or a segmenter, to be kept beside its record."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones.common.errors import UserError
+
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+# What NumPy and zipfile let through on bytes that are no whole file of arrays.
+_DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+_PER_DETECTION = ("image", "label", "score", "correct", "ignored")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionOutcomes:
+    """What a detector did on each test image, already matched at one IoU threshold.
+
+    Attributes:
+        images: (images,) names of the test images.
+        positives: (images, classes) non-difficult objects.
+        image: (detections,) index into ``images``.
+        label: (detections,) class, 0 to classes - 1.
+        score: (detections,) confidence; equal scores keep the order they are stored in.
+        correct: (detections,) true for a true positive, false for a false one.
+        ignored: (detections,) true where a difficult object was matched: it counts as neither.
+
+    Raises:
+        UserError: the sizes do not fit one another, or an index is out of range.
+    """
+
+    images: npt.NDArray[np.str_]
+    positives: IntArray
+    image: IntArray
+    label: IntArray
+    score: FloatArray
+    correct: BoolArray
+    ignored: BoolArray
+
+    def __post_init__(self) -> None:
+        _check_per_image(self.images, {"positives": self.positives})
+        found = {name: getattr(self, name) for name in _PER_DETECTION}
+        sizes = {name: len(array) for name, array in found.items()}
+        if len(set(sizes.values())) > 1:
+            raise UserError(f"per-detection results differ in length: {sizes}; write them anew")
+        for name, limit in (("image", len(self.images)), ("label", self.positives.shape[1])):
+            index = found[name]
+            if len(index) and not 0 <= index.min() <= index.max() < limit:
+                raise UserError(
+                    f"per-detection results name {name} {index.min()} to {index.max()}, but there "
+                    f"are only {limit}, counted from 0; write them anew"
+                )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays by field, in the smallest types that hold them, for ``np.savez``."""
+        return _to_arrays(self)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "DetectionOutcomes":
+        """Read what :meth:`to_arrays` gave.
+
+        Raises:
+            UserError: a field is missing, or the fields do not fit one another.
+        """
+        return cls(**_from_arrays(cls, arrays))
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationOutcomes:
+    """What a segmenter did on each test image, in pixels; pixels without a label are dropped.
+
+    Attributes:
+        images: (images,) names of the test images.
+        intersection: (images, classes) pixels of a class that were called so.
+        predicted: (images, classes) labelled pixels that were called so.
+        labelled: (images, classes) pixels of a class.
+
+    Raises:
+        UserError: the sizes do not fit one another.
+    """
+
+    images: npt.NDArray[np.str_]
+    intersection: IntArray
+    predicted: IntArray
+    labelled: IntArray
+
+    def __post_init__(self) -> None:
+        areas = ("intersection", "predicted", "labelled")
+        _check_per_image(self.images, {name: getattr(self, name) for name in areas})
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays by field, in the smallest types that hold them, for ``np.savez``."""
+        return _to_arrays(self)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "SegmentationOutcomes":
+        """Read what :meth:`to_arrays` gave.
+
+        Raises:
+            UserError: a field is missing, or the fields do not fit one another.
+        """
+        return cls(**_from_arrays(cls, arrays))
+
+
+def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:
+    """What a cell left beside its record.
+
+    Args:
+        path: The ``.npz`` file.
+        task: ``"detection"`` or ``"segmentation"``.
+
+    Raises:
+        UserError: It is not there, damaged, or of another kind.
+    """
+    kind = DetectionOutcomes if task == "detection" else SegmentationOutcomes
+    if not path.is_file():
+        raise UserError(f"there are no per-image results beside '{path.stem}.json'.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return kind.from_arrays({name: arrays[name] for name in arrays.files})
+    except _DAMAGES as error:
+        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
+
+
+def _to_arrays(outcomes: DetectionOutcomes | SegmentationOutcomes) -> dict[str, npt.NDArray[Any]]:
+    return {field.name: _smallest(getattr(outcomes, field.name)) for field in fields(outcomes)}
+
+
+def _smallest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in the smallest type that holds each of them exactly."""
+    if array.dtype.kind in "iu" and array.size:
+        return array.astype(np.min_scalar_type(int(array.max())))
+    if array.dtype.kind == "f" and np.array_equal(array, array.astype(np.float32)):
+        return array.astype(np.float32)
+    return array
+
+
+def _from_arrays(
+    kind: type[DetectionOutcomes] | type[SegmentationOutcomes],
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, Any]:
+    names = [field.name for field in fields(kind)]
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UserError(f"per-image results lack {', '.join(missing)}; evaluate the cell again")
+    # Signed, so that sums and differences cannot wrap.
+    return {
+        name: array.astype(np.int64) if (array := arrays[name]).dtype.kind == "u" else array
+        for name in names
+    }
+
+
+def _check_per_image(images: npt.NDArray[Any], tables: Mapping[str, npt.NDArray[Any]]) -> None:
+    shapes = {name: table.shape for name, table in tables.items()}
+    fits = all(len(shape) == 2 and shape[0] == len(images) for shape in shapes.values())
+    if not fits or len(set(shapes.values())) > 1 or len(images) == 0:
+        raise UserError(
+            f"per-image results of {len(images)} images need (images, classes) tables of one "
+            f"size, found {shapes}; evaluate the cell again"
+        )

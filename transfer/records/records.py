@@ -1,0 +1,312 @@
+"""Records: what a finished cell leaves, one JSON file, written once and whole."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import EllipsisType
+from typing import Any
+
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
+from transfer.records.cells import Cell
+from transfer.speed.time_savers import UNCOUNTED
+
+SCHEMA = 1
+UNKNOWN = "unknown"
+"""What an imported record says of what its run does not tell."""
+
+_REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
+_NUMBER = (int, float)
+_SHAPE: dict[str, tuple[type, ...]] = {
+    **{
+        f"cell.{name}": (str,)
+        for name in (
+            "backbone",
+            "task",
+            "data",
+            "data_fingerprint",
+            "protocol",
+            "protocol_version",
+            "precision",
+        )
+    },
+    "cell.seed": (int,),
+    "headline.metric": (str,),
+    "metrics": (dict,),
+    "classifier.architecture": (str,),
+    "classifier.sha256": (str,),
+    "classifier.tricks": (list,),
+    "classifier.top1": (*_NUMBER, type(None)),
+    "classifier.top1_on": (str,),
+    "classifier.parameters": (int,),
+    "classifier.multiply_adds_224": (int,),
+    "config.json": (str,),
+    "config.comparable_sha256": (str,),
+    "training.images.train": (int,),
+    "training.images.test": (int,),
+    "curve": (list,),
+    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it, nor these:
+    "cell.overrides": (list, EllipsisType),
+    "training.batch_size": (int, type(None), EllipsisType),
+    "training.lr": (*_NUMBER, type(None), EllipsisType),
+    "classifier.source": (str, EllipsisType),
+    "classifier.near": (str, EllipsisType),
+    "classifier.recipe": (dict, type(None), EllipsisType),
+    "seconds": (dict, EllipsisType),
+    "memory": (dict, EllipsisType),
+    "hardware": (dict, EllipsisType),
+    "hardware.gpus": (list, type(None), EllipsisType),
+    "classifier.training": (dict, type(None), EllipsisType),
+    "classifier.training.seconds": (*_NUMBER, EllipsisType),
+}
+"""What tables, pages and estimates read, by its place in a record; JSON's types of it."""
+
+_ELEMENTS: dict[str, tuple[type, ...]] = {
+    "metrics": (*_NUMBER, type(None)),
+    "classifier.tricks": (str,),
+    "cell.overrides": (list,),
+    "seconds": _NUMBER,
+    "memory": _NUMBER,
+}
+"""Of lists and tables, what each element must be."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it was read.
+
+    Attributes:
+        path: Its file.
+        content: The whole JSON.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        """What was fine-tuned; see :class:`transfer.records.cells.Cell`."""
+        return self.content["cell"]
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.content["headline"]["metric"]
+
+    @property
+    def value(self) -> float:
+        """The headline metric in percent."""
+        return self.content["headline"]["value"]
+
+    @cached_property
+    def comparable(self) -> str:
+        """Hash of what must be the same in all rows of a table; see :func:`told_config`.
+
+        Elder records of a detector whose head is the classifier's last stage counted that stage.
+        """
+        config = self.content["config"]
+        text = str(config.get("json", ""))
+        if '"shared_head"' in text:
+            with suppress(ValueError, KeyError, AttributeError, TypeError):
+                return _comparable_sha256(json.loads(text))
+        return config["comparable_sha256"]
+
+    @property
+    def baseline(self) -> str:
+        """Row that its run counted gains from; empty where none is told."""
+        return self.content.get("baseline", "")
+
+
+_OF_LAST_STAGE = (
+    ("rpn_head", "in_channels"),
+    ("roi_head.bbox_roi_extractor", "out_channels"),
+    ("roi_head.bbox_head", "in_channels"),
+)
+"""Channels that are told to the neighbours of a classifier's last stage, where that is a head."""
+
+
+def told_config(resolved: dict[str, Any]) -> dict[str, str]:
+    """A resolved config as a record holds it.
+
+    ``json`` is the whole of it; ``comparable_sha256`` is the hash of what must be the same in all
+    rows of a table: everything but the backbone, its preprocessing, the seed, and what only saves
+    time.
+    """
+    text = json.dumps(resolved, sort_keys=True)
+    return {
+        "json": text,
+        "sha256": _sha256(text),
+        "comparable_sha256": _comparable_sha256(resolved),
+    }
+
+
+def _comparable_sha256(resolved: dict[str, Any]) -> str:
+    return _sha256(json.dumps(compared(resolved), sort_keys=True))
+
+
+def told_weights(weights: str) -> str:
+    """Where weights come from, without this machine's folders: a record travels."""
+    scheme, colon, path = weights.rpartition(":")
+    if not path.startswith("/") or path.startswith("//"):
+        return weights
+    return scheme + colon + Path(path).name
+
+
+def compared(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What of a config must be the same in all rows of a table.
+
+    Not the backbone, the channels told to its neighbours, the seed, and what only saves time.
+    """
+    rest = json.loads(json.dumps(resolved))
+    model = rest["model"]
+    model.pop("backbone")
+    for name in ("mean", "std"):
+        model["data_preprocessor"].pop(name, None)
+    for name in ("neck", "decode_head", "auxiliary_head"):
+        part = model.get(name)
+        for one in part if isinstance(part, list) else [part]:
+            if isinstance(one, dict):
+                one.pop("in_channels", None)
+    roi_head = model.get("roi_head")
+    if isinstance(roi_head, dict) and isinstance(last := roi_head.get("shared_head"), dict):
+        # The classifier's last stage: only which class makes a head of it is the protocol's.
+        roi_head["shared_head"] = {"type": last.get("type")}
+        for place, name in _OF_LAST_STAGE:
+            if isinstance(part := _at(model, place), dict):
+                part.pop(name, None)
+    if isinstance(hooks := rest.get("custom_hooks"), list):
+        rest["custom_hooks"] = [
+            hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
+        ]
+    rest.pop("randomness", None)
+    return rest
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder(results: Path, data: str) -> Path:
+    """Where the records of a data set stand; the sample's in a folder that git ignores."""
+    return results / data / "records" if data == "sample" else results / "records"
+
+
+def path_of(results: Path, cell: Cell) -> Path:
+    """The file of a cell's record."""
+    return folder(results, cell.data) / f"{cell.stem}.json"
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a record so that it is there whole or not at all.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(path, text.encode())
+
+
+def read(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        UserError: It is not a whole record of this project.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"The record '{path}' cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"The record '{path}' cannot be read ({error}); remove it and run the cell again."
+        ) from error
+    missing = _REQUIRED - content.keys() if isinstance(content, dict) else _REQUIRED
+    if missing:
+        raise UserError(
+            f"'{path}' is not a record of this project: it lacks {', '.join(sorted(missing))}."
+        )
+    if content["schema"] != SCHEMA:
+        raise UserError(
+            f"The record '{path}' has schema {content['schema']!r}, this version reads {SCHEMA}."
+        )
+    value = _at(content, "headline.value")
+    if not isinstance(value, _NUMBER) or not math.isfinite(value):
+        raise UserError(f"The record '{path}' has no finite headline metric ({value!r}).")
+    wrong = [place for place, types in _SHAPE.items() if not isinstance(_at(content, place), types)]
+    wrong = wrong or _of_wrong_elements(content)
+    if wrong:
+        raise UserError(
+            f"The record '{path}' is malformed: {', '.join(wrong)} missing or of another type; "
+            "remove it and run the cell again."
+        )
+    return Record(path, content)
+
+
+def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
+    """Lists and tables that hold something else than they must."""
+    wrong = []
+    for place, types in _ELEMENTS.items():
+        told = _at(content, place)
+        elements = [] if told is ... else told.values() if isinstance(told, dict) else told
+        if not all(isinstance(element, types) for element in elements):
+            wrong.append(place)
+    pairs = _at(content, "cell.overrides")
+    if not wrong and pairs is not ... and any(len(pair) != 2 for pair in pairs):
+        wrong.append("cell.overrides")
+    return wrong
+
+
+def _at(content: Any, place: str) -> Any:
+    """What stands at ``a.b.c``; ``...`` where nothing does."""
+    for key in place.split("."):
+        content = content.get(key, ...) if isinstance(content, dict) else ...
+    return content
+
+
+def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
+    """Every record of a results folder that can be read, and a sentence for each that cannot.
+
+    Raises:
+        UserError: As :func:`files`.
+    """
+    good, bad = [], []
+    with _no_garbage_collection():
+        for path in files(folder(results, data)):
+            try:
+                good.append(read(path))
+            except UserError as error:
+                bad.append(str(error))
+    return good, bad
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """JSON makes no cycles; looking for them among thousands of records takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # what was read stays, so later collections need not walk it
+        if enabled:
+            gc.enable()
+
+
+def files(place: Path) -> list[Path]:
+    """A folder's records, in the order of their names; none where there is no such folder.
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
+    try:
+        return sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"The folder '{place}' cannot be read ({error.strerror}).") from error

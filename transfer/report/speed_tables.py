@@ -1,0 +1,273 @@
+"""Tables of speed, made from the records of ``transfer bench``.
+
+The README has the ratios and the intervals, ``docs/speed.md`` where the time goes.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from backbones.common.errors import UserError
+from transfer.records.records import files
+from transfer.report.made_part import MadePart
+
+PART = MadePart("speed", "transfer bench --table")
+"""Of the README."""
+
+BREAKDOWN = MadePart("breakdown", "transfer bench --table")
+"""Of ``docs/speed.md``, beside the README."""
+
+_PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
+_KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
+
+_NOT_WHOLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What a file raises that is cut short, or was never a record."""
+
+Bench = dict[str, Any]
+
+
+def collect(results: Path) -> list[Bench]:
+    """The last record of each measurement: of each work, other side and processor.
+
+    One that came to its end stands before one that did not.
+
+    Raises:
+        UserError: A record cannot be read.
+    """
+    latest: dict[tuple[Any, ...], tuple[tuple[bool, str], Bench]] = {}
+    for path in files(results / "records" / "bench"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
+            datetime.fromisoformat(record["finished"])
+            _speeds([record]), breakdowns([record])  # what tables can be made of is whole
+            rank = _rank(record)
+        except _NOT_WHOLE as error:
+            raise no_record(path, "transfer bench", error) from error
+        if key not in latest or latest[key][0] <= rank:
+            latest[key] = rank, record
+    return [latest[key][1] for key in sorted(latest, key=str)]
+
+
+def _rank(record: Bench) -> tuple[bool, str]:
+    """Whether all pairs that were asked for are there, and when the last one was finished."""
+    return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
+
+
+def write(results: Path, readme: Path) -> None:
+    """Put the tables in their places.
+
+    Raises:
+        UserError: A record cannot be read, or the README has no place for them.
+    """
+    found = collect(results)
+    PART.put(readme, text(found, results))
+    docs = readme.parent / "docs" / "speed.md"
+    if BREAKDOWN.is_in(docs):
+        BREAKDOWN.put(docs, breakdowns(found))
+
+
+def text(found: Sequence[Bench], results: Path) -> str:
+    """Tables in Markdown: the ratios, machine by machine, and equivalence."""
+    parts = _speeds(found)
+    if same := _differences(results):
+        parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
+    return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
+
+
+def _speeds(found: Sequence[Bench]) -> list[str]:
+    """The ratios, machine by machine."""
+    return [
+        part
+        for machine, records in _by_machine(found)
+        for part in (f"{machine}{_told_of_machine(records)}\n", _ratios(records))
+    ]
+
+
+def breakdowns(found: Sequence[Bench]) -> str:
+    """Where the time goes, machine by machine, in Markdown."""
+    told = [record for record in found if record["ours"][0].get("breakdown")]
+    parts = ["Percent of each side's own time.\n"]
+    for machine, records in _by_machine(told):
+        parts += [f"{machine}\n", _breakdown(records)]
+    return "\n".join(parts)
+
+
+def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
+    """Records of each machine; the machine that was measured last is the first."""
+    groups = [
+        (machine, list(records))
+        for machine, records in itertools.groupby(sorted(found, key=_machine), key=_machine)
+    ]
+    return sorted(groups, key=lambda group: _finished(group[1]), reverse=True)
+
+
+def _finished(records: Sequence[Bench]) -> str:
+    return max(record["finished"] for record in records)
+
+
+def _told_of_machine(records: Sequence[Bench]) -> str:
+    """Its ceiling, where a record tells it, and the commits that were measured on it."""
+    told = ""
+    if known := [record for record in records if record.get("arithmetic")]:
+        told += f": {_of_ceiling(max(known, key=lambda record: record['finished']))}"
+    commits = {record.get("git", {}).get("commit", "")[:7] for record in records} - {""}
+    return told + (f" (commits {', '.join(sorted(commits))})" if commits else "")
+
+
+def told_ceiling(record: Bench) -> str:
+    """A sentence on how much of the machine's arithmetic both sides' trainings use."""
+    ours, other = _shares(record)
+    return (
+        f"training takes {record['arithmetic']['operations'] / 1e12:.2f} TFLOP of convolutions and "
+        f"products, and this machine's products reach {_of_ceiling(record)}: ours is at {ours} %, "
+        f"{record['against']} at {other} % of that"
+    )
+
+
+def _of_ceiling(record: Bench) -> str:
+    return " and ".join(
+        f"{_rate(speed)} in {precision}"
+        for precision, speed in sorted(record["arithmetic"]["ceiling"].items())
+    )
+
+
+def _rate(operations: float) -> str:
+    """Operations a second, for people."""
+    if operations < 1e13:
+        return f"{operations / 1e9:.0f} GFLOP/s"
+    return f"{operations / 1e12:.0f} TFLOP/s"
+
+
+def _shares(record: Bench) -> tuple[str, str]:
+    """Percent of the ceiling that each side's training reaches, ours first; empty if not counted.
+
+    Above 100 is possible: what leaves multiplications out is told as if it had done them.
+    """
+    if not (arithmetic := record.get("arithmetic")):
+        return "", ""
+    ours, other = (
+        100
+        * arithmetic["operations"]
+        / arithmetic["ceiling"][arithmetic["computed_in"][side]]
+        / _median(record[side], lambda run: run["seconds"]["train"])
+        for side in ("ours", "other")
+    )
+    return f"{ours:.0f}", f"{other:.0f}"
+
+
+def _differences(results: Path) -> str:
+    """A line for each record of ``transfer bench --equivalence``; empty where there is none."""
+    rows: list[tuple[str, ...]] = []
+    for path in files(results / "records" / "equivalence"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if "difference" not in record:
+                continue  # still being measured
+            work, found = record["work"], record["difference"]
+            rows.append(
+                (
+                    f"{work['task']}, {work['data']}, {work['precision']}",
+                    f"{record['against']}",
+                    f"{found['mean']:+.2f}",
+                    f"{found['low']:+.2f} … {found['high']:+.2f}",
+                    f"{len(found['values'])}",
+                    f"{found['verdict']}",
+                )
+            )
+        except _NOT_WHOLE as error:
+            raise no_record(path, "transfer bench --equivalence", error) from error
+    head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
+    return _table(head, rows) if rows else ""
+
+
+def no_record(path: Path, command: str, error: Exception) -> UserError:
+    """The sentence for a file that a command did not write, or not whole."""
+    return UserError(
+        f"'{path}' is no record of '{command}' ({type(error).__name__}: {error}); move it away and "
+        "measure again."
+    )
+
+
+def _ratios(found: list[Bench]) -> str:
+    head = (
+        *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
+        *("pairs", "memory, MiB", "their memory", "of the ceiling, %", "theirs of it, %"),
+    )
+    rows = []
+    for record in found:
+        parts = record["ours"][0]["seconds"].keys() & record["other"][0]["seconds"].keys()
+        whole = functools.partial(_whole, parts=parts)
+        ratios = [
+            whole(other) / whole(ours)
+            for ours, other in zip(record["ours"], record["other"], strict=True)
+        ]
+        rows.append(
+            (
+                _work(record),
+                record["against"],
+                *(f"{_median(record[side], whole):.1f}" for side in ("ours", "other")),
+                f"**{statistics.median(ratios):.2f}**",
+                f"{min(ratios):.2f} … {max(ratios):.2f}",
+                str(len(ratios)),
+                *(f"{_median(record[side], _memory):.0f}" for side in ("ours", "other")),
+                *_shares(record),
+            )
+        )
+    return _table(head, rows)
+
+
+def _breakdown(found: list[Bench]) -> str:
+    rows = []
+    for record in found:
+        for side, name in (("ours", "ours"), ("other", record["against"])):
+            runs = record[side]
+            shares = (
+                100
+                * statistics.median(
+                    run["breakdown"][part] / sum(run["breakdown"].values()) for run in runs
+                )
+                for part in _PARTS
+            )
+            rows.append((_work(record), name, *(f"{share:.1f}" for share in shares)))
+    return _table(("measured", "side", *(part.replace("_", "-") for part in _PARTS)), rows)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _work(record: Bench) -> str:
+    work = record["work"]
+    protocol = "" if work["task"] == "classification" else f"{work['protocol']}, "
+    return (
+        f"{work['task']}, {work['backbone']}, {work['data']}, {protocol}{work['image_size']} px, "
+        f"batch {work['batch_size']}, {work['precision']}"
+    )
+
+
+def _machine(record: Bench) -> str:
+    hardware = record["hardware"]
+    gpus = "".join(f", {gpu}" for gpu in hardware.get("gpus", ()))
+    return f"{hardware['cpu']} ({hardware['cores']} cores){gpus}"
+
+
+def _median(runs: list[Bench], told: Callable[[Bench], float]) -> float:
+    return statistics.median(told(run) for run in runs)
+
+
+def _whole(run: Bench, parts: Collection[str]) -> float:
+    """Seconds of the parts that both sides have: a network alone has no start-up."""
+    return sum(run["seconds"][part] for part in parts)
+
+
+def _memory(run: Bench) -> float:
+    return run["peak_mb"]

@@ -1,0 +1,388 @@
+"""Runs cells to the end: side by side, with other drivers, through failures and requests to stop.
+
+A cell is done when its record stands, whoever wrote it. It is run by whoever holds its lease
+(:mod:`transfer.records.lease`); the driver takes leases in the name of its workers, so that a cell
+is free once the process that ran it is dead, and not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+from backbones.common.errors import UserError
+from backbones.runtime import state_files, stopping
+from transfer.records import failures, records
+from transfer.records.cells import Task
+from transfer.records.lease import Lease, Leases
+from transfer.scheduling.executor import Executor, Worker
+
+_LOOK_EVERY = 2.0  # seconds between two looks at a cell that another driver runs
+_LOSSES = 5  # of its machine, after which a cell is held for the cause
+_PATIENCE = 60.0  # seconds with a disk that lets no cell be begun, while nothing runs
+_SAVING = 300.0  # seconds for running cells to save where the driver has to end
+_WAIT = 0.25  # seconds; bounds the answer to a signal
+
+
+def record_path(task: Task) -> Path:
+    """The file of a cell's record."""
+    return records.path_of(task.results, task.cell)
+
+
+def leases_of(task: Task) -> Path:
+    """The folder of the leases, beside that of the records."""
+    return record_path(task).parent.with_name("leases")
+
+
+def clear_states(task: Task) -> None:
+    """A recorded cell needs no states; some are left where a kill came between record and removal.
+
+    They are left alone while another driver, with other results, works in the same folder. Where
+    none are here no copy is asked for: the states here are removed after it.
+    """
+    states = task.place / state_files.FOLDER
+    with contextlib.suppress(UserError, OSError):
+        if states.is_dir() and (lease := Leases(task.work_leases).take(task.name)):
+            if task.state_copy:
+                from backbones.runtime import storage  # as slow as torch to import
+
+                storage.forget(task.state_copy)
+            state_files.forget(states)
+            lease.finish()
+
+
+@dataclass
+class Job:
+    """A cell on its way.
+
+    Attributes:
+        task: What is run.
+        failed: Attempts that failed in this run.
+        lost: Attempts that ended with the machine that they ran on.
+        look_at: When to look again whether another driver still runs it, monotonic seconds.
+        elsewhere: Who runs it, if another driver does.
+    """
+
+    task: Task
+    failed: int = 0
+    lost: int = 0
+    look_at: float = 0.0
+    elsewhere: str = ""
+
+
+@dataclass
+class Tally:
+    """How the cells stand.
+
+    Attributes:
+        done: With a record.
+        failed: Given up in this run, with the reason.
+        waiting: Not begun, or begun by another driver.
+    """
+
+    done: list[Task] = field(default_factory=list)
+    failed: list[tuple[Task, str]] = field(default_factory=list)
+    waiting: deque[Job] = field(default_factory=deque)
+
+
+class Watcher(Protocol):
+    """Whoever shows how it goes."""
+
+    def started(self, task: Task, where: str) -> None:
+        """A cell has begun, or goes on from its last state."""
+
+    def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
+        """A cell has come so far."""
+
+    def refused(self, task: Task, reason: str) -> None:
+        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
+
+    def left(self, task: Task) -> None:
+        """A cell is no longer run here, and not finished."""
+
+    def finished(self, task: Task, here: bool) -> None:
+        """A cell has its record."""
+
+    def failed(self, task: Task, reason: str, again: bool) -> None:
+        """A cell has failed."""
+
+    def refresh(self, tally: Tally) -> None:
+        """Some time has passed."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A cell that a worker runs, and the lease that it runs it with."""
+
+    job: Job
+    lease: Lease
+
+
+@dataclass
+class _Slot:
+    """A place for one worker, and what that is doing."""
+
+    number: int
+    worker: Worker | None = None
+    run: _Run | None = None
+
+
+def _has_no_place(slot: _Slot) -> bool:
+    """Whether a slot's worker was started and can take no cell yet."""
+    return slot.worker is not None and not slot.worker.where
+
+
+class Schedule:
+    """The cells of a run and the workers that run them.
+
+    Args:
+        tasks: The cells, in the order in which they are begun.
+        jobs: Cells side by side.
+        retry: Further attempts at a cell that fails.
+        executor: Starts the workers.
+        watcher: Told how it goes.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        *,
+        jobs: int,
+        retry: int,
+        executor: Executor,
+        watcher: Watcher,
+    ) -> None:
+        self.tally = Tally()
+        for task in tasks:
+            if record_path(task).exists():
+                clear_states(task)
+                self.tally.done.append(task)
+            else:
+                self.tally.waiting.append(Job(task))
+        self.retry = retry
+        self.executor = executor
+        self.watcher = watcher
+        self.slots = [_Slot(number) for number in range(jobs)]
+        self.leases: dict[Path, Leases] = {}
+        self.unplaced: list[str] = []  # why workers were lost before any could take a cell
+        self.refused = False  # whether a cell could not be begun, and none was since
+        self.well_at = -math.inf  # when something ran, or a disk refused nothing; monotonic seconds
+
+    def run(self) -> Tally:
+        """Run until every cell is done or given up, or until a stop is asked for.
+
+        Whatever else ends the driver, the running cells save first, as after a request to stop.
+
+        Raises:
+            UserError: Nothing runs and the disk lets no cell be begun, or no worker can be started.
+            KeyboardInterrupt: Stopped; the states of what was running are saved.
+        """
+        try:
+            try:
+                while not stopping.requested() and (self.tally.waiting or self._running()):
+                    self._hand_out()
+                    self._listen()
+                    self.watcher.refresh(self.tally)
+            except Exception:
+                self._stop(_SAVING)
+                raise
+            if stopping.requested():
+                self._stop()
+                raise KeyboardInterrupt
+        finally:
+            for slot in self.slots:
+                self._end_worker(slot)
+        return self.tally
+
+    def _running(self) -> list[_Slot]:
+        return [slot for slot in self.slots if slot.run]
+
+    def _hand_out(self) -> None:
+        """A cell for every idle worker, as far as there are cells that nobody runs."""
+        if len(self.unplaced) > _LOSSES * len(self.slots):
+            raise UserError(f"No worker can be started: {self.unplaced[-1]}.")
+        idle = [slot for slot in self.slots if not slot.run and not _has_no_place(slot)]
+        idle.reverse()
+        now = time.monotonic()
+        due = [job for job in self.tally.waiting if job.look_at <= now] if idle else []
+        for job in due:
+            try:
+                if self._begin(idle[-1], job) or _has_no_place(idle[-1]):
+                    idle.pop()
+            except (UserError, OSError) as error:
+                self._hold_back(job, error)
+                return  # the next is tried in a moment: a disk may refuse thousands
+            if not idle:
+                break
+        if due or self._running():
+            self.well_at = now
+
+    def _hold_back(self, job: Job, error: Exception) -> None:
+        """A disk let a cell not be begun: what runs goes on, and so does the driver for a while.
+
+        Raises:
+            UserError: Nothing runs, and nothing ever did or it has been so for too long.
+        """
+        now = time.monotonic()
+        if isinstance(error, OSError):
+            error = UserError(
+                f"{job.task.name} cannot be begun ({error}); see that the disks of --results and "
+                "--work-dir can be read and written, and run again to go on."
+            )
+        if self._running():
+            self.well_at = now
+        elif now - self.well_at > _PATIENCE:
+            raise error
+        if not self.refused:
+            self.watcher.refused(job.task, str(error))
+        self.refused = True
+
+    def _begin(self, slot: _Slot, job: Job) -> bool:
+        """Begin a cell if nobody else runs it, or has run it.
+
+        Raises:
+            UserError: It cannot be taken now; nobody has it.
+            OSError: Likewise.
+        """
+        task = job.task
+        folder = leases_of(task)
+        leases = self.leases.setdefault(folder, Leases(folder))
+        job.look_at = time.monotonic() + _LOOK_EVERY
+        if record_path(task).exists():
+            self.tally.waiting.remove(job)
+            self._finish(task, here=False)
+            return False
+        holder = leases.holder(task.name)
+        job.elsewhere = str(holder or "")
+        if holder:
+            return False
+        slot.worker = slot.worker or self.executor.start(slot.number)
+        if not slot.worker.where:
+            job.look_at = 0.0
+            return False
+        lease = leases.take(task.name, slot.worker.owner)
+        if lease is None:
+            return False
+        try:
+            finished = record_path(task).exists()  # between the first look and the lease
+        except OSError:
+            lease.give_back()
+            raise
+        self.tally.waiting.remove(job)
+        if finished:
+            lease.finish()
+            self._finish(task, here=False)
+            return False
+        slot.run = _Run(job, lease)
+        slot.worker.hand(task)
+        self.watcher.started(task, slot.worker.where)
+        self.unplaced.clear()
+        self.refused = False
+        return True
+
+    def _listen(self) -> None:
+        """Hear the workers out; waits a moment where nothing is said."""
+        workers = [slot.worker for slot in self.slots if slot.worker]
+        if workers:
+            self.executor.wait(workers, _WAIT)
+        else:
+            time.sleep(_WAIT)
+        for slot in self.slots:
+            for message in slot.worker.messages() if slot.worker else ():
+                self._hear(slot, message)
+            if slot.run and slot.run.lease.lost:
+                self._put_back(slot, slot.run)
+
+    def _hear(self, slot: _Slot, message: tuple) -> None:
+        kind, *rest = message
+        run = slot.run
+        if run is None:  # an idle worker that died is replaced when it is needed
+            self._end_worker(slot)
+            if kind == "lost":
+                self.unplaced.append(rest[0])
+        elif kind == "step":
+            self.watcher.stepped(run.job.task, *rest)
+        elif kind == "done":
+            self._done(slot, run)
+        elif kind == "stopped":  # by us, or by somebody who told this worker alone
+            self._put_back(slot, run)
+        elif kind == "lost" and run.job.lost < _LOSSES:  # not the cell's doing
+            run.job.lost += 1
+            self._put_back(slot, run)
+        else:
+            reason, detail = (rest[0], rest[1] if kind == "failed" else "")
+            self._failed(slot, run, reason, detail)
+            if kind in ("died", "lost") or detail:  # after a defect the process cannot be trusted
+                self._end_worker(slot)
+
+    def _done(self, slot: _Slot, run: _Run) -> None:
+        task = run.job.task
+        try:
+            records.read(record_path(task))
+        except UserError as error:
+            self._failed(slot, run, str(error), "")
+            return
+        slot.run = None
+        run.lease.finish()
+        self._finish(task, here=True)
+
+    def _finish(self, task: Task, *, here: bool) -> None:
+        with contextlib.suppress(OSError):  # one beside a record is read by nobody
+            failures.forget(record_path(task))
+        clear_states(task)
+        self.tally.done.append(task)
+        self.watcher.finished(task, here)
+
+    def _failed(self, slot: _Slot, run: _Run, reason: str, detail: str) -> None:
+        job = run.job
+        job.failed += 1
+        again = job.failed <= self.retry
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        kept = failures.Failure(job.task.name, reason, detail, job.failed, when)
+        try:
+            failures.write(record_path(job.task), kept)
+        except UserError as error:  # the disk that failed the cell may fail this too
+            reason = f"{reason} (not kept: {error})"
+        run.lease.give_back()
+        slot.run = None
+        if again:
+            job.look_at = 0.0
+            self.tally.waiting.append(job)
+        else:
+            self.tally.failed.append((job.task, reason))
+        self.watcher.failed(job.task, reason, again)
+
+    def _put_back(self, slot: _Slot, run: _Run) -> None:
+        """The cell is not finished, and not run by this worker any more."""
+        self._end_worker(slot)
+        run.lease.give_back()
+        slot.run = None
+        run.job.look_at = 0.0
+        self.tally.waiting.appendleft(run.job)
+        self.watcher.left(run.job.task)
+
+    def _stop(self, seconds: float = math.inf) -> None:
+        """Let every running cell save its state; a second request ends them at once.
+
+        Args:
+            seconds: Time that they are given.
+        """
+        for slot in self._running():
+            assert slot.worker
+            slot.worker.stop()
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:
+            self._listen()
+            self.watcher.refresh(self.tally)
+
+    def _end_worker(self, slot: _Slot) -> None:
+        if slot.worker:
+            slot.worker.kill()
+            slot.worker = None

@@ -1,0 +1,189 @@
+"""How a suite goes, on the screen: a live view for people, lines for logs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from backbones.common.errors import UserError
+from transfer.plan.durations import Durations
+from transfer.records import records
+from transfer.records.cells import Task
+from transfer.records.wording import count
+from transfer.scheduling.schedule import Tally, record_path
+
+_LINE_EVERY = 30.0  # seconds, where there is no terminal
+_TELLING = 20.0  # seconds of training after which its pace is believed
+_SHOWN = 12  # running cells that fit on a screen
+_TOLD = 4  # and in a line
+
+
+@dataclass
+class _Running:
+    """A running cell: what it does, how far it is, and when it began here."""
+
+    task: Task
+    since: float
+    phase: str = "start"
+    done: int = 0
+    total: int = 0
+    first: tuple[float, int] | None = None  # when training went on here, and at which step
+
+    def pace(self, now: float) -> float | None:
+        """Seconds that all of it takes by its steps so far; None while they are too few to tell."""
+        if self.phase != "train" or self.first is None or now - self.first[0] < _TELLING:
+            return None
+        since, step = self.first
+        return (now - since) / max(1, self.done - step) * self.total
+
+
+class SuiteView:
+    """Shows cells done, running, failed and waiting, and the time left.
+
+    Args:
+        total: Number of cells.
+        console: Where to print.
+        durations: How long cells take here; learns from those that are finished.
+        jobs: Cells side by side.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        console: Console,
+        durations: Durations,
+        jobs: int,
+    ) -> None:
+        self.total = total
+        self.console = console
+        self.durations = durations
+        self.jobs = jobs
+        self.running: dict[str, _Running] = {}
+        self.tally = Tally()
+        self.told = time.monotonic()
+        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> SuiteView:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.stop()
+
+    def started(self, task: Task, where: str) -> None:
+        """A cell has begun, or goes on from its last state."""
+        self.running[task.name] = _Running(task, time.monotonic())
+        if not self.console.is_terminal:
+            self._say(f"begun   {task.name} ({where})")
+
+    def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
+        """A cell has come so far."""
+        cell = self.running[task.name]
+        now = time.monotonic()
+        if phase == "train" and cell.first is None:
+            cell.first = (now, done)
+        cell.phase, cell.done, cell.total = phase, done, total
+        if seconds := cell.pace(now):
+            self.durations.set_pace(task.cell, seconds)
+
+    def refused(self, task: Task, reason: str) -> None:
+        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
+        self._say(f"not now {task.name}: {reason}")
+
+    def left(self, task: Task) -> None:
+        """A cell is no longer run here, and not finished."""
+        self.running.pop(task.name, None)
+
+    def finished(self, task: Task, here: bool) -> None:
+        """A cell has its record."""
+        cell = self.running.pop(task.name, None)
+        try:
+            record = records.read(record_path(task))
+        except UserError as error:
+            self._say(str(error))
+            return
+        self.durations.add([record])
+        took = f"in {time.monotonic() - cell.since:.0f} s" if cell and here else "by another driver"
+        self._say(f"done    {task.name}: {record.metric} {record.value:.2f} % {took}")
+
+    def failed(self, task: Task, reason: str, again: bool) -> None:
+        """A cell has failed."""
+        self.running.pop(task.name, None)
+        self._say(f"failed  {task.name}: {reason}" + (" (tried again)" if again else ""))
+
+    def refresh(self, tally: Tally) -> None:
+        """Remember how the cells stand; a line about it now and then where no one watches."""
+        self.tally = tally
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.told >= _LINE_EVERY:
+            self.told = now
+            self._say(self._summary())
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # of a log without room; no line is worth a suite
+            self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _summary(self) -> str:
+        counts = {
+            "done": len(self.tally.done),
+            "running": len(self.running),
+            "failed": len(self.tally.failed),
+            "waiting": len(self.tally.waiting),
+        }
+        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        if not self.console.is_terminal and (far := self._how_far()):
+            told = told.replace(" running", f" running ({far})")
+        others = sum(bool(job.elsewhere) for job in self.tally.waiting)
+        if others:
+            told += f" ({others} run by another driver)"
+        return f"{count(self.total, 'cell')}: {told}; {self._time_left()}"
+
+    def _how_far(self) -> str:
+        """How far the running cells are, as many as fit a line."""
+        cells = [cell for cell in self.running.values() if cell.total][:_TOLD]
+        return ", ".join(f"{cell.phase} {cell.done}/{cell.total}" for cell in cells)
+
+    def _time_left(self) -> str:
+        ahead, unknown = self.durations.total(job.task.cell for job in self.tally.waiting)
+        rest = [self._rest_of(cell) for cell in self.running.values()]
+        known = [seconds for seconds in rest if seconds is not None]
+        seconds = max(known, default=0.0) + ahead / self.jobs
+        unknown += len(rest) - len(known)
+        left = timedelta(seconds=round(seconds))
+        if not unknown:
+            return f"about {left} left"
+        if not seconds:
+            return "time not known"
+        return f"{left} left, and {count(unknown, 'cell')} of a kind that has not been run here"
+
+    def _rest_of(self, cell: _Running) -> float | None:
+        """Seconds that a running cell still takes."""
+        whole = self.durations.of(cell.task.cell)
+        if whole is None:
+            return None
+        if cell.phase == "train" and cell.total:
+            return whole.seconds * (1 - cell.done / cell.total)
+        return max(0.0, whole.seconds - (time.monotonic() - cell.since))
+
+    def _render(self) -> RenderableType:
+        rows = Table.grid(padding=(0, 1))
+        for cell in list(self.running.values())[:_SHOWN]:
+            bar = ProgressBar(total=cell.total or 1, completed=cell.done, width=24)
+            steps = f"{cell.done}/{cell.total}" if cell.total else ""
+            rows.add_row(cell.task.name, cell.phase, bar, steps)
+        return Group(rows, Text(self._summary(), style="bold"))

@@ -1,0 +1,488 @@
+"""What a detector computes of whole images, replayed as CUDA graphs.
+
+A small batch leaves a fast GPU waiting for the hundreds of operations of a backbone to be asked
+for, one by one, forward and backward. A graph is asked for at once, and computes the very same
+operations. It holds for one size of images; images of like sides are batched together and padded to
+multiples of 32, so that a few sizes make up most of a training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from backbones.common.errors import BrokenProcess, Untrusted
+from backbones.runtime.checkpoint import unwrapped
+from backbones.runtime.memory import is_exhausted
+from transfer.speed.anchors import Anchors
+from transfer.speed.two_stage_step import Sizes, TwoStageStep, WholeImages
+
+_SEEN = 2
+"""Batches of a size that are computed without a graph, before one is made for it; at least one."""
+
+_MOST = 12
+"""Sizes that have a graph; each holds its maps, and their gradients."""
+
+_EVERY = 200
+"""Replays from one that is compared with the plain computation to the next."""
+
+_TOLERANCE = 0.02
+"""Of what a replay gives, the largest part that may differ: some sums are added up in any order."""
+
+_TOLERANCE_OF_BOXES = 1e-3
+"""Likewise of boxes, which follow from the replay's own scores without sums."""
+
+_LEAVE_OUT = 'leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
+
+
+@HOOKS.register_module()
+class GraphedFeatures(Hook):
+    """Replay maps and proposals of a detector that is trained by :class:`TwoStageStep`.
+
+    Left as they are where several processes share a batch, or several batches a step: a graph's
+    gradients are overwritten by its next replay.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Any) -> None:
+        """Put the graphs in the place of the step's computation."""
+        model = runner.model
+        step = getattr(model, "loss", None)
+        one_batch = runner.optim_wrapper._accumulative_counts == 1
+        if isinstance(step, TwoStageStep) and unwrapped(model) is model and one_batch:
+            step.whole_images = Graphs(step)
+
+    def require_sound(self, runner: Any) -> None:
+        """See that what was replayed can be trusted, before a state of it is saved.
+
+        Raises:
+            Untrusted: It cannot.
+            BrokenProcess: CUDA failed when that was looked at.
+        """
+        if graphs := _graphs_of(runner):
+            with runner.optim_wrapper.optim_context(runner.model):
+                graphs.check()
+
+    def memory_advice(self, runner: Any) -> str:
+        """What else to do where memory ran out; empty without graphs."""
+        return f"{_LEAVE_OUT}; that starts anew" if _graphs_of(runner) else ""
+
+
+def _graphs_of(runner: Any) -> Graphs | None:
+    """A runner's, if it has any."""
+    graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
+    return graphs if isinstance(graphs, Graphs) and graphs else None
+
+
+class Graphs:
+    """A step's ``whole_images``, with a graph for each frequent size of batch.
+
+    A batch norm that learns from its batch would learn from the making of a graph as well; where
+    there is one, nothing is graphed. Once there is no memory for a further graph, the others are
+    made anew; if the maps of a batch without one do not fit beside them, all are given up.
+
+    A graph that reads memory which is something else's by then would train on wrong boxes without
+    a word. So each is compared with the plain computation when it is made, and if one gives
+    something else, as layers that draw at random do, none is used. All are compared again before a
+    state is saved, at the training's end too; between, the forward pass of a replay now and then.
+    """
+
+    def __init__(self, step: TwoStageStep) -> None:
+        detector = step.detector
+        parts = [detector.backbone, detector.rpn_head]
+        self._parts = [*parts, detector.neck] if detector.with_neck else parts
+        self._step = step
+        self._norms = [
+            module
+            for part in self._parts
+            for module in part.modules()
+            if isinstance(module, _BatchNorm)
+        ]
+        self._seen: Counter[torch.Size] = Counter()
+        self._sizes: dict[torch.Size, Sizes] = {}
+        self._graphs: dict[torch.Size, _Graph] = {}
+        self._shared: _Shared | None = None
+        self._most = _MOST
+        self._was_short = False
+        self._replays = 0
+
+    def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """Replay the graph for a batch of this size, or compute without.
+
+        Raises:
+            Untrusted: A replay gave something else than it must.
+            BrokenProcess: CUDA failed when that was looked at, or when a graph was recorded.
+        """
+        can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
+        graph = self._graph(images, limits) if can_be else None
+        if graph:
+            self._replays += 1
+            whole = graph.replay(images, limits)
+            if self._replays % _EVERY == 0:
+                _require(graph.gave_the_same)
+            return whole
+        whole = self._computed(images, limits)
+        self._sizes[images.shape] = whole.sizes
+        return whole
+
+    def _computed(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """Without a graph, and without any from now on where memory is short of that."""
+        try:
+            return self._step.compute(images, limits)
+        except RuntimeError as error:
+            if self._shared is None or not is_exhausted(error, has_run=True):
+                raise
+        self._give_up()
+        return self._step.compute(images, limits)
+
+    def check(self) -> None:
+        """See that every graph still gives what it must, forward and backward.
+
+        Raises:
+            Untrusted: One does not.
+            BrokenProcess: CUDA failed when that was looked at.
+        """
+        for graph in self._graphs.values():
+            _require(graph.is_true)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._graphs)
+
+    def _give_up(self, most: int = 0) -> None:
+        """Have this many graphs from now on, made anew, and the memory of all that there are."""
+        self._graphs.clear()
+        self._shared, self._most = None, most
+        torch.cuda.empty_cache()
+
+    def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
+        """The graph for a batch, made when its size has been seen often enough."""
+        size = images.shape
+        if size not in self._graphs and len(self._graphs) < self._most:
+            self._seen[size] += 1
+            if self._seen[size] > _SEEN:
+                self._add(size, images, limits)
+        return self._graphs.get(size)
+
+    def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
+        """Make a graph, unless there is no memory for it; give all up if it is not a true one.
+
+        A recording that memory is too short for has taken all that was free into the graphs' pool,
+        without giving back what is merely cached. The pool is given back whole; a first graph gets
+        a second chance.
+
+        Raises:
+            BrokenProcess: It cannot be recorded, as where a layer waits for what it has computed.
+                CUDA does not recover from that.
+        """
+        graph, why, most = None, "", 0
+        try:
+            graph = self._make(images, limits)
+            graph.take(images, limits)
+            if graph.is_true():
+                self._graphs[size] = graph
+            else:
+                why = "one gave something else"
+        except RuntimeError as error:
+            if not is_exhausted(error, has_run=True):
+                raise BrokenProcess(
+                    "What this detector computes cannot be recorded as a CUDA graph "
+                    f"({_told(error)}): {_LEAVE_OUT}; what is trained so then starts anew."
+                ) from error
+            most = len(self._graphs) or int(not self._was_short)
+            why, self._was_short = "there is no memory for another", True
+        if why:
+            graph = None  # so that its memory is given back too
+            self._give_up(most)
+            used = f"at most {most}" if most else "no"
+            print_log(f"{used} CUDA graphs are used from now on: {why}", "current")
+
+    def _make(self, images: Tensor, limits: Tensor) -> _Graph:
+        if self._shared is None:
+            self._shared = _Shared(self._step, self._parts)
+        anchors = self._step.anchors(self._sizes[images.shape], images.device)
+        with _rounding_anew(images.device.type):
+            return _Graph(self._step, self._shared, anchors, images, limits)
+
+
+def _rounding_anew(device: str) -> torch.autocast:
+    """Autocast as it is, but that it keeps no rounded weights: those would be of another step."""
+    return torch.autocast(
+        device,
+        dtype=torch.get_autocast_dtype(device),
+        enabled=torch.is_autocast_enabled(device),
+        cache_enabled=False,
+    )
+
+
+class _AsModule(nn.Module):
+    """A step's computation of whole images as a module: it can be called with other weights."""
+
+    def __init__(self, step: TwoStageStep) -> None:
+        super().__init__()
+        self.detector = step.detector
+        self._step = step
+
+    def forward(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """As :meth:`TwoStageStep.compute`."""
+        return self._step.compute(images, limits)
+
+
+class _Shared:
+    """What all graphs have in common: one is done with, backward too, before another is replayed.
+
+    Args:
+        step: Computes.
+        parts: Of its detector: what is computed of whole images.
+
+    Attributes:
+        weights: Those that get gradients.
+        stand_ins: The same memory as other tensors, by the weights' names. Autograd remembers for
+            each tensor on which stream it was first computed with, for as long as anything that
+            came of it is kept, and would have the one wait for the other in the middle of a
+            recording.
+        gradients: Theirs, laid out as they are.
+    """
+
+    def __init__(self, step: TwoStageStep, parts: Sequence[nn.Module]) -> None:
+        self._module = _AsModule(step)
+        learning = {
+            id(weight) for part in parts for weight in part.parameters() if weight.requires_grad
+        }
+        every = self._module.named_parameters()
+        named = {name: weight for name, weight in every if id(weight) in learning}
+        self.weights = list(named.values())
+        self.stand_ins = {name: w.detach().requires_grad_() for name, w in named.items()}
+        self.gradients = [torch.empty_like(weight) for weight in self.weights]
+        self._stream = torch.cuda.Stream()
+        self._pool = torch.cuda.graph_pool_handle()
+        self._spaces: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
+
+    def space(self, name: str, like: Tensor) -> Tensor:
+        """Memory for a tensor, shared with those of this name in other graphs."""
+        spaces = self._spaces[name, like.dtype]
+        fitting = next((space for space in spaces if space.numel() >= like.numel()), None)
+        if fitting is None:
+            fitting = torch.zeros(like.numel(), dtype=like.dtype, device=like.device)
+            spaces.append(fitting)
+        return fitting.as_strided(like.shape, like.stride())
+
+    def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """What the step computes, with the stand-ins as weights."""
+        whole: WholeImages = functional_call(self._module, self.stand_ins, (images, limits))
+        return whole
+
+    def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
+        """Let a graph hold what a function asks the GPU for; nothing is computed.
+
+        What other threads do meanwhile, as one that pins the next batches' memory, is no part of
+        it and does not end it.
+        """
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                function()
+            except BaseException:
+                with contextlib.suppress(RuntimeError):  # of a recording that is broken already
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+
+
+class _Graph:
+    """What is computed for one size of batch, forward and backward.
+
+    ``torch.cuda.make_graphed_callables`` gives every cached byte back before it records, which has
+    to be asked for anew, and goes through autograd for each single weight; so graphs are recorded
+    here.
+
+    Args:
+        step: Computes.
+        shared: With all graphs.
+        anchors: Of these images' maps, kept here: the graph reads them where they lie.
+        images: (B, 3, H, W), an example.
+        limits: (B, 2), an example.
+    """
+
+    outputs: tuple[Tensor, ...]
+
+    def __init__(
+        self, step: TwoStageStep, shared: _Shared, anchors: Anchors, images: Tensor, limits: Tensor
+    ) -> None:
+        self._step, self._shared, self._anchors = step, shared, anchors
+        self._inputs = shared.space("images", images), shared.space("limits", limits)
+        self._start = torch.zeros((), requires_grad=True)  # for autograd to come by
+        self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        shared.record(self._forward, self._compute)
+        self._of_outputs = [
+            shared.space(f"gradient {number}", output) for number, output in enumerate(self.outputs)
+        ]
+        self.learns = [output.requires_grad for output in self.outputs]
+        shared.record(self._backward, self._differentiate)
+        self.outputs = tuple(output.detach() for output in self.outputs)
+
+    def _compute(self) -> None:
+        """From the inputs' memory to the outputs'."""
+        whole = self._shared.compute(*self._inputs)
+        self._candidates = whole.candidates, whole.apart
+        self.outputs = (*whole.maps, whole.scores, whole.deltas)
+
+    def _differentiate(self) -> None:
+        """From the memory of the outputs' gradients to that of the weights'."""
+        weights, own = self._shared.weights, self._shared.gradients
+        outputs, of_outputs = (
+            list(compress(each, self.learns)) for each in (self.outputs, self._of_outputs)
+        )
+        stand_ins = list(self._shared.stand_ins.values())
+        found = torch.autograd.grad(outputs, stand_ins, of_outputs, allow_unused=True)
+        self._learning = []
+        for weight, place, gradient in zip(weights, own, found, strict=True):
+            if gradient is not None:
+                place.copy_(gradient)
+                self._learning.append((weight, place))
+
+    def is_true(self) -> bool:
+        """Whether a replay gives what is computed without a graph, forward and backward.
+
+        Of the images that lie in the inputs' memory, whichever they are.
+        """
+        self.forward()
+        if not self.gave_the_same():
+            return False
+        with _rounding_anew(self._inputs[0].device.type):
+            whole = self._step.compute(*self._inputs)
+            plain = (*whole.maps, whole.scores, whole.deltas)
+            weights = self._shared.weights
+            of_plain = [output.detach() for output in plain]  # as of half their squares' sum
+            expected = torch.autograd.grad(
+                list(compress(plain, self.learns)),
+                weights,
+                list(compress(of_plain, self.learns)),
+                allow_unused=True,
+            )
+        learning = {id(weight) for weight, _ in self._learning}
+        if learning != {id(w) for w, g in zip(weights, expected, strict=True) if g is not None}:
+            return False  # a layer has a weight by another name, and the stand-in does not reach it
+        for own, given in zip(self._of_outputs, of_plain, strict=True):
+            own.copy_(given)
+        self._backward.replay()
+        found = [gradient for _, gradient in self._learning]
+        return _agree(found, [gradient for gradient in expected if gradient is not None])
+
+    def gave_the_same(self) -> bool:
+        """Whether the last replay, of which nothing may be overwritten yet, was right."""
+        with torch.no_grad(), _rounding_anew(self._inputs[0].device.type):
+            whole = self._step.compute(*self._inputs)
+            *maps, scores, deltas = self.outputs
+            of_own = self._step.candidates(scores, deltas, whole.sizes, self._inputs[1])
+        return _agree([*maps, scores, deltas], [*whole.maps, whole.scores, whole.deltas]) and (
+            _agree(self._candidates, of_own, _TOLERANCE_OF_BOXES)
+        )
+
+    def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
+        """What the step computes of images of this size."""
+        self.take(images, limits)
+        *maps, scores, deltas = _Replay.apply(self._start, self)
+        return WholeImages(tuple(maps), scores, deltas, *self._candidates)
+
+    def take(self, images: Tensor, limits: Tensor) -> None:
+        """Have a batch in the inputs' memory."""
+        for own, given in zip(self._inputs, (images, limits), strict=True):
+            own.copy_(given)
+
+    def forward(self) -> None:
+        """Compute the outputs of the inputs."""
+        self._forward.replay()
+
+    def backward(self, *of_outputs: Tensor | None) -> None:
+        """Give the weights their gradients, from those of the outputs."""
+        for own, given in zip(self._of_outputs, of_outputs, strict=True):
+            if given is None:
+                own.zero_()
+            else:
+                own.copy_(given)
+        self._backward.replay()
+        for weight, gradient in self._learning:
+            if weight.grad is None:
+                weight.grad = gradient
+            else:
+                weight.grad.add_(gradient)
+
+
+def _told(error: RuntimeError) -> str:
+    """What CUDA says, without its advice to those who compile."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _agree(
+    found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float = _TOLERANCE
+) -> bool:
+    """Whether tensors differ by little; where some are not finite, the training has diverged."""
+    differences = torch.stack(
+        [(one - other).double().norm() for one, other in zip(found, expected, strict=True)]
+    )
+    norms = torch.stack([other.double().norm() for other in expected])
+    if not norms.isfinite().all():
+        return True
+    least = norms.max() / 10_000  # what is next to nothing may be all rounding
+    return bool((differences <= tolerance * norms.clamp(min=least)).all())
+
+
+def _require(holds: Callable[[], bool]) -> None:
+    """See that something about a graph holds; where there is no memory to look, it may.
+
+    Raises:
+        Untrusted: It does not.
+        BrokenProcess: CUDA fails, which it may tell of whatever was computed before this. States
+            that were saved are sound: graphs are looked at before each.
+    """
+    try:
+        if holds():
+            return
+    except RuntimeError as error:
+        if is_exhausted(error, has_run=True):
+            return
+        raise BrokenProcess(
+            f"The GPU failed while CUDA graphs were compared ({_told(error)}); the last state "
+            f"is kept. Run again to go on; if it happens again, {_LEAVE_OUT}, and please report it."
+        ) from error
+    raise Untrusted(
+        "A CUDA graph of this detector has given something else than the detector itself, so the "
+        "training cannot be trusted: its states are removed and nothing is recorded. Please report "
+        f"it, and {_LEAVE_OUT}."
+    )
+
+
+class _Replay(torch.autograd.Function):
+    """A graph between autograd's other operations."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, graph: _Graph) -> tuple[Tensor, ...]:
+        ctx.graph = graph
+        ctx.set_materialize_grads(False)
+        graph.forward()
+        found = tuple(output.detach() for output in graph.outputs)
+        ctx.mark_non_differentiable(
+            *(output for output, learns in zip(found, graph.learns, strict=True) if not learns)
+        )
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[None, None]:
+        ctx.graph.backward(*of_outputs)
+        return None, None

@@ -1,0 +1,70 @@
+"""Does the paper's gain agree with ours? A prediction interval for a difference of single runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from transfer.stats.rows import RowResult
+
+Agreement = Literal["agrees", "disagrees"]
+
+
+@dataclass(frozen=True)
+class PaperAgreement:
+    """The paper's gain of one row, set against what our runs predict for it.
+
+    Attributes:
+        row: the zoo's row.
+        paper_gain: the paper's row minus its baseline, in points.
+        low: lower end of the 95 % prediction interval, in points; None where there is none.
+        high: its upper end.
+        verdict: ``agrees`` where the paper's gain lies inside; None where nothing can be said.
+        assumption: what the interval takes for granted, or why there is none.
+    """
+
+    row: str
+    paper_gain: float
+    low: float | None
+    high: float | None
+    verdict: Agreement | None
+    assumption: str
+
+
+def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAgreement:
+    """Judge the paper's gain, a difference of two single runs, by a prediction interval.
+
+    If the paper's two runs came from our distributions, their difference minus our gain would
+    have the variance of our gain's error and of one more run of each row. Only the caller knows
+    whether data and protocol are the paper's; elsewhere no verdict should be asked for.
+
+    Args:
+        row: a row that :func:`transfer.stats.statistics.analyse` compared with the baseline.
+        baseline: the baseline of the same table.
+        paper_gain: the paper's row minus the paper's baseline, in points.
+    """
+    from scipy import special
+
+    error, sd, df = row.gain_error, row.gain_sd, row.gain_sd_df
+    if row.gain is None or error is None or sd is None or df is None:
+        reason = "our own gain has no interval, so it predicts nothing"
+        return PaperAgreement(row.row, paper_gain, None, None, None, reason)
+    runs = 2 * sd**2 + _within_part(row) + _within_part(baseline)
+    # Where two variances are added, those of single runs outweigh those of the means.
+    half = float(special.stdtrit(df, 0.975)) * math.sqrt(error**2 + runs)
+    low, high = row.gain - half, row.gain + half
+    verdict: Agreement = "agrees" if low <= paper_gain <= high else "disagrees"
+    assumption = (
+        "the paper's runs vary from one to the next as ours do, with a standard deviation of "
+        f"{math.sqrt(runs / 2):.2f} points"
+    )
+    if "fine-tuning" in (row.unit, baseline.unit):
+        assumption += (
+            "; ours are fine-tunings of given weights, and what another training of the "
+            "classifier would add is not in it, so the interval may be too narrow"
+        )
+    return PaperAgreement(row.row, paper_gain, low, high, verdict, assumption)
+
+
+def _within_part(row: RowResult) -> float:
+    """Variance that averaging over fine-tunings took out of a unit, but a single run has."""
+    return (row.sd_run or 0.0) ** 2 - (row.sd or 0.0) ** 2

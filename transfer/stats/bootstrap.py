@@ -1,0 +1,253 @@
+"""Noise of the test set: a paired bootstrap over images, from per-image results.
+
+Test images are drawn anew with replacement, the same draw for both rows, and the metric of each
+row is computed on every draw from stored per-image results; no network runs. The interval says
+how far the difference hangs on these very test images, for these very trained detectors. It knows
+nothing of seeds: it stands beside the seeds' interval and is never mixed into it.
+
+A drawn image counts as often as it was drawn, so a draw is one multiplicity for each image. For
+AP the detections are sorted once, and each draw is a cumulative sum of multiplicities in that
+order, looked at after each true positive. That is exactly the AP of a test set with copied
+images: within the copies of a true positive precision only rises, within those of a false one it
+only falls, and AP takes the best precision from each recall on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from backbones.common.errors import UserError
+from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes
+
+__all__ = [
+    "DetectionOutcomes",
+    "ImageNoise",
+    "SegmentationOutcomes",
+    "metric_value",
+    "paired_bootstrap",
+]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+DetectionMetric = Literal["mAP 11-point", "mAP area"]
+SegmentationMetric = Literal["mIoU", "pixAcc"]
+
+RESAMPLES = 1000
+_CHUNK = 100  # draws at a time: (detections of a class, draws) stays near the cache's size
+_RECALLS = np.arange(0.0, 1.0 + 1e-3, 0.1)
+"""VOC07's thresholds as MMDetection and GluonCV write them, .30000000000000004 and all, so that
+a figure equals theirs where a recall meets a threshold exactly."""
+
+_Outcomes = TypeVar("_Outcomes", DetectionOutcomes, SegmentationOutcomes)
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """A difference on the whole test set with its 95 % interval over images.
+
+    The interval is the basic one, twice the difference less the draws' percentiles. A draw holds
+    some images several times and others not at all, which moves AP at 11 recalls, of two rows not
+    alike: where the draws lie to one side of the difference, the difference itself lies likewise to
+    one side of what more images would give.
+
+    ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; a row's figure is
+    the mean over its units, of each the mean over its fine-tunings. ``resamples`` counts the draws
+    on which the metric exists.
+    """
+
+    metric: DetectionMetric | SegmentationMetric
+    images: int
+    resamples: int
+    baseline: float
+    row: float
+    difference: float
+    low: float
+    high: float
+
+
+@overload
+def paired_bootstrap(
+    baseline: Sequence[Sequence[DetectionOutcomes]],
+    row: Sequence[Sequence[DetectionOutcomes]],
+    metric: DetectionMetric,
+    *,
+    resamples: int = ...,
+) -> ImageNoise: ...
+
+
+@overload
+def paired_bootstrap(
+    baseline: Sequence[Sequence[SegmentationOutcomes]],
+    row: Sequence[Sequence[SegmentationOutcomes]],
+    metric: SegmentationMetric,
+    *,
+    resamples: int = ...,
+) -> ImageNoise: ...
+
+
+def paired_bootstrap(
+    baseline: Sequence[Sequence[_Outcomes]],
+    row: Sequence[Sequence[_Outcomes]],
+    metric: DetectionMetric | SegmentationMetric,
+    *,
+    resamples: int = RESAMPLES,
+) -> ImageNoise:
+    """Interval of the difference between two rows over draws of the test images.
+
+    The random draws are always the same.
+
+    Args:
+        baseline: the outcomes of the baseline's fine-tunings, one or more, by the unit that they
+            are averaged in.
+        row: those of the row; their number may differ.
+        metric: which figure; AP as VOC07 has it (11 recalls) or as the area under the curve.
+        resamples: draws of the test set, 100 or more for a 95 % interval to mean anything.
+
+    Raises:
+        UserError: the outcomes are not of the same test images with the same labels.
+    """
+    runs = [run for unit in (*baseline, *row) for run in unit]
+    _check_same_test_set(runs)
+    images = len(runs[0].images)
+
+    def mean(units: Sequence[Sequence[_Outcomes]]) -> FloatArray:
+        drawn = [[_resampled(run, metric, resamples) for run in unit] for unit in units]
+        return np.mean([np.mean(unit, axis=0) for unit in drawn], axis=0)
+
+    differences = mean(row) - mean(baseline)
+    differences = differences[np.isfinite(differences)]
+    bounds = np.percentile(differences, (97.5, 2.5)) if len(differences) else (np.nan, np.nan)
+    base_figure, row_figure = (
+        float(np.mean([np.mean([metric_value(run, metric) for run in unit]) for unit in units]))
+        for units in (baseline, row)
+    )
+    difference = row_figure - base_figure
+    low, high = (2 * difference - bound for bound in bounds)
+    return ImageNoise(
+        metric=metric,
+        images=images,
+        resamples=len(differences),
+        baseline=base_figure,
+        row=row_figure,
+        difference=difference,
+        low=float(low),
+        high=float(high),
+    )
+
+
+@lru_cache(maxsize=32)  # the baseline's runs are asked for with every row
+def _resampled(
+    run: DetectionOutcomes | SegmentationOutcomes,
+    metric: DetectionMetric | SegmentationMetric,
+    resamples: int,
+) -> FloatArray:
+    """The metric of one fine-tuning on each draw, (resamples,), in points."""
+    return np.concatenate(
+        [_figure(run, metric, weights) for weights in _draws(len(run.images), resamples)]
+    )
+
+
+def metric_value(
+    outcomes: DetectionOutcomes | SegmentationOutcomes,
+    metric: DetectionMetric | SegmentationMetric,
+) -> float:
+    """The metric on the whole test set, in points; NaN where no class has an object or pixel."""
+    whole = np.ones((len(outcomes.images), 1), dtype=np.int32)
+    return float(_figure(outcomes, metric, whole)[0])
+
+
+def _figure(
+    outcomes: DetectionOutcomes | SegmentationOutcomes,
+    metric: DetectionMetric | SegmentationMetric,
+    weights: npt.NDArray[np.int32],
+) -> FloatArray:
+    """The metric in points, (draws,), for multiplicities of the images, (images, draws)."""
+    if isinstance(outcomes, DetectionOutcomes):
+        return 100 * _mean_over_classes(_average_precisions(outcomes, metric, weights))
+    return 100 * _pixels(outcomes, metric, weights)
+
+
+def _draws(images: int, resamples: int) -> Iterator[npt.NDArray[np.int32]]:
+    """Multiplicities of the images, (images, up to _CHUNK draws) at a time."""
+    rng = np.random.default_rng(0)
+    for start in range(0, resamples, _CHUNK):
+        chosen = rng.integers(images, size=(min(_CHUNK, resamples - start), images))
+        counts = [np.bincount(draw, minlength=images) for draw in chosen]
+        yield np.array(counts, dtype=np.int32).T.copy()
+
+
+def _average_precisions(
+    outcomes: DetectionOutcomes, metric: str, weights: npt.NDArray[np.int32]
+) -> FloatArray:
+    """AP of each class on each draw, (classes, draws); NaN where a draw has no such object."""
+    positives = outcomes.positives.T.astype(float) @ weights
+    result = np.full(positives.shape, np.nan)
+    counted = np.flatnonzero(~outcomes.ignored)
+    order = counted[np.argsort(-outcomes.score[counted], kind="stable")]
+    for label in range(len(positives)):
+        ranked = order[outcomes.label[order] == label]
+        hits = np.flatnonzero(outcomes.correct[ranked])
+        seen = weights[outcomes.image[ranked]]
+        true = np.cumsum(seen[hits], axis=0)
+        precision = true / np.maximum(np.cumsum(seen, axis=0)[hits], 1)
+        recall = true / np.maximum(positives[label], 1)
+        measure = _eleven_points if metric == "mAP 11-point" else _area
+        result[label] = np.where(positives[label] > 0, measure(precision, recall), np.nan)
+    return result
+
+
+def _eleven_points(precision: FloatArray, recall: FloatArray) -> FloatArray:
+    """Mean over eleven recalls of the best precision from there on, (draws,)."""
+    best = [np.max(precision, axis=0, initial=0, where=recall >= r) for r in _RECALLS]
+    return np.mean(best, axis=0)
+
+
+def _area(precision: FloatArray, recall: FloatArray) -> FloatArray:
+    """Area under the best precision from each recall on, (draws,)."""
+    best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    area: FloatArray = (best * np.diff(recall, axis=0, prepend=0)).sum(axis=0)
+    return area
+
+
+def _pixels(
+    outcomes: SegmentationOutcomes, metric: str, weights: npt.NDArray[np.int32]
+) -> FloatArray:
+    """MIoU or pixel accuracy on each draw, (draws,), as a fraction."""
+    # Sums of pixels stay below 2^53, so floating point is exact, and much faster than integers.
+    intersection, predicted, labelled = (
+        area.T.astype(float) @ weights
+        for area in (outcomes.intersection, outcomes.predicted, outcomes.labelled)
+    )
+    if metric == "pixAcc":
+        total = labelled.sum(axis=0)
+        return np.where(total > 0, intersection.sum(axis=0) / np.maximum(total, 1), np.nan)
+    union = predicted + labelled - intersection
+    iou = intersection / np.maximum(union, 1)
+    return _mean_over_classes(np.where(labelled > 0, iou, np.nan))
+
+
+def _mean_over_classes(values: FloatArray) -> FloatArray:
+    """Mean of (classes, draws) over the classes that a draw has; NaN where it has none."""
+    there = np.isfinite(values)
+    count = there.sum(axis=0)
+    total = np.where(there, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _check_same_test_set(runs: Sequence[DetectionOutcomes | SegmentationOutcomes]) -> None:
+    """The pairing needs the same images in the same order, with the same labels."""
+    truth = [run.positives if isinstance(run, DetectionOutcomes) else run.labelled for run in runs]
+    for run, labels in zip(runs[1:], truth[1:], strict=True):
+        if not np.array_equal(run.images, runs[0].images):
+            raise UserError(
+                "a paired bootstrap needs the same test images in the same order, and two of the "
+                "results were made on different ones; compare results of one data set"
+            )
+        if not np.array_equal(labels, truth[0]):
+            raise UserError(
+                "two results on the same test images were measured against different labels; "
+                "evaluate both with the same annotations"
+            )

@@ -1,0 +1,140 @@
+"""The noise of the test set beside each gain, from the per-image results next to the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from backbones.common.errors import UserError
+from transfer.records import per_image
+from transfer.records.outcomes import SegmentationOutcomes
+from transfer.records.per_image import Outcomes
+from transfer.records.records import Record
+from transfer.records.wording import interval, signed
+from transfer.report.gains import GainRow, GainTable, classifier
+from transfer.stats.bootstrap import ImageNoise, metric_value, paired_bootstrap
+
+_FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
+    "11points": "mAP 11-point",
+    "area": "mAP area",
+}
+_SAME = 0.05  # points; the records' figures must be those of their per-image results
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """The noise of one row's gain, or why it is not known.
+
+    Attributes:
+        row: Its name.
+        noise: Of the gain, over draws of the test images; None where ``reason`` tells why.
+        reason: One sentence.
+    """
+
+    row: str
+    noise: ImageNoise | None
+    reason: str = ""
+
+
+def image_noise(table: GainTable) -> list[RowNoise]:
+    """The noise of every gain of a table.
+
+    Each fine-tuning's per-image results are read; a row whose results are missing, or do not give
+    the figures of its records, has none.
+    """
+    base = next((row for row in table.rows if row.name == table.baseline), None)
+    others = [row for row in table.rows if row.name != table.baseline]
+    if base is None:
+        return []
+    try:
+        before = _outcomes(base, table.setting.metric)
+    except UserError as error:
+        return [RowNoise(row.name, None, str(error)) for row in others]
+    return [_of_row(row, before, table.setting.metric) for row in others]
+
+
+def told(table: GainTable) -> list[str]:
+    """The noise of a table in sentences."""
+    known: list[str] = []
+    silent: dict[str, list[str]] = {}
+    for one in image_noise(table):
+        if one.noise:
+            ends = interval(one.noise.low, one.noise.high)
+            known.append(f"{one.row} {signed(one.noise.difference)} ({ends})")
+            images, draws = one.noise.images, one.noise.resamples
+        else:
+            silent.setdefault(one.reason, []).append(one.row)
+    lines = [f"No noise of the test set for {', '.join(rows)}: {r}" for r, rows in silent.items()]
+    if known:
+        lines.insert(
+            0,
+            f"Noise of the test set, another thing than seeds ({draws} draws of the {images} test "
+            f"images, 95 %): {'; '.join(known)}.",
+        )
+    return lines
+
+
+def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
+    try:
+        after: list[Any] = _outcomes(row, metric)
+        kind: Any = _metric(row.records[0], metric)
+        return RowNoise(row.name, paired_bootstrap(before, after, kind))
+    except UserError as error:
+        return RowNoise(row.name, None, str(error))
+
+
+def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
+    """Of every fine-tuning, by classifier: the table's gain is a mean over those."""
+    units: dict[str, list[Outcomes]] = {}
+    for record in row.records:
+        outcomes = _headline_outcomes(record, metric)
+        units.setdefault(classifier(record), []).append(outcomes)
+    return list(units.values())
+
+
+def _headline_outcomes(record: Record, metric: str) -> Outcomes:
+    """Per-image results of the classes that the headline is a mean over.
+
+    Raises:
+        UserError: They are missing, malformed, or of another run.
+    """
+    names = per_image.classes(record)
+    wanted = [names.index(name) for name in per_image.headline_classes(record)]
+    outcomes = _of_classes(per_image.outcomes(record), wanted)
+    found = metric_value(outcomes, _metric(record, metric))
+    if not abs(found - record.value) < _SAME:
+        raise UserError(
+            f"the per-image results beside '{record.path.name}' give {found:.2f}, the record has "
+            f"{record.value:.2f}."
+        )
+    return outcomes
+
+
+def _metric(record: Record, metric: str) -> Any:
+    if record.cell["task"] == "segmentation":
+        return metric
+    form = per_image.evaluator(record).get("form", "11points")
+    if form not in _FORMS:
+        raise UserError(f"the form '{form}' of average precision is not drawn anew here.")
+    return _FORMS[form]
+
+
+def _of_classes(outcomes: Any, classes: list[int]) -> Any:
+    """Outcomes of some classes only, numbered anew; of all where none are named."""
+    if not classes:
+        return outcomes
+    if isinstance(outcomes, SegmentationOutcomes):
+        kept = {name: getattr(outcomes, name)[:, classes]
+                for name in ("intersection", "predicted", "labelled")}  # fmt: skip
+        return replace(outcomes, **kept)
+    numbers = np.full(outcomes.positives.shape[1], -1)
+    numbers[classes] = np.arange(len(classes))
+    inside = numbers[outcomes.label] >= 0
+    return replace(
+        outcomes,
+        positives=outcomes.positives[:, classes],
+        label=numbers[outcomes.label[inside]],
+        **{n: getattr(outcomes, n)[inside] for n in ("image", "score", "correct", "ignored")},
+    )
