@@ -36,6 +36,7 @@ from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
 from transfer.plan.durations import Durations
 from transfer.plan.request import Plan, Request, make_plan
+from transfer.plan.sample_classifiers import OF_SAMPLE, TRAINED
 from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.protocols.protocols import TASKS
@@ -94,7 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one(
         "--weights",
         default="auto",
-        help="auto, none (random ones), a file, timm:<model>.<tag> or an address",
+        help="auto, none (random ones), sample (trained on it, nothing fetched), a file, "
+        "timm:<model>.<tag> or an address",
     )
     one("--seed", type=int, default=0, help="of the fine-tuning")
     one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
@@ -253,7 +255,8 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
         given += ["--suite", args.suite, *seeds, "--only", cell.id]
     else:
         given += ["--backbone", args.backbone, "--against", args.against]
-        given += ["--weights", args.weights, "--seed", str(args.seed)]
+        of_sample = args.weights == "auto" and cell.weights.startswith(OF_SAMPLE)
+        given += ["--weights", TRAINED if of_sample else args.weights, "--seed", str(args.seed)]
         given += ["--classifier-seed", str(args.classifier_seed)]
     given += ["--task", cell.task, "--data", args.data, "--protocol", cell.protocol]
     return shlex.join([*given, "--precision", cell.precision])

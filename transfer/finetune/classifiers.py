@@ -26,7 +26,9 @@ from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.shuffled import shuffled
 from backbones.zoo import zoo
 from backbones.zoo.cost import classifier_cost
-from transfer.plan.request import SAMPLE_TRAINING, load_data
+from backbones.zoo.entry import Recipe
+from transfer.plan.request import load_data
+from transfer.plan.sample_classifiers import OF_SAMPLE, SAMPLE_TRAINING
 from transfer.records.cells import SHUFFLED, Cell
 from transfer.records.lease import Leases, owned, wait_for
 
@@ -67,7 +69,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
     near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
-    recipe = row.recipe if _is_of_its_recipe(row, near, own) else None
+    recipe = _recipe(cell, row, near, own)
     provenance = {
         "source": cell.weights_id,
         "sha256": sha256(path) if path else "",
@@ -141,13 +143,17 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     """
     data = load_data("sample", Path())
     assert data.classifier_images is not None
+    settings = dataclasses.asdict(SAMPLE_TRAINING)
+    del settings["warmup"]  # is in the recipe
     planned = training.plan(
         name,
         data.classifier_images,
-        **dataclasses.asdict(SAMPLE_TRAINING),
+        **settings,
         seed=seed,
         precision=hardware.fast_precision(),
     )
+    row = dataclasses.replace(planned.row, recipe=SAMPLE_TRAINING.recipe(planned.row))
+    planned = dataclasses.replace(planned, row=row)
     stem = f"{name}_s{seed}_{planned.identity}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
@@ -192,12 +198,15 @@ def _preprocessing(
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
 
 
-def _is_of_its_recipe(row: zoo.Variant, near: str, own: dict[str, Any]) -> bool:
-    """Whether weights were trained as the row says: the authors' own, or by this project.
+def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Recipe | None:
+    """What weights were trained by, where it is known: the authors' own, or by this project.
 
-    Near relatives were not, and of any other file nobody has said it.
+    Near relatives were not trained as the row says, and of any other file nobody has said it.
     """
-    return not row.shuffled_of and (near == "exact" or "row" in own)
+    if cell.weights.startswith(OF_SAMPLE):
+        return SAMPLE_TRAINING.recipe(row)
+    known = not row.shuffled_of and (near == "exact" or "row" in own)
+    return row.recipe if known else None
 
 
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
 from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.plan.request import OF_SAMPLE, load_data
+from transfer.plan.request import load_data
+from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.protocols.compose import network_parts
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import SHUFFLED, Cell, Task

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,38 +15,14 @@ from backbones.common.resources import cache_dir
 from backbones.training.known_images import told_name_of_images
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
-from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
 from backbones.zoo.sources import is_public, weights_file
 from transfer.datasets import catalogue, sample
+from transfer.plan.sample_classifiers import OF_SAMPLE, PUBLIC, TRAINED, choose, trained
 from transfer.protocols import protocols
 from transfer.records.cells import SHUFFLED, Cell
 
-OF_SAMPLE = "sample:"
-"""What the weights of a classifier begin with that is trained on the sample where it is missing."""
-
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
-
-
-@dataclass(frozen=True)
-class SampleTraining:
-    """How the sample's classifiers are trained: the same for every row, small, and fixed.
-
-    Attributes:
-        epochs: Passes over the sample's images.
-        batch_size: Images a step.
-        image_size: Side of the crops in pixels.
-        base_lr: Learning rate at a batch of 256.
-        min_area: Smallest share of an image that a crop covers.
-    """
-
-    epochs: int = 8
-    batch_size: int = 32
-    image_size: int = 64
-    base_lr: float = 0.1
-    min_area: float = 0.5
-
-
-SAMPLE_TRAINING = SampleTraining()
 
 
 @dataclass(frozen=True)
@@ -125,10 +99,22 @@ def make_plan(request: Request) -> Plan:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
         )
-    if catalogue.SAMPLE in data_of.values() and not row.scratch:
-        # Small enough to show what pretraining itself is worth.
-        rows.append(zoo.scratch_of(row.architecture))
-    plain = dataclasses.replace(request, weights="auto")  # what was given is the asked row's own
+    given = "auto"  # what the request gives is the asked row's own
+    if catalogue.SAMPLE in data_of.values():
+        lacking = [r for r in rows if r is not row or request.weights in ("auto", TRAINED)]
+        given, told = choose(
+            [r for r in lacking if r.recipe],
+            request.classifier_seed,
+            fetch=request.weights != TRAINED,
+        )
+        remarks += told
+    elif request.weights == TRAINED:
+        raise UserError(
+            "--weights sample trains classifiers on the built-in sample, and goes with --data "
+            "sample only: give a file or a name of weights."
+        )
+    plain = dataclasses.replace(request, weights=given)
+    request = plain if request.weights == "auto" else request
     cells = tuple(
         make_cell(
             dataclasses.replace(request if member is row else plain, data=data), member, task, lists
@@ -344,14 +330,14 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         unshuffled = dataclasses.replace(row, name=row.shuffled_of, shuffled_of="")
         told = _weights(request, unshuffled)
         return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
-    if request.weights not in ("auto", "none"):
+    if request.weights not in ("auto", "none", TRAINED, PUBLIC):
         if not is_public(request.weights):
             _require_trained_as(row, weights_file(request.weights))
         return _given(request.weights)
     if row.scratch:
         return "", "", "none"
-    if request.data == catalogue.SAMPLE and row.recipe:
-        return _trained_on_sample(row, request.classifier_seed)
+    if request.data == catalogue.SAMPLE and row.recipe and request.weights != PUBLIC:
+        return trained(row, request.classifier_seed)
     if row.weights is None and row.own:
         raise UserError(
             f"'{row.name}' has no weights: name them in its file, or give a file with --weights. "
@@ -396,22 +382,3 @@ def _told_classifier(path: Path) -> str:
     """What a cell calls a classifier in a file: by the seed of its training, where that is told."""
     own = read_own_metadata(path)
     return f"seed {own['seed']}" if "seed" in own else "file"
-
-
-def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
-    assert row.recipe is not None
-    if row.recipe.teacher:
-        raise UserError(
-            f"'{row.name}' is distilled and the sample has no teacher: train it with "
-            f"'{row.how_to_train()}' and give the file with --weights."
-        )
-    told = {
-        "architecture": row.architecture,
-        "recipe": row.recipe.content(),
-        "training": dataclasses.asdict(SAMPLE_TRAINING),
-        "version": TRAINING_VERSION,
-        "sample": sample.VERSION,
-        "seed": seed,
-    }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return f"{OF_SAMPLE}{row.alias_of or row.name}:{seed}", f"{OF_SAMPLE}{digest}", f"seed {seed}"
