@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,11 +134,13 @@ def make_plan(request: Request) -> Plan:
     )
 
 
-def load_data(name: str, data_root: Path) -> catalogue.DataSet:
-    """A data set by name; the sample is drawn where it is missing."""
+def load_data(
+    name: str, data_root: Path, progress: Callable[[int, int], None] | None = None
+) -> catalogue.DataSet:
+    """A data set by name; the sample is drawn where it is missing, which ``progress`` is told."""
     if name != catalogue.SAMPLE:
         return catalogue.load(name, data_root)
-    sample.ensure_sample(cache_dir() / catalogue.SAMPLE)
+    sample.ensure_sample(cache_dir() / catalogue.SAMPLE, progress=progress)
     return catalogue.load(name, cache_dir())
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir
@@ -119,7 +120,7 @@ def choose(rows: Sequence[Variant], seed: int, *, fetch: bool) -> tuple[str, lis
     missing = [source for source in sources if not hub.is_here(source)]
     if not missing:
         return PUBLIC, [f"The ImageNet weights of {names} are here, and are used."]
-    if any(_begun(row, seed) for row in rows):
+    if any(any(_files(f"{row.alias_of or row.name}:{seed}")) for row in rows):
         return TRAINED, [schedule]
     if not hub.answers(missing[0]):
         return TRAINED, [f"The hub of weights does not answer. {schedule}"]
@@ -132,7 +133,12 @@ def choose(rows: Sequence[Variant], seed: int, *, fetch: bool) -> tuple[str, lis
     ]
 
 
-def _begun(row: Variant, seed: int) -> bool:
-    """Whether the training of a row's classifier was begun here."""
-    folder = cache_dir() / "classifiers" / TRAINED
-    return any(folder.glob(f"{row.alias_of or row.name}_s{seed}_*"))
+def is_trained(source: str) -> bool:
+    """Whether a classifier of the sample, as :func:`trained` calls it, is here already."""
+    return any(path.suffix == ".safetensors" for path in _files(source.removeprefix(OF_SAMPLE)))
+
+
+def _files(name: str) -> Iterator[Path]:
+    """Classifiers of a row and seed, ``<row>:<seed>``, and the folders of trainings of them."""
+    row, _, seed = name.rpartition(":")
+    return (cache_dir() / "classifiers" / TRAINED).glob(f"{row}_s{seed}_*")
