@@ -141,8 +141,8 @@ def fast_precision() -> str:
 
 def compute_capability(device: int = 0) -> tuple[int, int]:
     """Major and minor compute capability of a CUDA device, given its number from 0."""
-    driver = ctypes.CDLL("libcuda.so.1")
-    found = ctypes.c_int(), ctypes.c_int()
+    driver, found = _driver(), (ctypes.c_int(), ctypes.c_int())
+    assert driver
     for value, attribute in zip(found, _CAPABILITY, strict=True):
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
     return found[0].value, found[1].value

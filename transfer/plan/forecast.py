@@ -25,7 +25,7 @@ _SECONDS = {  # of a run of resnet50 on two cores of an AMD EPYC, family 25
     ("segmentation", TRAIN): 45.0,
     ("segmentation", EVALUATE): 6.0,
 }
-_BELIEF = 15.0
+_BELIEF = 3.0
 """Reference seconds of work that weigh as much as the guess that was made before the start."""
 
 

@@ -84,6 +84,12 @@ def make_plan(request: Request) -> Plan:
     """
     remarks: list[str] = []
     data_of = _choose_data(request, remarks)
+    on_sample = catalogue.SAMPLE in data_of.values()
+    if request.weights == TRAINED and not on_sample:
+        raise UserError(
+            "--weights sample trains classifiers on the built-in sample, and goes with --data "
+            "sample only: give a file or a name of weights."
+        )
     row = zoo.find(request.backbone)
     if row.alias_of:
         remarks.append(f"{row.name} {row.note}.")
@@ -93,14 +99,14 @@ def make_plan(request: Request) -> Plan:
     rows = [row]
     if control:
         rows.insert(0, control)
-        if catalogue.SAMPLE not in data_of.values():  # whose controls are trained on it
+        if not on_sample:  # whose controls are trained on it
             remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
         )
     given = "auto"  # what the request gives is the asked row's own
-    if catalogue.SAMPLE in data_of.values():
+    if on_sample:
         lacking = [r for r in rows if r is not row or request.weights in ("auto", TRAINED)]
         given, told = choose(
             [r for r in lacking if r.recipe],
@@ -108,11 +114,6 @@ def make_plan(request: Request) -> Plan:
             fetch=request.weights != TRAINED,
         )
         remarks += told
-    elif request.weights == TRAINED:
-        raise UserError(
-            "--weights sample trains classifiers on the built-in sample, and goes with --data "
-            "sample only: give a file or a name of weights."
-        )
     plain = dataclasses.replace(request, weights=given)
     request = plain if request.weights == "auto" else request
     cells = tuple(
