@@ -52,12 +52,12 @@ Progress = Callable[[int, int], None]
 class Sizes:
     """How many images there are of each kind."""
 
-    classification_train_per_class: int = 280
+    classification_train_per_class: int = 256
     classification_val_per_class: int = 40
-    detection_2007_trainval: int = 36
-    detection_2007_test: int = 60
-    detection_2012_trainval: int = 36
-    segmentation_training: int = 72
+    detection_2007_trainval: int = 32
+    detection_2007_test: int = 50
+    detection_2012_trainval: int = 32
+    segmentation_training: int = 64
     segmentation_validation: int = 40
 
 
