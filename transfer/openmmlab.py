@@ -9,7 +9,7 @@ import importlib
 import io
 import warnings
 
-from transfer.compat import mmcv_ops, safe_loading
+from transfer.compat import safe_loading
 
 _TOOLBOXES = (
     "mmdet.datasets",
@@ -30,24 +30,15 @@ _OURS = (
     "transfer.datasets.toolbox_datasets",
     "transfer.protocols.gluoncv.blur",
     "transfer.finetune.classifiers",
-    "transfer.speed.fused_segmentation_loss",
-    "transfer.speed.gpu_convolutions",
-    "transfer.speed.graphed_features",
-    "transfer.speed.grouped_nms",
     "transfer.metrics.metrics",
     "transfer.protocols.gluoncv.multi_scale_test",
-    "transfer.speed.non_blocking_inputs",
     "transfer.protocols.placed_sampler",
     "transfer.protocols.gluoncv.rounded_anchors",
     "transfer.protocols.gluoncv.fcn_head",
-    "transfer.speed.sparse_roi_align",
-    "transfer.speed.sparse_rpn",
-    "transfer.speed.two_stage_step",
-    "transfer.speed.winograd",
 )
 
 safe_loading.install()
-mmcv_ops.install()
+importlib.import_module("transfer.speed")
 # Both toolboxes tell at import which optional packages they do without; none is needed here.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")

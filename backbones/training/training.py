@@ -29,6 +29,7 @@ from backbones.runtime import (  # noqa: F401  (registered likewise)
     ranks,
     state_files,
 )
+from backbones.runtime.allocation import keep_freed_memory
 from backbones.runtime.checkpoint import ResumableState, unwrapped
 from backbones.runtime.faults import disk_fault
 from backbones.runtime.progress import Curve, Listener, Ticker
@@ -295,6 +296,7 @@ def _runner(
         fused=True,
     )
     loader = {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
+    keep_freed_memory()
     return quiet_runner(
         model=model,
         work_dir=str(work_dir),

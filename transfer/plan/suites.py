@@ -44,7 +44,7 @@ from backbones.common.toml_file import read_toml
 from transfer.compat.registered_names import is_registered_name
 from transfer.plan.request import DEFAULT_DATA
 from transfer.protocols.protocols import TASKS
-from transfer.speed import time_savers
+from transfer.records.cells import WITHOUT
 
 KIND = "transfer"
 
@@ -230,9 +230,8 @@ class _Reader:
         for name, value in settings.items():
             if name.split(".")[-1] == "type" and not _each(value, key, is_registered_name):
                 raise self._wrong(f'{key}."{name}"', "the name of a registered class")
-            if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
-                known = ", ".join(time_savers.ALL)
-                raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
+            if name == WITHOUT:
+                self._require_parts(value, key)
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
@@ -240,6 +239,22 @@ class _Reader:
                     f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
                 )
         return settings
+
+    def _require_parts(self, value: Any, key: str) -> None:
+        """See that what is left out of the speed layer is known there, whatever it is varied over.
+
+        Raises:
+            UserError: It is not.
+        """
+        from transfer.speed.hook import require_known  # it imports torch, and few suites need it
+
+        for names in value if key == "vary" and isinstance(value, list) else [value]:
+            try:
+                require_known(names)
+            except UserError as error:
+                raise UserError(
+                    f"In the suite '{self.path}', '{key}.{WITHOUT}': {error}"
+                ) from error
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:

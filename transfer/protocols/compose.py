@@ -18,8 +18,7 @@ from transfer.datasets.catalogue import (
 )
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
-from transfer.records.cells import Cell
-from transfer.speed import time_savers
+from transfer.records.cells import WITHOUT, Cell
 
 
 def compose(
@@ -58,13 +57,10 @@ def compose(
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _set_precision(cfg, cell.precision)
-    for name in time_savers.of(cell.task):
-        if name != "ChannelsLast" or cell.precision == "bfloat16":
-            _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
     settings = dict(cell.overrides)
-    left_out = settings.pop(time_savers.WITHOUT, ())
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
+    left_out = settings.pop(WITHOUT, ())
+    _add_hook(cfg, "Speed", **({"without": list(left_out)} if left_out else {}))
     cfg.merge_from_dict(settings)
     if cell.processes > 1:
         share_out(cfg, cell.processes)
@@ -79,7 +75,7 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict({k: v for k, v in cell.overrides if k != time_savers.WITHOUT})
+    cfg.merge_from_dict({k: v for k, v in cell.overrides if k != WITHOUT})
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
 
@@ -144,8 +140,8 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
             model[head].in_channels = channels[model[head].in_index]
 
 
-def _add_hook(cfg: Config, name: str) -> None:
-    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name)]
+def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
+    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name, **settings)]
 
 
 def _set_boxes(cfg: Config, data: Detection) -> None:

@@ -22,8 +22,7 @@ from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from transfer.datasets.catalogue import DataSet
 from transfer.protocols.compose import compose
-from transfer.records.cells import Cell
-from transfer.speed.time_savers import WITHOUT
+from transfer.records.cells import WITHOUT, Cell
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _OF_CELLS = {

@@ -14,6 +14,9 @@ from backbones.zoo.zoo import Variant
 SHUFFLED = "shuffled"
 """Scheme of a cell's weights whose values are shuffled layer by layer."""
 
+WITHOUT = "without"
+"""The setting, among a cell's overrides, that lists parts of the speed layer to leave out."""
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -92,8 +92,8 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["PlacedSampling"]', "list of some of Spar"),
-        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "a list of some of Sparse"),
-        (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "a list of some of Sparse"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
+        (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
             "must be the name of a registered class",
