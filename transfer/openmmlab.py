@@ -1,7 +1,7 @@
 """Everything this project adds to MMEngine's registries; name it in ``custom_imports``.
 
-Checkpoints are read as data from then on. The order matters: mmdet and mmseg can only be imported
-once mmcv's operators are there.
+Checkpoints are read as data from then on. Toolboxes that have lost a name that is relied on are
+refused. The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import importlib
 import io
 import warnings
 
-from transfer.compat import safe_loading
+from transfer.compat import relied_on, safe_loading
 
 _TOOLBOXES = (
     "mmdet.datasets",
@@ -37,6 +37,7 @@ _OURS = (
     "transfer.protocols.gluoncv.fcn_head",
 )
 
+relied_on.require("torch", "torchvision", "timm", "mmengine")  # before anything is assigned over
 safe_loading.install()
 importlib.import_module("transfer.speed")
 # Both toolboxes tell at import which optional packages they do without; none is needed here.
@@ -44,5 +45,6 @@ with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     for _name in _TOOLBOXES:
         importlib.import_module(_name)
+relied_on.require("mmcv", "mmdet", "mmseg")
 for _name in _OURS:
     importlib.import_module(_name)

@@ -100,7 +100,7 @@ def located(told: dict[str, Any], data: DataSet) -> Config:
     boxes = cfg.default_scope == "mmdet"
     part = data.detection if boxes else data.segmentation
     assert part is not None
-    for node in _nodes(cfg._cfg_dict):
+    for node in _nodes([*cfg.values()]):
         if "data_root" in node:
             node.data_root = str(part.root)
         if "weights" in node:  # the backbone's, and those of a head that is a stage of it

@@ -77,7 +77,7 @@ def _composed(cell: Cell, data: DataSet) -> Config:
 
 def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
     """Follow a dotted name to its end, or to the first part of it that is new."""
-    old, new = before._cfg_dict, after._cfg_dict
+    old, new = (dict(cfg.items()) for cfg in (before, after))
     path: tuple[str, ...] = ()
     for part in name.split("."):
         if isinstance(old, list | tuple):

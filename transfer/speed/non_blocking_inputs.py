@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from backbones.runtime.checkpoint import unwrapped
-from transfer.speed.part import Inactive, Part
+from transfer.speed.part import Part, require_gpu
 from transfer.speed.pinned import sent
 
 
@@ -29,10 +29,9 @@ class NonBlockingInputs(Part):
 
     def install(self, runner: Any) -> str:
         """Let the model's preprocessor copy so."""
+        require_gpu(runner)
         model = unwrapped(runner.model)
         preprocessor = model.data_preprocessor
-        if preprocessor.device.type != "cuda":
-            raise Inactive("it is for a GPU, and images stay on the CPU")
         boxes_stay = getattr(model.loss, "takes_boxes_on_host", False)
         send_through(preprocessor, preprocessor.device, boxes_stay)
         return "batches reach the GPU in its own time"

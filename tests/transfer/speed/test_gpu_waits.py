@@ -128,8 +128,8 @@ def test_images_of_other_processes_are_pinned_by_the_loader(monkeypatch, workers
 
 
 def test_on_the_cpu_batches_are_copied_as_before():
-    preprocessor = types.SimpleNamespace(device=torch.device("cpu"))
-    model = types.SimpleNamespace(data_preprocessor=preprocessor)
+    preprocessor = DetDataPreprocessor()
+    model = types.SimpleNamespace(data_preprocessor=preprocessor, parameters=lambda: iter(()))
     with pytest.raises(Inactive, match="CPU"):
         non_blocking_inputs.NonBlockingInputs().install(types.SimpleNamespace(model=model))
     assert "cast_data" not in vars(preprocessor)
