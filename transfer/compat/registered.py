@@ -27,20 +27,21 @@ def registered(name: Any, scope: str) -> Iterator[Any]:
                     break
 
 
-def require_registered(tree: Any, source: str) -> None:
+def require_registered(tree: Any, scope: str, source: str) -> None:
     """See that each class that a tree names is registered, and is a class.
 
     MMEngine would import a name that is not, and call what it finds.
 
     Args:
         tree: Without faults, see :mod:`transfer.compat.foreign_configs`.
+        scope: Of the toolbox that it is built in.
         source: What the tree is of, for the sentence.
 
     Raises:
         UserError: One is not.
     """
     for name in types_in(tree):
-        found = [one for scope in ("mmdet", "mmseg") for one in registered(name, scope)]
+        found = list(registered(name, scope))
         if not found or not all(map(inspect.isclass, found)):
             raise UserError(
                 f"{source} name something unknown: '{name}' is no class of the installed toolboxes "

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import yaml
 from mmengine import fileio
 from mmengine.fileio import handlers
 from mmengine.logging import HistoryBuffer
@@ -33,6 +34,7 @@ _DOORS = {  # functions of MMEngine that read a checkpoint, and what each must r
     "load_from_http": "load_url",
     "load_from_ceph": "_safe_torch_load",
 }
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORMATS = ("pickle", "pkl", "yaml", "yml")
 
 
@@ -49,8 +51,10 @@ def install() -> None:
     os.environ.pop(_FORBIDDEN, None)
     checkpoint._safe_torch_load = _load
     checkpoint.load_url = _load_address
-    for name in set(handlers.file_handlers) - {"json"}:
-        del handlers.file_handlers[name]
+    for ending in ("pickle", "pkl"):
+        handlers.file_handlers.pop(ending, None)
+    for ending in ("yaml", "yml"):  # it reads the toolboxes' lists of their configs by this
+        handlers.file_handlers[ending] = _PlainYaml()
     require_refused()
 
 
@@ -78,9 +82,9 @@ def require_refused() -> None:
             torch.save(content, file, _use_new_zipfile_serialization=zipped)
             _require_refusal(checkpoint._safe_torch_load, file, "a checkpoint with code")
         _require_refusal(_read_in_full, file, "a torch file with code")
-    yaml = f"!!python/object/apply:{__name__}.{_harmless.__name__} []".encode()
+    tagged = f"!!python/object/apply:{__name__}.{_harmless.__name__} []".encode()
     for ending in _FORMATS:
-        content = yaml if ending.startswith("y") else pickle.dumps(_Call())
+        content = tagged if ending.startswith("y") else pickle.dumps(_Call())
         read = partial(fileio.load, file_format=ending)
         _require_refusal(read, io.BytesIO(content), f"a .{ending} with code")
 
@@ -89,7 +93,7 @@ def _require_refusal(read: Callable[[Any], Any], file: io.BytesIO, what: str) ->
     file.seek(0)
     try:
         read(file)
-    except (pickle.UnpicklingError, UserError, TypeError):
+    except (pickle.UnpicklingError, UserError, TypeError, yaml.YAMLError):
         return
     raise UnsafeToolbox(f"{what} was read in full")
 
@@ -101,6 +105,13 @@ def _read_in_full(file: Any) -> Any:
 
 def _harmless() -> None:
     """What the tried files would call."""
+
+
+class _PlainYaml(handlers.YamlHandler):
+    """MMEngine's reader of YAML without the tags that call functions."""
+
+    def load_from_fileobj(self, file: Any, **options: Any) -> Any:
+        return super().load_from_fileobj(file, **{**options, "Loader": _YAML_LOADER})
 
 
 class _Call:

@@ -98,7 +98,7 @@ def _config(record: Record, data: DataSet) -> Config:
         parts = [cfg.model, cfg.test_dataloader.dataset]
     except _MISFITS as error:
         raise _refusal(record, f"it is none of a cell ({error})") from error
-    require_registered(parts, f"The config of the record '{record.path}'")
+    require_registered(parts, cfg.default_scope, f"The config of the record '{record.path}'")
     return cfg
 
 

@@ -67,7 +67,7 @@ def compose(
     cfg.randomness = {"seed": cell.seed}
     left_out = dict(cell.overrides).get(time_savers.WITHOUT, ())
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
-    cfg.merge_from_dict(_settings(cell))
+    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
@@ -81,12 +81,12 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict(_settings(cell))
+    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
 
 
-def _settings(cell: Cell) -> dict[str, Any]:
+def _settings(cell: Cell, scope: str) -> dict[str, Any]:
     """What a cell overrides, by dotted names.
 
     Raises:
@@ -97,7 +97,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
         if fault := fault_of_setting(name, value):
             raise UserError(f"The overrides of {cell.name} were refused: {fault}.")
     tree = [nested(name, value) for name, value in settings.items()]
-    require_registered(tree, f"The overrides of {cell.name}")
+    require_registered(tree, scope, f"The overrides of {cell.name}")
     return settings
 
 
