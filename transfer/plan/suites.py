@@ -41,7 +41,7 @@ from backbones.common.near_names import suggestion
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
-from transfer.compat.registered_names import is_registered_name
+from transfer.compat.foreign_configs import fault_of_setting
 from transfer.plan.request import DEFAULT_DATA
 from transfer.protocols.protocols import TASKS
 from transfer.speed import time_savers
@@ -228,8 +228,6 @@ class _Reader:
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
-            if name.split(".")[-1] == "type" and not _each(value, key, is_registered_name):
-                raise self._wrong(f'{key}."{name}"', "the name of a registered class")
             if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
                 known = ", ".join(time_savers.ALL)
                 raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
@@ -239,7 +237,18 @@ class _Reader:
                 raise self._wrong(
                     f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
                 )
+            if name != time_savers.WITHOUT:
+                self._require_allowed(name, value if key == "vary" else [value], key)
         return settings
+
+    def _require_allowed(self, name: str, values: Any, key: str) -> None:
+        """See that a setting names nothing that data may not name, such as a function to call."""
+        for value in values if isinstance(values, list) else [values]:
+            if fault := fault_of_setting(name, value):
+                raise UserError(
+                    f"The suite '{self.path}' was refused: in '{key}', {fault}. SECURITY.md says "
+                    "what a suite may name."
+                )
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
