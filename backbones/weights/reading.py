@@ -61,7 +61,7 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
         UserError: The file is cut short, of no known format, holds code or no tensors; it holds the
             network several times, with different values; or it cannot be renamed as asked.
     """
-    found = tables(_saved(path))
+    found = tables(read_saved(path, path.suffix))
     if not found:
         raise UserError(f"'{path}' holds no tensors at any level; give a classifier's state dict.")
     plan = blueprint(architecture)
@@ -201,9 +201,17 @@ def _without_odd_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not is_counter(k) or is_count(v)}
 
 
-def _saved(path: Path) -> Any:
-    """What a file holds, tables of tensors among it."""
-    if path.suffix == ".safetensors":
+def read_saved(path: Path, suffix: str) -> Any:
+    """What a file of weights holds, its tables of tensors among it.
+
+    Args:
+        path: The file.
+        suffix: The ending of its name, which says whether it is ``.safetensors``.
+
+    Raises:
+        UserError: The file is cut short, of no known format, or holds code.
+    """
+    if suffix == ".safetensors":
         return _read_safetensors(path)
     if mxnet_params.is_mxnet_params(path):
         arrays = mxnet_params.read_params(path)

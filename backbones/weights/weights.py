@@ -7,22 +7,17 @@ scratch in silence. Here every key is accounted for, and a backbone that is not 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import timm
 from torch import nn
 
 from backbones.common.errors import UserError
-from backbones.common.resources import cache_dir
 from backbones.weights import other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
-from backbones.weights.download import fetch
+from backbones.weights.hub import from_address, from_hub
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import require_sound
 from backbones.zoo.sources import weights_file
@@ -94,33 +89,10 @@ def locate(source: str) -> Path:
     if scheme in SCHEMES:
         return SCHEMES[scheme](name)
     if scheme == "timm":
-        return _from_hub(name)
+        return from_hub(name)
     if scheme in ("http", "https"):
-        return _from_address(source)
+        return from_address(source)
     return weights_file(source)
-
-
-def _from_address(url: str) -> Path:
-    """Weights at an address, kept by it: many addresses end in 'model.safetensors'."""
-    try:
-        name = urlsplit(url).path.rpartition("/")[-1]
-    except ValueError:  # what stands for the host cannot be one
-        name = ""
-    if name in ("", ".", ".."):
-        raise UserError(f"The address '{url}' names no file of weights; give that of one.")
-    place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
-    return fetch(url, place / name, checksum=_checksum_in(name))
-
-
-def _checksum_in(name: str) -> str:
-    """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
-
-    Digits without a letter are taken for a date or a count of steps; one checksum in forty looks
-    so, and is then not checked. GluonCV's archives name the sha1 of the file inside; there zip's
-    own checksums have to do.
-    """
-    found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
-    return f"sha256:{found[1]}" if found and not found[1].isdecimal() else ""
 
 
 def load_into_features(network: nn.Module, architecture: str, source: str) -> LoadReport:
@@ -226,36 +198,3 @@ def log_report(report: LoadReport) -> None:
 def _plain(name: str) -> str:
     """A key without what timm's feature extractors change in it."""
     return name.removeprefix("model.").replace(".", "_")
-
-
-def _from_hub(name: str) -> Path:
-    """The hub of timm, through Hugging Face's own cache; ``<cache>/weights`` is looked at first."""
-    try:
-        config = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # a network that timm has, under a tag that it has not
-        config = None
-    if config is None or not (config.hf_hub_id or config.url):
-        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
-    own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"
-    if own.is_file():
-        return own
-    if not config.hf_hub_id:
-        url = str(config.url)
-        return fetch(url, own.with_suffix(Path(url).suffix))
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            hf_hub_download(
-                config.hf_hub_id,
-                config.hf_hub_filename or "model.safetensors",
-                etag_timeout=10,
-            )
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"The weights '{name}' could not be fetched from the hub ({type(error).__name__}). On "
-            f"a machine with a connection fetch 'model.safetensors' of '{config.hf_hub_id}' and "
-            f"put it at '{own}', or give a file with --weights."
-        ) from error
