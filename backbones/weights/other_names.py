@@ -14,12 +14,6 @@ from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
 from backbones.weights.blueprint import Blueprint, is_counter
 
-BY_SHAPE = "by shape"
-
-Rename = str | tuple[tuple[str, str], ...]
-"""``""`` for none, :data:`BY_SHAPE`, or pairs of names: the file's, or the beginning of some, up to
-a dot, and what stands there in timm's."""
-
 _LARGEST_HEAD = 8  # tensors of a head with another number of classes
 _KINDS = {
     "weight": re.compile(r"(?:^|[._])(?:weight|gamma|scale|kernel)$"),

@@ -14,9 +14,9 @@ from backbones.common.errors import UserError
 from backbones.common.torch_file import read_torch_file
 from backbones.weights import key_maps, mxnet_params, other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
-from backbones.weights.other_names import BY_SHAPE, Rename
 from backbones.weights.soundness import are_equal, is_count
 from backbones.weights.tables import Table, flattened, tables
+from backbones.zoo.entry import BY_SHAPE, Rename
 
 
 @dataclass(frozen=True, eq=False)

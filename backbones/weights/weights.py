@@ -20,6 +20,7 @@ from backbones.weights.blueprint import Blueprint, blueprint, is_counter
 from backbones.weights.hub import from_address, from_hub
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import require_sound
+from backbones.zoo.entry import BY_SHAPE
 from backbones.zoo.sources import weights_file
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
@@ -177,7 +178,7 @@ def _require_whole(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) 
         raise UserError(
             f"The weights '{report.source}' have the shapes of '{plan.architecture}' one by one, "
             f"and other names: {len(report.matched)} keys match ({found}). If they are of this "
-            f'network, say rename = "{other_names.BY_SHAPE}" in the row\'s own file (.toml): they '
+            f'network, say rename = "{BY_SHAPE}" in the row\'s own file (.toml): they '
             "are then taken in their order."
         )
     raise UserError(

@@ -273,6 +273,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         processes=request.processes,
         mean=mean,
         std=std,
+        rename=row.rename if weights else "",
     )
 
 

@@ -236,6 +236,3 @@ def test_the_other_format_is_looked_at_too(tmp_path):
     save_file(with_values("bn1.running_mean", NAN), path)
     with pytest.raises(UserError, match=r"bn1\.running_mean holds 1 value"):
         weights.match(NETWORK, weights.read(path, NETWORK), str(path))
-
-
-# --- Other names ----------------------------------------------------------------------------------
