@@ -70,6 +70,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
             f"'{path}' calls its backbone '{name}', {fault}; choose another, of letters, digits, "
             "'-', '_' and '.'."
         )
+    rename, reference = _rename(content, path), _reference(content, path)
     return Variant(
         name,
         content["architecture"],
@@ -79,8 +80,9 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         mean=_three(content, "mean", path),
         std=_three(content, "std", path),
         own=True,
-        rename=_rename(content, path),
-        reference=_reference(content, path),
+        rename=rename,
+        reference=reference,
+        note=_renaming(rename, reference),
     )
 
 
@@ -100,6 +102,19 @@ def _rename(content: dict[str, Any], path: Path) -> Rename:
             "timm's."
         )
     return str(asked)
+
+
+def _renaming(rename: Rename, reference: str) -> str:
+    """What becomes of the names in the weights, as the rest of a sentence; empty for nothing."""
+    if not rename:
+        return ""
+    how = "by order and shape" if rename == BY_SHAPE else "by the table in its file"
+    checked = (
+        f"the logits in '{reference}' check them"
+        if reference
+        else "names and shapes alone check them, a 'reference' in its file would check logits"
+    )
+    return f"takes the tensors of its weights {how}; {checked}"
 
 
 def _pairs(table: dict[str, Any], before: str, path: Path) -> Iterator[tuple[str, str]]:

@@ -155,3 +155,37 @@ def test_the_network_under_two_prefixes_is_refused(other, with_buffers, tmp_path
 def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
     with pytest.raises(UserError, match=f"are not those of '{into}'"):
         load(behind("model.", state_of(of)), into, tmp_path)
+
+
+# --- Files that are not there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "expected"),
+    [
+        ("net.safetensors", "net.pth", "in its folder there is 'net.safetensors'"),
+        ("Net.pth", "net.pth", "in its folder there is 'Net.pth'"),
+        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in its folder there is 'pie\u0300ce.pth'"),
+        ("resnet50_best.pth", "resnet50_bets.pth", "in its folder there is 'resnet50_best.pth'"),
+        ("net.txt", "net.pth", ""),
+        ("folder/model.safetensors", "folder", "a folder with 'model.safetensors' in it"),
+        ("other.pth", "nowhere/net.pth", "the folder '.*nowhere' does not exist"),
+    ],
+)
+def test_what_is_in_the_place_of_a_missing_file_is_said(there, asked, expected, tmp_path):
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    with pytest.raises(UserError, match=f"There are no weights at '{tmp_path}/.*{expected}"):
+        weights.locate(str(tmp_path / asked))
+
+
+def test_the_place_of_a_missing_file_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"'{tmp_path}/net.pth'"):
+        weights.locate("net.pth")
+
+
+def test_a_link_into_nothing_is_named(tmp_path):
+    (tmp_path / "net.pth").symlink_to(tmp_path / "gone.pth")
+    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which does not exist"):
+        weights.locate(str(tmp_path / "net.pth"))
