@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one(
         "--weights",
         default="auto",
-        help="auto, none (random ones), a file, timm:<model>.<tag> or an address",
+        help="auto, none or random, a file, timm:<model>.<tag> or an address",
     )
     one("--seed", type=int, default=0, help="of the fine-tuning")
     one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
@@ -215,7 +215,7 @@ def _plan(args: argparse.Namespace, processes: int) -> Plan:
         data=args.data,
         data_root=args.data_root,
         protocol=args.protocol,
-        weights=args.weights,
+        weights="none" if args.weights == "random" else args.weights,
         precision=args.precision,
         seed=args.seed,
         classifier_seed=args.classifier_seed,
