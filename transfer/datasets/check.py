@@ -19,7 +19,7 @@ from backbones.common.errors import UserError
 from backbones.runtime import child_processes
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.datasets.file_checks import Looked, Rules, look_at
 from transfer.datasets.findings import KINDS, SMALLEST_BOX, Finding
 from transfer.datasets.listing import Item, Listing, list_all

@@ -32,7 +32,7 @@ MAX_XML_BYTES = 1 << 20
 
 _MAX_XML_DEPTH = 16
 _MAX_COORDINATE = 10**6
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 # Pillow's decoders let all of these through on bytes that are no proper image.
@@ -146,7 +146,7 @@ class _Collector:
 
     def refuse_document_type(self, name: str, *_: Any) -> None:
         raise BadFile(
-            self._path, f"declares the document type '{_brief(name)}', which could hide entities"
+            self._path, f"declares the document type '{brief(name)}', which could hide entities"
         )
 
     def start(self, name: str, _: dict[str, str]) -> None:
@@ -181,7 +181,7 @@ class _Collector:
         name = found.get("name", "").strip()
         if not name:
             raise BadFile(self._path, "has an object without a name")
-        xmin, ymin, xmax, ymax = (self._integer(found, side, _brief(name)) for side in _SIDES)
+        xmin, ymin, xmax, ymax = (self._integer(found, side, brief(name)) for side in _SIDES)
         difficult, truncated = (self._flag(found, key) for key in ("difficult", "truncated"))
         return VocObject(name, (xmin, ymin, xmax, ymax), difficult, truncated)
 
@@ -193,13 +193,13 @@ class _Collector:
         except (ValueError, OverflowError):
             number = _MAX_COORDINATE + 1
         if abs(number) > _MAX_COORDINATE:
-            raise BadFile(self._path, f"has the {key} '{_brief(found[key])}' in its {where}")
+            raise BadFile(self._path, f"has the {key} '{brief(found[key])}' in its {where}")
         return number
 
     def _flag(self, found: dict[str, str], key: str) -> bool:
         text = found.get(key, "0").strip()
         if text not in ("0", "1"):
-            raise BadFile(self._path, f"has the flag {key} '{_brief(text)}', which is not 0 or 1")
+            raise BadFile(self._path, f"has the flag {key} '{brief(text)}', which is not 0 or 1")
         return text == "1"
 
 
@@ -238,7 +238,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise BadFile(path, f"is no image of a known format ({', '.join(_FORMATS)})") from error
     except _DECODING_ERRORS as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+        raise BadFile(path, f"does not decode ({brief(str(error))})") from error
     return image
 
 
@@ -286,7 +286,7 @@ def mask_size(path: Path) -> tuple[int, int]:
             _require_mask(path, image)
             return image.size
     except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+        raise BadFile(path, f"does not decode ({brief(str(error))})") from error
 
 
 def _require_mask(path: Path, image: Image.Image) -> None:
@@ -341,7 +341,7 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
     return content
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
     """A stranger's text, made fit to print."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from backbones.common.errors import UserError
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.datasets.check import look_at_all
 from transfer.datasets.findings import KINDS, Finding
 from transfer.datasets.listing import Item, list_all

@@ -17,7 +17,7 @@ from backbones.common.errors import UserError
 from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.compat.registered_names import foreign_types
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
 from transfer.protocols import compose
 from transfer.records.records import Record

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from backbones.openmmlab.backbone import feature_shape
-from transfer.datasets.catalogue import (
+from transfer.datasets.data_set import (
     DataSet,
     Detection,
     DetectionSplit,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from backbones.common.errors import UserError
 from transfer.datasets import catalogue, check
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.datasets.findings import KINDS
 
 WIDTH, HEIGHT = 60, 40
