@@ -12,14 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from transfer.datasets.readers import DECODING_ERRORS, BadFile
+from backbones.common.image_file import DECODING_ERRORS, FORMATS
+from backbones.common.regular_file import UnfitFile
 
 _BITS_PER_SAMPLE = 258  # of a TIFF
 _ALIKE = ("JPEG", "MPO", "PNG")  # formats of which OpenCV and Pillow read the same files
+_QUARTER = 5  # orientations from here on turn by a quarter
+
+
+def header(content: bytes) -> Image.Image:
+    """An image of which nothing is decoded yet; the bytes are known to be within bounds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def orientation(image: Image.Image) -> int:
-    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all."""
+    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all.
+
+    Args:
+        image: Not decoded yet: Pillow turns a TIFF as it decodes it.
+    """
     if "exif" not in image.info and image.format != "TIFF":
         return 1
     try:
@@ -46,14 +59,10 @@ def turns(form: str) -> bool:
 
 
 def loaded_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as the loader gives them, in pixels.
-
-    Args:
-        image: Opened, but not decoded: Pillow turns a TIFF as it decodes it.
-    """
+    """Width and height as the loader gives them, in pixels."""
     width, height = image.size
-    if image.format == "TIFF" or orientation(image) < 5 or not turns(image.format or ""):
-        return width, height
+    if image.format == "TIFF" or orientation(image) < _QUARTER or not turns(image.format or ""):
+        return width, height  # Pillow tells those of a TIFF after the turn
     return height, width
 
 
@@ -71,7 +80,7 @@ def brightest(path: Path, content: bytes) -> int:
     """The highest value of an image as the loader gives it, 0 to 255.
 
     Raises:
-        BadFile: The loader cannot read it.
+        UnfitFile: The loader cannot read it.
     """
     return int(_loaded(path, content).max())
 
@@ -80,7 +89,7 @@ def require_loadable(path: Path, image: Image.Image, content: bytes) -> None:
     """See that the loader can read what Pillow can.
 
     Raises:
-        BadFile: It cannot, as TIFFs of floating-point numbers or of rare compressions.
+        UnfitFile: It cannot, as TIFFs of floating-point numbers.
     """
     if image.format not in _ALIKE:
         _loaded(path, content)
@@ -89,7 +98,7 @@ def require_loadable(path: Path, image: Image.Image, content: bytes) -> None:
 def _loaded(path: Path, content: bytes) -> NDArray[np.uint8]:
     pixels = _load(content)
     if not pixels.size:
-        raise BadFile(path, "is an image that OpenCV cannot load; save it as PNG with 8 bits")
+        raise UnfitFile(path, "cannot be loaded by OpenCV; save it as PNG with 8 bits a channel")
     return pixels
 
 

@@ -240,6 +240,10 @@ def _faults(data: DataSet) -> Iterator[str]:
                 )
     if data.detection and data.detection.layout not in LAYOUTS:
         yield f"has the layout '{data.detection.layout}'; there are {' and '.join(LAYOUTS)}"
+    if data.detection and data.detection.layout == "coco":
+        for split in (*data.detection.train, *data.detection.test):
+            if split.suffix:
+                yield "has a 'suffix' for COCO's layout, whose names have their endings"
     if data.detection and not (data.detection.train and data.detection.test):
         yield "names no split to train on, or none to test on"
     if data.segmentation and len(data.segmentation.classes) == 1:
@@ -268,7 +272,7 @@ def _excluded(content: dict[str, Any], path: Path, root: Path) -> list[Path]:
     """The images that a data set's file leaves out; the list lies where that file says."""
     if "exclude" not in content:
         return []
-    return [root / name for name in read_names(path.parent / content["exclude"])]
+    return [root / name for name in read_names(path.parent / content["exclude"], "surrogateescape")]
 
 
 def _detection(part: dict[str, Any], root: Path, excluded: list[Path]) -> Detection:

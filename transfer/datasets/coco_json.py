@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transfer.datasets.readers import BadFile, brief, read_file
+from backbones.common.escape import brief
+from transfer.datasets.readers import BadFile, read_file
 
 MAX_BYTES = 1 << 30
 """Most bytes of an annotation file; COCO's longest has 0.5 GB."""
@@ -108,7 +109,8 @@ def read_coco(path: Path) -> CocoFile:
         if isinstance(image, Hashable) and image in images:
             images[image].boxes.append(box)
         elif (twin := _of_another_type(image, images)) is not None:
-            faults.append(f"{what} names the image {_short(image)}; the file lists {_short(twin)}")
+            told = f"names the image {_short(image)}, which the file lists as {_short(twin)}"
+            faults.append(f"{what} {told}: texts and numbers differ")
         else:
             orphans.append(f"{what} names the image {_short(image)}")
     faults[:0] = _shifted(used, categories)

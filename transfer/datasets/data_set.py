@@ -11,6 +11,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 
+
 @dataclass(frozen=True)
 class DetectionSplit:
     """One list of images: ``ImageSets/Main/<split>.txt`` of a VOC year, or a COCO JSON.

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from backbones.common.near_names import did_you_mean
-from transfer.datasets.readers import BadFile
+from backbones.common.regular_file import UnfitFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """What images end in, in small or capital letters."""
@@ -35,14 +35,14 @@ class ImageFinder:
         """The names of its images, in the order of the files' names; hidden ones are not meant.
 
         Raises:
-            BadFile: No folder, or one that cannot be read.
+            UnfitFile: No folder, or one that cannot be read.
         """
         if not self.folder.is_dir():
-            raise BadFile(self.folder, "is not a folder")
+            raise UnfitFile(self.folder, "is not a folder")
         try:
             found = self._names_in(self.folder)
         except OSError as error:
-            raise BadFile(self.folder, f"could not be read ({error.strerror})") from error
+            raise UnfitFile(self.folder, f"could not be read ({error.strerror})") from error
         return sorted(found, key=lambda name: found[name][0])
 
     def find(self, name: str) -> Path:
@@ -52,7 +52,7 @@ class ImageFinder:
             name: As it is listed, perhaps with folders before it.
 
         Raises:
-            BadFile: There is more than one.
+            UnfitFile: There is more than one.
         """
         place = self.folder / name
         try:
@@ -62,7 +62,7 @@ class ImageFinder:
         if len(found) > 1 and self.rather:
             found = [file for file in found if file.endswith(self.rather)] or found
         if len(found) > 1:
-            raise BadFile(place, f"could be {' or '.join(found)}; say which with 'suffix'")
+            raise UnfitFile(place, f"could be {' or '.join(found)}; say which with 'suffix'")
         missing = place.name + (self.suffix or self.rather or ENDINGS[0])
         return place.parent / (found[0] if found else missing)
 
@@ -137,7 +137,9 @@ class Neighbours:
         """Files by what is left of their names without the ending and the case of letters."""
         if folder not in self._folders:
             try:
-                names = sorted((name for name in os.listdir(folder) if name[0] != "."), reverse=True)
+                names = sorted(
+                    (name for name in os.listdir(folder) if name[0] != "."), reverse=True
+                )
             except OSError:
                 names = []
             self._folders[folder] = {_key(os.path.splitext(name)[0]): name for name in names}

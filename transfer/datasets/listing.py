@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones.common.near_names import did_you_mean
+from backbones.common.regular_file import UnfitFile
 from transfer.datasets.coco_json import CocoImage, read_coco
 from transfer.datasets.coco_likely import likely_cause
 from transfer.datasets.data_set import (
@@ -25,7 +26,6 @@ from transfer.datasets.data_set import (
 from transfer.datasets.findings import Finding
 from transfer.datasets.image_names import ENDINGS, ImageFinder, Neighbours, nearest
 from transfer.datasets.name_lists import read_names
-from transfer.datasets.readers import BadFile
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,7 @@ def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit
     )
 
 
-def _coco_items(
-    listing: Listing, source: Path, folder: Path, boxes: Detection
-) -> Iterator[Item]:
+def _coco_items(listing: Listing, source: Path, folder: Path, boxes: Detection) -> Iterator[Item]:
     """The images of a COCO file; what is wrong with it is added to the listing."""
     found = read_coco(source)
     faults = [*filter(None, [likely_cause(found)]), *found.faults]
@@ -211,7 +209,7 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
     source, excluded = split.source, split.data.excluded
     try:
         found = list(items)
-    except BadFile as error:
+    except UnfitFile as error:
         told = error.reason + nearest(error.path)
         listing.findings.append(Finding("list", error.path, told))
         return

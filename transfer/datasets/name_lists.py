@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transfer.datasets.readers import BadFile, read_file
+from backbones.common.regular_file import UnfitFile, read_bytes
 
 _MAX_BYTES = 1 << 28
 
@@ -19,12 +19,15 @@ def read_names(path: Path, errors: str = "strict") -> list[str]:
         errors: What becomes of bytes that are not UTF-8, as ``bytes.decode`` takes it.
 
     Raises:
-        BadFile: Missing, no plain file, too long, or not text in UTF-8.
+        UnfitFile: Missing, not a regular file, too long, or not text in UTF-8.
     """
-    content = read_file(path, _MAX_BYTES, may_be_empty=True)
     try:
-        text = content.decode("utf-8-sig", errors)
+        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig", errors)
+    except FileNotFoundError as error:
+        raise UnfitFile(path, "does not exist") from error
+    except OSError as error:
+        raise UnfitFile(path, f"cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise BadFile(path, "is not text in UTF-8") from error
+        raise UnfitFile(path, "is not text in UTF-8") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [name for line in lines if (name := line.strip())]
