@@ -151,7 +151,7 @@ def _categories(entries: list[Any], faults: list[str]) -> dict[Hashable, str]:
             if number in found:
                 raise _Fault(f"'{brief(name)}' has the id of the category '{brief(found[number])}'")
             if name in names:
-                raise _Fault(f"has the name of another one, '{brief(name)}'")
+                raise _Fault(f"has the name of another category, '{brief(name)}'")
         except _Fault as fault:
             faults.append(f"{what} {fault}")
             continue
@@ -183,7 +183,7 @@ def _require_entry(entry: Any, ids: set[Hashable]) -> None:
     _require_keys(entry, "id", "image_id", "category_id", "bbox", "area")
     number = _id(entry)
     if number in ids:
-        raise _Fault("has the id of another one")
+        raise _Fault("has the id of another annotation")
     ids.add(number)
 
 

@@ -38,7 +38,7 @@ class ImageFinder:
             UnfitFile: No folder, or one that cannot be read.
         """
         if not self.folder.is_dir():
-            raise UnfitFile(self.folder, "is not a folder")
+            raise UnfitFile(self.folder, "is no folder")
         try:
             found = self._names_in(self.folder)
         except OSError as error:
@@ -62,7 +62,10 @@ class ImageFinder:
         if len(found) > 1 and self.rather:
             found = [file for file in found if file.endswith(self.rather)] or found
         if len(found) > 1:
-            raise UnfitFile(place, f"could be {' or '.join(found)}; say which with 'suffix'")
+            names = self._names_in(place.parent).values()
+            several = sum(len(files) > 1 for files in names)
+            told = f"could be {' or '.join(found)} ({several} such names there)"
+            raise UnfitFile(place, f"{told}; say which with 'suffix' in the split")
         missing = place.name + (self.suffix or self.rather or ENDINGS[0])
         return place.parent / (found[0] if found else missing)
 

@@ -210,7 +210,8 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
     try:
         found = list(items)
     except UnfitFile as error:
-        told = error.reason + nearest(error.path)
+        is_missing = error.reason in ("does not exist", "is no folder")
+        told = error.reason + (nearest(error.path) if is_missing else "")
         listing.findings.append(Finding("list", error.path, told))
         return
     if not found:
@@ -219,6 +220,9 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
     elif split.expected is not None and len(found) != split.expected:
         detail = f"{len(found)} images where the original has {split.expected}"
         listing.findings.append(Finding("count", source, detail))
+    if found and (gone := [n.folder for n in split.near.values() if not n.folder.is_dir()]):
+        listing.findings += [Finding("list", one, f"is no folder{nearest(one)}") for one in gone]
+        return
     kept = keep(found, split.data.root, excluded)
     if found and not kept:
         listing.findings.append(Finding("list", source, "has no image that is not left out"))

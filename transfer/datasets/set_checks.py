@@ -27,7 +27,7 @@ def set_findings(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Findi
     trained = [looked[path] for path in listing.images_of("train", "detection")]
     yield from _mostly_small(trained)
     for what, group in (
-        ("no box", [one for one in trained if not one.boxes]),
+        ("no box", [one for one in trained if not one.boxes and not one.findings]),
         (
             f"under {SMALLEST_IMAGE} pixels a side",
             [one for one in trained if one.size and min(one.size) < SMALLEST_IMAGE],

@@ -248,7 +248,7 @@ def break_the_parts_of_an_image(folder):
 def put_an_image_of_16_bits(folder):
     path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
     Image.fromarray(np.full((40, 50), 999, np.uint16)).save(path)
-    return "more than 8 bits a pixel"
+    return "more than 8 bits a channel"
 
 
 def leave_one_class(folder):
