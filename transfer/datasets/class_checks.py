@@ -96,11 +96,11 @@ def _shift(data: Segmentation, values: set[int]) -> str:
 
 
 def _named(names: Collection[str]) -> str:
-    return _listed([f"'{name}'" for name in names])
+    return _listed([f"'{name}'" for name in names], "or")
 
 
-def _listed(texts: list[str]) -> str:
+def _listed(texts: list[str], word: str = "and") -> str:
     """``a, b and c``, or the first and how many more."""
     if len(texts) > _MOST:
         return f"{', '.join(texts[:_MOST])} and {len(texts) - _MOST} more"
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+    return f" {word} ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)

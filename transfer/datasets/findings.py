@@ -181,7 +181,7 @@ KINDS = {
         is_fault=False,
     ),
     "excluded": Kind(
-        "Names under 'exclude' that no list has",
+        "Images under 'exclude' that no list names",
         "They leave nothing out: correct them if they should.",
         is_fault=False,
     ),

@@ -56,6 +56,7 @@ class Listing:
         train: Images trained on, by task.
         test: Images tested on, by task.
         sources: The lists or folders that name them, by part and task.
+        left_out: Images that lists name and ``exclude`` leaves out.
         findings: What is wrong with the lists themselves.
     """
 
@@ -63,6 +64,7 @@ class Listing:
     train: dict[str, list[Path]] = field(default_factory=dict)
     test: dict[str, list[Path]] = field(default_factory=dict)
     sources: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+    left_out: set[Path] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, task: str, part: str, source: Path, items: Sequence[Item]) -> None:
@@ -224,6 +226,7 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
         listing.findings += [Finding("list", one, f"is no folder{nearest(one)}") for one in gone]
         return
     kept = keep(found, split.data.root, excluded)
+    listing.left_out.update({item.image for item in found} - {item.image for item in kept})
     if found and not kept:
         listing.findings.append(Finding("list", source, "has no image that is not left out"))
     misnamed = dict(_misnamed(kept, split))

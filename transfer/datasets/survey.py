@@ -63,10 +63,22 @@ def survey(data: DataSet, whole: bool = True, progress: Tell | None = None) -> S
     findings += class_findings(data, listing, looked)
     findings += set_findings(listing, looked)
     if whole:
-        findings += leaks(listing, looked)
+        findings += [*leaks(listing, looked), *_of_no_effect(data, listing)]
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
     return Survey(listing, looked, tuple(findings))
+
+
+def _of_no_effect(data: DataSet, listing: Listing) -> Iterator[Finding]:
+    """Names under ``exclude`` that leave nothing out."""
+    part = data.detection or data.segmentation
+    if part is None:
+        return
+    left_out = {os.path.normpath(image) for image in listing.left_out}
+    names = [name for name in part.excluded if os.path.normpath(part.root / name) not in left_out]
+    if names:
+        detail = f"is in no list; {len(names)} of {len(part.excluded)} are so"
+        yield Finding("excluded", Path(os.path.normpath(part.root / names[0])), detail)
 
 
 def _rules(data: DataSet) -> Rules:
