@@ -142,7 +142,9 @@ def _run(args: argparse.Namespace) -> int:
     plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
     _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
-    ranks.on_main(lambda: _look_before(tasks, in_process=not args.suite))
+    notes = ranks.on_main(lambda: _look_before(tasks, not args.suite, not args.ray))
+    for note in notes if ranks.is_main() else []:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     if args.suite and ranks.world_size() == 1:
         failed = _run_suite(tasks, args, console)
     else:
@@ -259,24 +261,25 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
     return shlex.join([*given, "--precision", cell.precision])
 
 
-def _look_before(tasks: list[Task], in_process: bool) -> None:
-    """Find what is wrong with cells before the first is paid for.
+def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> list[str]:
+    """Find what is wrong with cells before the first is paid for, and what is worth knowing.
 
     A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
     if todo and in_process:
-        _require_sound(todo)
-    elif todo:
+        return _require_sound(todo, data_is_here)
+    if todo:
         # A process that is killed there has found nothing: the cells tell their faults themselves.
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
-            one.submit(_require_sound, todo).result()
+            return one.submit(_require_sound, todo, data_is_here).result()
+    return []
 
 
-def _require_sound(tasks: list[Task]) -> None:
+def _require_sound(tasks: list[Task], data_is_here: bool) -> list[str]:
     from transfer.finetune.preflight import require_sound
 
-    require_sound(tasks)
+    return require_sound(tasks, data_is_here)
 
 
 def _todo(tasks: list[Task]) -> list[Task]:

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from backbones.common.errors import UserError
-from backbones.common.near_names import nearest
+from backbones.common.near_names import near
 
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".params", ".ckpt", ".tar", ".zip")
 
@@ -51,7 +51,7 @@ def _in_its_place(path: Path) -> str:
     wanted = _plain(path.name)
     alike = [name for name in beside if _plain(name) == wanted]
     alike += [name for name in beside if _plain(Path(name).stem) == _plain(path.stem)]
-    alike += nearest(path.name, [name for name in beside if Path(name).suffix in _ENDINGS])
+    alike += near(path.name, [name for name in beside if Path(name).suffix in _ENDINGS])
     alike = [name for name in dict.fromkeys(alike) if Path(name).suffix in _ENDINGS]
     return f"; in its folder there is '{alike[0]}'" if alike else ""
 

@@ -18,7 +18,7 @@ from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.compat.foreign_configs import fault_of_record
 from transfer.compat.registered import require_registered
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
 from transfer.protocols import compose
 from transfer.records.records import Record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import feature_shape
 from transfer.compat.foreign_configs import fault_of_setting, nested
 from transfer.compat.registered import require_registered
-from transfer.datasets.catalogue import (
+from transfer.datasets.data_set import (
     DataSet,
     Detection,
     DetectionSplit,
@@ -199,6 +200,7 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
                 "data_root": str(data.root),
                 "metainfo": {"classes": list(data.classes)},
                 **_boxes(data.layout, split),
+                **_choice(split.suffix, data.excluded),
             }
         )
         for split in splits
@@ -222,6 +224,12 @@ def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
         "ann_file": f"{folder}/ImageSets/Main/{split.split}.txt",
         "data_prefix": {"sub_data_root": f"{folder}/"},
     }
+
+
+def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
+    """Which files of a split are meant, where its data set's file says so."""
+    chosen = {"suffix": suffix, "exclude": list(excluded)}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def smallest_box(cfg: Config) -> int:
@@ -257,6 +265,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
             "reduce_zero_label": data.zero_is_ignored,
             "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
+            **_choice(split.suffix, data.excluded),
         }
     )
 

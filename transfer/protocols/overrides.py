@@ -18,7 +18,7 @@ from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from transfer.compat.registered import registered
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose
 from transfer.records.cells import Cell
 from transfer.speed.time_savers import WITHOUT
