@@ -18,7 +18,7 @@ from transfer.datasets.catalogue import DataSet
 from transfer.datasets.check import look_at_all
 from transfer.datasets.findings import KINDS, Finding
 from transfer.datasets.listing import Item, list_all
-from transfer.datasets.readers import mask_size, read_mask, read_voc_xml
+from transfer.datasets.readers import read_mask, read_voc_xml
 
 
 @cache
@@ -29,7 +29,11 @@ def require_usable(data: DataSet, task: str) -> None:
         UserError: A list, an annotation, an image or a mask that cannot be used, or a test set that
             gives no headline.
     """
-    used = _only(data, task)
+    used = dataclasses.replace(
+        data,
+        detection=data.detection if task == "detection" else None,
+        segmentation=data.segmentation if task == "segmentation" else None,
+    )
     listing = list_all(used)
     findings = list(listing.findings)
     for path in listing.train.get(task, []):
@@ -55,95 +59,29 @@ def require_usable(data: DataSet, task: str) -> None:
         )
 
 
-def require_trainable(
-    data: DataSet, task: str, *, smallest_box: int = 0, difficult: bool = False
-) -> None:
-    """See that there is something to train on.
+def require_large_boxes(data: DataSet, smallest: int) -> None:
+    """See that a protocol which passes over small boxes of VOC's layout has one to train on.
 
     Args:
-        data: A data set of which :func:`require_usable` has found no fault.
-        task: ``"detection"`` or ``"segmentation"``.
-        smallest_box: Side in pixels under which the protocol takes boxes of VOC's layout for
-            background; 0 for none.
-        difficult: Whether the protocol trains on difficult boxes as on others.
+        data: A data set with boxes, of which :func:`require_usable` has found no fault.
+        smallest: Side in pixels under which the protocol takes boxes for background; 0 for none.
 
     Raises:
-        UserError: No training image has a box or a labelled pixel that is trained on, or all boxes
-            of the headline's classes are smaller.
+        UserError: No training box of the headline's classes is as large.
     """
-    trained = _trained(data, task)
-    if not any(True for item in trained for _ in _trained_classes(item, data, difficult)):
-        what = "box" if task == "detection" else "labelled pixel"
-        why = (
-            "all images are without one, or all boxes are difficult, crowds, without an area or "
-            "under a pixel"
-            if task == "detection"
-            else "all masks hold nothing but the value that is not judged"
-        )
-        raise UserError(
-            f"The training images of '{data.name}' ('{data.root}') hold no {what} that is trained "
-            f"on: {why}. Correct the annotations, or 'train' in the data set's file."
-        )
     boxes = data.detection
-    if task != "detection" or not smallest_box or boxes is None or boxes.layout != "voc":
+    if not smallest or boxes is None or boxes.layout != "voc":
         return
-    large = (
-        name for item in trained for name in _trained_classes(item, data, difficult, smallest_box)
-    )
+    listing = list_all(dataclasses.replace(data, segmentation=None))
+    trained = (listing.items[path] for path in listing.train["detection"])
+    large = (name for item in trained for name in _classes(item, data, smallest))
     if set(boxes.headline_classes or boxes.classes).isdisjoint(large):  # reads up to the first
         raise UserError(
-            f"Under this protocol boxes under {smallest_box} pixels wide or high are background in "
+            f"Under this protocol boxes under {smallest} pixels wide or high are background in "
             f"training, and in '{data.name}' no training box of the headline's classes is larger, "
             "difficult ones aside; enlarge the images with their boxes, or take a protocol that "
             "trains on boxes of any size, such as 'paper'."
         )
-
-
-def require_resizable(data: DataSet, task: str, *, train_side: float, test_side: float) -> None:
-    """See that no image is so elongated that resizing leaves less than a pixel of its width.
-
-    Args:
-        data: As for :func:`require_trainable`.
-        task: Likewise.
-        train_side: Shortest long side, in pixels, that training resizes images to; 0 for none.
-        test_side: Likewise of the test.
-
-    Raises:
-        UserError: One is; the message names it.
-    """
-    used = _only(data, task)
-    listing = list_all(used)
-    for paths, side in ((listing.train[task], train_side), (listing.test[task], test_side)):
-        for path in dict.fromkeys(paths) if side else ():
-            width, height = _told_size(listing.items[path])
-            if side * min(width, height) < 0.5 * max(width, height):
-                raise UserError(
-                    f"'{path}' has {width} × {height} pixels: this protocol resizes its longer "
-                    f"side to as little as {side:.0f}, which leaves less than one pixel of the "
-                    "shorter side. Cut the image into parts, or leave it out."
-                )
-
-
-def _only(data: DataSet, task: str) -> DataSet:
-    """A data set as one task uses it."""
-    return dataclasses.replace(
-        data,
-        detection=data.detection if task == "detection" else None,
-        segmentation=data.segmentation if task == "segmentation" else None,
-    )
-
-
-def _trained(data: DataSet, task: str) -> list[Item]:
-    listing = list_all(_only(data, task))
-    return [listing.items[path] for path in dict.fromkeys(listing.train[task])]
-
-
-def _told_size(item: Item) -> tuple[int, int]:
-    """Width and height of an image, by what was drawn on it: the same, as was seen before."""
-    if item.mask:
-        return mask_size(item.mask)
-    drawn = item.coco or read_voc_xml(item.annotation or item.image)
-    return drawn.width, drawn.height
 
 
 def _missing(item: Item) -> list[Finding]:
@@ -156,31 +94,13 @@ def _missing(item: Item) -> list[Finding]:
     ]
 
 
-def _classes(item: Item, data: DataSet) -> Iterator[str]:
-    """The classes that count in a test image; read as they are used."""
+def _classes(item: Item, data: DataSet, smallest: int = 0) -> Iterator[str]:
+    """The classes that count in an image, of VOC boxes the large ones; read as they are used."""
     if item.coco:
         yield from (box.name for box in item.coco.boxes if not box.is_crowd)
     if item.annotation:
-        yield from (o.name for o in read_voc_xml(item.annotation).objects if not o.difficult)
-    yield from _labelled(item, data)
-
-
-def _trained_classes(
-    item: Item, data: DataSet, difficult: bool, smallest_box: int = 0
-) -> Iterator[str]:
-    """The classes that a training image teaches; read as they are used."""
-    if item.coco:
-        boxes = item.coco.boxes
-        yield from (box.name for box in boxes if not (box.is_crowd or box.is_passed_over))
-    if item.annotation:
-        for thing in read_voc_xml(item.annotation).objects:
-            if (difficult or not thing.difficult) and thing.shorter_side >= smallest_box:
-                yield thing.name
-    yield from _labelled(item, data)
-
-
-def _labelled(item: Item, data: DataSet) -> Iterator[str]:
-    """The classes that a mask has pixels of."""
+        objects = read_voc_xml(item.annotation).objects
+        yield from (o.name for o in objects if not o.difficult and o.shorter_side >= smallest)
     if item.mask and (masks := data.segmentation):
         first = int(masks.zero_is_ignored)
         for value in np.unique(read_mask(item.mask)).tolist():

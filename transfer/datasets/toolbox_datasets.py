@@ -53,21 +53,6 @@ class NamesFaults:
             )
         return prepared
 
-    def filter_data(self) -> list[dict]:
-        """The images that are used.
-
-        Raises:
-            UserError: None is left.
-        """
-        kept = super().filter_data()  # type: ignore[misc]
-        if not kept:
-            listed = self.ann_file or self.data_prefix  # type: ignore[attr-defined]
-            raise UserError(
-                f"No image of '{listed}' is used: all are without a box, or under the size in "
-                "pixels that this protocol trains on. Correct the annotations or the list."
-            )
-        return kept
-
     def _told_size(self, info: dict) -> tuple[int, int]:
         """Width and height of the image that the annotation or mask was drawn for, in pixels."""
         return info["width"], info["height"]

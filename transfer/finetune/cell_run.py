@@ -18,11 +18,7 @@ from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener, teller
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.catalogue import DataSet
-from transfer.datasets.requirements import (
-    require_resizable,
-    require_trainable,
-    require_usable,
-)
+from transfer.datasets.requirements import require_large_boxes, require_usable
 from transfer.finetune import classifiers
 from transfer.finetune.finetune import Outcome, finetune
 from transfer.plan.request import load_data
@@ -69,7 +65,8 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
     cfg = compose.compose(
         cell, data, weights=ready.path, mean=ready.mean, std=ready.std, outcomes=outcomes
     )
-    ranks.on_each_machine(lambda: _look_as_protocol_does(data, cell.task, cfg))
+    if cell.task == "detection":
+        ranks.on_each_machine(lambda: require_large_boxes(data, compose.smallest_box(cfg)))
     memory = PeakMemory()
     try:
         outcome = finetune(
@@ -99,19 +96,6 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
 
 def _look_at_data(task: Task) -> None:
     require_usable(load_data(task.data, task.data_root), task.cell.task)
-
-
-def _look_as_protocol_does(data: DataSet, task: str, cfg: Config) -> None:
-    """See that the protocol leaves something to train on, and images to look at."""
-    is_boxes = task == "detection"
-    require_trainable(
-        data,
-        task,
-        smallest_box=compose.smallest_box(cfg) if is_boxes else 0,
-        difficult=compose.trains_on_difficult(cfg),
-    )
-    train_side, test_side = compose.shortest_long_sides(cfg)
-    require_resizable(data, task, train_side=train_side, test_side=test_side)
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:

@@ -209,32 +209,6 @@ def smallest_box(cfg: Config) -> int:
     return max(kept.get("bbox_min_size") or 0 for kept in filters)
 
 
-def trains_on_difficult(cfg: Config) -> bool:
-    """Whether training takes difficult boxes of VOC's layout for objects."""
-    return any(part.get("difficult_is_positive") for part in _nodes(cfg.train_dataloader.dataset))
-
-
-def shortest_long_sides(cfg: Config) -> tuple[float, float]:
-    """The least that training and the test resize the longer side of an image to.
-
-    Returns:
-        In pixels, for training and for the test; 0 where nothing keeps an image's proportions.
-    """
-    train, test = (
-        [
-            max(step["scale"]) * min(step.get("ratio_range") or (1,))
-            for part in _nodes(loader)
-            for step in part.get("pipeline") or ()
-            if step.get("keep_ratio") and step.get("scale")
-        ]
-        for loader in (cfg.train_dataloader, cfg.test_dataloader)
-    )
-    scored = cfg.model.get("test_cfg") or {}
-    if scored.get("mode") == "multi_scale":
-        test.append(scored["base_size"] * min(scored["scales"]))
-    return min(train, default=0), min(test, default=0)
-
-
 def _set_masks(cfg: Config, data: Segmentation) -> None:
     for head in ("decode_head", "auxiliary_head"):
         if head in cfg.model:

@@ -24,7 +24,7 @@ from backbones.zoo import zoo
 from transfer import run
 from transfer.datasets import catalogue
 from transfer.datasets.findings import SMALLEST_BOX
-from transfer.datasets.requirements import require_trainable, require_usable
+from transfer.datasets.requirements import require_large_boxes, require_usable
 from transfer.datasets.toolbox_datasets import CocoBoxes, IndexMasks
 from transfer.metrics.metrics import BoxAP
 from transfer.plan import suites
@@ -276,13 +276,13 @@ def test_a_training_set_that_is_background_to_the_protocol_is_found_before(own, 
         for protocol in ("quick", "paper", "openmmlab")
     }
     assert smallest == {"quick": 0, "paper": 0, "openmmlab": SMALLEST_BOX}
-    require_trainable(load(own), "detection", smallest_box=smallest["openmmlab"])
+    require_large_boxes(load(own), smallest["openmmlab"])
     shrink(own)
     dataset = built(composed("detection", load(own), "openmmlab").train_dataloader, "mmdet")
     things = [t for i in range(len(dataset)) for t in dataset.get_data_info(i)["instances"]]
     assert things
     assert all(thing["ignore_flag"] for thing in things)
-    require_trainable(load(own), "detection", smallest_box=smallest["paper"])
+    require_large_boxes(load(own), smallest["paper"])
     monkeypatch.chdir(own.parent)
     command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "detection"]
     assert run.main([*command, "--data", str(own), "--protocol", "openmmlab"]) == 2
@@ -309,7 +309,7 @@ def test_boxes_outside_the_headline_are_no_training_set(own):
         )
         path.write_text(re.sub("<object>.*</object>", thing, path.read_text(), flags=re.DOTALL))
         with expected:
-            require_trainable(load(own), "detection", smallest_box=SMALLEST_BOX)
+            require_large_boxes(load(own), SMALLEST_BOX)
 
 
 def test_a_public_data_set_that_is_not_whole_is_refused(own):
