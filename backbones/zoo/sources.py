@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded, missing
 
 
 def is_public(source: str) -> bool:
@@ -18,10 +19,10 @@ def weights_file(source: str) -> Path:
     Raises:
         UserError: There is none; the sentence says what can be given.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_file():
         raise UserError(
-            f"There are no weights at '{source}': give a .safetensors, .pth or .params file, "
-            "'timm:<model>.<tag>', or an https address."
+            f"There are no weights at that place: {missing(path)}. Give a .safetensors, .pth or "
+            ".params file, 'timm:<model>.<tag>', or an https address."
         )
     return path

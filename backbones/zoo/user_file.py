@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded, missing
 from backbones.common.toml_file import misfit, read_toml
 from backbones.zoo.entry import PerChannel, Variant, Weights
 from backbones.zoo.sources import is_public
@@ -89,8 +90,8 @@ def _weights(given: str, content: dict[str, Any], path: Path) -> Weights:
 def _beside(path: Path, named: str, what: str) -> str:
     """A file that a backbone's file names, relative to it."""
     try:
-        return str(path.parent / Path(named).expanduser())
-    except RuntimeError as error:  # the home of nobody
+        return str(path.parent / expanded(named))
+    except UserError as error:
         raise UserError(f"'{path}' names the {what} '{named}': {error}") from error
 
 
@@ -110,4 +111,4 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except OSError as error:
-        raise UserError(f"There is no backbone's file at '{path}' ({error.strerror}).") from error
+        raise UserError(f"There is no backbone's file at that place: {missing(path)}.") from error

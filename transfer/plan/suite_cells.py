@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded
 from backbones.common.resources import cache_dir
 from backbones.zoo import zoo
 from transfer.datasets import catalogue
@@ -272,7 +273,7 @@ class _Planner:
         """The files of a row's patterns, each once."""
         found: dict[Path, None] = {}
         for pattern in entry.classifiers:
-            wanted = Path(pattern).expanduser()
+            wanted = expanded(pattern)
             places = (self.suite.path.parent, cache_dir() / "classifiers")
             matches = next((m for place in places if (m := _matches(place, wanted))), [])
             if not matches:

@@ -37,7 +37,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
-from backbones.common.near_names import suggestion
+from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
@@ -108,12 +108,9 @@ def load(name: str) -> Suite:
     Raises:
         UserError: Not found, malformed, or an entry that is not known or of the wrong kind.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else _folder() / f"{name}.toml"
+    path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
-        raise UserError(
-            f"There is no suite '{name}': {suggestion(name, names())} Your own is a file that ends "
-            "in .toml."
-        )
+        raise unknown_name("suite", name, names())
     content = _parse(path)
     kind = content.pop("kind", None)
     if kind == "classification":
