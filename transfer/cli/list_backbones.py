@@ -94,7 +94,7 @@ def _step(row: Variant) -> str:
     if not tricks:
         return "baseline"
     if {"distillation", "mixup"} <= set(tricks):
-        return "+ distill + mixup"
+        return "mixup + distill"
     return _LAST_TRICKS.get(tricks[-1], f"+ {tricks[-1]}")
 
 
