@@ -163,6 +163,7 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     console = screen()
     plan = _plan(args, processes)
     _tell_remarks(plan, console)
+    _look_at_settings(_tasks(plan, args))
     _print_costs(plan, args, console)
     return 0
 
@@ -273,6 +274,24 @@ def _look_before(tasks: list[Task], in_process: bool) -> None:
             one.submit(_require_sound, todo).result()
 
 
+def _look_at_settings(tasks: list[Task]) -> None:
+    """Find what a suite sets wrongly, without a look at data, and importing nothing heavy here."""
+    changed = {
+        (task.cell.task, task.cell.protocol, task.cell.data, task.cell.overrides): task
+        for task in tasks
+        if task.cell.overrides and task.cell.data_fingerprint  # the data are on this machine
+    }
+    if changed:
+        with suppress(BrokenProcessPool), child_processes.pool(1) as one:
+            one.submit(_require_settings, list(changed.values())).result()
+
+
+def _require_settings(tasks: list[Task]) -> None:
+    from transfer.finetune.preflight import require_all_settings
+
+    require_all_settings(tasks)
+
+
 def _require_sound(tasks: list[Task]) -> None:
     from transfer.finetune.preflight import require_sound
 
@@ -310,7 +329,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
                 continue
             record = records.read(record_path(task))
             seconds = sum(record.content["seconds"].values())
-            console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
+            console.print(f"{title}: {record.measure} {record.value:.2f} % in {seconds:.0f} s")
 
 
 def _run_cell(task: Task, title: str) -> None:

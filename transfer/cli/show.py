@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out or Path("pictures") / record.path.stem / args.pick
     paths = write_sheets(comparisons, cell.classes, folder)
     screen().print(
-        f"{len(paths)} pictures of {record.path.stem} ({record.metric} {record.value:.2f} %) are "
+        f"{len(paths)} pictures of {record.path.stem} ({record.measure} {record.value:.2f} %) are "
         f"in '{folder.absolute()}'.",
         highlight=False,
         soft_wrap=True,

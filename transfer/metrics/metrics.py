@@ -54,7 +54,8 @@ class BoxAP(SharedMetric):
                 {name: _array(value) for name, value in sample[part].items()}
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
-            self.results.append(JudgedImage(str(sample["img_id"]), *parts, sample.get("img_path", "")))
+            name, path = str(sample["img_id"]), sample.get("img_path", "")
+            self.results.append(JudgedImage(name, *parts, path))
 
     def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
         """All forms, from all images."""

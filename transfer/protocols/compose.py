@@ -16,9 +16,12 @@ from transfer.datasets.catalogue import (
     MaskSplit,
     Segmentation,
 )
+from transfer.datasets.listing import list_all
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
+from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
+from transfer.records.settings import EPOCHS
 from transfer.speed import time_savers
 
 
@@ -64,11 +67,19 @@ def compose(
     cfg.randomness = {"seed": cell.seed}
     settings = dict(cell.overrides)
     left_out = settings.pop(time_savers.WITHOUT, ())
+    if epochs := settings.pop(EPOCHS, 0):
+        set_epochs(cfg, epochs, _train_images(data, cell.task))
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
     cfg.merge_from_dict(settings)
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
+
+
+def _train_images(data: DataSet, task: str) -> int:
+    """How many images a task trains on."""
+    listed = list_all(data).train.get(task, ())
+    return len(dict.fromkeys(listed))
 
 
 def network_parts(cell: Cell) -> list[ConfigDict]:
@@ -79,7 +90,7 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict({k: v for k, v in cell.overrides if k != time_savers.WITHOUT})
+    cfg.merge_from_dict({k: v for k, v in cell.overrides if k not in (time_savers.WITHOUT, EPOCHS)})
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
 

@@ -32,10 +32,16 @@ def print_gains(table: GainTable, console: Console) -> None:
 
 
 def _figures(table: GainTable, title: str) -> Table:
-    metric = table.setting.metric
     shown = Table(title=title, title_justify="left", title_style="bold")
     shown.add_column("backbone", overflow="fold")
-    for name in ("top-1 %", f"{metric} %", "95 % interval", "gain", "95 % interval", "verdict"):
+    for name in (
+        "top-1 %",
+        f"{table.setting.measure} %",
+        "95 % interval",
+        "gain",
+        "95 % interval",
+        "verdict",
+    ):
         shown.add_column(name, justify="right", overflow="fold")
     shown.add_column("paper's gain", justify="right", overflow="fold")
     for row in table.rows:

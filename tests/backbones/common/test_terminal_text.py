@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbones.common.terminal_text import LEGIBLE
@@ -12,6 +12,7 @@ from tests.support import processes
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @given(texts=st.lists(st.text(st.characters(categories=["L", "Cs"])), unique=True))
+@settings(deadline=None)
 def test_names_stay_apart(encoding, texts):
     assert len({text.encode(encoding, LEGIBLE) for text in texts}) == len(texts)
 

@@ -1,7 +1,7 @@
 """TOML as people's editors save it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbones.common.errors import UserError
@@ -12,6 +12,7 @@ TEXT = 'name = "Schräge 螺栓"\n'
 
 
 @given(st.text(), st.sampled_from(["utf-8-sig", "utf-16", "utf-32"]))
+@settings(deadline=None)
 def test_marked_text_is_read_without_its_mark(text, encoding):
     assert decoded(text.encode(encoding)) == text
 

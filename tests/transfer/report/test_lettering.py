@@ -1,7 +1,7 @@
 """Names in any script on a picture."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
 
@@ -53,5 +53,6 @@ def test_a_font_of_the_system_that_has_the_signs_is_taken(monkeypatch):
 
 
 @given(st.text(max_size=20))
+@settings(deadline=None)
 def test_whatever_a_name_is_it_can_be_drawn(text):
     drawn(text)
