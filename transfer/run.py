@@ -143,6 +143,8 @@ def _run(args: argparse.Namespace) -> int:
     _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
     ranks.on_main(lambda: _look_before(tasks, in_process=not args.suite))
+    if args.tensorboard:
+        console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
     if args.suite and ranks.world_size() == 1:
         failed = _run_suite(tasks, args, console)
     else:
@@ -151,6 +153,14 @@ def _run(args: argparse.Namespace) -> int:
     if ranks.is_main():
         _print_tables(plan, args.results, console)
     return int(failed)
+
+
+def _where_curves_are(work_dir: Path) -> str:
+    folder = work_dir.absolute()
+    return (
+        f"TensorBoard's files go to '{folder}/RUN/TIME/vis_data', in a folder for each run: "
+        f"tensorboard --logdir {shlex.quote(str(folder))}"
+    )
 
 
 def _tell_remarks(plan: Plan, console: Console) -> None:

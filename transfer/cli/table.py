@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         for path in readme.write(args.results):
             print(path)
         return 0
-    require_folder(args.results)
+    if not args.table:
+        require_folder(args.results)
     found = collection.asked(args)
     shown = [table for number in numbers for table in paper_tables.paper_table(number, found)]
     if not args.table:
