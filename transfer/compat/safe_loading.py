@@ -77,9 +77,9 @@ def require_refused() -> None:
         UserError: One of them was read.
     """
     for zipped in (True, False):
-        for content in (_Call(), _Reach()):
+        for instance in (_Call(), _Reach()):
             file = io.BytesIO()
-            torch.save(content, file, _use_new_zipfile_serialization=zipped)
+            torch.save(instance, file, _use_new_zipfile_serialization=zipped)
             _require_refusal(checkpoint._safe_torch_load, file, "a checkpoint with code")
         _require_refusal(_read_in_full, file, "a torch file with code")
     tagged = f"!!python/object/apply:{__name__}.{_harmless.__name__} []".encode()

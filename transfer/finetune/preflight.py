@@ -66,6 +66,16 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     return notes
 
 
+def require_all_settings(tasks: Sequence[Task]) -> None:
+    """See that what the cells of a suite change can be changed.
+
+    Raises:
+        UserError: As :func:`transfer.protocols.overrides.require_settings`; a line for each.
+    """
+    if told := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
+        raise UserError("\n".join(dict.fromkeys(told)))
+
+
 def _fault(check: Callable[[Any], object], of: Any) -> str:
     """The sentence of a check that fails; empty for one that passes."""
     try:

@@ -20,9 +20,12 @@ from transfer.datasets.data_set import (
     MaskSplit,
     Segmentation,
 )
+from transfer.datasets.listing import list_all
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
+from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
+from transfer.records.settings import EPOCHS
 from transfer.speed import time_savers
 
 
@@ -66,12 +69,21 @@ def compose(
         if name != "ChannelsLast" or cell.precision == "bfloat16":
             _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
-    left_out = dict(cell.overrides).get(time_savers.WITHOUT, ())
+    changed = dict(cell.overrides)
+    left_out = changed.get(time_savers.WITHOUT, ())
+    if epochs := changed.get(EPOCHS, 0):
+        set_epochs(cfg, epochs, _train_images(data, cell.task))
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
     cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
+
+
+def _train_images(data: DataSet, task: str) -> int:
+    """How many images a task trains on."""
+    listed = list_all(data).train.get(task, ())
+    return len(dict.fromkeys(listed))
 
 
 def network_parts(cell: Cell) -> list[ConfigDict]:
@@ -93,7 +105,8 @@ def _settings(cell: Cell, scope: str) -> dict[str, Any]:
     Raises:
         UserError: One names what data may not name.
     """
-    settings = {name: value for name, value in cell.overrides if name != time_savers.WITHOUT}
+    ours = (time_savers.WITHOUT, EPOCHS)
+    settings = {name: value for name, value in cell.overrides if name not in ours}
     for name, value in settings.items():
         if fault := fault_of_setting(name, value):
             raise UserError(f"The overrides of {cell.name} were refused: {fault}.")
