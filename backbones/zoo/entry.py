@@ -6,12 +6,19 @@ Networks" (CVPR 2019).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from backbones.zoo.paper_figures import Figures, figures
 
 PerChannel = tuple[float, float, float]
 """A number for each of R, G and B."""
+
+BY_SHAPE = "by shape"
+
+Rename = str | tuple[tuple[str, str], ...]
+"""How the names in a file of weights become timm's: ``""`` for names of a known library,
+:data:`BY_SHAPE`, or pairs of a name, or the beginning of some up to a dot, and timm's."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,6 +43,7 @@ class Recipe:
         label_smoothing: Epsilon of section 5.2; 0 is off.
         mixup: Alpha of the Beta distribution of section 5.4; 0 is off.
         teacher: Row that teaches (section 5.3); empty is none.
+        extra: Value of each trick that is not the paper's, by its name in ``backbones/tricks``.
     """
 
     epochs: int = 120
@@ -49,6 +57,26 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     teacher: str = ""
+    extra: tuple[tuple[str, float], ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """The value of each trick that acts in training and is on, by its registered name."""
+        on = {
+            "warmup_epochs": self.warmup_epochs > 0,
+            "zero_gamma": self.zero_gamma,
+            "bias_decay": not self.bias_decay,
+            "schedule": self.schedule == "cosine",
+            "label_smoothing": self.label_smoothing > 0,
+            "teacher": bool(self.teacher),
+            "mixup": self.mixup > 0,
+        }
+        return {name: getattr(self, name) for name, used in on.items() if used} | dict(self.extra)
+
+    def content(self) -> dict[str, Any]:
+        """The recipe as plain data, for records and identities."""
+        fields = asdict(self)
+        extra = dict(fields.pop("extra"))  # identities of recipes without any stay as they were
+        return fields | ({"extra": extra} if extra else {})
 
     def tricks(self) -> tuple[str, ...]:
         """Names of the tricks that are on, in the paper's order."""
@@ -63,7 +91,7 @@ class Recipe:
             "distillation": bool(self.teacher),
             "mixup": self.mixup > 0,
         }
-        return tuple(name for name, used in on.items() if used)
+        return (*(name for name, used in on.items() if used), *dict(self.extra))
 
 
 @dataclass(frozen=True)
@@ -103,6 +131,8 @@ class Variant:
             user's own row whose weights are not timm's, ImageNet's.
         std: Channel deviations, likewise.
         own: Whether a user's file says all this: it may say something else tomorrow.
+        rename: How the names in the weights become timm's.
+        reference: A file with an image and its logits that renamed weights must compute, or empty.
     """
 
     name: str
@@ -117,6 +147,8 @@ class Variant:
     mean: PerChannel | None = None
     std: PerChannel | None = None
     own: bool = False
+    rename: Rename = ""
+    reference: str = ""
 
     @property
     def paper(self) -> Figures:

@@ -14,7 +14,7 @@ from transfer.bench.pairs import LEAVING_OUT, STOCK_AMP, Work
 from transfer.finetune import classifiers
 from transfer.plan.request import Request, load_data, make_plan
 from transfer.protocols import compose
-from transfer.records.cells import WITHOUT
+from transfer.records.settings import WITHOUT
 
 TESTED = 0.125
 """Share of the trained images that is tested; VOC's own share would make runs long."""

@@ -85,6 +85,17 @@ RELIED_ON = (
     Name("timm.models.resnet", "Bottleneck.conv2", ("backbones.tricks.resnet_b",), "its stride"),
     Name(_STATE, "_safe_torch_load", (_LOADING,), "replaced, so that no pickle is executed"),
     Name(_STATE, "load_url", (_LOADING,), "replaced, so that no pickle is executed"),
+    *(
+        Name(_STATE, name, (_LOADING,), "reads checkpoints by what is replaced")
+        for name in ("load_from_local", "load_from_http", "load_from_ceph")
+    ),
+    Name(_STATE, "get_torch_safe_globals", (_LOADING,), "classes that a checkpoint may have"),
+    Name(
+        "mmengine.fileio.handlers",
+        "file_handlers",
+        (_LOADING,),
+        "readers of pickles and YAML, which are replaced",
+    ),
     Name(
         "mmengine.runner",
         "Runner.model",

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import timm
@@ -25,6 +26,7 @@ from backbones.common.hashing import sha256
 from backbones.training import suite, training
 from backbones.training.classifier import Classifier
 from backbones.training.image_folder import ImageFolder, class_names
+from backbones.tricks.trick import switched_on
 from backbones.weights import weights
 from backbones.weights.download import try_lock
 from backbones.weights.safetensors_header import read_own_metadata
@@ -131,12 +133,17 @@ def test_other_images_in_either_split_make_another_classifier(folder):
         before = after
 
 
+def schedulers(planned):
+    """Those of a training of 100 iterations an epoch."""
+    return training._schedulers(planned, 100, switched_on(planned.row.recipe.settings()))
+
+
 def test_schedules_keep_their_share_of_the_epochs(folder):
     planned = training.plan("resnet18d_cosine", folder, epochs=12, batch_size=16, image_size=32)
-    warm, cosine = training._schedulers(planned, steps=100)
+    warm, cosine = schedulers(planned)
     assert (warm["end"], cosine["begin"], cosine["end"]) == (50, 50, 1200)
     planned = training.plan("resnet18_baseline", folder, epochs=12, batch_size=16, image_size=32)
-    (steps,) = training._schedulers(planned, steps=100)
+    (steps,) = schedulers(planned)
     assert steps["milestones"] == [300, 600, 900]
 
 
@@ -248,7 +255,26 @@ def break_the_parts_of_an_image(folder):
 def put_an_image_of_16_bits(folder):
     path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
     Image.fromarray(np.full((40, 50), 999, np.uint16)).save(path)
-    return "more than 8 bits a pixel"
+    return "more than 8 bits a channel"
+
+
+def put_a_coloured_image_of_16_bits(folder):
+    """Its mode is RGB to Pillow, which keeps the upper 8 bits without a word."""
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    cv2.imwrite(str(path), np.full((40, 50, 3), 999, np.uint16))
+    return "more than 8 bits a channel"
+
+
+def test_names_that_begin_with_a_dot_are_no_classes_and_no_images(folder):
+    """As Jupyter and macOS leave them beside others."""
+    before = {split: ImageFolder(str(folder), split, 32) for split in ("train", "val")}
+    for split in ("train", "val"):
+        shutil.copytree(folder / split / "bird", folder / split / ".ipynb_checkpoints")
+        (folder / split / "bird" / "._3.jpg").write_bytes(b"\0\5\26\7")
+        after = ImageFolder(str(folder), split, 32)
+        assert after.classes == before[split].classes
+        assert after.samples == before[split].samples
+        assert after.fingerprint() == before[split].fingerprint()
 
 
 def leave_one_class(folder):
@@ -271,6 +297,7 @@ def remove_train(folder):
         break_an_image,
         break_the_parts_of_an_image,
         put_an_image_of_16_bits,
+        put_a_coloured_image_of_16_bits,
         leave_one_class,
         remove_train,
     ],
@@ -375,8 +402,9 @@ def test_each_row_of_a_suite_has_its_own_teacher(folder, capsys):
     named = ["--teacher", "resnet152d_smooth=a=b.pth", "--teacher", "resnet152d_mixup=c.pth"]
     assert train.main([*arguments, *named]) == 2
     error = capsys.readouterr().err
-    assert "resnet18d_distill, seed 0: There are no weights at 'a=b.pth'" in error
-    assert "resnet18d_mixup_distill, seed 0: There are no weights at 'c.pth'" in error
+    assert "resnet18d_distill, seed 0: There are no weights at that place: " in error
+    assert "resnet18d_mixup_distill, seed 0: There are no weights at that place: " in error
+    assert all(f"/{name}' does not exist" in error for name in ("a=b.pth", "c.pth"))
 
 
 def test_a_rate_that_diverges_stops_and_says_where(folder, capsys):

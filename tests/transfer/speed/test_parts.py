@@ -421,7 +421,8 @@ def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
     others = torch.optim.Adam(layer.parameters()), Own(layer.parameters(), momentum=0.9)
     wrappers = [types.SimpleNamespace(optimizer=optimizer) for optimizer in others]
     for wrapper in (None, {"optimizer": {"type": "SGD"}}, *wrappers):
-        FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
+        with pytest.raises(Inactive, match="optimizer"):
+            FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
     layer.weight.grad = torch.ones_like(layer.weight)
     for optimizer in others:
         optimizer.step()
