@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,11 +19,12 @@ from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.compat.foreign_configs import fault_of_record
 from transfer.compat.registered import require_registered
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
 from transfer.protocols import compose
+from transfer.records.outcomes import image_names
 from transfer.records.records import Record
-from transfer.report.predictions.side_by_side import Boxes, Comparison
+from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
 
 # What MMEngine and its parts raise on a config that they cannot build.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -60,19 +62,27 @@ class FinishedCell:
         self.model.to(device).eval()
         self.classes: Sequence[str] = self.dataset.metainfo["classes"]
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
-        self.names = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
+        files = [info["img_path"] for info in infos]
+        ids = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
+        self.names = image_names(files, ids)
 
-    def compare(self, indices: Sequence[int]) -> Iterator[Comparison]:
+    def compare(
+        self, indices: Sequence[int], least_score: float = SHOWN_SCORE
+    ) -> Iterator[Comparison]:
         """Predict test images by number, each in the batch that it was measured in.
 
         Images of a batch are padded to one size, which a detector's figures depend on a little.
+
+        Args:
+            indices: Numbers of test images.
+            least_score: Detections of a lower score are not shown.
         """
         first, samples = -1, []
         for index in indices:
             if index - index % self._batch_size != first:
                 first = index - index % self._batch_size
                 samples = self._predict(range(first, first + self._batch_size))
-            yield _comparison(samples[index - first])
+            yield _comparison(samples[index - first], self.names[index], least_score)
 
     @torch.no_grad()
     def _predict(self, indices: range) -> list[Any]:
@@ -115,14 +125,15 @@ def _autocast(cfg: Config, device: str) -> torch.autocast:
     return torch.autocast(device, evaluation_dtype(cfg.optim_wrapper), enabled=enabled)
 
 
-def _comparison(sample: Any) -> Comparison:
+def _comparison(sample: Any, name: str, least_score: float) -> Comparison:
     path = Path(sample.img_path)
     if "pred_sem_seg" not in sample:
-        return Comparison(path, _truth(sample), _found(sample))
+        found = dataclasses.replace(_found(sample), least_score=least_score)
+        return Comparison(path, _truth(sample), found, name)
     truth, found = (
         part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
     )
-    return Comparison(path, truth, found)
+    return Comparison(path, truth, found, name)
 
 
 def _truth(sample: Any) -> Boxes:

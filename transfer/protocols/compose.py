@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import feature_shape
 from transfer.compat.foreign_configs import fault_of_setting, nested
 from transfer.compat.registered import require_registered
-from transfer.datasets.catalogue import (
+from transfer.datasets.data_set import (
     DataSet,
     Detection,
     DetectionSplit,
     MaskSplit,
     Segmentation,
 )
+from transfer.datasets.listing import list_all
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
+from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
+from transfer.records.settings import EPOCHS
 from transfer.speed import time_savers
 
 
@@ -65,12 +69,21 @@ def compose(
         if name != "ChannelsLast" or cell.precision == "bfloat16":
             _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
-    left_out = dict(cell.overrides).get(time_savers.WITHOUT, ())
+    changed = dict(cell.overrides)
+    left_out = changed.get(time_savers.WITHOUT, ())
+    if epochs := changed.get(EPOCHS, 0):
+        set_epochs(cfg, epochs, _train_images(data, cell.task))
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
     cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
+
+
+def _train_images(data: DataSet, task: str) -> int:
+    """How many images a task trains on."""
+    listed = list_all(data).train.get(task, ())
+    return len(dict.fromkeys(listed))
 
 
 def network_parts(cell: Cell) -> list[ConfigDict]:
@@ -92,7 +105,8 @@ def _settings(cell: Cell, scope: str) -> dict[str, Any]:
     Raises:
         UserError: One names what data may not name.
     """
-    settings = {name: value for name, value in cell.overrides if name != time_savers.WITHOUT}
+    ours = (time_savers.WITHOUT, EPOCHS)
+    settings = {name: value for name, value in cell.overrides if name not in ours}
     for name, value in settings.items():
         if fault := fault_of_setting(name, value):
             raise UserError(f"The overrides of {cell.name} were refused: {fault}.")
@@ -199,6 +213,7 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
                 "data_root": str(data.root),
                 "metainfo": {"classes": list(data.classes)},
                 **_boxes(data.layout, split),
+                **_choice(split.suffix, data.excluded),
             }
         )
         for split in splits
@@ -222,6 +237,12 @@ def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
         "ann_file": f"{folder}/ImageSets/Main/{split.split}.txt",
         "data_prefix": {"sub_data_root": f"{folder}/"},
     }
+
+
+def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
+    """Which files of a split are meant, where its data set's file says so."""
+    chosen = {"suffix": suffix, "exclude": list(excluded)}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def smallest_box(cfg: Config) -> int:
@@ -257,6 +278,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
             "reduce_zero_label": data.zero_is_ignored,
             "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
+            **_choice(split.suffix, data.excluded),
         }
     )
 

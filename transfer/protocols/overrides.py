@@ -18,9 +18,11 @@ from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from transfer.compat.registered import registered
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose
+from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
+from transfer.records.settings import EPOCHS
 from transfer.speed.time_savers import WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -41,11 +43,12 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     A key may be new only where the class that its table is built into has a parameter of that name.
 
     Raises:
-        UserError: One is neither, with the nearest that there is; or it is a cell's own.
+        UserError: One is neither, with the nearest that there is; it is a cell's own; or the
+            learning rate cannot follow the schedule that they make.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
-    names = [name for name, _ in cell.overrides if name != WITHOUT]
+    names = [name for name, _ in cell.overrides if name not in (WITHOUT, EPOCHS)]
     for name in names:
         _refuse_what_is_the_cells(name)
     try:
@@ -59,6 +62,7 @@ def require_settings(cell: Cell, data: DataSet) -> None:
         ) from error
     for name in names:
         _require(name, before, after, cell)
+    require_schedule(after, cell.protocol)
 
 
 def _refuse_what_is_the_cells(name: str) -> None:
