@@ -14,6 +14,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import did_you_mean, suggestion
+from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.toml_file import misfit, read_toml, unknown
 from transfer.datasets.data_set import (
@@ -103,14 +104,9 @@ def load(name: str, data_root: Path) -> DataSet:
         UserError: Unknown, malformed, not on this machine, or of a user's own with the name of
             another that is known.
     """
-    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
+    path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
-        if name.endswith(".toml"):
-            raise UserError(f"There is no data set's file at '{name}'.")
-        raise UserError(
-            f"Unknown data set '{name}': {suggestion(name, names())} Your own is a file that ends "
-            "in .toml."
-        )
+        raise unknown_name("data set", name, names())
     if _is_own(path) and path.stem in names():
         raise UserError(
             f"'{path}' has the name of a known data set, and its results would pass for those of "

@@ -63,13 +63,11 @@ class VocObject:
         name: Its class.
         box: xmin, ymin, xmax, ymax in pixels as the file has them: from 1, both ends inside.
         difficult: Whether the devkit leaves it unjudged.
-        truncated: Whether it goes on beyond the image or behind another object.
     """
 
     name: str
     box: tuple[int, int, int, int]
     difficult: bool = False
-    truncated: bool = False
 
     @property
     def shorter_side(self) -> int:
@@ -147,7 +145,7 @@ class _Collector:
         match self._open[1:]:
             case ["size", ("width" | "height") as name]:
                 self._size.setdefault(name, self._text)
-            case ["object", ("name" | "difficult" | "truncated") as name]:
+            case ["object", ("name" | "difficult") as name]:
                 self._objects[-1].setdefault(name, self._text)
             case ["object", "bndbox", name] if name in _SIDES:
                 self._objects[-1].setdefault(name, self._text)
@@ -165,8 +163,7 @@ class _Collector:
         if not name:
             raise BadFile(self._path, "has an object without a name")
         xmin, ymin, xmax, ymax = (self._integer(found, side, brief(name)) for side in _SIDES)
-        difficult, truncated = (self._flag(found, key) for key in ("difficult", "truncated"))
-        return VocObject(name, (xmin, ymin, xmax, ymax), difficult, truncated)
+        return VocObject(name, (xmin, ymin, xmax, ymax), self._flag(found, "difficult"))
 
     def _integer(self, found: dict[str, str], key: str, where: str) -> int:
         if key not in found:

@@ -16,6 +16,7 @@ from mmengine.registry import MODELS
 from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
+from backbones.weights.renamed import renamed
 from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.requirements import require_usable
@@ -43,7 +44,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     networks = dict.fromkeys(task.cell.architecture for task in tasks)
     faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
     sound = [task for task in tasks if task.cell.architecture not in faults]
-    files = {(task.cell.architecture, _file(task.cell)): task.cell for task in sound}
+    files = {(task.cell.architecture, _file(task.cell), task.cell.rename): task for task in sound}
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
     unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
     built = {
@@ -53,7 +54,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     }
     found = [
         *faults.values(),
-        *(_fault(_require_fit, cell) for (_, path), cell in files.items() if path),
+        *(_fault(_require_fit, task) for (_, path, _), task in files.items() if path),
         *unset.values(),
         *(_fault(_require_built, cell) for cell in built.values()),
     ]
@@ -63,6 +64,16 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     if told := list(dict.fromkeys(filter(None, found))):
         raise UserError("\n".join(told))
     return notes
+
+
+def require_all_settings(tasks: Sequence[Task]) -> None:
+    """See that what the cells of a suite change can be changed.
+
+    Raises:
+        UserError: As :func:`transfer.protocols.overrides.require_settings`; a line for each.
+    """
+    if told := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
+        raise UserError("\n".join(dict.fromkeys(told)))
 
 
 def _fault(check: Callable[[Any], object], of: Any) -> str:
@@ -93,9 +104,12 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
-def _require_fit(cell: Cell) -> None:
+def _require_fit(task: Task) -> None:
+    cell = task.cell
     path = Path(_file(cell))
     try:
+        if cell.rename:
+            path = renamed(path, cell.architecture, cell.rename, task.row.reference)
         weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error

@@ -402,8 +402,9 @@ def test_each_row_of_a_suite_has_its_own_teacher(folder, capsys):
     named = ["--teacher", "resnet152d_smooth=a=b.pth", "--teacher", "resnet152d_mixup=c.pth"]
     assert train.main([*arguments, *named]) == 2
     error = capsys.readouterr().err
-    assert "resnet18d_distill, seed 0: There are no weights at 'a=b.pth'" in error
-    assert "resnet18d_mixup_distill, seed 0: There are no weights at 'c.pth'" in error
+    assert "resnet18d_distill, seed 0: There are no weights at that place: " in error
+    assert "resnet18d_mixup_distill, seed 0: There are no weights at that place: " in error
+    assert all(f"/{name}' does not exist" in error for name in ("a=b.pth", "c.pth"))
 
 
 def test_a_rate_that_diverges_stops_and_says_where(folder, capsys):
