@@ -6,7 +6,7 @@ control has been fine-tuned first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from backbones.weights import weights
 from backbones.weights.renamed import renamed
 from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
 from transfer.plan.request import OF_SAMPLE, load_data
 from transfer.protocols.compose import network_parts
@@ -39,7 +40,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     Raises:
         UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
             file's weights are not those of its network; an override sets what the config does not
-            have; or data cannot be used. A line for each.
+            have; or, where that is sound, data cannot be used. A line for each.
     """
     networks = dict.fromkeys(task.cell.architecture for task in tasks)
     faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
@@ -58,12 +59,30 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
         *unset.values(),
         *(_fault(_require_built, cell) for cell in built.values()),
     ]
+    _raise_all(found)
+    return _look_at_data(tasks) if data_is_here else []  # last: of many images it takes a while
+
+
+def _look_at_data(tasks: Sequence[Task]) -> list[str]:
+    """What is worth knowing of the data, each once; the sample is drawn by the project."""
+    asked = {
+        (task.data, task.data_root, task.cell.task): task
+        for task in tasks
+        if task.data != catalogue.SAMPLE
+    }
     notes: list[str] = []
-    for task in {_data_of(task): task for task in tasks if data_is_here}.values():
-        found.append(_fault(lambda one: notes.extend(_notes_on_data(one)), task))
-    if told := list(dict.fromkeys(filter(None, found))):
-        raise UserError("\n".join(told))
+    _raise_all(_fault(lambda one: notes.extend(_notes_on(one)), task) for task in asked.values())
     return notes
+
+
+def _notes_on(task: Task) -> tuple[str, ...]:
+    return require_usable(load_data(task.data, task.data_root), task.cell.task)
+
+
+def _raise_all(faults: Iterable[str]) -> None:
+    """Raise UserError with a line for each fault that is not empty."""
+    if told := list(dict.fromkeys(filter(None, faults))):
+        raise UserError("\n".join(told))
 
 
 def require_all_settings(tasks: Sequence[Task]) -> None:
@@ -83,14 +102,6 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-def _data_of(task: Task) -> tuple[object, ...]:
-    return task.data, task.data_root, task.cell.task
-
-
-def _notes_on_data(task: Task) -> tuple[str, ...]:
-    return require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
 def _file(cell: Cell) -> str:
