@@ -85,10 +85,11 @@ def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
 def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_path):
     """A row that a suite declares is a row: there is no pretraining here that it could show."""
     values = {name: VALUES[CONTROL] for name in ("one_scratch", "mine")}
-    for path in write(tmp_path, "detection", values):
+    for number, path in enumerate(write(tmp_path, "detection", values)):
         told = json.loads(path.read_text())
         told["cell"] |= {"scratch": True, "weights": "", "architecture": "resnet18"}
-        told["classifier"] |= {"sha256": "", "source": ""}
+        told["cell"] |= {"seed": number % 3, "id": f"{number:012}"}
+        told["classifier"] |= {"sha256": "", "source": "", "top1": None}
         told["headline"]["value"] += 4 * (told["cell"]["backbone"] == "one_scratch")
         path.write_text(json.dumps(told))
     (group,) = groups(collect(tmp_path, against="mine").gains)
