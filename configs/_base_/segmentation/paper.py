@@ -72,9 +72,9 @@ model = dict(
     ),
 )
 
-# In the order of GluonCV's `_sync_transform`, resized and blurred by Pillow as there; the short side
-# is drawn from 260 to 1040 pixels. Images are padded with black, masks with "ignore". The limit of
-# the long side is ours: it concerns images ten times as long as wide, which would fill the memory.
+# In the order of GluonCV's `_sync_transform`, resized and blurred by Pillow as there. The short
+# side is drawn from 260 to 1040 pixels. Images are padded with black, masks with "ignore". The
+# limit of the long side is ours: images ten times as long as wide would fill the memory.
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
