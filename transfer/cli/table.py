@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from backbones.common.arguments import require_folder
 from backbones.common.errors import UserError
 from transfer.report import collection, paper_tables, readme
-from transfer.report.layout import FORMATS
+from transfer.report.layout import FORMATS, to_csv
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
     add("table", metavar="TABLE", help="1 to 9, as the paper counts them, or all")
-    add("--format", choices=tuple(FORMATS), help="of the tables (default: md)")
+    add("--format", choices=(*FORMATS, "csv"), help="of the tables (default: md)")
     collection.add_arguments(parser)
     add(
         "--write",
@@ -43,9 +44,11 @@ def run(args: argparse.Namespace) -> int:
             print(path)
         return 0
     found = collection.asked(args)
-    for number in numbers:
-        for shown in paper_tables.paper_table(number, found):
-            print(FORMATS[args.format or "md"](shown))
+    shown = [one for number in numbers for one in paper_tables.paper_table(number, found)]
+    if args.format == "csv":
+        print(to_csv(shown), end="")
+    else:
+        print("\n".join(FORMATS[args.format or "md"](one) for one in shown))
     for sentence in found.left_out:
-        print(f"Left out: {sentence}")
+        print(f"Left out: {sentence}", file=sys.stdout if args.format is None else sys.stderr)
     return 0

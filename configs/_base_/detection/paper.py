@@ -90,9 +90,9 @@ model = dict(
             nms=dict(type="nms", iou_threshold=0.7),
             min_bbox_size=16,
         ),
-        # Their NMS has a threshold of 1e-4, but scores up to .01 are set to 0 before it. It looks at
-        # the best 400 boxes of a class: all of them, 300 proposals give no more. Their limit of 100
-        # boxes an image is stored and never used.
+        # Their NMS has a threshold of 1e-4, but scores up to .01 are set to 0 before it. It looks
+        # at the best 400 boxes of a class: all of them, 300 proposals give no more. Their limit of
+        # 100 boxes an image is stored and never used.
         rcnn=dict(
             score_thr=0.01,
             nms=dict(type="nms", iou_threshold=0.3),
