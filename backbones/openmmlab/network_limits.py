@@ -26,7 +26,7 @@ OFTEN_ASKED_FOR = (
     *("swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224"),
     *("swin_base_patch4_window7_224", "swinv2_tiny_window8_256", "maxvit_tiny_tf_224"),
     *("resnet34", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "seresnet50"),
-    *("densenet121", "densenet201", "vgg16_bn", "inception_v4", "xception"),
+    *("densenet121", "densenet201", "vgg16_bn", "inception_v4"),
     *(
         "efficientnet_b0",
         "mobilenetv2_100",

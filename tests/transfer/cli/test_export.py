@@ -35,7 +35,7 @@ def exported(results, rows, capsys, *more):
 
 def test_a_row_a_run(results, capsys, tmp_path):
     (tmp_path / "runs.csv").write_text(exported(results, "runs", capsys))
-    frame = pandas.read_csv(tmp_path / "runs.csv")
+    frame = pandas.read_csv(tmp_path / "runs.csv", float_precision="round_trip")
     found, _ = records.read_all(results, "")
     assert list(frame["run"]) == [record.path.stem for record in found]
     assert list(frame["value"]) == [record.value for record in found]
@@ -51,7 +51,7 @@ def test_a_row_a_run(results, capsys, tmp_path):
 
 def test_a_row_a_class_and_run(results, capsys, tmp_path):
     (tmp_path / "classes.csv").write_text(exported(results, "classes", capsys))
-    frame = pandas.read_csv(tmp_path / "classes.csv")
+    frame = pandas.read_csv(tmp_path / "classes.csv", float_precision="round_trip")
     assert not frame.duplicated(["run", "class"]).any()
     assert frame["in_headline"].dtype == bool
     found, _ = records.read_all(results, "")
@@ -71,7 +71,7 @@ def test_a_row_a_class_and_run(results, capsys, tmp_path):
 
 def test_json_says_the_same_as_csv(results, capsys, tmp_path):
     (tmp_path / "runs.csv").write_text(exported(results, "runs", capsys))
-    frame = pandas.read_csv(tmp_path / "runs.csv")
+    frame = pandas.read_csv(tmp_path / "runs.csv", float_precision="round_trip")
     rows = json.loads(exported(results, "runs", capsys, "--format", "json"))
     assert list(rows[0]) == list(frame.columns)
     assert all(row.keys() == rows[0].keys() for row in rows)
