@@ -31,7 +31,7 @@ from backbones.common.seeds import require_seed
 from backbones.common.versions import versions
 from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.command import guarded
-from transfer.cli.dry_run import print_costs
+from transfer.cli.dry_run import print_costs, require_usable_networks
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
 from transfer.plan.durations import Durations
@@ -175,6 +175,7 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     console = screen()
     plan = _plan(args, processes)
     _tell_remarks(plan, console)
+    require_usable_networks(plan.cells, args.results)
     _look_at_settings(_tasks(plan, args))
     _print_costs(plan, args, console)
     return 0

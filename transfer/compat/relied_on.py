@@ -10,7 +10,7 @@ from __future__ import annotations
 import dis
 import importlib
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backbones.common.errors import UserError
 
@@ -199,7 +199,7 @@ def _is_there(name: Name) -> bool:
     A name that a class merely inherits is another: what used to override it may have been renamed.
     """
     try:
-        owner = importlib.import_module(name.module)
+        owner: Any = importlib.import_module(name.module)
     except ImportError:
         return False
     *path, last = name.attribute.split(".")

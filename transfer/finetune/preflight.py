@@ -21,6 +21,7 @@ from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
+from transfer.plan.network_faults import told_of
 from transfer.plan.request import OF_SAMPLE, load_data
 from transfer.protocols.compose import network_parts
 from transfer.protocols.overrides import require_settings
@@ -42,8 +43,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
             file's weights are not those of its network; an override sets what the config does not
             have; or, where that is sound, data cannot be used. A line for each.
     """
-    networks = dict.fromkeys(task.cell.architecture for task in tasks)
-    faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
+    faults = _without_maps([task.cell for task in tasks])
     sound = [task for task in tasks if task.cell.architecture not in faults]
     files = {(task.cell.architecture, _file(task.cell), task.cell.rename): task for task in sound}
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
@@ -95,6 +95,24 @@ def require_all_settings(tasks: Sequence[Task]) -> None:
         raise UserError("\n".join(dict.fromkeys(told)))
 
 
+def network_faults(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each network that gives no maps, or cannot be built as a protocol asks."""
+    faults = _without_maps(cells)
+    built = {
+        (cell.architecture, _setting(cell)): cell
+        for cell in cells
+        if cell.architecture not in faults
+    }
+    found = [*faults.values(), *(_fault(_require_built, cell) for cell in built.values())]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _without_maps(cells: Sequence[Cell]) -> dict[str, str]:
+    """By network that gives none, the sentence that tells it."""
+    networks = dict.fromkeys(cell.architecture for cell in cells)
+    return {network: fault for network in networks if (fault := _fault(require_maps, network))}
+
+
 def _fault(check: Callable[[Any], object], of: Any) -> str:
     """The sentence of a check that fails; empty for one that passes."""
     try:
@@ -133,7 +151,7 @@ def _require_built(cell: Cell) -> None:
             with torch.device("meta"):
                 MODELS.build(part)
         except UserError as error:
-            raise UserError(f"{cell.backbone}, {cell.protocol}: {error}") from error
+            raise UserError(told_of(cell, error)) from error
 
 
 def _require_settings(task: Task) -> None:
