@@ -42,6 +42,7 @@ from transfer.protocols.protocols import TASKS
 from transfer.records import records
 from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
+from transfer.records.writable import require_writable
 from transfer.report.terminal import screen
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
@@ -276,12 +277,29 @@ def _look_before(tasks: list[Task], in_process: bool) -> None:
     A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
+    _require_writable(todo)
     if todo and in_process:
         _require_sound(todo)
     elif todo:
         # A process that is killed there has found nothing: the cells tell their faults themselves.
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
             one.submit(_require_sound, todo).result()
+
+
+def _require_writable(tasks: list[Task]) -> None:
+    """See that records, leases and work folders can be written, as another user's cannot."""
+    folders = [
+        pair
+        for task in tasks
+        for pair in (
+            (record_path(task).parent, "--results"),
+            (leases_of(task), "--results"),
+            (task.work_leases, "--work-dir"),
+            (task.place, "--work-dir"),
+        )
+    ]
+    work_dirs = {task.work_dir for task in tasks}
+    require_writable(folders, [log for one in work_dirs for log in one.glob("worker-*.log")])
 
 
 def _look_at_settings(tasks: list[Task]) -> None:
