@@ -68,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab, paper; of detection paper-long and openmmlab-coco too (default: by "
-        "data and machine)",
+        help="quick, openmmlab, paper; of detection paper-long, quick-coco and openmmlab-coco too "
+        "(default: by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
