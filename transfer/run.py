@@ -42,6 +42,7 @@ from transfer.protocols.protocols import TASKS
 from transfer.records import records
 from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
+from transfer.records.writable import require_writable
 from transfer.report.terminal import screen
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
@@ -67,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab, paper; of detection paper-long and openmmlab-coco too (default: by "
-        "data and machine)",
+        help="quick, openmmlab, paper; of detection paper-long, quick-coco and openmmlab-coco too "
+        "(default: by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
@@ -279,6 +280,7 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
     A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
+    _require_writable(todo)
     if todo and in_process:
         return _require_sound(todo, data_is_here)
     if todo:
@@ -286,6 +288,22 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
             return one.submit(_require_sound, todo, data_is_here).result()
     return []
+
+
+def _require_writable(tasks: list[Task]) -> None:
+    """See that records, leases and work folders can be written, as another user's cannot."""
+    folders = [
+        pair
+        for task in tasks
+        for pair in (
+            (record_path(task).parent, "--results"),
+            (leases_of(task), "--results"),
+            (task.work_leases, "--work-dir"),
+            (task.place, "--work-dir"),
+        )
+    ]
+    work_dirs = {task.work_dir for task in tasks}
+    require_writable(folders, [log for one in work_dirs for log in one.glob("worker-*.log")])
 
 
 def _look_at_settings(tasks: list[Task]) -> None:

@@ -337,7 +337,7 @@ def _precision(request: Request, protocol: str) -> str:
     if request.precision != "auto":
         return request.precision
     # Only `quick` computes in 16 bits before equivalence has been shown.
-    return hardware.fast_precision() if protocol == "quick" else "float32"
+    return hardware.fast_precision() if protocol in protocols.QUICK else "float32"
 
 
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:

@@ -13,6 +13,9 @@ from backbones.common.near_names import suggestion
 from backbones.common.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
+QUICK = ("quick", "quick-coco")
+"""Protocols for machines without a GPU, which compute in the format that is fast there."""
+
 HEADLINE = {"detection": "mAP", "segmentation": "mIoU"}
 """The metric that a task is judged by."""
 
