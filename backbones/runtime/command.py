@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from backbones.common.errors import UserError
+from backbones.common.libraries import remedy
 from backbones.common.terminal_text import LEGIBLE
 from backbones.runtime import ranks, stopping
 
@@ -38,6 +39,11 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
     except (KeyboardInterrupt, stopping.Interrupted):
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except (ImportError, RuntimeError) as error:
+        if not (sentence := remedy(error)):
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         if not _reader_is_gone():
             raise

@@ -14,7 +14,7 @@ from backbones.weights.download import size_text
 from backbones.zoo.sizes import size_of
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
-from transfer.plan.request import OF_SAMPLE
+from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.records import failures, records
 from transfer.records.cells import Cell
 from transfer.records.settings import in_words

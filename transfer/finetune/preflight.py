@@ -22,7 +22,8 @@ from transfer import openmmlab  # noqa: F401  (registers everything, operators f
 from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
 from transfer.plan.network_faults import told_of
-from transfer.plan.request import OF_SAMPLE, load_data
+from transfer.plan.request import load_data
+from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.protocols.compose import network_parts
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import SHUFFLED, Cell, Task
