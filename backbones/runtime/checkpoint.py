@@ -164,17 +164,27 @@ def _is_finite(model: Any) -> bool:
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
     """Give a runner's parts what was saved of them."""
+    done, length = state["iteration"], runner.train_loop.max_iters
+    if done > length:
+        raise ValueError(f"it is at iteration {done} of {length}")
     unwrapped(runner.model).load_state_dict(state["model"])
     if state["optimizer"] is not None:
         runner.optim_wrapper.load_state_dict(state["optimizer"])
-    elif state["iteration"] < runner.train_loop.max_iters:
+    elif done < length:
         raise ValueError("it has no momenta, and steps are left")
     for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
+        _require_alike(scheduler.state_dict(), saved)
         scheduler.load_state_dict(saved)
     for hook in runner.hooks:
         if name := getattr(hook, "state_name", ""):
             hook.load_state_dict(state["hooks"][name])
-    runner.train_loop.go_to(state["iteration"])
+    runner.train_loop.go_to(done)
+
+
+def _require_alike(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """See that a schedule's saved entries are its own: they become its attributes unseen."""
+    if {k: type(v) for k, v in own.items()} != {k: type(v) for k, v in saved.items()}:
+        raise ValueError("its learning-rate schedule is another one")
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
@@ -214,7 +224,7 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
-    """A state of this training; None where there is none, or what there is is of no use."""
+    """A checkpoint of this training; None if there is none, or it cannot be resumed from."""
     if not path.exists():
         return None
     try:
@@ -222,7 +232,18 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     except UserError as error:
         print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
         return None
-    return state if isinstance(state, dict) and state.get("identity") == identity else None
+    if not isinstance(state, dict) or state.get("identity") != identity:
+        return None
+    iteration = state.get("iteration")
+    if type(iteration) is int and iteration >= 0:
+        return state
+    print_log(
+        f"passed over a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
+        "is none",
+        logger="current",
+        level=logging.WARNING,
+    )
+    return None
 
 
 def unwrapped(model: Any) -> Any:

@@ -19,8 +19,8 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
 
-from backbones.runtime import ranks
-from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
+from backbones.runtime import loader_workers, ranks
+from backbones.runtime.allocation import freeze_what_is_imported
 from backbones.runtime.faults import explained
 from backbones.runtime.late_scalars import LateScalars
 from backbones.runtime.precision import evaluation_loop
@@ -50,6 +50,11 @@ class QuietRunner(Runner):
         """Evaluate; likewise."""
         with explained(self):
             return super().val()
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **options: Any) -> Any:
+        """MMEngine's loader; see :func:`backbones.runtime.loader_workers.guard`."""
+        return loader_workers.guard(Runner.build_dataloader(dataloader, *args, **options))
 
     def build_logger(self, log_level: int | str = "INFO", *_: Any, **options: Any) -> MMLogger:
         """MMEngine's logger without the screen."""
@@ -162,7 +167,6 @@ def quiet_runner(
     # the first one on.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cudnn.benchmark = bool(settings.get("env_cfg", {}).get("cudnn_benchmark"))
-    keep_freed_memory()
     freeze_what_is_imported()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"

@@ -1,61 +1,100 @@
-"""The hub of timm's weights: what of it lies here, and whether it answers.
-
-Imports neither torch nor timm, so that a run can be planned at once.
-"""
+"""Public weights: on the hub of timm or at an address, fetched once and kept in the cache."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import timm
+
+from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir
+from backbones.weights.download import fetch
+from backbones.weights.reading import read_saved
 
-SCHEME = "timm:"
-_FILE = "model.safetensors"
-_SECONDS = 4.0  # for an answer, the name's look-up included
-
-
-def is_here(source: str) -> bool:
-    """Whether weights of the hub were fetched before, or put where this project looks first.
-
-    Args:
-        source: ``timm:<model>.<tag>``.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    name = source.removeprefix(SCHEME)
-    own = cache_dir() / "weights" / f"{name}.safetensors"
-    return own.is_file() or isinstance(try_to_load_from_cache(f"timm/{name}", _FILE), str)
+HUB_SECONDS = 4.0
+"""Longest wait for the hub's first answer."""
 
 
-def answers(source: str) -> bool:
-    """Whether the hub would send some weights; known within a few seconds.
+def from_hub(name: str) -> Path:
+    """Weights that timm publishes: from the project's cache, Hugging Face's, or the hub.
 
     Args:
-        source: ``timm:<model>.<tag>``.
-    """
-    from huggingface_hub import constants
+        name: ``<model>[.<tag>]``.
 
+    Raises:
+        UserError: There are none of this name, or the hub cannot be reached; the sentence says
+            which file to fetch and where to put it.
+    """
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a network that timm has, under a tag that it has not
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
+    own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"
+    if own.is_file():
+        return own
+    if not config.hf_hub_id:
+        url = str(config.url)
+        return _fetched(url, own.with_suffix(Path(url).suffix))
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    file = config.hf_hub_filename or "model.safetensors"
+    if isinstance(cached := try_to_load_from_cache(config.hf_hub_id, file), str):
+        return Path(cached)
+    place = own.with_suffix(Path(file).suffix)
     if constants.HF_HUB_OFFLINE:
-        return False
-    address = f"{constants.ENDPOINT}/timm/{source.removeprefix(SCHEME)}/resolve/main/{_FILE}"
-    heard: queue.Queue[bool] = queue.Queue()
-    # In a thread: looking a name up, and trying address after address, know no limit of their own.
-    threading.Thread(target=lambda: heard.put(_answers(address)), daemon=True).start()
+        raise UserError(
+            f"The weights '{name}' are not in a cache, and HF_HUB_OFFLINE forbids to fetch them: "
+            f"fetch '{file}' of '{config.hf_hub_id}' elsewhere and put it at '{place}', or give a "
+            "file with --weights."
+        )
+    if place.is_file():
+        return place
     try:
-        return heard.get(timeout=_SECONDS)
-    except queue.Empty:
-        return False
+        return _fetched(hf_hub_url(config.hf_hub_id, file), place, patience=HUB_SECONDS)
+    except UserError as error:
+        raise UserError(
+            f"The weights '{name}' could not be fetched from the hub: {error} Or give a file with "
+            "--weights."
+        ) from error
 
 
-def _answers(address: str) -> bool:
+def from_address(url: str) -> Path:
+    """Weights at an address, kept by it: many addresses end in 'model.safetensors'.
+
+    Raises:
+        UserError: It names no file, cannot be reached, or does not send weights.
+    """
     try:
-        with urlopen(Request(address, method="HEAD"), timeout=_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except HTTPError as error:
-        error.close()
-        return False
-    except (OSError, ValueError):
-        return False
+        name = urlsplit(url).path.rpartition("/")[-1]
+    except ValueError:  # what stands for the host cannot be one
+        name = ""
+    if name in ("", ".", ".."):
+        raise UserError(f"The address '{url}' names no file of weights; give that of one.")
+    place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
+    return _fetched(url, place / name, checksum=_checksum_in(name))
+
+
+def _fetched(url: str, place: Path, checksum: str = "", patience: float | None = None) -> Path:
+    def require_weights(part: Path) -> None:
+        try:
+            read_saved(part, place.suffix)
+        except UserError as error:
+            raise UserError(f"What '{url}' sent are no weights: {error}") from error
+
+    return fetch(url, place, checksum, patience=patience, check=require_weights)
+
+
+def _checksum_in(name: str) -> str:
+    """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
+
+    Digits without a letter are taken for a date or a count of steps; one checksum in forty looks
+    so, and is then not checked. GluonCV's archives name the sha1 of the file inside; there zip's
+    own checksums have to do.
+    """
+    found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
+    return f"sha256:{found[1]}" if found and not found[1].isdecimal() else ""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from backbones.common import hardware
+from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir, resource_dir
 from transfer.cli.installed import BAD, NOTE, OK, Diagnosis, gpu, packages
 from transfer.datasets import catalogue
@@ -132,7 +133,10 @@ def _hub() -> Diagnosis:
 
 
 def _cache() -> Diagnosis:
-    folder = cache_dir()
+    try:
+        folder = cache_dir()
+    except UserError as error:
+        return Diagnosis("cache", BAD, "no home folder", str(error))
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free / 1e9
     if not place.is_dir() or not os.access(place, os.W_OK):

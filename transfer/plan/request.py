@@ -105,6 +105,7 @@ def make_plan(request: Request) -> Plan:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
         )
+    remarks += [f"{member.name} {member.note}." for member in rows if member.rename]
     given = "auto"  # what the request gives is the asked row's own
     if on_sample:
         lacking = [r for r in rows if r is not row or request.weights in ("auto", TRAINED)]
@@ -262,6 +263,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         processes=request.processes,
         mean=mean,
         std=std,
+        rename=row.rename if weights else "",
     )
 
 
@@ -324,7 +326,7 @@ def _precision(request: Request, protocol: str) -> str:
     if request.precision != "auto":
         return request.precision
     # Only `quick` computes in 16 bits before equivalence has been shown.
-    return hardware.fast_precision() if protocol == "quick" else "float32"
+    return hardware.fast_precision() if protocol in protocols.QUICK else "float32"
 
 
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:

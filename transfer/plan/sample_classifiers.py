@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir
-from backbones.weights import hub
+from backbones.weights import hub_status
 from backbones.weights.download import size_text
 from backbones.zoo.entry import TRAINING_VERSION, Recipe, Variant
 from backbones.zoo.sizes import size_of
@@ -114,15 +114,15 @@ def choose(rows: Sequence[Variant], seed: int, *, fetch: bool) -> tuple[str, lis
         "every row: in so few epochs the paper's step schedule leaves the control untrained."
     )
     sources = [row.weights.source for row in rows if row.weights]
-    on_hub = len(sources) == len(rows) and all(s.startswith(hub.SCHEME) for s in sources)
+    on_hub = len(sources) == len(rows) and all(s.startswith(hub_status.SCHEME) for s in sources)
     if seed or not fetch or not on_hub:
         return TRAINED, [schedule]
-    missing = [source for source in sources if not hub.is_here(source)]
+    missing = [source for source in sources if not hub_status.is_here(source)]
     if not missing:
         return PUBLIC, [f"The ImageNet weights of {names} are here, and are used."]
     if any(any(_files(f"{row.alias_of or row.name}:{seed}")) for row in rows):
         return TRAINED, [schedule]
-    if not hub.answers(missing[0]):
+    if not hub_status.answers(missing[0]):
         return TRAINED, [f"The hub of weights does not answer. {schedule}"]
     fetched = [row for row in rows if row.weights and row.weights.source in missing]
     sizes = [size.parameters * _BYTES for row in fetched if (size := size_of(row.architecture))]

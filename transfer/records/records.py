@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import Any
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from transfer.records.cells import Cell
-from transfer.speed.time_savers import UNCOUNTED
 
 SCHEMA = 1
 UNKNOWN = "unknown"
@@ -101,6 +101,19 @@ class Record:
         """Name of the headline metric."""
         return self.content["headline"]["metric"]
 
+    @cached_property
+    def form(self) -> str:
+        """Which average precision a detector's headline is, as in its config; empty for others."""
+        if self.cell["task"] != "detection":
+            return ""
+        told = _FORM.search(str(self.content["config"].get("json", "")))
+        return told[1] if told else ""
+
+    @property
+    def measure(self) -> str:
+        """The headline metric in full, such as ``mAP (11-point, IoU .5)``."""
+        return measure(self.metric, self.form)
+
     @property
     def value(self) -> float:
         """The headline metric in percent."""
@@ -123,6 +136,20 @@ class Record:
     def baseline(self) -> str:
         """Row that its run counted gains from; empty where none is told."""
         return self.content.get("baseline", "")
+
+
+_FORM = re.compile(r'"form": "(11points|area|coco)"')
+_FORMS = {"11points": "11-point, IoU .5", "area": "area, IoU .5", "coco": "COCO, IoU .5 to .95"}
+
+
+def measure(metric: str, form: str) -> str:
+    """A metric with what tells it from others of its name.
+
+    Args:
+        metric: Such as ``mAP``.
+        form: ``11points``, ``area``, ``coco``, or empty where there is but one or it is not known.
+    """
+    return f"{metric} ({_FORMS[form]})" if form else metric
 
 
 _OF_LAST_STAGE = (
@@ -183,11 +210,34 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
             if isinstance(part := _at(model, place), dict):
                 part.pop(name, None)
     if isinstance(hooks := rest.get("custom_hooks"), list):
-        rest["custom_hooks"] = [
-            hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
-        ]
+        rest["custom_hooks"] = [kept for hook in hooks for kept in _counted(hook, rest)]
     rest.pop("randomness", None)
     return rest
+
+
+_UNCOUNTED = (
+    *("FusedSgd", "GraphedFeatures", "GroupedNms", "HostSampling", "NoBenchmarkInEvaluation"),
+    *("NonBlockingInputs", "PointwiseProducts", "SparseRpnGradients", "WinogradConvolutions"),
+)
+"""Hooks of older records that only save time. Three more do, which published hashes count."""
+
+
+def _counted(hook: Any, config: dict[str, Any]) -> list[Any]:
+    """What published hashes count in the place of a hook: of ``Speed``, the parts they knew."""
+    kind = hook.get("type") if isinstance(hook, dict) else None
+    if kind in _UNCOUNTED:
+        return []
+    if kind != "Speed":
+        return [hook]
+    wrapper = config.get("optim_wrapper")
+    in_bfloat16 = isinstance(wrapper, dict) and wrapper.get("type") == "Bfloat16OptimWrapper"
+    parts = {
+        "SparseRoIExtraction": config.get("default_scope") == "mmdet",
+        "FusedSegmentationLoss": config.get("default_scope") == "mmseg",
+        "ChannelsLast": in_bfloat16,
+    }
+    left_out = hook.get("without") or ()
+    return [{"type": name} for name, counts in parts.items() if counts and name not in left_out]
 
 
 def _sha256(text: str) -> str:

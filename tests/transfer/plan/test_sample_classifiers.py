@@ -3,7 +3,6 @@
 import pytest
 
 from backbones.common.errors import UserError
-from backbones.weights import hub
 from backbones.zoo import zoo
 from tests.support import synthetic
 from transfer.plan.request import make_plan
@@ -19,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def answering(monkeypatch):
     """A hub that has everything."""
-    monkeypatch.setattr(hub, "answers", lambda source: True)
+    monkeypatch.setattr(hub_status, "answers", lambda source: True)
 
 
 def asked(folder, **changed):
