@@ -396,7 +396,8 @@ def _run_cell(task: Task, title: str, number: int, outlook: Forecast | None) -> 
 
 def _outlook(todo: list[Task]) -> Forecast | None:
     """How long some runs on the sample will take; nothing is known of others."""
-    if not todo or any(task.cell.data != catalogue.SAMPLE for task in todo):
+    known = (catalogue.SAMPLE, "quick")
+    if not todo or any((task.cell.data, task.cell.protocol) != known for task in todo):
         return None
     from transfer.finetune.pace import pace
 
