@@ -3,6 +3,7 @@
 import pytest
 
 from backbones.common.errors import UserError
+from backbones.weights import hub_status
 from backbones.zoo import zoo
 from tests.support import synthetic
 from transfer.plan.request import make_plan
