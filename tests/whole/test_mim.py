@@ -13,13 +13,13 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("toolbox", "config"),
+    ("toolbox", "config", "part"),
     [
-        ("mmdet", "detection/faster-rcnn_r50d-tricks_fpn_quick_sample.py"),
-        ("mmseg", "segmentation/fcn_r50d-tricks-d8_quick_sample.py"),
+        ("mmdet", "detection/faster-rcnn_r50d-tricks_fpn_quick_sample.py", "SparseRoIExtraction"),
+        ("mmseg", "segmentation/fcn_r50d-tricks-d8_quick_sample.py", "FusedSegmentationLoss"),
     ],
 )
-def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(toolbox, config, tmp_path):
+def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(toolbox, config, part, tmp_path):
     package = Path(util.find_spec(toolbox).origin).parent
     options = ["model.backbone.weights=None", "train_cfg.max_epochs=1", "train_cfg.val_interval=1"]
     done = subprocess.run(
@@ -39,3 +39,5 @@ def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(toolbox, config
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "work" / "epoch_1.pth").stat().st_size > 1e7
+    (log,) = (tmp_path / "work").glob("*/*.log")
+    assert f"Speed: {part} is active" in log.read_text()

@@ -50,6 +50,7 @@ _GRAPHS, _NMS = "transfer.speed.graphed_features", "transfer.speed.grouped_nms"
 _GPU, _STEP = "transfer.speed.gpu_convolutions", "transfer.speed.two_stage_step"
 _INPUTS, _DETECTORS = "transfer.speed.non_blocking_inputs", "transfer.speed.known_detectors"
 _SEGMENTATION, _WINOGRAD = "transfer.speed.fused_segmentation_loss", "transfer.speed.winograd"
+_READERS = "backbones.runtime.loader_workers"
 _STATE = "mmengine.runner.checkpoint"
 
 RELIED_ON = (
@@ -61,6 +62,10 @@ RELIED_ON = (
     ),
     Name("torch.nn", "Conv2d.forward", (_WINOGRAD, _GPU), "replaced in single layers"),
     Name("torch.utils.data", "DataLoader.pin_memory", (_INPUTS,), "set before a training"),
+    *(
+        Name("torch.utils.data", f"DataLoader.{name}", (_READERS,), "set before readers start")
+        for name in ("multiprocessing_context", "worker_init_fn")
+    ),
     Name(
         "torch.utils.data.dataloader",
         "_BaseDataLoaderIter.__next__",

@@ -129,6 +129,7 @@ def test_every_private_name_of_a_toolbox_and_every_assignment_over_one_is_listed
 
 
 OF_OTHERS = {
+    "backbones.runtime.loader_workers": {"_exit", "excepthook", "tempdir"},  # Python's
     "backbones.runtime.storage": {"_parent"},  # fsspec's
     "transfer.bench.torchvision_detection": {"dataset"},  # a new attribute, for our own sampler
     "backbones.runtime.runner": {"handleError"},  # logging's

@@ -443,6 +443,26 @@ def test_what_only_saves_time_does_not_set_records_apart():
     assert other["comparable_sha256"] != plain["comparable_sha256"]
 
 
+@pytest.mark.parametrize("without", [[], ["GroupedNms"], ["SparseRoIExtraction", "ChannelsLast"]])
+@pytest.mark.parametrize("scope", ["mmdet", "mmseg"])
+@pytest.mark.parametrize("wrapper", ["OptimWrapper", "Bfloat16OptimWrapper"])
+def test_the_hook_counts_as_those_of_its_parts_that_published_hashes_count(scope, wrapper, without):
+    def told(*hooks):
+        config = {"model": {"backbone": {}, "data_preprocessor": {}}}
+        settings = {"default_scope": scope, "optim_wrapper": {"type": wrapper}}
+        return records.told_config({**config, **settings, "custom_hooks": list(hooks)})
+
+    of_scope = {"mmdet": "SparseRoIExtraction", "mmseg": "FusedSegmentationLoss"}[scope]
+    counted = [of_scope, *(["ChannelsLast"] if wrapper.startswith("B") else [])]
+    before = [{"type": "SeedIterations"}, {"type": "GroupedNms"}]
+    before += [{"type": name} for name in counted if name not in without]
+    now = [
+        {"type": "SeedIterations"},
+        {"type": "Speed", **({"without": without} if without else {})},
+    ]
+    assert told(*now)["comparable_sha256"] == told(*before)["comparable_sha256"]
+
+
 def test_what_is_kept_from_the_collector_is_let_go_at_the_end():
     program = (
         "import gc, transfer.openmmlab\n"
