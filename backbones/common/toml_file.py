@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.text_encoding import decoded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,7 +38,7 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
         what: What it is, for the sentence; empty for the path alone.
 
     Raises:
-        UserError: It is not valid TOML, or longer than :data:`MAX_BYTES`.
+        UserError: It is not valid TOML in Unicode, or longer than :data:`MAX_BYTES`.
         OSError: It cannot be opened.
     """
     name = f"{what} '{path}'" if what else f"'{path}'"
@@ -46,7 +47,11 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise UserError(f"{name} has over the {MAX_BYTES:,} bytes that are read.")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        text = decoded(content)
+    except ValueError as error:
+        raise UserError(f"{name} {error}.") from error
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # its own errors, and numbers of 5,000 digits
         raise UserError(f"{name} is not valid TOML: {error}.") from error
 

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import is_hidden
 from backbones.training.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 
 # SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
@@ -24,7 +25,7 @@ _UNREADABLE = (
     ValueError,
     Image.DecompressionBombError,
 )
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SPLITS = ("train", "val")
 
 
@@ -108,7 +109,8 @@ def class_names(root: Path) -> list[str]:
                 f"'{root}' has no folder '{split}': expected {split}/<class>/<image> beside "
                 "its twin, as torchvision's ImageFolder has them."
             )
-        found.append({entry.name for entry in folder.iterdir() if entry.is_dir()})
+        classes = (entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry))
+        found.append({entry.name for entry in classes})
     odd = sorted(found[0] ^ found[1])
     if odd or not found[0]:
         raise UserError(
@@ -134,7 +136,9 @@ def collate(batch: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Te
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path)
+    )
     if not paths:
         raise UserError(
             f"The class folder '{folder}' holds no image ({', '.join(sorted(SUFFIXES))}); add "
@@ -147,8 +151,9 @@ def _decode(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # PIL would cut what is above 255
-                raise ValueError(f"mode {image.mode} has more than 8 bits a pixel")
+            deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
+            if image.mode.startswith(("I", "F")) or deep:  # PIL would cut what is above 255
+                raise ValueError(f"mode {image.mode} of more than 8 bits a channel")
             return np.asarray(image.convert("RGB"))
     except _UNREADABLE as error:
         raise UserError(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
 from backbones.common.errors import UserError
-from backbones.common.near_names import nearest
-
-_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".params", ".ckpt", ".tar", ".zip")
+from backbones.common.paths import expanded, missing
 
 
 def is_public(source: str) -> bool:
@@ -27,42 +24,10 @@ def weights_file(source: str) -> Path:
     Raises:
         UserError: There is none; the sentence says what is in its place, and what can be given.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_file():
         raise UserError(
-            f"There are no weights at '{path.absolute()}'{_in_its_place(path)}: give a "
-            ".safetensors, .pth or .params file, 'timm:<model>.<tag>', or an https address."
+            f"There are no weights at that place: {missing(path)}. Give a .safetensors, .pth or "
+            ".params file, 'timm:<model>.<tag>', or an https address."
         )
     return path
-
-
-def _in_its_place(path: Path) -> str:
-    """What is where a file should be, as the end of a sentence; empty for nothing like it."""
-    if path.is_dir():
-        inside = [one.name for one in _files(path) if one.suffix in _ENDINGS]
-        return ", a folder" + (f" with '{inside[0]}' in it" if inside else "")
-    if path.is_symlink():
-        return f", a link to '{path.readlink()}', which does not exist"
-    if path.exists():
-        return ", which is no regular file"
-    if not path.parent.is_dir():
-        return f": the folder '{path.parent.absolute()}' does not exist"
-    beside = {one.name: one for one in _files(path.parent)}
-    wanted = _plain(path.name)
-    alike = [name for name in beside if _plain(name) == wanted]
-    alike += [name for name in beside if _plain(Path(name).stem) == _plain(path.stem)]
-    alike += nearest(path.name, [name for name in beside if Path(name).suffix in _ENDINGS])
-    alike = [name for name in dict.fromkeys(alike) if Path(name).suffix in _ENDINGS]
-    return f"; in its folder there is '{alike[0]}'" if alike else ""
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(one for one in folder.iterdir() if one.is_file())
-    except OSError:
-        return []
-
-
-def _plain(name: str) -> str:
-    """A name without case, and in one of Unicode's forms."""
-    return unicodedata.normalize("NFC", name).casefold()

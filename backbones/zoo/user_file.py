@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded, missing
 from backbones.common.toml_file import misfit, read_toml
 from backbones.zoo.entry import BY_SHAPE, PerChannel, Rename, Variant, Weights
 from backbones.zoo.sources import is_public, is_random, weights_file
@@ -144,8 +145,8 @@ def _reference(content: dict[str, Any], path: Path) -> str:
 def _beside(path: Path, named: str, what: str) -> str:
     """A file that a backbone's file names, relative to it."""
     try:
-        return str(path.parent / Path(named).expanduser())
-    except RuntimeError as error:  # the home of nobody
+        return str(path.parent / expanded(named))
+    except UserError as error:
         raise UserError(f"'{path}' names the {what} '{named}': {error}") from error
 
 
@@ -165,4 +166,4 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except OSError as error:
-        raise UserError(f"There is no backbone's file at '{path}' ({error.strerror}).") from error
+        raise UserError(f"There is no backbone's file at that place: {missing(path)}.") from error

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting
-from transfer.records.wording import count, in_brackets, signed
+from transfer.records.settings import in_words
+from transfer.records.wording import count, gained
 from transfer.report.gains import GainRow, GainTable
 from transfer.stats.rows import SEVERAL
 
@@ -43,7 +44,7 @@ def _told(setting: Setting) -> dict[str, str]:
     """All that tables of one task, data set and protocol may differ in."""
     return {
         "precision": setting.precision,
-        **{key: f"{key} = {value}" for key, value in json.loads(setting.overrides)},
+        **{key: in_words(key, value) for key, value in json.loads(setting.overrides)},
         "lists": f"lists of images {setting.data_fingerprint}",
         "version": f"protocol's version {setting.protocol_version}",
     }
@@ -117,8 +118,8 @@ def _gains(group: Group, name: str) -> list[str]:
 
 def _gain(table: GainTable, row: GainRow) -> str:
     found = row.statistics
-    ends = in_brackets(found.gain_low, found.gain_high)
-    return f"{signed(found.gain)} {table.setting.metric}{ends}, {found.verdict or 'no claim'}"
+    told = gained(found.gain, table.setting.measure, found.gain_low, found.gain_high)
+    return f"{told}, {found.verdict or 'no claim'}"
 
 
 def _sureness(group: Group) -> list[str]:

@@ -517,7 +517,7 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
     )
     done = processes.alone(program)
     told = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
-    assert re.match(r"A process that reads images( \(number \d+\))? was killed", told), told
+    assert re.match(r"A loader worker( \(process \d+\))? was killed", told), told
     resumed = trained(tmp_path / "work", workers=1)
     assert torch.equal(resumed, calm)
 
@@ -715,7 +715,7 @@ def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):
     ],
 )
 def test_whatever_a_loader_says_of_dead_readers_is_one_sentence(fault):
-    with pytest.raises(UserError, match=r"images .*was killed"), explained(None):
+    with pytest.raises(UserError, match=r"loader worker .*was killed"), explained(None):
         raise fault
 
 
