@@ -53,8 +53,7 @@ def renamed(path: Path, architecture: str, rename: Rename, reference: str = "") 
     if made.is_file():
         return made
     checkpoint = weights.read(path, architecture, rename)
-    report = weights.match(architecture, checkpoint, str(path))
-    kept = {name: checkpoint.tensors[name] for name in (*report.matched, *report.head)}
+    kept = weights.of_network(architecture, checkpoint, str(path))
     if reference:
         _require_logits(kept, architecture, Path(reference), path)
     metadata = {METADATA_KEY: json.dumps({"renamed_from": sha256(path)})}

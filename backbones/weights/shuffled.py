@@ -31,13 +31,14 @@ def shuffled(path: Path, architecture: str) -> Path:
         A safetensors file in the cache, which says what it was made of.
 
     Raises:
-        UserError: The file cannot be read, or the cache not be written.
+        UserError: The file holds no weights of this network, or the cache cannot be written.
     """
     digest = sha256(path)
     made = cache_dir() / "weights" / "shuffled" / f"{digest}.safetensors"
     if made.is_file():
         return made
-    tensors = weights.read(path, architecture).tensors
+    checkpoint = weights.read(path, architecture)
+    tensors = weights.of_network(architecture, checkpoint, str(path))
     own = read_own_metadata(path)
     told = {"architecture": architecture, "shuffled_from": digest}
     told |= {key: own[key] for key in ("mean", "std") if key in own}

@@ -82,3 +82,10 @@ def are_equal(one: Tensor, other: Tensor) -> bool:
     if "meta" in (one.device.type, other.device.type) or one.layout != torch.strided:
         return False
     return torch.equal(one, other)
+
+
+def is_stored(tensor: Tensor) -> bool:
+    """Whether a file had bytes for every value: an expanded tensor can claim any size."""
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

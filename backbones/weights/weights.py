@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.common.errors import UserError
 from backbones.weights import other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
 from backbones.weights.hub import from_address, from_hub
 from backbones.weights.reading import Checkpoint, read
-from backbones.weights.soundness import require_sound
+from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
 from backbones.zoo.sources import weights_file
 
@@ -155,6 +155,17 @@ def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
     _require_whole(report, checkpoint, plan)
     require_sound({key: found[key] for key in matched if not is_counter(key)}, source)
     return report
+
+
+def of_network(architecture: str, checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that its network has a place for, its heads among them.
+
+    Raises:
+        UserError: As :func:`match`.
+    """
+    report = match(architecture, checkpoint, source)
+    heads = [key for key in report.head if is_stored(checkpoint.tensors[key])]
+    return {key: checkpoint.tensors[key] for key in (*report.matched, *heads)}
 
 
 def _is_of_head(key: str, plan: Blueprint) -> bool:

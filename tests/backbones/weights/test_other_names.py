@@ -155,8 +155,8 @@ def test_renamed_weights_that_compute_the_references_logits_are_taken(tmp_path):
 
 def test_two_tensors_of_one_shape_that_changed_places_are_seen_by_the_logits(tmp_path):
     state = foreign(state_of(NETWORK))
-    biases = [k for k, v in state.items() if k.endswith("bias") and v.shape == (48,)]
-    state[biases[0]], state[biases[1]] = state[biases[1]], state[biases[0]]
+    scales = [k for k, v in state.items() if k.endswith("weight") and v.shape == (48,)]
+    state[scales[0]], state[scales[1]] = state[scales[1]], state[scales[0]]
     save_file(reference(), tmp_path / "logits.safetensors")
     path = saved(state, tmp_path)
     assert renamed(path, NETWORK, BY_SHAPE), "not seen without the reference"

@@ -37,6 +37,13 @@ def test_each_layer_keeps_its_values_and_loses_their_order(classifier):
             assert not torch.equal(after[name], values), name
 
 
+def test_a_tensor_of_no_part_that_claims_terabytes_costs_no_memory(classifier, tmp_path):
+    claims = {name: torch.zeros(1).expand(1 << 42) for name in ("neck.weight", "fc.weight")}
+    path = tmp_path / "claims.pth"
+    torch.save({**load_file(classifier), **claims}, path)
+    assert "layer1.0.conv1.weight" in load_file(shuffled(path, ARCHITECTURE))
+
+
 def test_the_order_is_the_same_each_time_and_another_for_each_layer(classifier):
     one, other = "layer1.0.conv1.weight", "layer1.0.conv2.weight"
     state = load_file(classifier)
