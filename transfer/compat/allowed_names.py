@@ -105,8 +105,8 @@ RECORDED = {
 """The same for records, whose config is a whole one."""
 
 REPLACED = frozenset(
-    {"ann_file", "classes", "data_root", "headline_classes", "img", "img_path", "seg_map_path",
-     "sub_data_root"}
+    {"ann_file", "classes", "data_root", "exclude", "headline_classes", "img", "img_path",
+     "seg_map_path", "sub_data_root", "suffix"}
 )  # fmt: skip
 """Keys under which a record may have any text: where it is built, the data set's own are put in
 their place, and nothing else takes them."""

@@ -130,6 +130,10 @@ def located(told: dict[str, Any], data: DataSet) -> Config:
     What is read, and where it lies, is the data set's own: a record says neither.
     """
     loader = ConfigDict(_with_tuples(told["test_dataloader"]))
+    for node in _nodes(loader.dataset):
+        if "data_root" in node:
+            for choice in ("suffix", "exclude"):  # a data set that has none does not say so
+                node.pop(choice, None)
     if told["default_scope"] == "mmdet":
         assert data.detection is not None
         loader.dataset = _replace_leaves(loader.dataset, data.detection, data.detection.test)
