@@ -43,7 +43,7 @@ _INLINE = re.compile(
     r"|&(?=#|\w+;)"
     r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # what GitHub makes links of
 )
-_BLOCK = re.compile(r">|(?:#+|[-+])(?=\s|$)|-{3,}|={3,}|\d+(?=[.)](?:\s|$))")
+_BLOCK = re.compile(r">|(?:#+|[-+=]+)(?=\s|$)|\d+(?=[.)](?:\s|$))")
 
 
 def markdown(text: str) -> str:

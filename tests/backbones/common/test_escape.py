@@ -98,7 +98,8 @@ def test_a_remark_in_csv_holds_no_formula_however_it_is_split(name):
 @given(NAMES)
 def test_latex_has_no_sign_that_does_something(name):
     told = escape.latex(name)
-    rest = re.sub(
+    written = r"\\(text\w+|dots|char34)\{\}|\\[&%$#_{}]|\$\\?(-|pm|times)\$|\{[\[*]?\}"
+    rest = re.sub(written, "", told)
         r"\\(text\w+|dots|char34)\{\}|\\[&%$#_{}]|\$\\?(-|pm|times)\$|\{[\[*]?\}", "", told
     )
     assert not re.search(r"[\\&%$#_{}~^]", rest)
