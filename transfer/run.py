@@ -393,7 +393,8 @@ def _jobs(args: argparse.Namespace, cells: int) -> int:
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> None:
     """The tables that the plan's records stand in, with every seed there is of their rows."""
-    from transfer.report.gains import Setting, gain_tables
+    from transfer.records.comparable import Setting
+    from transfer.report.gains import gain_tables
     from transfer.report.terminal import print_gains
 
     paths = [records.path_of(results, cell) for cell in plan.cells]

@@ -19,8 +19,8 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from transfer.records import records
+from transfer.records.comparable import digest_of_run
 from transfer.records.finished_run import FinishedRun, read_run
-from transfer.report.gains import digest_of_run
 
 PROTOCOL = "imported"
 _POINTS = 100

@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 
 from transfer.records.cells import SHUFFLED
+from transfer.records.comparable import Setting
 from transfer.records.wording import count, in_brackets, signed
-from transfer.report.gains import GainRow, GainTable, Setting
+from transfer.report.gains import GainRow, GainTable
 
 Group = tuple[GainTable, ...]
 

@@ -14,10 +14,11 @@ from backbones.common.near_names import suggestion
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
 from transfer.records import failures, records
+from transfer.records.comparable import Setting
 from transfer.records.records import Record
 from transfer.records.wording import count as count_of
 from transfer.report import classification
-from transfer.report.gains import GainTable, Setting, gain_table, paper_row
+from transfer.report.gains import GainTable, gain_table, paper_row
 from transfer.report.remarks import PAPER_DATA
 
 BASELINE = "resnet50_baseline"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from backbones.zoo import paper_figures, zoo
 from transfer.records import imported
+from transfer.records.comparable import Setting
 from transfer.records.records import Record
 from transfer.records.wording import figure, gain_interval, interval, signed
-from transfer.report.gains import GainRow, GainTable, Setting, observation, paper_row
+from transfer.report.gains import GainRow, GainTable, observation, paper_row
+from transfer.report.image_noise import told
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
-from transfer.stats.image_noise import told
 from transfer.stats.rows import RowResult, summarise
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
-from transfer.report import front, paper_tables
+from transfer.report import front, image_noise, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import foundations
 from transfer.report.layout import to_markdown
 from transfer.report.notes import NOTES, read_notes
-from transfer.stats import image_noise
 
 _MADE = "Made by `transfer table all --write`"
 

@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.common.errors import UserError
+from transfer.records.comparable import RANDOM
 from transfer.stats.comparison import Method, Verdict
 
 FloatArray = npt.NDArray[np.float64]
 Unit = Literal["classifier", "fine-tuning", "run from random weights"]
-
-RANDOM = "random"
-"""The classifier of a fine-tuning that began with random weights of its own."""
 
 ZERO_SPREAD = 1e-9
 """Points. A smaller standard deviation is rounding: the units gave one and the same figure."""

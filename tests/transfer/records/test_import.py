@@ -10,9 +10,8 @@ import pytest
 from backbones.common.errors import UserError
 from tests.support import synthetic
 from transfer.cli import main
-from transfer.records import records
+from transfer.records import comparable, records
 from transfer.records.finished_run import literal_config, read_run
-from transfer.report import gains
 from transfer.report.collection import collect
 
 RUNS = (
@@ -266,7 +265,7 @@ def test_random_weights_are_told_from_unknown_ones(config, source, told_apart_by
     record = records.read(path)
     told = record.content["classifier"]
     assert (told["source"], told["sha256"]) == (source, told_apart_by)
-    assert (gains.classifier(record) == gains.RANDOM) == (told_apart_by == "")
+    assert (comparable.classifier(record) == comparable.RANDOM) == (told_apart_by == "")
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
+from transfer.report.image_noise import image_noise, told
 from transfer.report.layout import to_markdown
 from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.choice import compared
 from transfer.report.terminal import print_gains
 from transfer.report.verdicts import verdict
-from transfer.stats.image_noise import image_noise, told
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -725,7 +725,7 @@ def detections(truth, quality, rng):
 
 
 def test_the_headline_is_drawn_anew_over_its_own_classes():
-    from transfer.stats.image_noise import _of_classes
+    from transfer.report.image_noise import _of_classes
 
     truth = np.array([[1, 2, 0], [0, 1, 3]])
     outcomes = detections(truth, 0.5, np.random.default_rng(1))

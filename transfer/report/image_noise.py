@@ -9,11 +9,12 @@ import numpy as np
 
 from backbones.common.errors import UserError
 from transfer.records import per_image
+from transfer.records.comparable import classifier
 from transfer.records.outcomes import SegmentationOutcomes
 from transfer.records.per_image import Outcomes
 from transfer.records.records import Record
 from transfer.records.wording import interval, signed
-from transfer.report.gains import GainRow, GainTable, classifier
+from transfer.report.gains import GainRow, GainTable
 from transfer.stats.bootstrap import ImageNoise, metric_value, paired_bootstrap
 
 _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
