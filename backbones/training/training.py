@@ -21,6 +21,7 @@ from torch import nn
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
+from backbones.common.locks import try_lock
 from backbones.runtime import (  # noqa: F401  (registered likewise)
     fused_sgd,
     loop,
@@ -42,7 +43,6 @@ from backbones.tricks.linear_scaling import scaled_lr
 from backbones.tricks.no_bias_decay import parameter_groups
 from backbones.tricks.warmup import warmup_scheduler
 from backbones.weights import weights
-from backbones.weights.download import try_lock
 from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.entry import TRAINING_VERSION

@@ -6,7 +6,6 @@ processes that want the same file one fetches it, and the others wait and find i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from backbones.common.errors import UserError
+from backbones.common.locks import try_lock
 from backbones.common.regular_file import open_regular
 from backbones.weights import paced_answer
 
@@ -134,20 +134,6 @@ def size_text(count: int) -> str:
         if count >= length:
             return f"{count / length:.1f} {unit}"
     return f"{count} bytes"
-
-
-def try_lock(file: IO[Any] | int) -> bool:
-    """Take the lock of an open file, which ends with the process; False where another has it.
-
-    On a disk that knows no locks the answer is True: there only the checksum protects.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.console import Console
 
 from backbones.common.errors import UserError
-from backbones.weights.download import fetch, require_space, size_text, try_lock, verify
+from backbones.common.locks import try_lock
+from backbones.weights.download import fetch, require_space, size_text, verify
 from transfer.datasets import catalogue, voc_aug
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import Archive

@@ -16,6 +16,9 @@ from typing import Any
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.json_file import parse_json, read_json
+from backbones.common.regular_file import UnfitFile, is_hidden
 from transfer.records.cells import Cell
 from transfer.speed.time_savers import UNCOUNTED
 
@@ -221,12 +224,13 @@ def read(path: Path) -> Record:
         UserError: It is not a whole record of this project.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise UserError(f"The record '{path}' cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+    except UnfitFile as error:
         raise UserError(
-            f"The record '{path}' cannot be read ({error}); remove it and run the cell again."
+            f"The record '{path}' cannot be read: it {error.reason}; remove it and run the cell "
+            "again."
         ) from error
     missing = _REQUIRED - content.keys() if isinstance(content, dict) else _REQUIRED
     if missing:
@@ -237,31 +241,52 @@ def read(path: Path) -> Record:
         raise UserError(
             f"The record '{path}' has schema {content['schema']!r}, this version reads {SCHEMA}."
         )
-    value = _at(content, "headline.value")
-    if not isinstance(value, _NUMBER) or not math.isfinite(value):
-        raise UserError(f"The record '{path}' has no finite headline metric ({value!r}).")
-    wrong = [place for place, types in _SHAPE.items() if not isinstance(_at(content, place), types)]
-    wrong = wrong or _of_wrong_elements(content)
+    wrong = [
+        place
+        for place, (types, least, most) in _SHAPE.items()
+        if not _fits(_at(content, place), types, least, most)
+    ]
+    wrong = wrong or _of_wrong_elements(content) or _of_wrong_config(content["config"]["json"])
     if wrong:
         raise UserError(
-            f"The record '{path}' is malformed: {', '.join(wrong)} missing or of another type; "
-            "remove it and run the cell again."
+            f"The record '{path}' is malformed: {', '.join(wrong)} missing, out of range or of "
+            "another type; remove it and run the cell again."
         )
     return Record(path, content)
+
+
+def _fits(value: Any, types: tuple[type, ...], least: float, most: float) -> bool:
+    """Whether a value is of one of the types and, where it is a number, within its bounds."""
+    if type(value) not in types:  # True is no number, though Python counts it as one
+        return False
+    return not isinstance(value, int | float) or least <= value <= most
 
 
 def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
     """Lists and tables that hold something else than they must."""
     wrong = []
     for place, types in _ELEMENTS.items():
-        told = _at(content, place)
-        elements = [] if told is ... else told.values() if isinstance(told, dict) else told
-        if not all(isinstance(element, types) for element in elements):
+        found = _at(content, place)
+        elements = [] if found is ... else found.values() if isinstance(found, dict) else found
+        if not all(type(element) in types for element in elements):
             wrong.append(place)
     pairs = _at(content, "cell.overrides")
-    if not wrong and pairs is not ... and any(len(pair) != 2 for pair in pairs):
+    if not wrong and pairs is not ... and not all(map(_is_override, pairs)):
         wrong.append("cell.overrides")
     return wrong
+
+
+def _is_override(pair: list[Any]) -> bool:
+    return len(pair) == 2 and isinstance(pair[0], str)
+
+
+def _of_wrong_config(text: str) -> list[str]:
+    """A resolved config that is none: everything that is compared stands in its tables."""
+    try:
+        compared(parse_json(text))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return [f"config.json ({brief(error)})"]
+    return []
 
 
 def _at(content: Any, place: str) -> Any:
@@ -307,6 +332,6 @@ def files(place: Path) -> list[Path]:
         UserError: The folder cannot be read.
     """
     try:
-        return sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+        return sorted(path for path in place.glob("*.json") if not is_hidden(path))
     except OSError as error:
         raise UserError(f"The folder '{place}' cannot be read ({error.strerror}).") from error

@@ -26,7 +26,7 @@ from backbones.training import suite, training
 from backbones.training.classifier import Classifier
 from backbones.training.image_folder import ImageFolder, class_names
 from backbones.weights import weights
-from backbones.weights.download import try_lock
+from backbones.common.locks import try_lock
 from backbones.weights.safetensors_header import read_own_metadata
 from tests.support import processes
 

@@ -131,7 +131,7 @@ def test_other_times_and_hardware_are_no_conflict_and_what_stood_first_stays(tmp
     content["finished"] = "2027-01-01T00:00:00+00:00"
     records.write(path, content)
     before = files(tmp_path / "a")
-    assert merge.merge([tmp_path / "b"], tmp_path / "a") == (0, 1)
+    assert merge.merge([tmp_path / "b"], tmp_path / "a") == merge.Merged(0, 1, ())
     assert files(tmp_path / "a") == before
 
 
@@ -226,7 +226,8 @@ def test_three_shards_run_by_themselves_and_merged_are_the_suite_run_whole(tmp_p
         assert chaos_suite.start(suite, folder, "--shard", f"{number}/3").wait() == 0
         shutil.copytree(folder / "work", tmp_path / "merged" / "work", dirs_exist_ok=True)
     sources = [tmp_path / f"shard-{number}" / "results" for number in (1, 2, 3)]
-    assert merge.merge(sources, tmp_path / "merged" / "results") == (len(plan.cells), 0)
+    done = merge.merge(sources, tmp_path / "merged" / "results")
+    assert done == merge.Merged(len(plan.cells), 0, ())
     assert chaos_suite.compare(tmp_path / "merged", tmp_path / "whole") == []
     for name, path in chaos_suite.records_of(tmp_path / "whole").items():
         merged = chaos_suite.records_of(tmp_path / "merged")[name]

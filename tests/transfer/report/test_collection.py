@@ -704,7 +704,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
     path.write_bytes(b"PK\x03\x04 half")
-    assert "cannot be read" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+    assert "no whole file" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
 
 
 def test_the_published_noise_is_of_the_published_gains():
