@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -13,46 +14,38 @@ from torch import Tensor, nn
 
 from backbones.runtime.evaluation import SharedMetric
 from backbones.training.augmentation import colour_and_normalise
-from backbones.tricks.distillation import Teacher, distillation_loss
-from backbones.tricks.label_smoothing import smooth_targets
-from backbones.tricks.mixup import mix
+from backbones.tricks.trick import Trick
 from backbones.tricks.zero_gamma import set_last_gamma
 from backbones.zoo import networks  # noqa: F401  (registers networks with timm)
 
 
 @MODELS.register_module()
 class Classifier(BaseModel):
-    """Images in, cross entropy out; every refinement of section 5 is a matter of the loss.
+    """Images in, cross entropy out; tricks act where they must (:mod:`backbones.tricks.trick`).
 
     Args:
         architecture: timm's name.
         classes: K.
-        zero_gamma: Section 3.1.
-        label_smoothing: ε of section 5.2; 0 is off.
-        mixup: α of section 5.4; 0 is off.
-        teacher: A network whose logits teach (section 5.3), or None.
-        authors_code: Where paper and code differ, do as the code.
+        tricks: What acts on initialisation, targets, batches and loss, in this order.
+        authors_code: Initialise as the authors' code does.
     """
 
     def __init__(
         self,
         architecture: str,
         classes: int,
-        zero_gamma: bool = False,
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        teacher: nn.Module | None = None,
+        tricks: Sequence[Trick] = (),
+        *,
         authors_code: bool = False,
     ) -> None:
         super().__init__()
         self.network = timm.create_model(
             architecture, num_classes=classes, drop_rate=drop_rate(architecture)
         )
-        initialise(self.network, zero_gamma, authors_code)
-        self.classes, self.epsilon, self.alpha = classes, label_smoothing, mixup
-        self.authors_code = authors_code
-        # Kept out of the modules: a teacher is no part of what is trained, saved or moved to eval.
-        self._teacher = [Teacher(teacher)] if teacher is not None else []
+        initialise(self.network, authors_code)
+        self.classes, self.tricks = classes, tuple(tricks)
+        for trick in self.tricks:
+            trick.initialise(self.network)
 
     def forward(
         self, images: Tensor, labels: Tensor, matrices: Tensor, mode: str = "tensor"
@@ -70,14 +63,16 @@ class Classifier(BaseModel):
             best = logits.topk(min(5, self.classes), dim=1).indices
             return list(zip(best.cpu(), labels.cpu(), strict=True))
         inputs = colour_and_normalise(images, matrices)
-        targets = smooth_targets(labels, self.classes, self.epsilon, self.authors_code)
-        if self.alpha:
-            inputs, targets = mix(inputs, targets, self.alpha, self.authors_code)
+        targets = F.one_hot(labels, self.classes).float()
+        for trick in self.tricks:
+            targets = trick.targets(targets)
+        for trick in self.tricks:
+            inputs, targets = trick.batch(inputs, targets)
         logits = self.network(inputs).float()
-        if self._teacher:
-            answers = self._teacher[0](inputs).float()
-            return {"loss": distillation_loss(logits, answers, targets, halved=self.authors_code)}
-        return {"loss": F.cross_entropy(logits, targets)}
+        loss = F.cross_entropy(logits, targets)
+        for trick in self.tricks:
+            loss = trick.loss(loss, logits, inputs, targets)
+        return {"loss": loss}
 
     def init_weights(self) -> None:
         """Nothing is left to be done.
@@ -87,9 +82,9 @@ class Classifier(BaseModel):
         """
 
     def to(self, *args: Any, **kwargs: Any) -> Classifier:
-        """Move, the teacher with it."""
-        for teacher in self._teacher:
-            teacher.to(*args, **kwargs)
+        """Move, a teacher with it."""
+        for trick in self.tricks:
+            trick.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
 
@@ -102,7 +97,7 @@ def drop_rate(architecture: str) -> float:
     return 0.5 if architecture == "inception_v3" else 0.0
 
 
-def initialise(network: nn.Module, zero_gamma: bool, authors_code: bool = False) -> None:
+def initialise(network: nn.Module, authors_code: bool = False) -> None:
     """The paper's initialisation (section 2.1), in place.
 
     Xavier uniform for convolutions and the FC layer, biases 0, γ 1 and β 0. The authors' code draws
@@ -118,7 +113,7 @@ def initialise(network: nn.Module, zero_gamma: bool, authors_code: bool = False)
                 nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    set_last_gamma(network, 0.0 if zero_gamma else 1.0)
+    set_last_gamma(network, 1.0)  # timm's networks start with zero gamma
 
 
 @METRICS.register_module()

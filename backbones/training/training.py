@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,11 +37,9 @@ from backbones.runtime.runner import quiet_runner
 from backbones.training import augmentation
 from backbones.training.classifier import Classifier, TopK, drop_rate  # noqa: F401  (registered by the import)
 from backbones.training.image_folder import SPLITS, ImageFolder, collate
-from backbones.tricks.cosine import cosine_scheduler
 from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.linear_scaling import scaled_lr
-from backbones.tricks.no_bias_decay import parameter_groups
-from backbones.tricks.warmup import warmup_scheduler
+from backbones.tricks.trick import Trick, switched_on
 from backbones.weights import weights
 from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
 from backbones.zoo import zoo
@@ -96,7 +94,7 @@ class Training:
         told = {
             "version": TRAINING_VERSION,
             "architecture": self.row.architecture,
-            "recipe": dataclasses.asdict(self.row.recipe),
+            "recipe": self.row.recipe.content(),
             "data": self.fingerprints,
             "teacher": sha256(Path(self.teacher)) if self.teacher else "",
             **{
@@ -271,13 +269,14 @@ def _runner(
     assert recipe is not None
     torch.manual_seed(training.seed)
     classes = folders["train"].classes
+    settings = recipe.settings()
+    if training.teacher:
+        settings["teacher"] = _teacher(training, classes)
+    tricks = switched_on(settings, authors_code=training.authors_code)
     model = Classifier(
         row.architecture,
         len(classes),
-        zero_gamma=recipe.zero_gamma,
-        label_smoothing=recipe.label_smoothing,
-        mixup=recipe.mixup,
-        teacher=_teacher(training, classes) if training.teacher else None,
+        tricks,
         authors_code=training.authors_code,
     )
     images = len(folders["train"])
@@ -287,8 +286,12 @@ def _runner(
             "images; choose a smaller --batch-size (the learning rate follows it)."
         )
     steps = images // training.batch_size
+    trained = [p for p in model.network.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained, "weight_decay": WEIGHT_DECAY}]
+    for trick in tricks:
+        groups = trick.parameter_groups(groups)
     optimizer = torch.optim.SGD(
-        parameter_groups(model.network, WEIGHT_DECAY, everywhere=recipe.bias_decay),
+        groups,
         lr=scaled_lr(training.base_lr, training.batch_size),
         momentum=MOMENTUM,
         nesterov=True,
@@ -311,7 +314,7 @@ def _runner(
             "val_interval": math.ceil(training.epochs / _EVALUATIONS),
         },
         optim_wrapper={"type": training.wrapper_type(), "optimizer": optimizer},
-        param_scheduler=_schedulers(training, steps),
+        param_scheduler=_schedulers(training, steps, tricks),
         val_dataloader={
             "dataset": folders["val"],
             "sampler": {"type": "DefaultSampler", "shuffle": False},
@@ -332,20 +335,18 @@ def _runner(
     )
 
 
-def _schedulers(training: Training, steps: int) -> list[dict[str, Any]]:
-    """Warmup, then steps or a cosine, in iterations; each keeps its share of the epochs."""
+def _schedulers(training: Training, steps: int, tricks: Sequence[Trick]) -> list[dict[str, Any]]:
+    """Steps, or what the tricks make of them, in iterations; each keeps its share of the epochs."""
     recipe = training.row.recipe
     assert recipe is not None
     total = training.epochs * steps
-    warm = round(total * recipe.warmup_epochs / recipe.epochs)
-    schedulers = [warmup_scheduler(warm)] if warm > 1 else []
-    if recipe.schedule == "cosine":
-        return [*schedulers, cosine_scheduler(warm if schedulers else 0, total)]
     milestones = [total * quarter // 4 for quarter in (1, 2, 3)]
-    return [
-        *schedulers,
-        {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1, "by_epoch": False},
+    schedulers: list[dict[str, Any]] = [
+        {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1, "by_epoch": False}
     ]
+    for trick in tricks:
+        schedulers = trick.schedulers(schedulers, recipe.epochs, total)
+    return schedulers
 
 
 def _teacher(training: Training, classes: list[str]) -> nn.Module:
@@ -398,7 +399,7 @@ def _metadata(
         "version": TRAINING_VERSION,
         "row": training.row.name,
         "architecture": training.row.architecture,
-        "recipe": dataclasses.asdict(training.row.recipe),
+        "recipe": training.row.recipe.content(),
         "identity": training.identity,
         "seed": training.seed,
         "epochs": training.epochs,

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from backbones.tricks.trick import Schedulers, Trick, register
+
+
+@register("schedule")
+class Cosine(Trick):
+    """Cosine decay in place of the last scheduler; the value is ``"cosine"``."""
+
+    order = 5.1
+
+    def schedulers(self, schedulers: Schedulers, epochs: int, total: int) -> Schedulers:
+        """A cosine from the end of the warmup to the end of the training."""
+        *before, _ = schedulers
+        begin = before[-1]["end"] if before else 0
+        return [*before, cosine_scheduler(begin, total)]
+
 
 def cosine_scheduler(begin: int, end: int) -> dict[str, Any]:
     """MMEngine's ``CosineAnnealingLR`` over the batches from ``begin`` to ``end``."""

@@ -7,9 +7,13 @@ terms by one half.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from backbones.tricks.trick import Trick, register
 
 TEMPERATURE = 20.0
 
@@ -51,3 +55,23 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of (B, 3, H, W) images."""
         return self.network(images)
+
+
+@register("teacher")
+class Distillation(Trick):
+    """A teacher's logits beside the labels; the value is the teacher's network."""
+
+    order = 5.3
+
+    def __init__(self, value: nn.Module, *, authors_code: bool = False) -> None:
+        super().__init__(Teacher(value), authors_code=authors_code)
+
+    def loss(self, loss: Tensor, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """The loss with the teacher's term, a scalar."""
+        return distillation_loss(
+            logits, self.value(images).float(), targets, halved=self.authors_code
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> None:
+        """Follow the student."""
+        self.value.to(*args, **kwargs)

@@ -10,20 +10,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backbones.tricks.trick import Trick, register
 
-def smooth_targets(labels: Tensor, classes: int, epsilon: float, over_all: bool = False) -> Tensor:
-    """Target distributions.
+
+@register("label_smoothing")
+class LabelSmoothing(Trick):
+    """Softer targets; the value is ε."""
+
+    order = 5.2
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """Smoothed distributions, (B, K), of one-hot ones."""
+        return smooth_targets(targets, self.value, over_all=self.authors_code)
+
+
+def smooth_targets(targets: Tensor, epsilon: float, over_all: bool = False) -> Tensor:
+    """Smoothed target distributions.
 
     Args:
-        labels: (B,) integer labels, 0 to classes - 1.
-        classes: K.
-        epsilon: 0 for one-hot targets.
+        targets: (B, K), one-hot.
+        epsilon: ε, 0 to 1.
         over_all: The authors' code: ε / K for every class instead of ε / (K − 1) for the others.
 
     Returns:
         (B, K), each row sums to 1.
     """
+    classes = targets.shape[1]
     low = epsilon / (classes if over_all else classes - 1)
     high = 1 - epsilon + low if over_all else 1 - epsilon
-    targets = torch.full((len(labels), classes), low, device=labels.device)
-    return targets.scatter_(1, labels[:, None], high)
+    return torch.where(targets > 0, high, low)

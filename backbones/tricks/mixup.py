@@ -8,6 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backbones.tricks.trick import Trick, register
+
+
+@register("mixup")
+class Mixup(Trick):
+    """Mixed examples; the value is α."""
+
+    order = 5.4
+
+    def batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixed images and targets, of the same shapes."""
+        return mix(images, targets, self.value, one_lambda=self.authors_code)
+
 
 def mix(
     images: Tensor, targets: Tensor, alpha: float, one_lambda: bool = False

@@ -5,29 +5,27 @@ Biases, and γ and β of batch norms, are left alone.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from backbones.tricks.trick import Groups, Trick, register
 
 
-def parameter_groups(network: nn.Module, weight_decay: float, everywhere: bool) -> list[dict]:
-    """Groups for an optimiser.
+@register("bias_decay")
+class NoBiasDecay(Trick):
+    """Weight decay spares one-dimensional parameters; the value is False."""
 
-    Args:
-        network: Whose parameters.
-        weight_decay: Of the parameters that decay.
-        everywhere: Without the trick: all of them.
+    order = 3.13
+
+    def parameter_groups(self, groups: Groups) -> Groups:
+        """Each group split into what decays and what does not."""
+        return [part for group in groups for part in spare_vectors(group)]
+
+
+def spare_vectors(group: dict) -> Groups:
+    """A group of an optimiser, split.
 
     Returns:
-        The group that decays, then, with the trick, the one that does not.
+        The group that decays, then the one that does not.
     """
-    trained = [p for p in network.parameters() if p.requires_grad]
-    if everywhere:
-        return [{"params": trained, "weight_decay": weight_decay}]
     # Weights of convolutions and of linear layers have two dimensions or more; nothing else has.
-    decayed: list[Any] = [p for p in trained if p.ndim > 1]
-    spared: list[Any] = [p for p in trained if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
+    decayed = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    spared = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    return [{**group, "params": decayed}, {**group, "params": spared, "weight_decay": 0.0}]

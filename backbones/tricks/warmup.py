@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from backbones.tricks.trick import Schedulers, Trick, register
+
+
+@register("warmup_epochs")
+class Warmup(Trick):
+    """A rising learning rate at first; the value is a number of the recipe's epochs."""
+
+    order = 3.1
+
+    def schedulers(self, schedulers: Schedulers, epochs: int, total: int) -> Schedulers:
+        """The warmup before all others; none where it would last a single iteration."""
+        batches = round(total * self.value / epochs)
+        return [warmup_scheduler(batches), *schedulers] if batches > 1 else schedulers
+
 
 def warmup_scheduler(batches: int) -> dict[str, Any]:
     """MMEngine's ``LinearLR``, set so that its i-th value is i · η / m.

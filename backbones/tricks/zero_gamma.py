@@ -8,6 +8,19 @@ from __future__ import annotations
 
 from torch import nn
 
+from backbones.tricks.trick import Trick, register
+
+
+@register("zero_gamma")
+class ZeroGamma(Trick):
+    """Residual blocks that start as the identity; the value is True."""
+
+    order = 3.12
+
+    def initialise(self, network: nn.Module) -> None:
+        """Fill the last γ of every residual block with 0."""
+        set_last_gamma(network, 0.0)
+
 
 def set_last_gamma(network: nn.Module, value: float) -> int:
     """Fill the last scale of every residual block, 0 with the trick and 1 without.

@@ -6,7 +6,8 @@ Networks" (CVPR 2019).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from backbones.zoo.paper_figures import Figures, figures
 
@@ -36,6 +37,7 @@ class Recipe:
         label_smoothing: Epsilon of section 5.2; 0 is off.
         mixup: Alpha of the Beta distribution of section 5.4; 0 is off.
         teacher: Row that teaches (section 5.3); empty is none.
+        extra: Value of each trick that is not the paper's, by its name in ``backbones/tricks``.
     """
 
     epochs: int = 120
@@ -49,6 +51,26 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     teacher: str = ""
+    extra: tuple[tuple[str, float], ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """The value of each trick that acts in training and is on, by its registered name."""
+        on = {
+            "warmup_epochs": self.warmup_epochs > 0,
+            "zero_gamma": self.zero_gamma,
+            "bias_decay": not self.bias_decay,
+            "schedule": self.schedule == "cosine",
+            "label_smoothing": self.label_smoothing > 0,
+            "teacher": bool(self.teacher),
+            "mixup": self.mixup > 0,
+        }
+        return {name: getattr(self, name) for name, used in on.items() if used} | dict(self.extra)
+
+    def content(self) -> dict[str, Any]:
+        """The recipe as plain data, for records and identities."""
+        fields = asdict(self)
+        extra = dict(fields.pop("extra"))  # identities of recipes without any stay as they were
+        return fields | ({"extra": extra} if extra else {})
 
     def tricks(self) -> tuple[str, ...]:
         """Names of the tricks that are on, in the paper's order."""
@@ -63,7 +85,7 @@ class Recipe:
             "distillation": bool(self.teacher),
             "mixup": self.mixup > 0,
         }
-        return tuple(name for name, used in on.items() if used)
+        return (*(name for name, used in on.items() if used), *dict(self.extra))
 
 
 @dataclass(frozen=True)

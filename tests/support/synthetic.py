@@ -136,7 +136,7 @@ def content(
             "source": of.weights_id,
             "sha256": hashlib.sha256(f"{of.backbone} {classifier}".encode()).hexdigest(),
             "architecture": of.architecture,
-            "recipe": dataclasses.asdict(recipe) if recipe else None,
+            "recipe": recipe.content() if recipe else None,
             "tricks": list(recipe.tricks()) if recipe else [],
             "top1": top1,
             "top1_on": "ImageNet",
@@ -184,7 +184,7 @@ def classifier(row, seed=0, *, top1=77.0, data="tiny-imagenet-200", images=(50_0
                classes=200, **changed):  # fmt: skip
     """What a training tells of itself."""
     variant = zoo.find(row)
-    recipe = dataclasses.asdict(variant.recipe)
+    recipe = variant.recipe.content()
     batch = changed.get("batch_size", recipe["batch_size"])
     half = recipe["half_precision"]
     return {

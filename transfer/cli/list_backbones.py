@@ -3,63 +3,99 @@
 from __future__ import annotations
 
 import argparse
+from fnmatch import fnmatch
 
 from rich.console import Console
-from rich.table import Table
 
 from backbones.zoo import zoo
 from backbones.zoo.entry import Variant
 from transfer.records.wording import figure
 from transfer.report.terminal import screen
 
-_WIDE = 120
-"""Columns of a terminal from which sources have room beside the rest."""
+_LAST_TRICKS = {
+    "large batch": "large batch",
+    "warmup": "+ warmup",
+    "zero gamma": "+ zero gamma",
+    "no bias decay": "+ no bias decay",
+    "half precision": "efficient",
+    "cosine": "+ cosine",
+    "label smoothing": "+ smooth",
+    "distillation": "+ distill",
+    "mixup": "+ mixup",
+}
+"""The paper's short names of cumulative steps (Tables 4, 6 and 8), by the last trick that is on."""
+
+_NOTES = """
+top-1: the paper's, in percent. Recipes are cumulative, as in the paper: '+
+smooth' includes efficient training and cosine decay. Weights: exact, as
+published; proxy, a close relative; train: 'python backbones/train.py --recipe
+ROW --data IMAGENET'. More rows: 'timm/<name>', '<network>_scratch' (random
+weights), '<row>_shuffled', or your own .toml file. 'transfer backbones ROW'
+shows all of a row."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show one row whole")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="a row, to show all of it; or a part or pattern of names, such as 'resnet50*mixup'",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """List all rows, or show one.
+    """List rows, or show one.
 
     Raises:
-        UserError: No such row.
+        UserError: No row has this name, and no name contains it.
     """
     console = screen()
-    if args.name:
-        _show(zoo.find(args.name), console)
+    listed = _matching(args.name) if args.name else list(zoo.CATALOGUE.values())
+    if listed and args.name not in zoo.CATALOGUE:
+        _list(listed, console)
     else:
-        _list(console)
+        _show(zoo.find(args.name), console)
     return 0
 
 
-def _list(console: Console) -> None:
-    shown = Table(title="Rows of the zoo", title_justify="left")
-    shown.add_column("row", no_wrap=True)
-    for column in ("network", "tricks", "paper's top-1", "weights"):
-        shown.add_column(column, overflow="fold")
-    is_wide = console.width >= _WIDE
-    if is_wide:
-        shown.add_column("source", overflow="fold")
-    for row in zoo.CATALOGUE.values():
-        told = [
-            row.name,
-            row.architecture,
-            _tricks(row),
-            "" if row.paper.top1 is None else f"{row.paper.top1:.2f}",
-            _state(row),
-        ]
-        shown.add_row(*told, *([row.weights.source if row.weights else ""] if is_wide else []))
-    console.print(shown)
-    console.print(
-        "Weights: exact, the authors' own or as published; proxy, a near relative; none: train it "
-        "with 'python backbones/train.py --recipe ROW --data IMAGENET'.\nAny network of timm is "
-        "'timm/<name>', the same from random weights '<network>_scratch', your own a .toml;\n"
-        "'<row>_shuffled' is a row's weights with each layer's values in another order.",
-        highlight=False,
-    )
+def _matching(pattern: str) -> list[Variant]:
+    """Rows whose name or network has the pattern in it."""
+    wanted = f"*{pattern}*"
+    rows = zoo.CATALOGUE.values()
+    return [r for r in rows if any(fnmatch(n, wanted) for n in (r.name, r.architecture))]
+
+
+def _list(rows: list[Variant], console: Console) -> None:
+    """A line a row, 79 columns wide at most."""
+    header = ("row", "network", "recipe", "top-1", "weights")
+    lines = [
+        (row.name, row.architecture, _step(row), figure(row.paper.top1), _availability(row))
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in (header, *lines):
+        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        console.print(
+            "  ".join(cells).rstrip(),
+            style="bold" if line is header else "",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(_NOTES, highlight=False)
+
+
+def _step(row: Variant) -> str:
+    """The last step of the row's recipe, in the paper's short words."""
+    if row.recipe is None:
+        return "as published"
+    tricks = row.recipe.tricks()
+    if not tricks:
+        return "baseline"
+    if {"distillation", "mixup"} <= set(tricks):
+        return "mixup + distill"
+    return _LAST_TRICKS.get(tricks[-1], f"+ {tricks[-1]}")
 
 
 def _show(row: Variant, console: Console) -> None:
@@ -67,7 +103,7 @@ def _show(row: Variant, console: Console) -> None:
 
     cost = classifier_cost(row.architecture)
     paper = row.paper
-    told = {
+    details = {
         "network": f"{row.architecture}, {cost.parameters / 1e6:.2f} M parameters, "
         f"{cost.multiply_adds / 1e9:.2f} G multiply-adds at {IMAGE_SIZE} pixels",
         "tricks": _tricks(row),
@@ -83,7 +119,7 @@ def _show(row: Variant, console: Console) -> None:
         "note": row.note,
     }
     console.print(row.name, style="bold")
-    for what, text in told.items():
+    for what, text in details.items():
         if text:
             console.print(f"  {what:8} {text}", highlight=False, soft_wrap=True)
 
@@ -94,8 +130,8 @@ def _tricks(row: Variant) -> str:
     return ", ".join(row.recipe.tricks()) or "none"
 
 
-def _state(row: Variant) -> str:
-    return row.weights.near if row.weights else "none: train it"
+def _availability(row: Variant) -> str:
+    return row.weights.near if row.weights else "train"
 
 
 def _recipe(row: Variant) -> str:

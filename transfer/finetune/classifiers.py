@@ -72,7 +72,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
         "source": cell.weights_id,
         "sha256": sha256(path) if path else "",
         "architecture": cell.architecture,
-        "recipe": dataclasses.asdict(recipe) if recipe else None,
+        "recipe": recipe.content() if recipe else None,
         "tricks": list(recipe.tricks()) if recipe else [],
         "top1": _top1(cell, row, own),
         "top1_on": _top1_on(cell, row, own),

@@ -407,7 +407,7 @@ def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
         )
     told = {
         "architecture": row.architecture,
-        "recipe": dataclasses.asdict(row.recipe),
+        "recipe": row.recipe.content(),
         "training": dataclasses.asdict(SAMPLE_TRAINING),
         "version": TRAINING_VERSION,
         "sample": sample.VERSION,

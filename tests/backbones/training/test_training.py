@@ -25,6 +25,7 @@ from backbones.common.hashing import sha256
 from backbones.training import suite, training
 from backbones.training.classifier import Classifier
 from backbones.training.image_folder import ImageFolder, class_names
+from backbones.tricks.trick import switched_on
 from backbones.weights import weights
 from backbones.common.locks import try_lock
 from backbones.weights.safetensors_header import read_own_metadata
@@ -131,12 +132,17 @@ def test_other_images_in_either_split_make_another_classifier(folder):
         before = after
 
 
+def schedulers(planned):
+    """Those of a training of 100 iterations an epoch."""
+    return training._schedulers(planned, 100, switched_on(planned.row.recipe.settings()))
+
+
 def test_schedules_keep_their_share_of_the_epochs(folder):
     planned = training.plan("resnet18d_cosine", folder, epochs=12, batch_size=16, image_size=32)
-    warm, cosine = training._schedulers(planned, steps=100)
+    warm, cosine = schedulers(planned)
     assert (warm["end"], cosine["begin"], cosine["end"]) == (50, 50, 1200)
     planned = training.plan("resnet18_baseline", folder, epochs=12, batch_size=16, image_size=32)
-    (steps,) = training._schedulers(planned, steps=100)
+    (steps,) = schedulers(planned)
     assert steps["milestones"] == [300, 600, 900]
 
 

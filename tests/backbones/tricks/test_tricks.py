@@ -1,5 +1,6 @@
 """Each trick against the paper's equation, worked out by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,21 +10,24 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from scipy import stats
+from torch.nn.functional import one_hot
 
 import backbones.runtime.precision
+from backbones.common.errors import UserError
 from backbones.training import augmentation
 from backbones.training.classifier import Classifier, initialise
+from backbones.tricks import trick as tricks
 from backbones.tricks.cosine import cosine_scheduler
-from backbones.tricks.distillation import distillation_loss
+from backbones.tricks.distillation import Distillation, distillation_loss
 from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.label_smoothing import smooth_targets
 from backbones.tricks.linear_scaling import scaled_lr
-from backbones.tricks.mixup import mix
-from backbones.tricks.no_bias_decay import parameter_groups
+from backbones.tricks.mixup import Mixup, mix
+from backbones.tricks.no_bias_decay import NoBiasDecay
 from backbones.tricks.resnet_c import deep_stem
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
 from backbones.tricks.warmup import warmup_scheduler
-from backbones.tricks.zero_gamma import set_last_gamma
+from backbones.tricks.zero_gamma import ZeroGamma, set_last_gamma
 from backbones.zoo import zoo
 from backbones.zoo.cost import classifier_cost
 
@@ -59,7 +63,8 @@ def test_warmup_is_i_eta_over_m():
 
 def test_zero_gamma_makes_blocks_the_identity():
     network = timm.create_model("resnet50d")
-    initialise(network, zero_gamma=True)
+    initialise(network)
+    ZeroGamma(True).initialise(network)
     network.train()
     blocks = [b for i in range(1, 5) for b in getattr(network, f"layer{i}")]
     assert len(blocks) == 16
@@ -75,7 +80,7 @@ def test_zero_gamma_makes_blocks_the_identity():
 def test_without_the_trick_timms_zero_gamma_is_switched_off():
     network = timm.create_model("resnet50")
     assert network.layer1[0].bn3.weight.abs().sum() == 0, "timm's own default"
-    initialise(network, zero_gamma=False)
+    initialise(network)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert all(torch.all(norm.weight == 1) for norm in norms)
     assert set_last_gamma(network, 0.0) == 16
@@ -83,7 +88,8 @@ def test_without_the_trick_timms_zero_gamma_is_switched_off():
 
 def test_no_bias_decay_groups_of_resnet50d():
     network = timm.create_model("resnet50d")
-    decayed, spared = parameter_groups(network, 1e-4, everywhere=False)
+    group = {"params": list(network.parameters()), "weight_decay": 1e-4}
+    decayed, spared = NoBiasDecay(False).parameter_groups([group])
     assert (decayed["weight_decay"], spared["weight_decay"]) == (1e-4, 0.0)
     # 3 + 16 · 3 + 4 convolutions and the FC layer; two numbers a channel of 55 norms, and a bias.
     assert len(decayed["params"]) == 3 + 48 + 4 + 1
@@ -91,8 +97,7 @@ def test_no_bias_decay_groups_of_resnet50d():
     assert sum(p.numel() for p in spared["params"]) == 2 * 26_592 + 1000 + 64
     total = sum(p.numel() for group in (decayed, spared) for p in group["params"])
     assert total == 25_576_264
-    (everything,) = parameter_groups(network, 1e-4, everywhere=True)
-    assert len(everything["params"]) == 56 + 111
+    assert len(group["params"]) == 56 + 111
 
 
 def test_half_precision_keeps_float32_masters():
@@ -167,24 +172,25 @@ def test_cosine_after_warmup_at_named_batches():
 
 
 def test_smooth_targets_are_equation_4():
-    targets = smooth_targets(torch.tensor([2]), 5, 0.1)
+    targets = smooth_targets(one_hot(torch.tensor([2]), 5), 0.1)
     torch.testing.assert_close(targets, torch.tensor([[0.025, 0.025, 0.9, 0.025, 0.025]]))
-    authors = smooth_targets(torch.tensor([2]), 5, 0.1, over_all=True)
+    authors = smooth_targets(one_hot(torch.tensor([2]), 5), 0.1, over_all=True)
     torch.testing.assert_close(authors, torch.tensor([[0.02, 0.02, 0.92, 0.02, 0.02]]))
     torch.testing.assert_close(
-        smooth_targets(torch.tensor([1, 0]), 3, 0.0), torch.tensor([[0.0, 1, 0], [1, 0, 0]])
+        smooth_targets(one_hot(torch.tensor([1, 0]), 3), 0.0),
+        torch.tensor([[0.0, 1, 0], [1, 0, 0]]),
     )
 
 
 def test_authors_smoothing_is_torchs():
     logits, labels = torch.randn(6, 9), torch.arange(6)
-    ours = torch.nn.functional.cross_entropy(logits, smooth_targets(labels, 9, 0.1, True))
+    ours = torch.nn.functional.cross_entropy(logits, smooth_targets(one_hot(labels, 9), 0.1, True))
     theirs = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
     torch.testing.assert_close(ours, theirs)
 
 
 def test_the_optimal_logit_gap_is_9_1_for_a_thousand_classes():
-    targets = smooth_targets(torch.tensor([0]), 1000, 0.1).double()
+    targets = smooth_targets(one_hot(torch.tensor([0]), 1000), 0.1).double()
     gap = (targets[0, 0].log() - targets[0, 1].log()).item()
     assert gap == pytest.approx(math.log(999 * 0.9 / 0.1)) == pytest.approx(9.1, abs=0.01)
     # The gap is where the loss is least: its gradient is softmax minus target.
@@ -222,9 +228,9 @@ def test_distillation_loss_on_three_classes():
 
 def test_a_teacher_is_frozen_and_in_eval_mode():
     network = timm.create_model("resnet18", num_classes=4)
-    model = Classifier("resnet18", 4, teacher=network)
+    model = Classifier("resnet18", 4, [Distillation(network)])
     model.train()
-    teacher = model._teacher[0]
+    teacher = model.tricks[0].value
     assert not teacher.training
     assert not any(module.training for module in teacher.modules())
     assert not any(p.requires_grad for p in teacher.parameters())
@@ -247,7 +253,7 @@ def test_the_teacher_sees_the_mixed_images():
             seen["teacher"] = images
             return torch.zeros(len(images), 3)
 
-    model = Classifier("resnet18", 3, mixup=0.2, teacher=Recorder())
+    model = Classifier("resnet18", 3, [Distillation(Recorder()), Mixup(0.2)])
     model.network.register_forward_pre_hook(lambda _, args: seen.update(student=args[0]))
     batch = {
         "images": torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8),
@@ -343,7 +349,7 @@ def test_normalisation_is_the_papers():
 
 def test_xavier_uniform_and_nothing_else():
     network = timm.create_model("resnet18", num_classes=10)
-    initialise(network, zero_gamma=False)
+    initialise(network)
     weight = network.layer2[0].conv2.weight
     bound = math.sqrt(6 / ((128 + 128) * 9))
     assert weight.abs().max() <= bound
@@ -371,3 +377,44 @@ def test_recipes_of_the_seven_rows():
     assert zoo.find("resnet50d_distill").recipe.epochs == 120
     assert zoo.find("resnet50d_mixup_distill").recipe.teacher == "resnet152d_mixup"
     assert zoo.find("resnet50d_distill").recipe.teacher == "resnet152d_smooth"
+
+
+# --- Tricks of one's own --------------------------------------------------------------------------
+
+
+def test_the_recipes_of_the_paper_switch_on_their_tricks_in_the_papers_order():
+    settings = zoo.find("resnet50d_mixup").recipe.settings()
+    names = [type(trick).__name__ for trick in tricks.switched_on(settings)]
+    expected = ["Warmup", "ZeroGamma", "NoBiasDecay", "Cosine", "LabelSmoothing", "Mixup"]
+    assert names == expected
+    assert tricks.switched_on(zoo.find("resnet50_baseline").recipe.settings()) == []
+
+
+def test_a_new_trick_is_one_class_that_acts_in_the_training_and_has_an_identity(monkeypatch):
+    monkeypatch.setattr(tricks, "_TRICKS", dict(tricks._TRICKS))
+
+    @tricks.register("half_loss")
+    class HalfLoss(tricks.Trick):
+        def loss(self, loss, logits, images, targets):
+            return loss * self.value
+
+    plain = zoo.find("resnet18_baseline").recipe
+    recipe = dataclasses.replace(plain, extra=(("half_loss", 0.5),))
+    assert recipe.tricks() == ("half_loss",)
+    assert recipe.content() == plain.content() | {"extra": {"half_loss": 0.5}}
+    losses = []
+    for chosen in (plain, recipe):
+        torch.manual_seed(0)
+        model = Classifier("resnet18", 4, tricks.switched_on(chosen.settings()))
+        batch = {
+            "images": torch.full((2, 32, 32, 3), 90, dtype=torch.uint8),
+            "labels": torch.tensor([0, 3]),
+            "matrices": torch.eye(3, 4).expand(2, 3, 4),
+        }
+        losses.append(model(**batch, mode="loss")["loss"].item())
+    assert losses[1] == pytest.approx(losses[0] / 2)
+
+
+def test_a_trick_that_nobody_registers_is_an_error_that_lists_those_known():
+    with pytest.raises(UserError, match=r"'cutmix'.*mixup"):
+        tricks.switched_on({"cutmix": 1.0})
