@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class FinishedCell:
     """
 
     def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
-        told = json.loads(record.content["config"]["json"])
+        told = record.config
         for name in foreign_types(told):
             raise UserError(
                 f"The record '{record.path}' was refused: its config would build '{name}', which "

@@ -211,6 +211,7 @@ def _alone(results: Path) -> Iterator[None]:
     Raises:
         UserError: Another merge is on its way.
     """
+    new = not results.exists()
     try:
         results.mkdir(parents=True, exist_ok=True)
         folder = os.open(results, os.O_RDONLY)
@@ -223,6 +224,9 @@ def _alone(results: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+        if new:
+            with contextlib.suppress(OSError):  # something stands in it
+                results.rmdir()
 
 
 def _remove(parts: Iterable[Path]) -> None:

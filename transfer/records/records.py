@@ -28,9 +28,21 @@ UNKNOWN = "unknown"
 
 _REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
 _NUMBER = (int, float)
-_SHAPE: dict[str, tuple[type, ...]] = {
+_NONE = (type(None),)
+_PERHAPS = (EllipsisType,)  # older records and imported ones lack it
+_PERCENT = (0.0, 100.0)
+_COUNT = (0.0, math.inf)
+
+_Form = tuple[tuple[type, ...], float, float]
+
+
+def _form(*types: type, of: tuple[float, float] = (-math.inf, math.inf)) -> _Form:
+    return types, *of
+
+
+_SHAPE: dict[str, _Form] = {
     **{
-        f"cell.{name}": (str,)
+        f"cell.{name}": _form(str)
         for name in (
             "backbone",
             "task",
@@ -41,36 +53,38 @@ _SHAPE: dict[str, tuple[type, ...]] = {
             "precision",
         )
     },
-    "cell.seed": (int,),
-    "headline.metric": (str,),
-    "metrics": (dict,),
-    "classifier.architecture": (str,),
-    "classifier.sha256": (str,),
-    "classifier.tricks": (list,),
-    "classifier.top1": (*_NUMBER, type(None)),
-    "classifier.top1_on": (str,),
-    "classifier.parameters": (int,),
-    "classifier.multiply_adds_224": (int,),
-    "config.json": (str,),
-    "config.comparable_sha256": (str,),
-    "training.images.train": (int,),
-    "training.images.test": (int,),
-    "curve": (list,),
-    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it, nor these:
-    "cell.overrides": (list, EllipsisType),
-    "training.batch_size": (int, type(None), EllipsisType),
-    "training.lr": (*_NUMBER, type(None), EllipsisType),
-    "classifier.source": (str, EllipsisType),
-    "classifier.near": (str, EllipsisType),
-    "classifier.recipe": (dict, type(None), EllipsisType),
-    "seconds": (dict, EllipsisType),
-    "memory": (dict, EllipsisType),
-    "hardware": (dict, EllipsisType),
-    "hardware.gpus": (list, type(None), EllipsisType),
-    "classifier.training": (dict, type(None), EllipsisType),
-    "classifier.training.seconds": (*_NUMBER, EllipsisType),
+    "cell.seed": _form(int, of=_COUNT),
+    "headline.metric": _form(str),
+    "headline.value": _form(*_NUMBER, of=_PERCENT),
+    "metrics": _form(dict),
+    "classifier.architecture": _form(str),
+    "classifier.sha256": _form(str),
+    "classifier.tricks": _form(list),
+    "classifier.top1": _form(*_NUMBER, *_NONE, of=_PERCENT),
+    "classifier.top1_on": _form(str),
+    "classifier.parameters": _form(int, of=_COUNT),
+    "classifier.multiply_adds_224": _form(int, of=_COUNT),
+    "config.json": _form(str),
+    "config.comparable_sha256": _form(str),
+    "training.images.train": _form(int, of=_COUNT),
+    "training.images.test": _form(int, of=_COUNT),
+    "curve": _form(list),
+    "baseline": _form(str, *_PERHAPS),
+    "cell.overrides": _form(list, *_PERHAPS),
+    "training.batch_size": _form(int, *_NONE, *_PERHAPS, of=_COUNT),
+    "training.lr": _form(*_NUMBER, *_NONE, *_PERHAPS, of=_COUNT),
+    "classifier.source": _form(str, *_PERHAPS),
+    "classifier.near": _form(str, *_PERHAPS),
+    "classifier.recipe": _form(dict, *_NONE, *_PERHAPS),
+    "seconds": _form(dict, *_PERHAPS),
+    "memory": _form(dict, *_PERHAPS),
+    "hardware": _form(dict, *_PERHAPS),
+    "hardware.gpus": _form(list, *_NONE, *_PERHAPS),
+    "classifier.training": _form(dict, *_NONE, *_PERHAPS),
+    "classifier.training.seconds": _form(*_NUMBER, *_PERHAPS, of=_COUNT),
 }
-"""What tables, pages and estimates read, by its place in a record; JSON's types of it."""
+"""What tables, pages and estimates read, by its place in a record: JSON's types of it, and the
+least and the most where it is a number."""
 
 _ELEMENTS: dict[str, tuple[type, ...]] = {
     "metrics": (*_NUMBER, type(None)),
@@ -121,6 +135,11 @@ class Record:
             with suppress(ValueError, KeyError, AttributeError, TypeError):
                 return _comparable_sha256(json.loads(text))
         return config["comparable_sha256"]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config that it was run with, as a stranger's text holds it."""
+        return parse_json(self.content["config"]["json"])
 
     @property
     def baseline(self) -> str:
@@ -246,7 +265,7 @@ def read(path: Path) -> Record:
         for place, (types, least, most) in _SHAPE.items()
         if not _fits(_at(content, place), types, least, most)
     ]
-    wrong = wrong or _of_wrong_elements(content) or _of_wrong_config(content["config"]["json"])
+    wrong = wrong or _of_wrong_elements(content) or _of_wrong_config(content)
     if wrong:
         raise UserError(
             f"The record '{path}' is malformed: {', '.join(wrong)} missing, out of range or of "
@@ -280,13 +299,13 @@ def _is_override(pair: list[Any]) -> bool:
     return len(pair) == 2 and isinstance(pair[0], str)
 
 
-def _of_wrong_config(text: str) -> list[str]:
-    """A resolved config that is none: everything that is compared stands in its tables."""
+def _of_wrong_config(content: dict[str, Any]) -> list[str]:
+    """A config that is no table; an imported run may have none."""
     try:
-        compared(parse_json(text))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        config = parse_json(content["config"]["json"])
+    except ValueError as error:
         return [f"config.json ({brief(error)})"]
-    return []
+    return [] if isinstance(config, dict) else ["config.json"]
 
 
 def _at(content: Any, place: str) -> Any:
