@@ -57,7 +57,7 @@ def markdown(text: str) -> str:
 
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
 _END = r"(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|above 0|below 0)"
-_NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: %)?")
+_NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: \({_END} … {_END}\))?(?: %)?")
 
 
 def csv(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +13,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from backbones.common.escape import one_line
+from backbones.common.screen import Screen
 
 _LINE_EVERY = 30.0  # seconds, where there is no terminal
 
@@ -26,8 +28,8 @@ class StepBar:
     """
 
     def __init__(self, title: str) -> None:
-        self.title = title
-        self.console = Console(stderr=True, markup=False)
+        self.title = one_line(title)
+        self.console = Screen(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

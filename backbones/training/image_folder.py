@@ -10,20 +10,13 @@ import cv2
 import numpy as np
 import torch
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from backbones.common.errors import UserError
+from backbones.common.image_file import read_image
+from backbones.common.regular_file import UnfitFile, is_hidden
 from backbones.training.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 
-# SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
-_UNREADABLE = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 SPLITS = ("train", "val")
 
@@ -108,7 +101,7 @@ def class_names(root: Path) -> list[str]:
                 f"'{root}' has no folder '{split}': expected {split}/<class>/<image> beside "
                 "its twin, as torchvision's ImageFolder has them."
             )
-        found.append({entry.name for entry in folder.iterdir() if entry.is_dir()})
+        found.append({e.name for e in folder.iterdir() if e.is_dir() and not is_hidden(e)})
     odd = sorted(found[0] ^ found[1])
     if odd or not found[0]:
         raise UserError(
@@ -134,7 +127,7 @@ def collate(batch: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Te
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not is_hidden(p))
     if not paths:
         raise UserError(
             f"The class folder '{folder}' holds no image ({', '.join(sorted(SUFFIXES))}); add "
@@ -146,13 +139,15 @@ def _images(folder: Path) -> list[Path]:
 def _decode(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # PIL would cut what is above 255
-                raise ValueError(f"mode {image.mode} has more than 8 bits a pixel")
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
+        image = read_image(path)
+        if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
+            raise UnfitFile(path, f"has more than 8 bits a pixel (mode {image.mode})")
+        return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"The image '{path}' cannot be read ({error.strerror}).") from error
+    except UnfitFile as error:  # a loader's worker cannot hand one over
         raise UserError(
-            f"The image '{path}' cannot be read ({error}); replace or remove it."
+            f"The image '{path.absolute()}' {error.reason}; replace or remove it."
         ) from error
 
 

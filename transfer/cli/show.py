@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from backbones.common.errors import UserError
 from backbones.common.regular_file import is_hidden
+from backbones.common.screen import screen
 from transfer.datasets import catalogue
 from transfer.plan.request import load_data
 from transfer.records import records
 from transfer.records.records import Record
-from transfer.report.terminal import screen
 
 if TYPE_CHECKING:
     from transfer.finetune.predict import FinishedCell

@@ -6,6 +6,7 @@ import argparse
 
 from backbones.common.arguments import require_folder
 from backbones.common.errors import UserError
+from backbones.common.escape import terminal
 from transfer.report import collection, paper_tables, readme
 from transfer.report.layout import FORMATS
 
@@ -47,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
         for shown in paper_tables.paper_table(number, found):
             print(FORMATS[args.format or "md"](shown))
     for sentence in found.left_out:
-        print(f"Left out: {sentence}")
+        print(f"Left out: {terminal(sentence)}")
     return 0

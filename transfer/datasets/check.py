@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from backbones.common.errors import UserError
+from backbones.common.screen import Screen
 from backbones.runtime import child_processes
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such data set, or the list could not be written.
     """
-    console = Console(highlight=False, markup=False)
+    console = Screen(highlight=False)
     data = _load(args.data, args.data_root)
     with bars(console) as tell:
         report = check(data, tell)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from backbones.common import escape
 
 
 @dataclass(frozen=True)
@@ -67,53 +69,40 @@ def _letter(number: int) -> str:
 def to_markdown(shown: Table) -> str:
     """A heading, the table, and its notes as a list."""
     lines = [
-        f"### {shown.title}",
+        f"### {escape.markdown(shown.title)}",
         "",
         _markdown_row(shown.columns),
         _markdown_row(["---", *["---:"] * (len(shown.columns) - 1)]),
         *(_markdown_row(row) for row in shown.rows),
     ]
     if shown.notes:
-        lines += ["", *(f"- {note}" for note in shown.notes)]
+        lines += ["", *(f"- {escape.markdown(note)}" for note in shown.notes)]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(escape.markdown, cells))} |"
 
 
 def to_csv(shown: Table) -> str:
     """Lines of fields; the title before them and the notes after them start with ``#``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(shown.columns)
-    writer.writerows(shown.rows)
-    notes = "".join(f"# {note}\n" for note in shown.notes)
-    return f"# {shown.title}\n{text.getvalue()}{notes}"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "…": r"\dots{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-}
+    for row in (shown.columns, *shown.rows):
+        writer.writerow(map(escape.csv, row))
+    notes = "".join(f"# {escape.csv_remark(note)}\n" for note in shown.notes)
+    return f"# {escape.csv_remark(shown.title)}\n{text.getvalue()}{notes}"
 
 
 def to_latex(shown: Table) -> str:
     """A ``table`` environment that needs no package."""
     body = [_latex_row(shown.columns) + r" \hline", *(_latex_row(row) for row in shown.rows)]
-    notes = [rf"\\ {{\footnotesize {_latex(note)}}}" for note in shown.notes]
+    notes = [rf"\\ {{\footnotesize {escape.latex(note)}}}" for note in shown.notes]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_latex(shown.title)}}}",
-            rf"\label{{tab:{shown.name}}}",
+            rf"\caption{{{escape.latex(shown.title)}}}",
+            rf"\label{{tab:{re.sub('[^A-Za-z0-9.:-]', '-', shown.name)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(shown.columns) - 1)}}}",
             *body,
             r"\end{tabular}",
@@ -125,23 +114,19 @@ def to_latex(shown: Table) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_latex(cell) for cell in cells) + r" \\"
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return " & ".join(escape.latex(cell) for cell in cells) + r" \\"
 
 
 def to_html(shown: Table) -> str:
     """A ``figure`` with the table and its notes; rows and columns are told to screen readers."""
-    heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in shown.columns)
+    heads = "".join(f'<th scope="col">{escape.html(column)}</th>' for column in shown.columns)
     body = "\n".join(_html_row(row) for row in shown.rows)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in shown.notes)
+    notes = "".join(f"<li>{escape.html(note)}</li>" for note in shown.notes)
     return (
-        f'<figure id="{html.escape(shown.name)}" class="table">\n'
+        f'<figure id="{escape.html(shown.name)}" class="table">\n'
         f'<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{html.escape(shown.title)}">\n'
-        f"<table>\n<caption><span>{html.escape(shown.title)}</span></caption>\n"
+        f'aria-label="{escape.html(shown.title)}">\n'
+        f"<table>\n<caption><span>{escape.html(shown.title)}</span></caption>\n"
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
         + (f"<figcaption><ul>{notes}</ul></figcaption>\n" if notes else "")
         + "</figure>\n"
@@ -149,7 +134,7 @@ def to_html(shown: Table) -> str:
 
 
 def _html_row(cells: Sequence[str]) -> str:
-    first, *rest = (html.escape(cell) for cell in cells)
+    first, *rest = (escape.html(cell) for cell in cells)
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in rest)}</tr>'
 
 

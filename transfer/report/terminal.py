@@ -10,17 +10,6 @@ from transfer.report import how_trained
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
 
-_WIDTH = 140  # where there is no terminal to ask
-
-
-def screen(quiet: bool = False) -> Console:
-    """The console that results are printed on; a quiet one prints nothing.
-
-    Brackets are printed as they stand: names and paths may have them.
-    """
-    console = Console(markup=False, quiet=quiet)
-    return console if console.is_terminal else Console(width=_WIDTH, markup=False, quiet=quiet)
-
 
 def print_gains(table: GainTable, console: Console) -> None:
     """A table of gains, what differs between its rows, and what it rests on."""

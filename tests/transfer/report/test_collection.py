@@ -809,7 +809,7 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
     path.write_text(path.read_text().replace('"top1": 77.0', '"top1": NaN'))
     good, bad = classification.read_all(tmp_path)
     assert good == []
-    assert "top1 is nan" in bad[0]
+    assert "holds the number nan" in bad[0]
 
 
 def test_a_classifiers_record_that_lacks_its_classes_is_named(tmp_path):
