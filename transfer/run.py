@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one(
         "--weights",
         default="auto",
-        help="auto, none (random ones), a file, timm:<model>.<tag> or an address",
+        help="auto, none or random, a file, timm:<model>.<tag> or an address",
     )
     one("--seed", type=int, default=0, help="of the fine-tuning")
     one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
@@ -142,7 +142,11 @@ def _run(args: argparse.Namespace) -> int:
     plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
     _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
-    ranks.on_main(lambda: _look_before(tasks, in_process=not args.suite))
+    notes = ranks.on_main(lambda: _look_before(tasks, not args.suite, not args.ray))
+    for note in notes if ranks.is_main() else []:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    if args.tensorboard:
+        console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
     if args.suite and ranks.world_size() == 1:
         failed = _run_suite(tasks, args, console)
     else:
@@ -151,6 +155,14 @@ def _run(args: argparse.Namespace) -> int:
     if ranks.is_main():
         _print_tables(plan, args.results, console)
     return int(failed)
+
+
+def _where_curves_are(work_dir: Path) -> str:
+    folder = work_dir.absolute()
+    return (
+        f"TensorBoard's files go to '{folder}/RUN/TIME/vis_data', in a folder for each run: "
+        f"tensorboard --logdir {shlex.quote(str(folder))}"
+    )
 
 
 def _tell_remarks(plan: Plan, console: Console) -> None:
@@ -163,6 +175,7 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     console = screen()
     plan = _plan(args, processes)
     _tell_remarks(plan, console)
+    _look_at_settings(_tasks(plan, args))
     _print_costs(plan, args, console)
     return 0
 
@@ -215,7 +228,7 @@ def _plan(args: argparse.Namespace, processes: int) -> Plan:
         data=args.data,
         data_root=args.data_root,
         protocol=args.protocol,
-        weights=args.weights,
+        weights="none" if args.weights == "random" else args.weights,
         precision=args.precision,
         seed=args.seed,
         classifier_seed=args.classifier_seed,
@@ -259,24 +272,43 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
     return shlex.join([*given, "--precision", cell.precision])
 
 
-def _look_before(tasks: list[Task], in_process: bool) -> None:
-    """Find what is wrong with cells before the first is paid for.
+def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> list[str]:
+    """Find what is wrong with cells before the first is paid for, and what is worth knowing.
 
     A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
     if todo and in_process:
-        _require_sound(todo)
-    elif todo:
+        return _require_sound(todo, data_is_here)
+    if todo:
         # A process that is killed there has found nothing: the cells tell their faults themselves.
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
-            one.submit(_require_sound, todo).result()
+            return one.submit(_require_sound, todo, data_is_here).result()
+    return []
 
 
-def _require_sound(tasks: list[Task]) -> None:
+def _look_at_settings(tasks: list[Task]) -> None:
+    """Find what a suite sets wrongly, without a look at data, and importing nothing heavy here."""
+    changed = {
+        (task.cell.task, task.cell.protocol, task.cell.data, task.cell.overrides): task
+        for task in tasks
+        if task.cell.overrides and task.cell.data_fingerprint  # the data are on this machine
+    }
+    if changed:
+        with suppress(BrokenProcessPool), child_processes.pool(1) as one:
+            one.submit(_require_settings, list(changed.values())).result()
+
+
+def _require_settings(tasks: list[Task]) -> None:
+    from transfer.finetune.preflight import require_all_settings
+
+    require_all_settings(tasks)
+
+
+def _require_sound(tasks: list[Task], data_is_here: bool) -> list[str]:
     from transfer.finetune.preflight import require_sound
 
-    require_sound(tasks)
+    return require_sound(tasks, data_is_here)
 
 
 def _todo(tasks: list[Task]) -> list[Task]:
@@ -310,7 +342,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
                 continue
             record = records.read(record_path(task))
             seconds = sum(record.content["seconds"].values())
-            console.print(f"{title}: {record.metric} {record.value:.2f} % in {seconds:.0f} s")
+            console.print(f"{title}: {record.measure} {record.value:.2f} % in {seconds:.0f} s")
 
 
 def _run_cell(task: Task, title: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import missing_folder
 
 
 def require_folder(results: Path) -> None:
@@ -16,7 +17,9 @@ def require_folder(results: Path) -> None:
         UserError: There is none.
     """
     if not results.is_dir():
-        raise UserError(f"There is no folder of results '{results}': give it with --results.")
+        raise UserError(
+            f"There is no folder of results: {missing_folder(results)}. Give it with --results."
+        )
 
 
 def require_at_least(args: argparse.Namespace, least: Mapping[str, int]) -> None:

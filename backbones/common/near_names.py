@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Collection
+
+
+def near(name: str, known: Collection[str]) -> list[str]:
+    """The two known names that are most like a name, whatever the case of their letters."""
+    plain = {_plain(one): one for one in known}
+    return [plain[one] for one in difflib.get_close_matches(_plain(name), plain, 2, 0.4)]
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """``did you mean a or b?``, or all that there are where nothing is near."""
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+    found = near(name, known)
+    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}."
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """`` (did you mean 'a' or 'b'?)`` to follow a name; empty where nothing is near."""
+    found = [f"'{one}'" for one in near(name, known)]
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

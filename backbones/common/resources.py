@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from backbones.common.errors import UserError
+
 
 def resource_dir(packaged: str, in_checkout: str) -> Path:
     """A folder of data files.
@@ -19,8 +21,19 @@ def resource_dir(packaged: str, in_checkout: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache."""
-    chosen = os.environ.get("TRANSFER_CACHE")
-    if chosen:
+    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache.
+
+    Raises:
+        UserError: Neither is known.
+    """
+    if chosen := os.environ.get("TRANSFER_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer-bench"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "transfer-bench"
+    try:
+        return Path.home() / ".cache" / "transfer-bench"
+    except RuntimeError as error:
+        raise UserError(
+            "This user has no home folder to keep downloads and trained classifiers in: set "
+            "TRANSFER_CACHE to a folder that can be written."
+        ) from error

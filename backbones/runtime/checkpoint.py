@@ -164,6 +164,8 @@ def _is_finite(model: Any) -> bool:
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
     """Give a runner's parts what was saved of them."""
+    if (last := runner.train_loop.max_iters) < state["iteration"]:
+        raise ValueError(f"its iteration is {state['iteration']}, and the last one is {last}")
     unwrapped(runner.model).load_state_dict(state["model"])
     if state["optimizer"] is not None:
         runner.optim_wrapper.load_state_dict(state["optimizer"])
@@ -214,7 +216,7 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
-    """A state of this training; None where there is none, or what there is is of no use."""
+    """A checkpoint of this training; None if there is none, or it cannot be resumed from."""
     if not path.exists():
         return None
     try:
@@ -222,7 +224,18 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     except UserError as error:
         print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
         return None
-    return state if isinstance(state, dict) and state.get("identity") == identity else None
+    if not isinstance(state, dict) or state.get("identity") != identity:
+        return None
+    iteration = state.get("iteration")
+    if type(iteration) is int and iteration >= 0:
+        return state
+    print_log(
+        f"passed over a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
+        "is none",
+        logger="current",
+        level=logging.WARNING,
+    )
+    return None
 
 
 def unwrapped(model: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from backbones.common.errors import UserError
+from backbones.common.terminal_text import LEGIBLE
 from backbones.runtime import ranks, stopping
 
 _Given = TypeVar("_Given")
@@ -23,7 +24,7 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
         for a command that was asked to stop.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that does not know '…'
+        sys.stdout.reconfigure(errors=LEGIBLE)
     try:
         code = command(given)
         print(end="", flush=True)

@@ -17,10 +17,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from backbones.common.errors import UserError
-from backbones.runtime import memory
+from backbones.runtime import loader_workers, memory
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")
 _PINNING = "Pin memory thread exited"  # what a loader says whose own thread could not take a batch
+_NO_DESCRIPTOR = ("Too many open files", "received 0 items of ancdata")  # torch's words; Python's
 _DISK = {
     errno.ENOSPC: "is full",
     errno.EDQUOT: "has no room left for you",
@@ -39,8 +40,8 @@ def explained(runner: Any) -> Iterator[None]:
         runner: MMEngine's, whose training or evaluation runs inside.
 
     Raises:
-        UserError: A disk is full or read-only, memory has run out, or a process that reads images
-            was killed. Everything else is raised as it is.
+        UserError: A disk is full or read-only, memory has run out, a loader worker has ended, or
+            too many files are open. Everything else is raised as it is.
     """
     try:
         yield
@@ -51,13 +52,20 @@ def explained(runner: Any) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise disk_fault(error, runner.work_dir) from error
         if killed := _KILLED.search(str(error)):
-            raise _lost_reader(f" (number {killed[1].strip()})") from error
-        handing_over = isinstance(error, ConnectionError | EOFError)
-        if handing_over or _PINNING in str(error):  # it died while it handed over an image
-            raise _lost_reader() from error
+            raise _lost_worker(f" (process {killed[1].strip()})") from error
+        if _was_handing_over(error) or _PINNING in str(error):
+            raise _lost_worker() from error
+        if any(words in str(error) for words in _NO_DESCRIPTOR):
+            raise UserError(f"Too many files are open. {loader_workers.advice()}") from error
         if memory.is_exhausted(error, has_run=runner.iter > 0):
             raise memory.explained(error, runner.model, _batch(runner), _advice(runner)) from error
         raise
+
+
+def _was_handing_over(error: Exception) -> bool:
+    """Whether a worker, or the socket that it hands batches over by, is gone."""
+    unnamed = isinstance(error, FileNotFoundError) and error.filename is None
+    return unnamed or isinstance(error, ConnectionError | EOFError)
 
 
 def leave_dead_readers_to_the_loader() -> None:
@@ -91,12 +99,13 @@ def disk_fault(error: OSError, folder: object) -> UserError:
     )
 
 
-def _lost_reader(which: str = "") -> UserError:
+def _lost_worker(which: str = "") -> UserError:
     return UserError(
-        f"A process that reads images{which} was killed. The system does that "
-        "when memory, or shared memory in a container (--shm-size), runs out. The last state is "
-        "kept: run again to go on, with fewer loader workers (in a suite: [overrides] "
-        '"train_dataloader.num_workers") or fewer --jobs if it happens again.'
+        f"A loader worker{which} was killed or ended unexpectedly. The system kills one when "
+        "memory, or shared memory in a container (--shm-size), runs out; one ends when no more "
+        "files may be opened (ulimit -n). The last checkpoint is kept: run again to resume, with "
+        'fewer loader workers (in a suite: [overrides] "train_dataloader.num_workers") or fewer '
+        "--jobs if it happens again."
     )
 
 

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
 
-from backbones.runtime import ranks
+from backbones.runtime import loader_workers, ranks
 from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
 from backbones.runtime.faults import explained
 from backbones.runtime.late_scalars import LateScalars
@@ -50,6 +50,11 @@ class QuietRunner(Runner):
         """Evaluate; likewise."""
         with explained(self):
             return super().val()
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **options: Any) -> Any:
+        """MMEngine's loader; see :func:`backbones.runtime.loader_workers.guard`."""
+        return loader_workers.guard(Runner.build_dataloader(dataloader, *args, **options))
 
     def build_logger(self, log_level: int | str = "INFO", *_: Any, **options: Any) -> MMLogger:
         """MMEngine's logger without the screen."""

@@ -13,11 +13,11 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 
 from backbones.common.errors import UserError
-from backbones.common.image_file import read_image
+from backbones.common.image_file import header, loaded, read_content
 from backbones.common.regular_file import UnfitFile, is_hidden
 from backbones.training.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SPLITS = ("train", "val")
 
 
@@ -101,7 +101,8 @@ def class_names(root: Path) -> list[str]:
                 f"'{root}' has no folder '{split}': expected {split}/<class>/<image> beside "
                 "its twin, as torchvision's ImageFolder has them."
             )
-        found.append({e.name for e in folder.iterdir() if e.is_dir() and not is_hidden(e)})
+        classes = (entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry))
+        found.append({entry.name for entry in classes})
     odd = sorted(found[0] ^ found[1])
     if odd or not found[0]:
         raise UserError(
@@ -139,10 +140,11 @@ def _images(folder: Path) -> list[Path]:
 def _decode(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
-        image = read_image(path)
-        if image.mode.startswith(("I", "F")):  # Pillow would cut what is above 255
-            raise UnfitFile(path, f"has more than 8 bits a pixel (mode {image.mode})")
-        return np.asarray(image.convert("RGB"))
+        image = header(path, read_content(path))
+        deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
+        if image.mode.startswith(("I", "F")) or deep:  # Pillow would cut what is above 255
+            raise UnfitFile(path, f"has more than 8 bits a channel (mode {image.mode})")
+        return np.asarray(loaded(path, image).convert("RGB"))
     except OSError as error:
         raise UserError(f"The image '{path}' cannot be read ({error.strerror}).") from error
     except UnfitFile as error:  # a loader's worker cannot hand one over

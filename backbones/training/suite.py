@@ -10,6 +10,7 @@ from typing import Any
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
+from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import require_seed
 from backbones.common.toml_file import misfit, read_toml, unknown
@@ -42,12 +43,11 @@ def load(name: str) -> ClassifierSuite:
         UserError: Not found, malformed, an unknown row, or a row or seed named twice.
     """
     folder = resource_dir("configs", "configs") / "suites"
-    path = Path(name) if name.endswith(".toml") else folder / f"{name}.toml"
+    path = expanded(name) if name.endswith(".toml") else folder / f"{name}.toml"
     try:
         content = read_toml(path, "The suite")
     except OSError as error:
-        known = [p.stem for p in folder.glob("*.toml")]
-        raise UserError(f"There is no suite '{name}': {suggestion(name, known)}") from error
+        raise unknown_name("suite", name, [p.stem for p in folder.glob("*.toml")]) from error
     if content.get("kind") != KIND:
         raise UserError(
             f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded, missing
 
 
 def is_public(source: str) -> bool:
@@ -12,16 +13,21 @@ def is_public(source: str) -> bool:
     return source.startswith(("timm:", "http:", "https:"))
 
 
+def is_random(source: str | None) -> bool:
+    """Whether a config or a row asks for a start from random weights."""
+    return source in (None, "", "none", "random")
+
+
 def weights_file(source: str) -> Path:
     """The file that weights were given as.
 
     Raises:
-        UserError: There is none; the sentence says what can be given.
+        UserError: There is none; the sentence says what is in its place, and what can be given.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.is_file():
         raise UserError(
-            f"There are no weights at '{source}': give a .safetensors, .pth or .params file, "
-            "'timm:<model>.<tag>', or an https address."
+            f"There are no weights at that place: {missing(path)}. Give a .safetensors, .pth or "
+            ".params file, 'timm:<model>.<tag>', or an https address."
         )
     return path

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded, unknown_name
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
 from backbones.zoo.user_file import read_variant
 
@@ -189,7 +190,7 @@ def find(name: str) -> Variant:
     if name in CATALOGUE:
         return CATALOGUE[name]
     if name.endswith(".toml"):
-        return read_variant(Path(name), taken=CATALOGUE)
+        return read_variant(expanded(name), taken=CATALOGUE)
     if name.endswith("_scratch"):
         base = name.removesuffix("_scratch")
         return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
@@ -199,6 +200,8 @@ def find(name: str) -> Variant:
     if name.startswith("timm/") and len(name) > len("timm/"):
         model = name.removeprefix("timm/")
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
+    if "/" in name or "\\" in name or Path(name).is_file():
+        raise unknown_name("backbone", name, CATALOGUE)
     near = difflib.get_close_matches(name, CATALOGUE, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "no row has a name like it."
     raise UserError(

@@ -24,11 +24,12 @@ def environment(**variables):
     return {**os.environ, **{k: str(v) for k, v in told.items()}, "PYTHONPATH": path}
 
 
-def alone(program):
-    """A Python program's end and output, in a process of its own."""
+def alone(program, **variables):
+    """A Python program's end and output, in a process of its own with these variables."""
     return subprocess.run(
         [sys.executable, "-c", program],
-        env=environment(),
+        env=environment(**variables),
+        timeout=120,
         capture_output=True,
         text=True,
         check=False,

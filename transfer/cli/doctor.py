@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from backbones.common import hardware
+from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir, resource_dir
 from backbones.common.versions import versions
 from transfer.datasets import catalogue
@@ -176,7 +177,10 @@ def _hub() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = cache_dir()
+    try:
+        folder = cache_dir()
+    except UserError as error:
+        return Finding("cache", _BAD, "no home folder", str(error))
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free / 1e9
     if not place.is_dir() or not os.access(place, os.W_OK):

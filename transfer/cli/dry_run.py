@@ -15,6 +15,7 @@ from transfer.plan.durations import Durations
 from transfer.plan.request import OF_SAMPLE
 from transfer.records import failures, records
 from transfer.records.cells import Cell
+from transfer.records.settings import in_words
 from transfer.records.wording import count
 
 _HEADS = 25_000_000
@@ -94,7 +95,7 @@ def _classifier(cell: Cell) -> str:
 
 
 def _protocol(cell: Cell) -> str:
-    return "\n".join([cell.protocol, *(f"{name} = {value}" for name, value in cell.overrides)])
+    return "\n".join([cell.protocol, *(in_words(name, value) for name, value in cell.overrides)])
 
 
 def _numbers(values: Sequence[int]) -> str:

@@ -29,7 +29,7 @@ _SUMMARIES = {
     "check": "look for faults in a data set, image by image",
     "bench": "measure the speed against stock training, in alternating pairs",
     "show": "draw a cell's predictions beside the truth",
-    "table": "set our figures beside the paper's, for each of its nine tables",
+    "table": "print what was measured, or set it beside the paper's tables",
     "report": "write everything that was measured to one HTML page",
     "merge": "put the results of several machines together in one folder",
     "import": "make a record of a finished run of MMDetection or MMSegmentation",

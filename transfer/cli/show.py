@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from transfer.records.records import Record
 
 if TYPE_CHECKING:
     from transfer.finetune.predict import FinishedCell
+    from transfer.report.predictions.side_by_side import Comparison
 
 PICKS = ("first", "worst", "best")
 
@@ -30,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PICKS,
         default="first",
         help="the first of the test list, or the worst or best by the image's own figure",
+    )
+    add(
+        "--score",
+        type=float,
+        metavar="S",
+        help="of detections, show those of this score and over, 0 to 1 (default: 0.3)",
     )
     add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>/<pick>)")
     add("--data", help="your own .toml, if the cell was run on one")
@@ -52,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.images < 1:
         raise UserError(f"--images is {args.images}; it must be 1 or more.")
     record = find(args.cell, args.results)
+    _refuse_score(args.score, record)
     if "imported" in record.content:
         raise UserError(
             f"'{record.path.name}' was imported: its run left no weights here, and there is "
@@ -73,19 +82,56 @@ def run(args: argparse.Namespace) -> int:
     # The toolboxes take seconds to import; what is wrong above is told at once.
     from transfer.finetune.predict import FinishedCell
     from transfer.report.predictions.sheet import write_sheets
+    from transfer.report.predictions.side_by_side import SHOWN_SCORE
 
+    least_score = SHOWN_SCORE if args.score is None else args.score
     cell = FinishedCell(record, data, args.work_dir / record.path.stem)
-    indices = choose(cell, record, args.pick, args.images)
-    comparisons = list(cell.compare(indices))
+    indices = choose(cell, record, args.pick, args.images, least_score)
+    comparisons = list(cell.compare(indices, least_score))
     folder = args.out or Path("pictures") / record.path.stem / args.pick
     paths = write_sheets(comparisons, cell.classes, folder)
     screen().print(
-        f"{len(paths)} pictures of {record.path.stem} ({record.metric} {record.value:.2f} %) are "
-        f"in '{folder}'.",
+        f"{len(paths)} pictures of {record.path.stem} ({record.measure} {record.value:.2f} %) are "
+        f"in '{folder.absolute()}'.",
         highlight=False,
         soft_wrap=True,
     )
+    for line in _remarks(comparisons, cell.classes):
+        screen().print(line, highlight=False, soft_wrap=True)
     return 0
+
+
+def _refuse_score(score: float | None, record: Record) -> None:
+    if score is None:
+        return
+    if record.cell["task"] != "detection":
+        raise UserError(f"'{record.path.name}' is of a segmenter, which has no scores: no --score.")
+    if not 0 <= score <= 1:
+        raise UserError(f"--score is {score:g}; it must be from 0 to 1.")
+
+
+def _remarks(comparisons: Sequence[Comparison], classes: Sequence[str]) -> Iterator[str]:
+    """What pictures cannot show."""
+    from transfer.report.predictions.lettering import legible
+    from transfer.report.predictions.side_by_side import Boxes
+
+    found = [one.found for one in comparisons if isinstance(one.found, Boxes)]
+    empty = [one for one in found if not one.shown()]
+    if empty:
+        best = max(
+            (float(s) for one in empty if one.scores is not None for s in one.scores), default=0.0
+        )
+        yield (
+            f"In {len(empty)} of {len(found)} pictures no detection has a score of "
+            f"{empty[0].least_score:g} or more; the highest there is {best:.2f}. --score shows "
+            "those of a lower one."
+        )
+    unreadable = [name for name in classes if legible(name) != name]
+    if unreadable:
+        yield (
+            f"No font of this system has all signs of {len(unreadable)} of {len(classes)} class "
+            "names: the pictures have Unicode numbers in their place. Fonts such as Noto have them."
+        )
 
 
 def find(cell: str, results: Path) -> Record:
@@ -124,13 +170,16 @@ def _is_of(stem: str, cell: str) -> bool:
     return stem == cell or stem.rpartition("_")[2].startswith(cell)
 
 
-def choose(cell: FinishedCell, record: Record, pick: str, count: int) -> list[int]:
+def choose(
+    cell: FinishedCell, record: Record, pick: str, count: int, least_score: float
+) -> list[int]:
     """The numbers of the test images to show."""
     if pick == "first":
         return list(range(min(count, len(cell.names))))
     from transfer.report.predictions.picks import image_figures
 
-    figures = image_figures(record.path.with_suffix(".npz"), record.cell["task"])
-    known = [index for index, name in enumerate(cell.names) if name in figures]
+    outcomes = record.path.with_suffix(".npz")
+    figures = image_figures(outcomes, record.cell["task"], cell.names, least_score).tolist()
+    known = [index for index, figure in enumerate(figures) if figure == figure]
     sign = 1 if pick == "worst" else -1
-    return sorted(known, key=lambda index: sign * figures[cell.names[index]])[:count]
+    return sorted(known, key=lambda index: sign * figures[index])[:count]

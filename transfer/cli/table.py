@@ -1,4 +1,4 @@
-"""``transfer table``: our figures beside the paper's, for each of its nine tables."""
+"""``transfer table``: what was measured here; asked for, beside each of the paper's nine tables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from backbones.common.errors import UserError
 from backbones.common.escape import terminal
 from transfer.report import collection, paper_tables, readme
 from transfer.report.layout import FORMATS
+from transfer.report.own_tables import own_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("table", metavar="TABLE", help="1 to 9, as the paper counts them, or all")
+    add(
+        "table",
+        metavar="TABLE",
+        nargs="?",
+        help="a table of the paper, 1 to 9, or all, with ours beside it (default: ours alone)",
+    )
     add("--format", choices=tuple(FORMATS), help="of the tables (default: md)")
     collection.add_arguments(parser)
     add(
@@ -30,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such table or baseline, or the README cannot be written.
     """
-    numbers = paper_tables.numbers(args.table)
+    numbers = paper_tables.numbers(args.table) if args.table else ()
     if args.write:
-        if args.table != "all":
+        if args.table not in ("all", None):
             raise UserError("--write makes the README, which holds all tables: give 'all'.")
         if args.against or args.sample or args.format:
             raise UserError(
@@ -43,10 +49,19 @@ def run(args: argparse.Namespace) -> int:
         for path in readme.write(args.results):
             print(path)
         return 0
+    if not args.table:
+        require_folder(args.results)
     found = collection.asked(args)
-    for number in numbers:
-        for shown in paper_tables.paper_table(number, found):
-            print(FORMATS[args.format or "md"](shown))
+    shown = [table for number in numbers for table in paper_tables.paper_table(number, found)]
+    if not args.table:
+        shown = list(own_tables(found))
+    for table in shown:
+        print(FORMATS[args.format or "md"](table))
+    if not shown:
+        print(
+            f"No run has a record in '{args.results.absolute()}' yet: 'transfer run' makes them, "
+            "and --results names another folder. 'transfer table all' prints the paper's tables."
+        )
     for sentence in found.left_out:
         print(f"Left out: {terminal(sentence)}")
     return 0

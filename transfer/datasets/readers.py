@@ -6,53 +6,31 @@ the bounds below.
 
 from __future__ import annotations
 
-import stat
-import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
-from backbones.common.errors import UserError
-
-_SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
-MAX_PIXELS = 1 << 26
-"""Most pixels of an image, 67 million, judged by its header; a large photograph has 24 million."""
-
-MAX_IMAGE_BYTES = 1 << 28
-"""Most bytes of an image file."""
+from backbones.common import image_file
+from backbones.common.escape import brief
+from backbones.common.regular_file import UnfitFile, read_bytes
+from transfer.datasets import as_loaded
 
 MAX_XML_BYTES = 1 << 20
 """Most bytes of an annotation: some 3,000 objects, of 300 bytes each."""
 
 _MAX_XML_DEPTH = 16
 _MAX_COORDINATE = 10**6
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_Read = TypeVar("_Read")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
-# Pillow's decoders let all of these through on bytes that are no proper image.
-_DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    ZeroDivisionError,
-    AttributeError,
-    MemoryError,
-    RuntimeError,
-)
 
-
-class BadFile(UserError):
+class BadFile(UnfitFile):
     """A file of a data set that cannot be used.
 
     Args:
@@ -61,15 +39,11 @@ class BadFile(UserError):
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(
-            f"'{path}' {reason}; fetch it again, mend it or leave it out. 'transfer check' lists "
-            "all such files of a data set."
+        super().__init__(path, reason)
+        self.args = (
+            f"'{path.absolute()}' {reason}; fetch it again, mend it or leave it out. "
+            "'transfer check' lists all such files of a data set.",
         )
-
-    def __reduce__(self) -> tuple[type[BadFile], tuple[Path, str]]:
-        return BadFile, (self.path, self.reason)
 
 
 @dataclass(frozen=True)
@@ -80,13 +54,11 @@ class VocObject:
         name: Its class.
         box: xmin, ymin, xmax, ymax in pixels as the file has them: from 1, both ends inside.
         difficult: Whether the devkit leaves it unjudged.
-        truncated: Whether it goes on beyond the image or behind another object.
     """
 
     name: str
     box: tuple[int, int, int, int]
     difficult: bool = False
-    truncated: bool = False
 
     @property
     def shorter_side(self) -> int:
@@ -146,7 +118,7 @@ class _Collector:
 
     def refuse_document_type(self, name: str, *_: Any) -> None:
         raise BadFile(
-            self._path, f"declares the document type '{_brief(name)}', which could hide entities"
+            self._path, f"declares the document type '{brief(name)}', which could hide entities"
         )
 
     def start(self, name: str, _: dict[str, str]) -> None:
@@ -164,7 +136,7 @@ class _Collector:
         match self._open[1:]:
             case ["size", ("width" | "height") as name]:
                 self._size.setdefault(name, self._text)
-            case ["object", ("name" | "difficult" | "truncated") as name]:
+            case ["object", ("name" | "difficult") as name]:
                 self._objects[-1].setdefault(name, self._text)
             case ["object", "bndbox", name] if name in _SIDES:
                 self._objects[-1].setdefault(name, self._text)
@@ -181,9 +153,8 @@ class _Collector:
         name = found.get("name", "").strip()
         if not name:
             raise BadFile(self._path, "has an object without a name")
-        xmin, ymin, xmax, ymax = (self._integer(found, side, _brief(name)) for side in _SIDES)
-        difficult, truncated = (self._flag(found, key) for key in ("difficult", "truncated"))
-        return VocObject(name, (xmin, ymin, xmax, ymax), difficult, truncated)
+        xmin, ymin, xmax, ymax = (self._integer(found, side, brief(name)) for side in _SIDES)
+        return VocObject(name, (xmin, ymin, xmax, ymax), self._flag(found, "difficult"))
 
     def _integer(self, found: dict[str, str], key: str, where: str) -> int:
         if key not in found:
@@ -193,13 +164,13 @@ class _Collector:
         except (ValueError, OverflowError):
             number = _MAX_COORDINATE + 1
         if abs(number) > _MAX_COORDINATE:
-            raise BadFile(self._path, f"has the {key} '{_brief(found[key])}' in its {where}")
+            raise BadFile(self._path, f"has the {key} '{brief(found[key])}' in its {where}")
         return number
 
     def _flag(self, found: dict[str, str], key: str) -> bool:
         text = found.get(key, "0").strip()
         if text not in ("0", "1"):
-            raise BadFile(self._path, f"has the flag {key} '{_brief(text)}', which is not 0 or 1")
+            raise BadFile(self._path, f"has the flag {key} '{brief(text)}', which is not 0 or 1")
         return text == "1"
 
 
@@ -207,58 +178,36 @@ def check_image(path: Path) -> tuple[int, int, str]:
     """Decode an image to its end.
 
     Returns:
-        Width and height in pixels, upright as the toolboxes load it (EXIF may turn it by a
-        quarter), and Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
+        Width and height in pixels as the toolboxes load it (EXIF may turn it by a quarter), and
+        Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
 
     Raises:
-        BadFile: Missing, empty, cut short, of another format, or of over :data:`MAX_PIXELS`.
+        BadFile: Missing, empty, cut short, of another format, or of too many pixels.
+        UnfitFile: The toolboxes cannot load it.
     """
-    image = decode(path, read_file(path, MAX_IMAGE_BYTES))
-    width, height = upright_size(image)
+    content = read_file(path, image_file.MAX_BYTES)
+    image = decode(path, content)
+    as_loaded.require_loadable(path, image, content)
+    width, height = as_loaded.loaded_size(image)
     return width, height, image.mode
 
 
 def decode(path: Path, content: bytes) -> Image.Image:
     """Decode an image to its end; the arguments and errors are those of :func:`check_image`."""
+    return _named(path, lambda: image_file.decode(path, content))
+
+
+def header(path: Path, content: bytes) -> Image.Image:
+    """An image of which nothing is decoded yet; the errors are those of :func:`check_image`."""
+    return _named(path, lambda: image_file.header(path, content))
+
+
+def _named(path: Path, read: Callable[[], _Read]) -> _Read:
+    """What a reader of any file gives, with the advice for a file of a data set."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata, and of sizes that are judged here.
-            warnings.simplefilter("ignore")
-            image = Image.open(BytesIO(content), formats=_FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise BadFile(
-                    path, f"has {width} × {height} pixels, over the {MAX_PIXELS:,} that are read"
-                )
-            if any(tile[0] == _SLOW for tile in image.tile):
-                raise BadFile(path, "is a run-length coded BMP, which takes seconds to decode")
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise BadFile(path, f"has over the {MAX_PIXELS:,} pixels that are read") from error
-    except Image.UnidentifiedImageError as error:
-        raise BadFile(path, f"is no image of a known format ({', '.join(_FORMATS)})") from error
-    except _DECODING_ERRORS as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
-    return image
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the turn that EXIF asks for, which the toolboxes' decoder makes."""
-    width, height = image.size
-    return (height, width) if orientation(image) >= 5 else (width, height)
-
-
-def orientation(image: Image.Image) -> int:
-    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all."""
-    if "exif" not in image.info:
-        return 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            told = image.getexif().get(ExifTags.Base.Orientation)
-    except _DECODING_ERRORS:
-        return 1  # damaged metadata turn nothing
-    return told if isinstance(told, int) and 1 <= told <= 8 else 1
+        return read()
+    except UnfitFile as error:
+        raise BadFile(path, error.reason) from error
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -268,10 +217,11 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         Shape (height, width), 0 to 255.
 
     Raises:
-        BadFile: As :func:`check_image`, or not one channel of 8 bits.
+        BadFile: As :func:`check_image`, or not one channel of 8 bits without loss.
     """
-    image = decode(path, read_file(path, MAX_IMAGE_BYTES))
-    _require_mask(path, image)
+    content = read_file(path, image_file.MAX_BYTES)
+    image = decode(path, content)
+    _require_mask(path, header(path, content), content)
     return np.asarray(image)
 
 
@@ -279,38 +229,60 @@ def mask_size(path: Path) -> tuple[int, int]:
     """Width and height of a mask in pixels, by its header.
 
     Raises:
-        BadFile: No image of a known format, or not one channel of 8 bits.
+        BadFile: No image of a known format, or not one channel of 8 bits without loss.
     """
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _require_mask(path, image)
-            return image.size
-    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+    content = read_file(path, image_file.MAX_BYTES)
+    image = header(path, content)
+    _require_mask(path, image, content)
+    return image.size
 
 
-def _require_mask(path: Path, image: Image.Image) -> None:
-    if image.mode not in ("L", "P"):
+def _require_mask(path: Path, image: Image.Image, content: bytes) -> None:
+    """See that an image, of which nothing is decoded yet, can hold class numbers as drawn."""
+    packed = str(image.info.get("compression", ""))
+    is_webp = _is_lossy_webp(content)
+    if image.format in ("JPEG", "MPO") or "jpeg" in packed or is_webp:
+        form = "WebP" if is_webp else "JPEG"
         raise BadFile(
             path,
-            f"has the mode {image.mode}; a mask has one channel of 8 bits with the class's number",
+            f"is a lossy {form}, which has other numbers than were drawn; save the mask as PNG "
+            "from its source",
+        )
+    if image.mode not in ("L", "P"):
+        means = "colours" if image.mode.startswith(("RGB", "CMYK")) else "another kind of values"
+        raise BadFile(
+            path,
+            f"has the mode {image.mode}, {means}; a mask has one channel of 8 bits with the "
+            "class's number",
+        )
+    if image.mode == "L" and (depth := as_loaded.bits(image, content)) < 8:
+        raise BadFile(
+            path, f"is grey with {depth} bits, which are stretched to 8 as they are loaded"
+        )
+    if as_loaded.orientation(image) != 1:
+        raise BadFile(
+            path, "is to be turned by its EXIF data, which masks are not as they are loaded"
         )
 
 
+def _is_lossy_webp(content: bytes) -> bool:
+    """Whether a WebP has a chunk of lossy data; that of lossless data is ``VP8L``."""
+    return content[:4] == b"RIFF" and content[8:12] == b"WEBP" and b"VP8 " in content[12:]
+
+
 def illegal_values(
-    mask: NDArray[np.uint8], classes: int, ignore_index: int, zero_is_ignored: bool
+    values: Iterable[int], classes: int, ignore_index: int, zero_is_ignored: bool
 ) -> list[int]:
-    """The values of a mask that stand for nothing.
+    """Those of a mask's values that are no class and not ignored.
 
     Args:
-        mask: As :func:`read_mask` gives it.
+        values: The different values of a mask.
         classes: How many there are.
         ignore_index: The value that is not judged.
         zero_is_ignored: Whether the classes start at 1 and 0 is unlabelled.
     """
-    found = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     highest = classes if zero_is_ignored else classes - 1
-    return [int(value) for value in found if value > highest and value != ignore_index]
+    return [value for value in values if value > highest and value != ignore_index]
 
 
 def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
@@ -325,23 +297,11 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
         BadFile: Missing, empty, too long, or no plain file.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for somebody to write to it
-            raise BadFile(path, "is not a plain file")
-        with path.open("rb") as file:
-            content = file.read(min(status.st_size, most) + 1)  # that much is allocated at once
+        content = _named(path, lambda: read_bytes(path, most))
     except FileNotFoundError as error:
         raise BadFile(path, "does not exist") from error
-    except (OSError, ValueError) as error:
-        raise BadFile(path, f"could not be read ({error})") from error
+    except OSError as error:
+        raise BadFile(path, f"could not be read ({error.strerror})") from error
     if not content and not may_be_empty:
         raise BadFile(path, "is empty")
-    if len(content) > most:
-        raise BadFile(path, f"has over the {most:,} bytes that are read")
     return content
-
-
-def _brief(text: str) -> str:
-    """A stranger's text, made fit to print."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -17,7 +17,7 @@ from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
 from backbones.runtime.progress import Listener, teller
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets.data_set import DataSet
 from transfer.datasets.requirements import require_large_boxes, require_usable
 from transfer.finetune import classifiers
 from transfer.finetune.finetune import Outcome, finetune

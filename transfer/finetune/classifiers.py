@@ -22,6 +22,7 @@ from backbones.runtime.progress import Listener, teller
 from backbones.training import training
 from backbones.training.known_images import told_name_of_images
 from backbones.weights import weights
+from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.shuffled import shuffled
 from backbones.zoo import zoo
@@ -62,21 +63,24 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     Raises:
         UserError: It cannot be had; the sentence says what to do.
     """
-    path = _find(cell.weights, cell.architecture, listener) if cell.weights else None
+    path = _find(cell.weights, cell, row, listener) if cell.weights else None
     own = read_own_metadata(path) if path else {}
+    if renamed_from := own.pop("renamed_from", ""):
+        own = {}
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
     near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
     recipe = row.recipe if _is_of_its_recipe(row, near, own) else None
     provenance = {
         "source": cell.weights_id,
-        "sha256": sha256(path) if path else "",
+        "sha256": renamed_from or (sha256(path) if path else ""),
         "architecture": cell.architecture,
         "recipe": recipe.content() if recipe else None,
         "tricks": list(recipe.tricks()) if recipe else [],
         "top1": _top1(cell, row, own),
         "top1_on": _top1_on(cell, row, own),
         "near": near,
+        **({"renamed": cell.rename} if cell.rename else {}),
         "training": {k: own[k] for k in own if k not in ("history", "classes")},
         "mean": mean,
         "std": std,
@@ -86,10 +90,16 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     return Ready(str(path) if path else "", mean, std, provenance)
 
 
-def _find(source: str, architecture: str, listener: Listener | None) -> Path:
+def _find(source: str, cell: Cell, row: zoo.Variant, listener: Listener | None) -> Path:
     scheme, _, rest = source.partition(":")
     if scheme == SHUFFLED:
-        return shuffled(_find(rest, architecture, listener), architecture)
+        return shuffled(_find(rest, cell, row, listener), cell.architecture)
+    path = _located(source, listener)
+    return renamed(path, cell.architecture, cell.rename, row.reference) if cell.rename else path
+
+
+def _located(source: str, listener: Listener | None) -> Path:
+    scheme, _, rest = source.partition(":")
     if ranks.world_size() > 1:
         return ranks.on_each_machine(lambda: _locate_in_a_process_of_its_own(source))
     if scheme == "sample":

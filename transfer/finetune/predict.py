@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from backbones.common.errors import UserError
 from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.compat.registered_names import foreign_types
-from transfer.datasets.catalogue import DataSet
+from transfer.compat.foreign_configs import fault_of_record
+from transfer.compat.registered import require_registered
+from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
 from transfer.protocols import compose
+from transfer.records.outcomes import image_names
 from transfer.records.records import Record
-from transfer.report.predictions.side_by_side import Boxes, Comparison
+from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
+
+# What MMEngine and its parts raise on a config that they cannot build.
+_MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class FinishedCell:
@@ -36,40 +42,46 @@ class FinishedCell:
         classes: In the order of their labels.
 
     Raises:
-        UserError: The weights are not there, or the data set is another one.
+        UserError: The weights are not there, the data set is another one, or the record's config
+            is refused.
     """
 
     def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
-        told = record.config
-        for name in foreign_types(told):
-            raise UserError(
-                f"The record '{record.path}' was refused: its config would build '{name}', which "
-                "is no registered class. Remove the record and run its cell again."
-            )
-        cfg = compose.located(told, data)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            self.model = MODELS.build(cfg.model)
-            self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        final_weights.restore(self.model, folder)
+        cfg = _config(record, data)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                self.model = MODELS.build(cfg.model)
+                self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
+            self._batch_size = int(cfg.test_dataloader.batch_size)
+            self._autocast = _autocast(cfg, device)
+        except _MISFITS as error:
+            raise _refusal(record, f"it cannot be built ({error})") from error
+        final_weights.restore(self.model, folder)
         self.model.to(device).eval()
-        self._autocast = _autocast(cfg, device)
-        self._batch_size = int(cfg.test_dataloader.batch_size)
         self.classes: Sequence[str] = self.dataset.metainfo["classes"]
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
-        self.names = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
+        files = [info["img_path"] for info in infos]
+        ids = [str(info.get("img_id", Path(info["img_path"]).stem)) for info in infos]
+        self.names = image_names(files, ids)
 
-    def compare(self, indices: Sequence[int]) -> Iterator[Comparison]:
+    def compare(
+        self, indices: Sequence[int], least_score: float = SHOWN_SCORE
+    ) -> Iterator[Comparison]:
         """Predict test images by number, each in the batch that it was measured in.
 
         Images of a batch are padded to one size, which a detector's figures depend on a little.
+
+        Args:
+            indices: Numbers of test images.
+            least_score: Detections of a lower score are not shown.
         """
         first, samples = -1, []
         for index in indices:
             if index - index % self._batch_size != first:
                 first = index - index % self._batch_size
                 samples = self._predict(range(first, first + self._batch_size))
-            yield _comparison(samples[index - first])
+            yield _comparison(samples[index - first], self.names[index], least_score)
 
     @torch.no_grad()
     def _predict(self, indices: range) -> list[Any]:
@@ -78,20 +90,49 @@ class FinishedCell:
             return self.model.test_step(pseudo_collate(there))
 
 
+def _config(record: Record, data: DataSet) -> Config:
+    """A record's config on a data set.
+
+    Raises:
+        UserError: It names what data may not name, or is none of a cell.
+    """
+    try:
+        told = dict(record.config)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(record, f"it cannot be read ({error})") from error
+    if fault := fault_of_record(told):
+        raise _refusal(record, fault)
+    try:
+        cfg = compose.located(told, data)
+        parts = [cfg.model, cfg.test_dataloader.dataset]
+    except _MISFITS as error:
+        raise _refusal(record, f"it is none of a cell ({error})") from error
+    require_registered(parts, cfg.default_scope, f"The config of the record '{record.path}'")
+    return cfg
+
+
+def _refusal(record: Record, reason: str) -> UserError:
+    return UserError(
+        f"The record '{record.path}' was refused because of its config: {reason}. Remove the "
+        "record and run its cell again. SECURITY.md says what a record may name."
+    )
+
+
 def _autocast(cfg: Config, device: str) -> torch.autocast:
     """The number format that the cell was measured in."""
     enabled = bool(cfg.val_cfg.get("fp16"))
     return torch.autocast(device, evaluation_dtype(cfg.optim_wrapper), enabled=enabled)
 
 
-def _comparison(sample: Any) -> Comparison:
+def _comparison(sample: Any, name: str, least_score: float) -> Comparison:
     path = Path(sample.img_path)
     if "pred_sem_seg" not in sample:
-        return Comparison(path, _truth(sample), _found(sample))
+        found = dataclasses.replace(_found(sample), least_score=least_score)
+        return Comparison(path, _truth(sample), found, name)
     truth, found = (
         part.data.squeeze(0).cpu().numpy() for part in (sample.gt_sem_seg, sample.pred_sem_seg)
     )
-    return Comparison(path, truth, found)
+    return Comparison(path, truth, found, name)
 
 
 def _truth(sample: Any) -> Boxes:

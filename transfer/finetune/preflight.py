@@ -16,26 +16,35 @@ from mmengine.registry import MODELS
 from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
+from backbones.weights.renamed import renamed
 from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.datasets.requirements import require_usable
 from transfer.plan.request import OF_SAMPLE, load_data
 from transfer.protocols.compose import network_parts
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import SHUFFLED, Cell, Task
 
 
-def require_sound(tasks: Sequence[Task]) -> None:
-    """Look at each network, each file of weights and each choice of settings once.
+def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]:
+    """Look at each network, each file of weights, each choice of settings and all data once.
+
+    Args:
+        tasks: What is to be run.
+        data_is_here: Whether the images lie on this machine.
+
+    Returns:
+        What is worth knowing of the data before a training, in sentences.
 
     Raises:
         UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
-            file's weights are not those of its network; or an override sets what the config does
-            not have. A line for each.
+            file's weights are not those of its network; an override sets what the config does not
+            have; or data cannot be used. A line for each.
     """
     networks = dict.fromkeys(task.cell.architecture for task in tasks)
     faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
     sound = [task for task in tasks if task.cell.architecture not in faults]
-    files = {(task.cell.architecture, _file(task.cell)): task.cell for task in sound}
+    files = {(task.cell.architecture, _file(task.cell), task.cell.rename): task for task in sound}
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
     unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
     built = {
@@ -45,12 +54,26 @@ def require_sound(tasks: Sequence[Task]) -> None:
     }
     found = [
         *faults.values(),
-        *(_fault(_require_fit, cell) for (_, path), cell in files.items() if path),
+        *(_fault(_require_fit, task) for (_, path, _), task in files.items() if path),
         *unset.values(),
         *(_fault(_require_built, cell) for cell in built.values()),
     ]
+    notes: list[str] = []
+    for task in {_data_of(task): task for task in tasks if data_is_here}.values():
+        found.append(_fault(lambda one: notes.extend(_notes_on_data(one)), task))
     if told := list(dict.fromkeys(filter(None, found))):
         raise UserError("\n".join(told))
+    return notes
+
+
+def require_all_settings(tasks: Sequence[Task]) -> None:
+    """See that what the cells of a suite change can be changed.
+
+    Raises:
+        UserError: As :func:`transfer.protocols.overrides.require_settings`; a line for each.
+    """
+    if told := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
+        raise UserError("\n".join(dict.fromkeys(told)))
 
 
 def _fault(check: Callable[[Any], object], of: Any) -> str:
@@ -60,6 +83,14 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def _data_of(task: Task) -> tuple[object, ...]:
+    return task.data, task.data_root, task.cell.task
+
+
+def _notes_on_data(task: Task) -> tuple[str, ...]:
+    return require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
 def _file(cell: Cell) -> str:
@@ -73,9 +104,12 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
-def _require_fit(cell: Cell) -> None:
+def _require_fit(task: Task) -> None:
+    cell = task.cell
     path = Path(_file(cell))
     try:
+        if cell.rename:
+            path = renamed(path, cell.architecture, cell.rename, task.row.reference)
         weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error

@@ -28,12 +28,14 @@ class JudgedImage:
         found: ``bboxes`` (N, 4), ``scores`` (N,) and ``labels`` (N,).
         truth: ``bboxes`` (M, 4), x1 y1 x2 y2 in pixels, and ``labels`` (M,), from 0.
         ignored: Likewise: VOC's difficult objects, COCO's crowds.
+        path: Of its file.
     """
 
     name: str
     found: Boxes
     truth: Boxes
     ignored: Boxes
+    path: str = ""
 
 
 def coco_average_precision(

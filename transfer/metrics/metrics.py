@@ -13,7 +13,7 @@ from mmengine.registry import METRICS
 from backbones.runtime.evaluation import SharedMetric
 from transfer.metrics.coco_ap import JudgedImage, coco_average_precision
 from transfer.metrics.voc_ap import NEITHER, RIGHT, average_precision, judge
-from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes
+from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes, image_names
 
 
 @METRICS.register_module()
@@ -50,11 +50,12 @@ class BoxAP(SharedMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the detections and the boxes of each image."""
         for sample in data_samples:
-            parts = (
+            found, truth, ignored = (
                 {name: _array(value) for name, value in sample[part].items()}
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
-            self.results.append(JudgedImage(str(sample["img_id"]), *parts))
+            name, path = str(sample["img_id"]), sample.get("img_path", "")
+            self.results.append(JudgedImage(name, found, truth, ignored, path))
 
     def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
         """All forms, from all images."""
@@ -98,7 +99,7 @@ def judge_all(images: Sequence[JudgedImage], classes: int) -> DetectionOutcomes:
             score.append(scores)
     judgement = _joined(outcome, np.int8)
     return DetectionOutcomes(
-        images=np.array([judged.name for judged in images]),
+        images=np.array(image_names([one.path for one in images], [one.name for one in images])),
         positives=positives,
         image=_joined(image, np.int32),
         label=_joined(label, np.int32),
@@ -172,7 +173,8 @@ class MaskIoU(SharedMetric):
         """Intersection over union, averaged over the classes that are labelled."""
         classes = self.dataset_meta["classes"]
         counts = np.stack([row[1] for row in results])
-        names = np.array([Path(row[0]).stem for row in results])
+        files = [row[0] for row in results]
+        names = np.array(image_names(files, [Path(file).stem for file in files]))
         _save(self.outcomes, SegmentationOutcomes(names, *counts.transpose(1, 0, 2)))
         intersection, predicted, labelled = counts.sum(axis=0)
         union = predicted + labelled - intersection

@@ -128,6 +128,7 @@ def make_plan(request: Request) -> Plan:
     if catalogue.SAMPLE in data_of.values() and not row.scratch:
         # Small enough to show what pretraining itself is worth.
         rows.append(zoo.scratch_of(row.architecture))
+    remarks += [f"{member.name} {member.note}." for member in rows if member.rename]
     plain = dataclasses.replace(request, weights="auto")  # what was given is the asked row's own
     cells = tuple(
         make_cell(
@@ -273,6 +274,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         processes=request.processes,
         mean=mean,
         std=std,
+        rename=row.rename if weights else "",
     )
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from backbones.common.errors import UserError
+from backbones.common.paths import expanded
 from backbones.common.regular_file import is_hidden
 from backbones.common.resources import cache_dir
 from backbones.zoo import zoo
@@ -17,10 +18,9 @@ from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
 from transfer.protocols.protocols import TASKS
 from transfer.records.cells import Cell
+from transfer.records.settings import LENGTHS
 
 _GOES_ON = " The rest goes on."
-
-_LENGTHS = ("train_cfg.max_epochs", "train_cfg.max_iters")
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class _Planner:
             raise UserError(self._why_nothing(cells, tasks))
         if shard := self.choice.shard:
             chosen = self._share(chosen, shard)
-        aliases = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of]
+        notes = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of or row.rename]
         return Plan(
             tuple(chosen),
             rows,
             self._baseline(),
-            tuple(dict.fromkeys((*aliases, *self.remarks, *self._other_lengths()))),
+            tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
             by_name(self.data.values()),
         )
 
@@ -149,13 +149,14 @@ class _Planner:
         return not named or catalogue.found(data, self.choice.data_root)
 
     def _other_lengths(self) -> list[str]:
-        """What to say of a training's length that was changed without its schedule of rates."""
+        """What to say of a training's length that was changed without its schedule."""
         return [
             f"{task.capitalize()}: the suite sets {length} and nothing of param_scheduler, so that "
-            "the rates keep the schedule of the protocol's own length (docs/suites.md)."
+            "the learning rate keeps the schedule of the protocol's own length; 'epochs' moves it "
+            "too (docs/suites.md)."
             for task in self.choice.tasks
             if task in self.data
-            for length in _LENGTHS
+            for length in LENGTHS
             if any(
                 length in settings
                 and not any(key.startswith("param_scheduler") for key in settings)
@@ -273,7 +274,7 @@ class _Planner:
         """The files of a row's patterns, each once."""
         found: dict[Path, None] = {}
         for pattern in entry.classifiers:
-            wanted = Path(pattern).expanduser()
+            wanted = expanded(pattern)
             places = (self.suite.path.parent, cache_dir() / "classifiers")
             matches = next((m for place in places if (m := _matches(place, wanted))), [])
             if not matches:

@@ -7,6 +7,7 @@
     data = { detection = "voc0712", segmentation = "ade20k" }   # or one name for both
     protocol = "paper"
     seeds = [0, 1, 2]                       # of the fine-tunings
+    epochs = { detection = 8 }              # or one number for both; the schedule follows
     baseline = "resnet50_baseline"
     rows = [
       "resnet50_baseline",                  # its public weights
@@ -37,13 +38,14 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
-from backbones.common.near_names import suggestion
+from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
-from transfer.compat.registered_names import is_registered_name
+from transfer.compat.foreign_configs import fault_of_setting
 from transfer.plan.request import DEFAULT_DATA
 from transfer.protocols.protocols import TASKS
+from transfer.records.settings import EPOCHS, LENGTHS
 from transfer.speed import time_savers
 
 KIND = "transfer"
@@ -108,12 +110,9 @@ def load(name: str) -> Suite:
     Raises:
         UserError: Not found, malformed, or an entry that is not known or of the wrong kind.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else _folder() / f"{name}.toml"
+    path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
-        raise UserError(
-            f"There is no suite '{name}': {suggestion(name, names())} Your own is a file that ends "
-            "in .toml."
-        )
+        raise unknown_name("suite", name, names())
     content = _parse(path)
     kind = content.pop("kind", None)
     if kind == "classification":
@@ -133,7 +132,7 @@ class _Reader:
         self.path = path
 
     def suite(self, content: dict[str, Any]) -> Suite:
-        keys = ("tasks", "data", "protocol", "precision", "baseline", "rows", *_OF_A_ROW)
+        keys = ("tasks", "data", "protocol", "precision", "baseline", "rows", EPOCHS, *_OF_A_ROW)
         self._known(content, (*keys, "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
@@ -193,6 +192,14 @@ class _Reader:
         file = name.removesuffix("_shuffled").removesuffix("_scratch")
         return str(self.path.parent / name) if file.endswith(".toml") else name
 
+    def _epochs(self, epochs: Any, task: str) -> dict[str, int]:
+        """The length of a task's trainings, among its settings; none where it is the protocol's."""
+        if isinstance(epochs, dict):
+            if not set(epochs) <= set(TASKS):
+                raise self._wrong(EPOCHS, f"a number, or one each for {' and '.join(TASKS)}")
+            epochs = epochs.get(task)
+        return {} if epochs is None else {EPOCHS: epochs}
+
     def _settings(self, content: dict[str, Any]) -> dict[str, tuple[Overrides, ...]]:
         return {
             task: tuple(
@@ -200,8 +207,24 @@ class _Reader:
                 for varied in self._combinations(content, task, fixed)
             )
             for task in TASKS
-            for fixed in [self._of_task(content, "overrides", task)]
+            for fixed in [self._fixed(content, task)]
         }
+
+    def _fixed(self, content: dict[str, Any], task: str) -> dict[str, Any]:
+        """The settings of every cell of a task."""
+        of_task = self._of_task(content, "overrides", task)
+        fixed = {**self._epochs(content.get(EPOCHS), task), **of_task}
+        named = {*fixed, *self._of_task(content, "vary", task)}
+        length = next((name for name in LENGTHS if name in named), "")
+        if EPOCHS in named and length:
+            raise UserError(
+                f"The suite '{self.path}' sets both '{EPOCHS}' and '{length}' for {task}: give "
+                f"'{EPOCHS}', which moves the schedule of the learning rate with it, or the other, "
+                "which does not."
+            )
+        if EPOCHS in fixed and not _is_length(fixed[EPOCHS]):
+            raise self._wrong(EPOCHS, "a whole number from 1 on, or one for each task")
+        return fixed
 
     def _combinations(
         self, content: dict[str, Any], task: str, fixed: dict[str, Any]
@@ -228,8 +251,8 @@ class _Reader:
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
-            if name.split(".")[-1] == "type" and not _each(value, key, is_registered_name):
-                raise self._wrong(f'{key}."{name}"', "the name of a registered class")
+            if name == EPOCHS and not _each(value, key, _is_length):
+                raise self._wrong(f"{key}.{name}", "a whole number from 1 on")
             if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
                 known = ", ".join(time_savers.ALL)
                 raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
@@ -239,7 +262,18 @@ class _Reader:
                 raise self._wrong(
                     f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
                 )
+            if name != time_savers.WITHOUT:
+                self._require_allowed(name, value if key == "vary" else [value], key)
         return settings
+
+    def _require_allowed(self, name: str, values: Any, key: str) -> None:
+        """See that a setting names nothing that data may not name, such as a function to call."""
+        for value in values if isinstance(values, list) else [values]:
+            if fault := fault_of_setting(name, value):
+                raise UserError(
+                    f"The suite '{self.path}' was refused: in '{key}', {fault}. SECURITY.md says "
+                    "what a suite may name."
+                )
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
@@ -277,6 +311,10 @@ def _each(value: Any, key: str, holds: Callable[[Any], bool]) -> bool:
     """Whether something holds of a setting, or of every value that it is varied over."""
     values = value if key == "vary" and isinstance(value, list) else [value]
     return all(map(holds, values))
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _is_data(value: Any) -> bool:

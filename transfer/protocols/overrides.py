@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
-import mmengine.registry
 from mmengine.config import Config
-from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
-from transfer.datasets.catalogue import DataSet
+from transfer.compat.registered import registered
+from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose
+from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
+from transfer.records.settings import EPOCHS
 from transfer.speed.time_savers import WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -43,11 +43,12 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     A key may be new only where the class that its table is built into has a parameter of that name.
 
     Raises:
-        UserError: One is neither, with the nearest that there is; or it is a cell's own.
+        UserError: One is neither, with the nearest that there is; it is a cell's own; or the
+            learning rate cannot follow the schedule that they make.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
-    names = [name for name, _ in cell.overrides if name != WITHOUT]
+    names = [name for name, _ in cell.overrides if name not in (WITHOUT, EPOCHS)]
     for name in names:
         _refuse_what_is_the_cells(name)
     try:
@@ -61,6 +62,7 @@ def require_settings(cell: Cell, data: DataSet) -> None:
         ) from error
     for name in names:
         _require(name, before, after, cell)
+    require_schedule(after, cell.protocol)
 
 
 def _refuse_what_is_the_cells(name: str) -> None:
@@ -115,23 +117,10 @@ def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
     if path[-1] == "paramwise_cfg":
         return list(_RULES)
     kind = node.get("type") if isinstance(node, dict) else None
-    taken = {name for built in _classes(kind, scope) for name in _parameters(built)}
+    taken = {name for built in registered(kind, scope) for name in _parameters(built)}
     if path == ("optim_wrapper",):
         taken |= {"paramwise_cfg", "constructor"}  # taken by what builds it
     return sorted(taken)
-
-
-def _classes(name: Any, scope: str) -> Iterator[Any]:
-    """What is registered under a name, whatever for; nothing is imported to find it."""
-    if not isinstance(name, str):
-        return
-    prefix, _, plain = name.rpartition(".")
-    for registry in vars(mmengine.registry).values():
-        if isinstance(registry, Registry):
-            for place in (registry.children.get(prefix or scope), registry):
-                if place is not None and plain in place.module_dict:
-                    yield place.module_dict[plain]
-                    break
 
 
 def _parameters(built: Any) -> set[str]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backbones.common.errors import UserError
-from transfer.records.records import UNKNOWN, Record, compared
+from transfer.records import settings
+from transfer.records.records import UNKNOWN, Record, compared, measure
 
 RANDOM = "random"
 """The classifier of a run from random weights."""
@@ -28,6 +29,7 @@ class Setting:
         precision: ``"float32"`` or ``"bfloat16"``.
         metric: The headline metric.
         overrides: Further settings of the config, as JSON.
+        form: Which average precision the metric is; see :attr:`Record.form`.
     """
 
     task: str
@@ -38,13 +40,19 @@ class Setting:
     precision: str
     metric: str
     overrides: str = "[]"
+    form: str = ""
+
+    @property
+    def measure(self) -> str:
+        """The headline metric in full, such as ``mAP (11-point, IoU .5)``."""
+        return measure(self.metric, self.form)
 
     @property
     def title(self) -> str:
         """What the table is of, for people."""
         told = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
         sample = " (SAMPLE: drawn images, not VOC or ADE20K)" if self.data == "sample" else ""
-        changed = "".join(f", {key} = {value}" for key, value in json.loads(self.overrides))
+        changed = "".join(f", {one}" for one in settings.told(json.loads(self.overrides)))
         return f"{told}, {self.precision}{changed}{sample}"
 
     @classmethod
@@ -61,7 +69,10 @@ class Setting:
         )
         overrides = json.dumps(cell.get("overrides", []))
         return cls(
-            **{name: cell[name] for name in names}, metric=record.metric, overrides=overrides
+            **{name: cell[name] for name in names},
+            metric=record.metric,
+            overrides=overrides,
+            form=record.form,
         )
 
 

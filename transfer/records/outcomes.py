@@ -1,6 +1,7 @@
 """Per-image results of a detector or a segmenter, to be kept beside its record."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,25 @@ class SegmentationOutcomes:
             UserError: a field is missing, or the fields do not fit one another.
         """
         return cls(**_from_arrays(cls, arrays))
+
+
+def image_names(files: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What tells test images apart.
+
+    Args:
+        files: Their paths.
+        names: What their data set calls them, such as a VOC list's names.
+
+    Returns:
+        These names; where two are the same, the paths below the folder that all lie in, without
+        their endings unless only those differ.
+    """
+    if len(set(names)) == len(names) or not all(files):
+        return list(names)
+    folder = os.path.commonpath([os.path.dirname(file) for file in files])
+    below = [Path(os.path.relpath(file, folder)) for file in files]
+    bare = [path.with_suffix("").as_posix() for path in below]
+    return bare if len(set(bare)) == len(bare) else [path.as_posix() for path in below]
 
 
 def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:

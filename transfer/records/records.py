@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,6 +119,19 @@ class Record:
         """Name of the headline metric."""
         return self.content["headline"]["metric"]
 
+    @cached_property
+    def form(self) -> str:
+        """Which average precision a detector's headline is, as in its config; empty for others."""
+        if self.cell["task"] != "detection":
+            return ""
+        told = _FORM.search(str(self.content["config"].get("json", "")))
+        return told[1] if told else ""
+
+    @property
+    def measure(self) -> str:
+        """The headline metric in full, such as ``mAP (11-point, IoU .5)``."""
+        return measure(self.metric, self.form)
+
     @property
     def value(self) -> float:
         """The headline metric in percent."""
@@ -145,6 +159,20 @@ class Record:
     def baseline(self) -> str:
         """Row that its run counted gains from; empty where none is told."""
         return self.content.get("baseline", "")
+
+
+_FORM = re.compile(r'"form": "(11points|area|coco)"')
+_FORMS = {"11points": "11-point, IoU .5", "area": "area, IoU .5", "coco": "COCO, IoU .5 to .95"}
+
+
+def measure(metric: str, form: str) -> str:
+    """A metric with what tells it from others of its name.
+
+    Args:
+        metric: Such as ``mAP``.
+        form: ``11points``, ``area``, ``coco``, or empty where there is but one or it is not known.
+    """
+    return f"{metric} ({_FORMS[form]})" if form else metric
 
 
 _OF_LAST_STAGE = (

@@ -32,6 +32,14 @@ def in_brackets(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" ({gain_interval(low, high)})"
 
 
+def gained(gain: float | None, measure: str, low: float | None, high: float | None) -> str:
+    """A gain with its metric and interval: ``+4.38 mAP (11-point, IoU .5; 2.62 … 6.14)``."""
+    ends = in_brackets(low, high)
+    if ends and measure.endswith(")"):
+        return f"{signed(gain)} {measure[:-1]}; {ends[2:]}"
+    return f"{signed(gain)} {measure}{ends}"
+
+
 def count(number: int, thing: str) -> str:
     """``1 classifier``, ``2 classifiers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

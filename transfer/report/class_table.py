@@ -1,11 +1,11 @@
-"""Class by class: what stands beside a headline that is the mean over some classes only."""
+"""Class by class: what stands behind a headline, and which classes it is the mean over."""
 
 from __future__ import annotations
 
 from backbones.common.errors import UserError
 from transfer.records import per_image
 from transfer.records.outcomes import DetectionOutcomes
-from transfer.records.records import Record
+from transfer.records.records import Record, measure
 from transfer.records.wording import figure
 from transfer.report.gains import GainRow, GainTable, observation
 from transfer.report.layout import Cell, Missing, Table, table
@@ -20,30 +20,41 @@ def class_table(gains: GainTable, name: str) -> Table | None:
         name: Its short name.
 
     Returns:
-        None where the headline is the mean over all classes.
+        None where the records have no figures of single classes, as imported ones.
     """
     first = gains.rows[0].records[0]
     chosen = per_image.headline_classes(first)
-    if not chosen:
-        return None
     metric, prefix = gains.setting.metric, _prefix(first)
     counts, what = _counts(first)
-    names = sorted(per_image.classes(first), key=lambda one: -counts.get(one, 0))
+    known = [one for one in per_image.classes(first) if _is_told(gains, f"{prefix}/{one}")]
+    if not known:
+        return None
+    names = sorted(known, key=lambda one: -counts.get(one, 0))
     unknown = Missing("The per-image results are not here.")
-    lines: list[list[Cell]] = [
-        [f"mean of the {len(chosen)} with *", "", *_means(gains, metric)],
-        [f"mean of all {len(names)}", "", *_means(gains, f"{metric}_all")],
-    ]
+    lines: list[list[Cell]] = [[f"mean of all {len(names)}", "", *_means(gains, metric)]]
+    if chosen:
+        lines = [
+            [f"mean of the {len(chosen)} with *", "", *_means(gains, metric)],
+            [f"mean of all {len(names)}", "", *_means(gains, f"{metric}_all")],
+        ]
     for one in names:
         occurs = f"{counts[one]:,}" if one in counts else unknown
         mark = " *" if one in chosen else ""
         lines.append([one + mark, occurs, *_means(gains, f"{prefix}/{one}")])
     columns = ("class", what, *(row.name for row in gains.rows))
-    notes = (
-        "* stands in the headline. A class that occurs a few times moves by many points with one "
-        "of its objects; the mean of all classes is secondary for that reason.",
-    )
-    return table(name, f"{gains.setting.title}, class by class", columns, lines, notes)
+    notes = [
+        "A class that occurs a few times moves by many points with one of its objects.",
+        *(["* stands in the headline; the mean of all classes is secondary."] if chosen else []),
+    ]
+    figures = measure("AP", gains.setting.form) if prefix != "IoU" else prefix
+    title = f"{gains.setting.title}, class by class: {figures} in %"
+    return table(name, title, columns, lines, notes)
+
+
+def _is_told(gains: GainTable, key: str) -> bool:
+    """Whether any record has the figure of a class."""
+    records = (record for row in gains.rows for record in row.records)
+    return any(record.content["metrics"].get(key) is not None for record in records)
 
 
 def _means(gains: GainTable, key: str) -> list[Cell]:
@@ -62,7 +73,7 @@ def _mean(row: GainRow, key: str) -> Cell:
 def _prefix(record: Record) -> str:
     if record.cell["task"] == "segmentation":
         return "IoU"
-    return f"AP_{per_image.evaluator(record).get('form', '11points')}"
+    return f"AP_{record.form or '11points'}"
 
 
 def _counts(record: Record) -> tuple[dict[str, int], str]:

@@ -34,7 +34,7 @@ def _table(group: Group) -> str:
     names = list(dict.fromkeys(row.name for one in group for row in one.rows))
     columns = ["backbone", "top-1, %"]
     for one in group:
-        columns += [f"{task_of(one, group)}, {one.setting.metric} %", "gain (95 %)", "verdict"]
+        columns += [f"{task_of(one, group)}, {one.setting.measure} %", "gain (95 %)", "verdict"]
     rows = [_line(group, name) for name in names]
     setting = group[0].setting
     title = f"{setting.data}, protocol {setting.protocol}"

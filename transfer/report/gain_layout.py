@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from backbones.zoo import paper_figures, zoo
 from transfer.records import imported
 from transfer.records.comparable import Setting
-from transfer.records.records import Record
+from transfer.records.records import Record, measure
 from transfer.records.wording import figure, gain_interval, interval, signed
 from transfer.report.gains import GainRow, GainTable, observation, paper_row
 from transfer.report.image_noise import told
@@ -17,7 +17,7 @@ from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_a
 from transfer.stats.rows import RowResult, summarise
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
-_HEADLINES = {8: ("voc_map", "mAP"), 9: ("miou", "mIoU")}
+_HEADLINES = {8: ("voc_map", "mAP", "11points"), 9: ("miou", "mIoU", "")}
 _NOT_JUDGED = Missing(
     "Agreement is judged on the paper's data and protocol only, and where our gain has an interval."
 )
@@ -44,7 +44,7 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     columns = (
         "backbone",
         "top-1",
-        metric,
+        gains.setting.measure,
         "95 % interval",
         "gain",
         "simultaneous 95 %",
@@ -138,7 +138,7 @@ def beside_the_paper(
         data: Name of the paper's data set.
         notes: What the paper's lines need said.
     """
-    field, metric = _HEADLINES[number]
+    field, metric, form = _HEADLINES[number]
     accuracy = ("pixAcc, paper", "pixAcc, ours") if number == 9 else ()
     columns = (
         "refinement",
@@ -146,8 +146,8 @@ def beside_the_paper(
         "top-1, paper",
         "top-1, these weights",
         *accuracy,
-        f"{metric}, paper",
-        f"{metric}, ours",
+        f"{measure(metric, form)}, paper",
+        f"{gains.setting.measure if gains else measure(metric, form)}, ours",
         "95 % interval",
         "gain, ours",
         "simultaneous 95 %",

@@ -22,6 +22,7 @@ from transfer.report.verdicts import verdict
 
 _HERE = Path(__file__).resolve().parent
 _TITLE = "Does a better classifier make a better detector and a better segmenter?"
+_LONG = 32  # lines of a table that are shown at once
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _METHOD = """
 <dl>
@@ -151,10 +152,18 @@ def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[st
         for place, table in enumerate(tables):
             yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
             by_class = class_table(table, f"{name}-classes{place + 1}")
-            yield _table(by_class) if by_class else ""
+            yield _folded(by_class) if by_class else ""
         figures = "".join(_picture(picture) for picture in drawn[name])
         if figures:
             yield f'<div class="pictures">{figures}</div>'
+
+
+def _folded(shown: Table) -> str:
+    """A table that is opened by a click where it is long."""
+    if len(shown.rows) <= _LONG:
+        return _table(shown)
+    summary = f"{escape.html(shown.title)}: {len(shown.rows)} lines"
+    return f"<details><summary>{summary}</summary>{_table(shown)}</details>"
 
 
 def _picture(picture: Picture) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from transfer.records.comparable import Setting
+from transfer.records.settings import unsaid
 from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
@@ -65,9 +66,11 @@ def _measured(table: GainTable) -> list[str]:
     lines = [
         f"Protocol {setting.protocol}, version {setting.protocol_version}; data {setting.data}, "
         f"fingerprint {setting.data_fingerprint}.",
-        f"{setting.metric}: last epoch, never the best; fine-tuned in {setting.precision}, "
+        f"{setting.measure}: last epoch, never the best; fine-tuned in {setting.precision}, "
         f"{counts}; the rest of the config is the same in every row.",
     ]
+    if changed := unsaid(json.loads(setting.overrides)):
+        lines.append(f"Changed in the protocol's config: {changed}.")
     on = sorted({row.top1_on for row in table.rows if row.top1 and row.top1_on})
     if on:
         lines.append(f"top-1 was measured on {', '.join(on)}.")

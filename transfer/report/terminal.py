@@ -6,25 +6,30 @@ from rich.console import Console
 from rich.table import Table
 
 from transfer.records.wording import count, figure, gain_interval, interval, signed
-from transfer.report import how_trained
+from transfer.report import how_trained, layout
+from transfer.report.class_table import class_table
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
+
+_MOST_CLASSES = 32  # lines of a table of classes on the screen
 
 
 def print_gains(table: GainTable, console: Console) -> None:
     """A table of gains, what differs between its rows, and what it rests on."""
     console.print(_figures(table, table.setting.title))
     console.print(_differences(table))
+    if by_class := class_table(table, "classes"):
+        _print_classes(by_class, console)
     for line in remarks(table):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     console.print()
 
 
 def _figures(table: GainTable, title: str) -> Table:
-    metric = table.setting.metric
     shown = Table(title=title, title_justify="left", title_style="bold")
     shown.add_column("backbone", overflow="fold")
-    for name in ("top-1 %", f"{metric} %", "95 % interval", "gain", "95 % interval", "verdict"):
+    measure = f"{table.setting.measure} %"
+    for name in ("top-1 %", measure, "95 % interval", "gain", "95 % interval", "verdict"):
         shown.add_column(name, justify="right", overflow="fold")
     shown.add_column("paper's gain", justify="right", overflow="fold")
     for row in table.rows:
@@ -41,6 +46,22 @@ def _figures(table: GainTable, title: str) -> Table:
             "" if is_baseline else signed(row.paper_gain),
         )
     return shown
+
+
+def _print_classes(by_class: layout.Table, console: Console) -> None:
+    """The figures of single classes, where a screen has room for them."""
+    if len(by_class.rows) > _MOST_CLASSES:
+        told = f"  {len(by_class.rows)} lines of figures by class: 'transfer table' prints them."
+        console.print(told, highlight=False, soft_wrap=True)
+        return
+    shown = Table(title=by_class.title, title_justify="left", box=None, title_style="italic")
+    for place, name in enumerate(by_class.columns):
+        shown.add_column(name, justify="right" if place else "left", overflow="fold")
+    for row in by_class.rows:
+        shown.add_row(*row)
+    console.print(shown)
+    for note in by_class.notes:
+        console.print(f"  {note}", highlight=False, soft_wrap=True)
 
 
 def _differences(table: GainTable) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transfer.records.wording import count, in_brackets, signed
+from transfer.records.wording import count, gained
 from transfer.report.gains import GainRow, GainTable
 
 
@@ -36,6 +36,5 @@ def _share(kind: str, judged: Sequence[GainRow], table: GainTable) -> str:
     most = max(found, key=lambda row: abs(row.statistics.gain or 0.0)).statistics
     return (
         f"{share} {verb}{'s' if len(found) == 1 else ''} against {table.baseline}, most "
-        f"{most.row}: {signed(most.gain)} {table.setting.metric}"
-        f"{in_brackets(most.gain_low, most.gain_high)}"
+        f"{most.row}: " + gained(most.gain, table.setting.measure, most.gain_low, most.gain_high)
     )

@@ -15,6 +15,9 @@ from transfer.records.cells import Task
 from transfer.scheduling import worker
 from transfer.scheduling.worker import RunCell
 
+MAX_LOG_BYTES = 1 << 23
+"""Most bytes of a worker's log; a longer one keeps its first half, and what is written next."""
+
 
 class ProcessExecutor:
     """Runs cells in processes of this machine.
@@ -99,6 +102,7 @@ class WorkerProcess:
 
     def messages(self) -> list[tuple]:
         """What it has said since; ends with ``("died", reason)`` when it is no more."""
+        _bound(self.log)
         heard: list[tuple] = []
         try:
             while self.connection.poll():
@@ -129,6 +133,15 @@ class WorkerProcess:
             )
             return f"its process was ended by {name}{hint}"
         return f"its process ended with code {code}; '{self.log}' has what it printed"
+
+
+def _bound(log: Path) -> None:
+    """Cut a log that has grown too long; the worker writes at its end, wherever that is."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > MAX_LOG_BYTES:
+            os.truncate(log, MAX_LOG_BYTES // 2)
+            with log.open("ab") as file:
+                file.write(b"\n[older lines were cut here: the log had grown too long]\n")
 
 
 def environment_of(number: int, jobs: int, gpus: int) -> dict[str, str]:

@@ -119,7 +119,7 @@ class SuiteView:
             return
         self.durations.add([record])
         took = f"in {time.monotonic() - cell.since:.0f} s" if cell and here else "by another driver"
-        self._say(f"done    {task.name}: {record.metric} {record.value:.2f} % {took}")
+        self._say(f"done    {task.name}: {record.measure} {record.value:.2f} % {took}")
 
     def failed(self, task: Task, reason: str, again: bool) -> None:
         """A cell has failed."""

@@ -82,7 +82,7 @@ def test_data_that_are_there_in_part_are_told_with_what_they_lack(tmp_path):
         (["--backbone", "resnet50d_tricks", "--save-minutes", "-1"], "--save-minutes must be 0"),
         (["--backbone", "resnet50d_tricks", "--evaluate-every", "-3"], "--evaluate-every must be"),
         (["--suite", "quick", "--retry", "-1"], "--retry must be 0 or more"),
-        (["--backbone", "resnet50d_tricks", "--data", "my.toml"], "no data set's file at 'my"),
+        (["--backbone", "resnet50d_tricks", "--data", "my.toml"], "my.toml' does not exist"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(
@@ -177,6 +177,24 @@ def test_doctor_tells_of_the_hub_whatever_its_address(address, proxy, told, monk
     monkeypatch.setattr(doctor, "getproxies", lambda: {"https": proxy} if proxy else {})
     monkeypatch.setattr(doctor, "proxy_bypass", lambda host: False)
     assert told in doctor._hub().found
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A user without a home folder, as of ``docker run --user 54321``."""
+    for name in ("HOME", "XDG_CACHE_HOME", "TRANSFER_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+
+
+def test_without_a_home_folder_the_cache_is_asked_for(nobody, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert doctor._cache().state == "missing"
+    assert "TRANSFER_CACHE" in doctor._cache().advice
+    assert run.main(["--backbone", "resnet18_baseline", "--dry-run"]) == 2
+    assert "TRANSFER_CACHE" in capsys.readouterr().err
+    monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
+    assert run.main(["--backbone", "resnet18_baseline", "--dry-run"]) == 0
 
 
 def test_doctor_tells_of_a_cache_that_cannot_be_written(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Final weights, and pictures of predictions beside the truth."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -16,9 +17,10 @@ from transfer.cli import main, show
 from transfer.records import records
 from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes
 from transfer.report.predictions import colours
+from transfer.report.predictions import sheet as sheet_module
 from transfer.report.predictions.boxes import boxes_on
 from transfer.report.predictions.masks import mask_on
-from transfer.report.predictions.picks import f1_of_boxes, iou_of_masks
+from transfer.report.predictions.picks import f1_of_boxes, image_figures, iou_of_masks
 from transfer.report.predictions.sheet import sheet
 from transfer.report.predictions.side_by_side import Boxes, Comparison
 
@@ -312,3 +314,53 @@ def test_an_imported_run_is_not_to_be_drawn(tmp_path, capsys):
     path.write_text(json.dumps({**told, "imported": {"from": "scalars.json"}}))
     assert main.main(["show", path.stem, "--results", str(tmp_path)]) == 2
     assert "was imported" in capsys.readouterr().err
+
+
+def two_folders(folder, tested=("north/0000", "south/0000")):
+    """Per-image results of images that have one name: the second is the worse."""
+    outcomes = SegmentationOutcomes(
+        images=np.array(tested),
+        intersection=np.array([[90], [20]]),
+        predicted=np.array([[90], [100]]),
+        labelled=np.array([[100], [100]]),
+    )
+    np.savez(folder / "outcomes.npz", **outcomes.to_arrays())
+    return folder / "outcomes.npz"
+
+
+@pytest.mark.parametrize("kept", [("north/0000", "south/0000"), ("0000", "0000")])
+def test_images_of_one_name_have_figures_of_their_own(tmp_path, kept):
+    """Also in older records, which have the bare names."""
+    path = two_folders(tmp_path, kept)
+    figures = image_figures(path, "segmentation", ["north/0000", "south/0000"])
+    assert figures.tolist() == pytest.approx([0.9, 20 / 180])
+
+
+def test_figures_follow_the_names_whatever_their_order(tmp_path):
+    path = two_folders(tmp_path)
+    figures = image_figures(path, "segmentation", ["south/0000", "north/0000"])
+    assert figures.tolist() == pytest.approx([20 / 180, 0.9])
+
+
+def test_results_of_other_images_are_refused(tmp_path):
+    with pytest.raises(UserError, match="other test images"):
+        image_figures(two_folders(tmp_path), "segmentation", ["north/0000", "south/0001"])
+
+
+def test_where_nothing_passes_the_threshold_a_word_says_so(image):
+    found = Boxes(np.array([[1, 1, 9, 9]]), np.array([1]), np.array([0.21]))
+    weak = Comparison(image, found, found, "north/0000")
+    (told,) = show._remarks([weak], CLASSES)
+    assert "1 of 1 pictures" in told
+    assert "0.21" in told
+    strong = Comparison(image, found, dataclasses.replace(found, least_score=0.2))
+    assert not list(show._remarks([strong], CLASSES))
+    titles = [sheet_module._found_title(one) for one in (weak, strong)]
+    assert titles == ["prediction: nothing of score 0.3 and over", "prediction, score 0.2 and over"]
+
+
+@pytest.mark.parametrize(("score", "said"), [("0.5", "segmenter"), ("1.5", "segmenter")])
+def test_a_score_is_of_detections(here, score, said, capsys):
+    record = record_of(here, "segmentation")
+    assert main.main(["show", record.cell["id"], "--score", score]) == 2
+    assert said in capsys.readouterr().err

@@ -294,6 +294,7 @@ def samples_of(images):
     return [
         {
             "img_id": image.name,
+            "img_path": image.path or f"/data/{image.name}.jpg",
             "pred_instances": tensors(image.found),
             "gt_instances": tensors(image.truth),
             "ignored_instances": tensors(image.ignored),

@@ -96,11 +96,11 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "a list of some of Sparse"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
-            "must be the name of a registered class",
+            "which is no class that data may name",
         ),
         (
             QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
-            "must be the name of a registered class",
+            "which is no class that data may name",
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),

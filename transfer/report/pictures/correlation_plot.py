@@ -58,7 +58,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     with canvas(7.2, 3.7, Margins(top=0.65, bottom=0.5), panels=2) as (figure, (left, right)):
         _panel(left, ours, OURS, "o", f"Ours: {setting.data}, {setting.protocol}")
         left.set_xlabel(f"top-1 on {on}, %")
-        left.set_ylabel(f"{setting.metric}, %")
+        left.set_ylabel(f"{setting.measure}, %")
         _panel(right, paper_points(setting.metric), PAPER, "D", "The paper's seven points")
         right.set_xlabel("top-1 on ImageNet, %")
         return figure

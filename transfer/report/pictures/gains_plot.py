@@ -45,7 +45,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#8a8a8a", alpha=0.25)
-        axes.set_xlabel(f"gain in {setting.metric} over {against(tables)}, points")
+        axes.set_xlabel(f"gain in {setting.measure} over {against(tables)}, points")
         title(figure, setting.title)
         _legend(figure, rows)
         return figure

@@ -42,7 +42,7 @@ def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
         tables: All tables of the setting.
         name: Put before each picture's own name.
     """
-    metric, control = tables[0].setting.metric, against(tables)
+    metric, control = tables[0].setting.measure, against(tables)
     found = correlation_plot.told(correlation_plot.correlate(correlation_plot.points(tables)))
     drawn = (
         ("gains", gains_plot.draw, f"Gains in {metric} over {control}, with simultaneous 95 % "

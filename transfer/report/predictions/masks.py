@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
 from transfer.report.predictions.colours import PAPER, Colour
+from transfer.report.predictions.lettering import font
 from transfer.report.predictions.side_by_side import IGNORED, Mask
-from transfer.report.predictions.tags import TAG_HEIGHT, Tags, font
+from transfer.report.predictions.tags import TAG_HEIGHT, Tags
 
 _SHARE = 0.62  # of the colour over the image in grey
 _LARGE = 0.02  # share of the image from which a region is given its name
@@ -53,5 +54,5 @@ def _name(tags: Tags, here: npt.NDArray[np.bool_], name: str, colour: Colour) ->
     """Write a name where its region is widest, or a little above or below."""
     depth = ndimage.distance_transform_edt(np.pad(here, 1))
     y, x = divmod(int(depth.argmax()), depth.shape[1])
-    left, top = x - 1 - font().getlength(name) / 2, y - 1 - TAG_HEIGHT / 2
+    left, top = x - 1 - font(name).getlength(name) / 2, y - 1 - TAG_HEIGHT / 2
     tags.write(name, colour, [(left, top + step * TAG_HEIGHT) for step in (0, 1, -1, 2, -2)])

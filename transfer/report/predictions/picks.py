@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,34 +16,55 @@ from transfer.report.predictions.side_by_side import SHOWN_SCORE
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-def image_figures(path: Path, task: str) -> dict[str, float]:
-    """A figure for each image that has one, 0 to 1, by the image's name.
+def image_figures(
+    path: Path, task: str, names: Sequence[str], least_score: float = SHOWN_SCORE
+) -> FloatArray:
+    """A figure for each test image, 0 to 1; NaN for one that has none.
 
     Args:
         path: The file of outcomes beside a record.
         task: ``"detection"`` or ``"segmentation"``.
+        names: Of the test images, in their order.
+        least_score: Detections of a lower score do not count.
 
     Raises:
-        UserError: The file is not there or is of another kind.
+        UserError: The file is not there, is of another kind or of other images.
     """
     try:
         outcomes = read(path, task)
     except UserError as error:
         raise UserError(f"{error} Use --pick first.") from error
     if isinstance(outcomes, DetectionOutcomes):
-        names, figures = outcomes.images, f1_of_boxes(outcomes)
+        figures = f1_of_boxes(outcomes, least_score)
     else:
-        names, figures = outcomes.images, iou_of_masks(outcomes)
-    there = np.isfinite(figures)
-    return dict(zip(names[there].tolist(), figures[there].tolist(), strict=True))
+        figures = iou_of_masks(outcomes)
+    return figures[_places(outcomes.images.tolist(), names, path)]
 
 
-def f1_of_boxes(outcomes: DetectionOutcomes) -> FloatArray:
+def _places(kept: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
+    """Where each of the test images stands in a file of outcomes.
+
+    Older records call images of several folders by their bare names, so that some have one name:
+    of those only the order tells them apart.
+    """
+    by_name = {name: place for place, name in enumerate(kept)}
+    if len(by_name) == len(kept) == len(names) and by_name.keys() == set(names):
+        return [by_name[name] for name in names]
+    if [PurePath(name).name for name in names] == list(kept):
+        return list(range(len(names)))
+    raise UserError(
+        f"'{path.absolute()}' is of other test images than the data set has now. Use --pick first."
+    )
+
+
+def f1_of_boxes(outcomes: DetectionOutcomes, least_score: float = SHOWN_SCORE) -> FloatArray:
     """2 right / (2 right + wrong + missed), per image; NaN where nothing is and nothing is found.
 
-    Detections of a score below what pictures show do not count.
+    Args:
+        outcomes: Of a detector.
+        least_score: Detections of a lower score do not count.
     """
-    counted = (outcomes.score >= SHOWN_SCORE) & ~outcomes.ignored
+    counted = (outcomes.score >= least_score) & ~outcomes.ignored
     images = len(outcomes.images)
     right = np.bincount(outcomes.image[counted & outcomes.correct], minlength=images)
     found = np.bincount(outcomes.image[counted], minlength=images)

@@ -11,9 +11,9 @@ from backbones.common.errors import UserError
 from backbones.common.image_file import read_image
 from transfer.report.predictions.boxes import boxes_on
 from transfer.report.predictions.colours import INK, PAPER, Colour, choose_colours
+from transfer.report.predictions.lettering import TEXT, font, legible
 from transfer.report.predictions.masks import mask_on
-from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
-from transfer.report.predictions.tags import TEXT, font
+from transfer.report.predictions.side_by_side import Boxes, Comparison
 
 _LONG_SIDE = 640  # of an image on the sheet, in pixels
 _MARGIN = 12
@@ -31,6 +31,7 @@ def write_sheets(
     Raises:
         UserError: An image is gone, or the folder cannot be written.
     """
+    classes = [legible(name) for name in classes]
     colours = choose_colours(comparisons, classes)
     paths = []
     for number, comparison in enumerate(comparisons, start=1):
@@ -75,21 +76,30 @@ def sheet(
         "RGB", (width + 2 * _MARGIN, top + size[1] + 2 * _MARGIN + legend.height), PAPER
     )
     pen = ImageDraw.Draw(page)
-    pen.text((_MARGIN, _MARGIN), comparison.path.name, INK, font())
-    scores = f", score {SHOWN_SCORE} and over" if isinstance(comparison.found, Boxes) else ""
-    for number, title in enumerate(("truth", f"prediction{scores}")):
+    name = legible(comparison.name or comparison.path.name)
+    pen.text((_MARGIN, _MARGIN), name, INK, font(name))
+    for number, title in enumerate(("truth", _found_title(comparison))):
         left = _MARGIN + number * (size[0] + _MARGIN)
-        pen.text((left, _MARGIN + _LINE), title, INK, font())
+        pen.text((left, _MARGIN + _LINE), title, INK, font(title))
         page.paste(panels[number], (left, top))
     page.paste(legend, (_MARGIN, top + size[1] + _MARGIN))
     return page
+
+
+def _found_title(comparison: Comparison) -> str:
+    """What stands above a prediction."""
+    found = comparison.found
+    if not isinstance(found, Boxes):
+        return "prediction"
+    shown = f"score {found.least_score:g} and over"
+    return f"prediction, {shown}" if found.shown() else f"prediction: nothing of {shown}"
 
 
 def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Image.Image:
     """Swatches with names, in as many lines as they need."""
     places, left, top = [], 0, 0
     for name, _ in entries:
-        needed = TEXT + 6 + round(font().getlength(name)) + 2 * _MARGIN
+        needed = TEXT + 6 + round(font(name).getlength(name)) + 2 * _MARGIN
         if left and left + needed > width:
             left, top = 0, top + _LINE
         places.append((left, top))
@@ -98,5 +108,5 @@ def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Image.Image:
     pen = ImageDraw.Draw(legend)
     for (name, colour), (left, top) in zip(entries, places, strict=True):
         pen.rectangle((left, top, left + TEXT, top + TEXT), fill=colour, outline=INK)
-        pen.text((left + TEXT + 6, top - 2), name, INK, font())
+        pen.text((left + TEXT + 6, top - 2), name, INK, font(name))
     return legend

@@ -19,7 +19,7 @@ IGNORED = 255
 """Value of pixels that are not judged."""
 
 SHOWN_SCORE = 0.3
-"""Detections of a lower score are not shown."""
+"""Detections of a lower score are not shown, unless another limit is asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ class Boxes:
         labels: (N,), from 0.
         scores: (N,), or None for what is there.
         difficult: (N,) bool, whether the box is not judged, or None for none.
+        least_score: Boxes of a lower score are not shown.
     """
 
     frames: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     scores: npt.NDArray[Any] | None = None
     difficult: npt.NDArray[Any] | None = None
+    least_score: float = SHOWN_SCORE
 
     def shown(self) -> list[Box]:
         """Those that are drawn, the best score last."""
@@ -62,7 +64,7 @@ class Boxes:
         difficult = np.zeros(count, bool) if self.difficult is None else self.difficult
         boxes = []
         for index in np.argsort(scores, kind="stable"):
-            if scores[index] < SHOWN_SCORE:
+            if self.scores is not None and scores[index] < self.least_score:
                 continue
             x1, y1, x2, y2 = (float(edge) for edge in self.frames[index])
             remark = "" if self.scores is None else f" {scores[index]:.2f}"
@@ -81,11 +83,13 @@ class Comparison:
         path: The image.
         truth: Boxes, or (height, width) labels with 255 for what is not judged.
         found: Likewise.
+        name: What the image is called; empty for the name of its file.
     """
 
     path: Path
     truth: Boxes | Mask
     found: Boxes | Mask
+    name: str = ""
 
     def labels(self) -> Iterator[int]:
         """Every label that is drawn, once a side."""

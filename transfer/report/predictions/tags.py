@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from transfer.report.predictions.colours import INK, Colour, ink_on
+from transfer.report.predictions.lettering import TEXT, font
 from transfer.report.predictions.side_by_side import Frame
 
-TEXT = 15
-"""Size of all text in pixels."""
-
 TAG_HEIGHT = TEXT + 6
-
-
-def font() -> ImageFont.FreeTypeFont:
-    """The font that Pillow brings along."""
-    found = ImageFont.load_default(TEXT)
-    assert isinstance(found, ImageFont.FreeTypeFont)
-    return found
 
 
 class Tags:
@@ -43,7 +34,7 @@ class Tags:
             colour: What it is written on.
             places: Left and top corners in pixels, the best first; moved into the picture.
         """
-        width = font().getlength(text) + 8
+        width = font(text).getlength(text) + 8
         frames = []
         for left, top in places:
             left = min(max(left, 0.0), max(self.width - width, 0.0))
@@ -53,7 +44,7 @@ class Tags:
         frame = next(free, frames[0])
         self._taken.append(frame)
         self.pen.rectangle(frame, fill=colour, outline=INK)
-        self.pen.text((frame[0] + 4, frame[1] + 2), text, ink_on(colour), font())
+        self.pen.text((frame[0] + 4, frame[1] + 2), text, ink_on(colour), font(text))
 
 
 def overlap(one: Frame, other: Frame) -> bool:
