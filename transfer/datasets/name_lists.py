@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backbones.common.regular_file import UnfitFile, read_bytes
 
-MAX_BYTES = 1 << 25
+_MAX_BYTES = 1 << 25
 """Most bytes of a list: some two million names."""
 
 
@@ -23,7 +23,7 @@ def read_names(path: Path, errors: str = "strict") -> list[str]:
         UnfitFile: Missing, not a regular file, too long, or not text in UTF-8.
     """
     try:
-        text = read_bytes(path, MAX_BYTES).decode("utf-8-sig", errors)
+        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig", errors)
     except FileNotFoundError as error:
         raise UnfitFile(path, "does not exist") from error
     except OSError as error:

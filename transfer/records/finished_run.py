@@ -246,7 +246,9 @@ def _files(place: Path) -> tuple[Path, Path | None]:
             f"'{place}' holds no vis_data/scalars.json, no .log.json and no .log; give the work "
             "folder or the log of a finished run of MMDetection or MMSegmentation."
         )
-    runs = sorted({path.resolve().parents[2 if newer else 0] for path in found})
+    runs = sorted(
+        {path.resolve().parents[2 if path.name == "scalars.json" else 0] for path in found}
+    )
     if len(runs) > 1 and found[0].suffix == ".json":
         raise UserError(
             f"'{place}' holds {len(runs)} runs, '{runs[0]}' and others; import one at a time."
