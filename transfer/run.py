@@ -27,6 +27,7 @@ from backbones.common import hardware
 from backbones.common.arguments import require_at_least
 from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
+from backbones.common.screen import screen
 from backbones.common.seeds import require_seed
 from backbones.common.versions import versions
 from backbones.runtime import child_processes, ranks, stopping
@@ -47,7 +48,6 @@ from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
 from transfer.records.wording import count
 from transfer.records.writable import require_writable
-from transfer.report.terminal import screen
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
 from transfer.scheduling.view import SuiteView

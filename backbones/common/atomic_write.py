@@ -1,13 +1,21 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, with the permissions that the umask leaves."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import tempfile
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from backbones.common.errors import UserError
+
+_PART = ".part"
+_DAY = 24 * 3600.0
+_swept: set[Path] = set()
 
 
 def write_atomically(path: Path, content: bytes, option: str = "--results") -> None:
@@ -21,23 +29,64 @@ def write_atomically(path: Path, content: bytes, option: str = "--results") -> N
     Raises:
         UserError: The folder cannot be written; nothing is left half-written.
     """
-    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            part = Path(file.name)
+        with staged(path) as (file, part):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o644)
-        os.replace(part, path)
+            os.replace(part, path)
     except OSError as error:
-        if part:
-            with contextlib.suppress(OSError):  # the disk may be away for this too
-                part.unlink(missing_ok=True)
         raise UserError(
             f"'{path}' could not be written ({error.strerror}); make room, or choose another "
             f"folder with {option}."
         ) from error
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside a place, to be written and moved there; removed if it was not moved.
+
+    It is locked while it is written: what a killed process leaves is no longer, and the next
+    process that writes in the folder removes it.
+
+    Yields:
+        The file, and its path.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        sweep(path.parent)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
+    try:
+        with part.open("xb") as file:
+            with contextlib.suppress(OSError):  # a disk that knows no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield file, part
+    finally:
+        with contextlib.suppress(OSError):  # the disk may be away for this too
+            part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left half-written in a folder."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(".") and path.name.endswith(_PART):
+                with contextlib.suppress(OSError):
+                    if _is_abandoned(path):
+                        path.unlink()
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether nobody writes a file: its lock is free, or it is old on a disk that knows none."""
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return time.time() - part.stat().st_mtime > _DAY
+    return True

@@ -43,7 +43,7 @@ _INLINE = re.compile(
     r"|&(?=#|\w+;)"
     r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # what GitHub makes links of
 )
-_BLOCK = re.compile(r">|(?:#+|[-+])(?=\s|$)|-{3,}|={3,}|\d+(?=[.)](?:\s|$))")
+_BLOCK = re.compile(r">|(?:#+|[-+=]+)(?=\s|$)|\d+(?=[.)](?:\s|$))")
 
 
 def markdown(text: str) -> str:
@@ -57,7 +57,7 @@ def markdown(text: str) -> str:
 
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
 _END = r"(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|above 0|below 0)"
-_NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: %)?")
+_NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: \({_END} … {_END}\))?(?: %)?")
 
 
 def csv(text: str) -> str:
@@ -69,15 +69,6 @@ def csv(text: str) -> str:
     line = one_line(text)
     start = line.lstrip()[:1]
     return f"'{line}" if start and start in _FORMULA and not _NUMBER.fullmatch(line) else line
-
-
-def csv_remark(text: str) -> str:
-    """Text as a line of remark in a CSV file, whose parts a spreadsheet takes for fields."""
-    return "".join(_blank(part) + csv(part.lstrip()) for part in re.split("([,;])", one_line(text)))
-
-
-def _blank(part: str) -> str:
-    return part[: len(part) - len(part.lstrip())]
 
 
 _LATEX = {

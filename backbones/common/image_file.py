@@ -13,7 +13,7 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from backbones.common.escape import brief
 from backbones.common.regular_file import UnfitFile, read_bytes
@@ -69,7 +69,7 @@ def read_image(path: Path) -> Image.Image:
         UnfitFile: Not a regular file, empty, too large, or as :func:`decode`.
         OSError: It cannot be opened.
     """
-    return decode(path, _content(path))
+    return decode(path, read_content(path))
 
 
 def require_bounded(path: Path) -> bytes:
@@ -82,8 +82,8 @@ def require_bounded(path: Path) -> bytes:
         UnfitFile: Not a regular file, or of no format, or of more pixels or scans, than is read.
         OSError: It cannot be opened.
     """
-    content = _content(path)
-    _open(path, content)
+    content = read_content(path)
+    header(path, content)
     return content
 
 
@@ -97,7 +97,15 @@ def decode(path: Path, content: bytes) -> Image.Image:
     Raises:
         UnfitFile: Cut short, of none of :data:`FORMATS`, or of more pixels or scans than is read.
     """
-    image = _open(path, content)
+    return loaded(path, header(path, content))
+
+
+def loaded(path: Path, image: Image.Image) -> Image.Image:
+    """An image of :func:`header`, decoded to its end.
+
+    Raises:
+        UnfitFile: It is cut short or damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
@@ -107,15 +115,29 @@ def decode(path: Path, content: bytes) -> Image.Image:
     return image
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UnfitFile: Not a regular file, empty, or of over :data:`MAX_BYTES`.
+        OSError: It cannot be opened.
+    """
     content = read_bytes(path, MAX_BYTES)
     if not content:
         raise UnfitFile(path, "is empty")
     return content
 
 
-def _open(path: Path, content: bytes) -> Image.Image:
-    """An image whose header was judged, and nothing more decoded."""
+def header(path: Path, content: bytes) -> ImageFile.ImageFile:
+    """An image of which the header was judged, and nothing more is decoded yet.
+
+    Args:
+        path: Where the bytes are from, for the sentence.
+        content: The bytes.
+
+    Raises:
+        UnfitFile: Of none of :data:`FORMATS`, or of more pixels or scans than is read.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are judged here
@@ -168,7 +190,7 @@ def _require_few_pieces(path: Path, content: bytes) -> None:
             raise UnfitFile(path, f"has {count:,} strips or tiles")
 
 
-def _require_usual_tiff(path: Path, image: Image.Image) -> None:
+def _require_usual_tiff(path: Path, image: ImageFile.ImageFile) -> None:
     packed = image.info.get("compression")
     if packed not in _TIFF_PACKED:
         raise UnfitFile(path, f"is a TIFF packed by {packed}; save it with LZW or deflate")

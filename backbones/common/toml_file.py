@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.json_file import require_plain
+from backbones.common.regular_file import read_bytes
 from backbones.common.text_encoding import decoded
 
 if sys.version_info >= (3, 11):
@@ -38,22 +41,22 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
         what: What it is, for the sentence; empty for the path alone.
 
     Raises:
-        UserError: It is not valid TOML in Unicode, or longer than :data:`MAX_BYTES`.
+        UserError: It is not valid TOML in Unicode, not a regular file, or longer than
+            :data:`MAX_BYTES`.
         OSError: It cannot be opened.
     """
     name = f"{what} '{path}'" if what else f"'{path}'"
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{name} has over the {MAX_BYTES:,} bytes that are read.")
+    content = read_bytes(path, MAX_BYTES)
     try:
         text = decoded(content)
     except ValueError as error:
         raise UserError(f"{name} {error}.") from error
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
+        require_plain(found, infinite=True)
     except (ValueError, RecursionError) as error:  # its own errors, and numbers of 5,000 digits
-        raise UserError(f"{name} is not valid TOML: {error}.") from error
+        raise UserError(f"{name} is not valid TOML: {brief(error)}.") from error
+    return found
 
 
 def misfit(value: Any, form: Form, place: str = "") -> str:

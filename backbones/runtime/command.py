@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 from backbones.common.errors import UserError
 from backbones.common.libraries import remedy
+from backbones.common.screen import write_no_more
 from backbones.common.terminal_text import LEGIBLE
 from backbones.runtime import ranks, stopping
 
@@ -64,8 +64,3 @@ def _reader_is_gone() -> bool:
         write_no_more()
         return True
     return False
-
-
-def write_no_more() -> None:
-    """Let what is written from now on, at the interpreter's end too, go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from backbones.common.escape import one_line
+from backbones.common.screen import Screen
 
 _LINE_EVERY = 30.0  # seconds, where there is no terminal
 
@@ -29,9 +31,9 @@ class StepBar:
     """
 
     def __init__(self, title: str, left: Callable[[], float] | None = None) -> None:
-        self.title = title
+        self.title = one_line(title)
         self.left = left
-        self.console = Console(stderr=True, markup=False)
+        self.console = Screen(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

@@ -10,21 +10,13 @@ import cv2
 import numpy as np
 import torch
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from backbones.common.errors import UserError
-from backbones.common.regular_file import is_hidden
+from backbones.common.image_file import header, loaded, read_content
+from backbones.common.regular_file import UnfitFile, is_hidden
 from backbones.training.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 
-# SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
-_UNREADABLE = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SPLITS = ("train", "val")
 
@@ -137,9 +129,7 @@ def collate(batch: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Te
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path)
-    )
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not is_hidden(p))
     if not paths:
         raise UserError(
             f"The class folder '{folder}' holds no image ({', '.join(sorted(SUFFIXES))}); add "
@@ -151,14 +141,16 @@ def _images(folder: Path) -> list[Path]:
 def _decode(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
-        with Image.open(path) as image:
-            deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
-            if image.mode.startswith(("I", "F")) or deep:  # PIL would cut what is above 255
-                raise ValueError(f"mode {image.mode} of more than 8 bits a channel")
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
+        image = header(path, read_content(path))
+        deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
+        if image.mode.startswith(("I", "F")) or deep:  # Pillow would cut what is above 255
+            raise UnfitFile(path, f"has more than 8 bits a channel (mode {image.mode})")
+        return np.asarray(loaded(path, image).convert("RGB"))
+    except OSError as error:
+        raise UserError(f"The image '{path}' cannot be read ({error.strerror}).") from error
+    except UnfitFile as error:  # a loader's worker cannot hand one over
         raise UserError(
-            f"The image '{path}' cannot be read ({error}); replace or remove it."
+            f"The image '{path.absolute()}' {error.reason}; replace or remove it."
         ) from error
 
 

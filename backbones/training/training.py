@@ -21,6 +21,7 @@ from torch import nn
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
+from backbones.common.locks import try_lock
 from backbones.runtime import (  # noqa: F401  (registered likewise)
     fused_sgd,
     loop,
@@ -41,7 +42,6 @@ from backbones.tricks.half_precision import optim_wrapper_type
 from backbones.tricks.linear_scaling import scaled_lr
 from backbones.tricks.trick import Trick, switched_on
 from backbones.weights import weights
-from backbones.weights.download import try_lock
 from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.entry import TRAINING_VERSION

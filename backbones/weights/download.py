@@ -6,7 +6,6 @@ processes that want the same file one fetches it, and the others wait and find i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,22 +18,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from backbones.common.errors import UserError
+from backbones.common.locks import try_lock
+from backbones.common.regular_file import open_regular
+from backbones.weights import paced_answer
 
 OPEN_SECONDS = 12.0
 """Longest wait for a server's first answer: name, connection, redirections and all."""
 
-STALL_SECONDS = 60.0
-"""Longest silence of a server that has begun to send."""
+MAX_BYTES = 1 << 33
+"""Most bytes of a file whose size nobody has stated; the largest weights have under 4 GB."""
 
 Progress = Callable[[int, "int | None"], None]
 """Told the bytes that are done, and how many there are where that is known."""
 
 _CHUNK = 1 << 20
+_LENGTH = re.compile("[0-9]{1,18}")
 _DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 
@@ -67,8 +70,9 @@ def fetch(
         ``destination``, whole and verified.
 
     Raises:
-        UserError: Not reachable, not there, cut off, not the file that was expected, or no room.
-            A download that was cut off is kept; one with a wrong checksum is removed.
+        UserError: Not reachable, not there, cut off, too slow, too large, not the file that was
+            expected, or no room. A download that was cut off is kept; one with a wrong checksum is
+            removed.
         ValueError: ``checksum`` is none.
     """
     _require_http(url)
@@ -138,20 +142,6 @@ def size_text(count: int) -> str:
     return f"{count} bytes"
 
 
-def try_lock(file: IO[Any] | int) -> bool:
-    """Take the lock of an open file, which ends with the process; False where another has it.
-
-    On a disk that knows no locks the answer is True: there only the checksum protects.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
 @dataclass(frozen=True)
 class _Checksum:
     algorithm: str
@@ -206,7 +196,7 @@ def _fault(
     if not checksum:
         return ""
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_CHUNK):
             digest.update(block)
             if progress:
@@ -283,28 +273,37 @@ def _receive(response: HTTPResponse, have: int, file: BinaryIO, job: _Job) -> No
     if response.headers.get_content_type() == "text/html" and job.destination.suffix != ".html":
         raise UserError(f"'{job.url}' answers with a web page, not with a file. {job.elsewhere}")
     length = response.headers.get("Content-Length", "")
-    total = have + int(length) if length.isdigit() else job.size
+    total = have + int(length) if _LENGTH.fullmatch(length) else job.size
     if job.size is not None and total != job.size:
         raise UserError(
             f"'{job.url}' has {total} bytes where {job.size} were expected, so it is another file. "
             f"{job.elsewhere}"
         )
+    most = job.size or MAX_BYTES
+    if (total or 0) > most:
+        raise _too_large(file, job)
     require_space(job.destination.parent, (total or 0) - have, f"'{job.destination.name}'")
-    while chunk := _next_chunk(response, have, total, job):
-        file.write(chunk)
-        have += len(chunk)
-        if job.progress:
-            job.progress(have, total)
+    try:
+        for chunk in paced_answer.chunks(response):
+            have += len(chunk)
+            if have > most:
+                raise _too_large(file, job)
+            file.write(chunk)
+            if job.progress:
+                job.progress(have, total)
+    except paced_answer.BrokenOff as error:
+        raise _broken_off(str(error), have, total, job) from error
     file.flush()
     if total is not None and have != total:
         raise _broken_off("the connection was closed", have, total, job)
+    if not have:
+        raise UserError(f"'{job.url}' sends an empty file. {job.elsewhere}")
 
 
-def _next_chunk(response: HTTPResponse, have: int, total: int | None, job: _Job) -> bytes:
-    try:
-        return response.read1(_CHUNK)  # as it comes, so that little is lost
-    except (HTTPException, OSError) as error:
-        raise _broken_off(str(error) or type(error).__name__, have, total, job) from error
+def _too_large(file: BinaryIO, job: _Job) -> UserError:
+    file.truncate(0)
+    most = size_text(job.size or MAX_BYTES)
+    return UserError(f"'{job.url}' sends over {most}, so it is another file. {job.elsewhere}")
 
 
 def _broken_off(why: str, have: int, total: int | None, job: _Job) -> UserError:
@@ -343,6 +342,9 @@ def _open(job: _Job, start: int) -> tuple[HTTPResponse, int]:
         return _open(job, 0)
     if isinstance(answer, Exception):
         raise _unreachable(answer, job)
+    if answer.status not in (200, 206):
+        answer.close()
+        raise UserError(f"The server answers {answer.status} for '{job.url}'. {job.elsewhere}")
     if not start or answer.status != 206:
         return answer, 0
     if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -365,7 +367,7 @@ def _ask(url: str, start: int, patience: float) -> HTTPResponse | Exception:
     def ask() -> None:
         try:
             request = Request(url, headers=headers)
-            answers.put(build_opener(_HttpOnly).open(request, timeout=STALL_SECONDS))
+            answers.put(build_opener(_HttpOnly).open(request, timeout=paced_answer.STALL_SECONDS))
         except Exception as error:  # handed over, not swallowed
             answers.put(error)
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -32,6 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.regular_file import open_regular
+from backbones.common.zip_directory import directory_bytes
 
 MAX_UNPACKED_BYTES = 2 << 30
 """Most that a zipped file may unpack to; the largest classifier of GluonCV has 0.6 GB."""
@@ -72,8 +74,6 @@ _STORED_AS = {
 }
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_ZIP_END = struct.Struct("<4s4H2LH")
-_ZIP64_LOCATOR_BYTES = 20
 # All that zipfile and zlib are known to raise on bytes that are no proper archive.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -188,7 +188,7 @@ class _Reader:
         try:
             return self._stream.read(count)
         except _ZIP_ERRORS as error:
-            raise self.error(f"reading failed ({_first_line(error)})") from error
+            raise self.error(f"reading failed ({brief(error)})") from error
 
 
 def _read_arrays(reader: _Reader) -> list[NDArray[Any]]:
@@ -216,7 +216,7 @@ def _read_array(reader: _Reader, which: str) -> NDArray[Any]:
         raise reader.error(f"{which} has the unknown type {flag}", at=type_at)
     stored_as = np.dtype(_STORED_AS[flag])
     values = reader.take(
-        math.prod(shape) * stored_as.itemsize, f"{which}, of shape {_brief(str(shape))},"
+        math.prod(shape) * stored_as.itemsize, f"{which}, of shape {brief(str(shape))},"
     )
     return _typed(np.frombuffer(values, stored_as).reshape(shape), flag)
 
@@ -232,7 +232,7 @@ def _read_shape(reader: _Reader, magic: int, which: str) -> tuple[int, ...]:
         raise reader.error(f"{which} is empty: it has no dimensions", at=start)
     shape = reader.integers(dimensions, "I" if legacy else "q", what)
     if any(size <= 0 for size in shape):
-        raise reader.error(f"{which} has the shape {_brief(str(shape))}", at=start)
+        raise reader.error(f"{which} has the shape {brief(str(shape))}", at=start)
     return shape
 
 
@@ -258,7 +258,7 @@ def _read_names(reader: _Reader, count: int) -> list[str]:
         start = reader.offset
         name = _read_name(reader, which)
         if name in names:
-            fault = f"array {i + 1} is named {_brief(repr(name))}, as array {names[name] + 1} is"
+            fault = f"array {i + 1} is named {brief(repr(name))}, as array {names[name] + 1} is"
             raise reader.error(fault, at=start)
         names[name] = i
     return list(names)
@@ -279,10 +279,7 @@ def _read_name(reader: _Reader, which: str) -> str:
 def _open(path: Path, stack: ExitStack) -> _Reader:
     """Open a plain file, or the parameters inside a zip archive; ``stack`` closes them."""
     try:
-        # Opening a pipe would wait for somebody to write to it.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"'{path}' is not a file; give a .params file or a .zip with one.")
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_regular(path))
         zipped = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         size = file.seek(0, os.SEEK_END)
         if zipped:
@@ -290,7 +287,7 @@ def _open(path: Path, stack: ExitStack) -> _Reader:
         file.seek(0)
     except OSError as error:
         raise UserError(
-            f"'{path}' could not be opened ({_first_line(error)}); check the name and that you "
+            f"'{path}' could not be opened ({brief(error)}); check the name and that you "
             "may read it."
         ) from error
     return _Reader(file, size, str(path))
@@ -298,7 +295,8 @@ def _open(path: Path, stack: ExitStack) -> _Reader:
 
 def _open_member(path: Path, file: BinaryIO, archive_size: int, stack: ExitStack) -> _Reader:
     try:
-        _check_directory(path, file, archive_size)
+        if directory_bytes(file) > _MAX_DIRECTORY_BYTES:
+            raise _bad_archive(path, "it lists too many files")
         archive = stack.enter_context(zipfile.ZipFile(file))
         member = _only_params(path, archive)
         declared = member.file_size
@@ -308,30 +306,8 @@ def _open_member(path: Path, file: BinaryIO, archive_size: int, stack: ExitStack
         member.file_size += 1
         stream = stack.enter_context(archive.open(member))
     except _ZIP_ERRORS as error:
-        raise _bad_archive(path, f"it could not be read ({_first_line(error)})") from error
-    return _Reader(stream, declared, f"{path}, {_brief(member.filename)}")  # type: ignore[arg-type]
-
-
-def _check_directory(path: Path, file: BinaryIO, archive_size: int) -> None:
-    """Bound an archive's directory before zipfile makes an object for each of its entries.
-
-    Only archives whose last 22 bytes are the end record are taken, that is without a comment and
-    not in the form for over 4 GiB: there, what is checked here is what zipfile will read.
-    """
-    tail_size = min(archive_size, _ZIP64_LOCATOR_BYTES + _ZIP_END.size)
-    file.seek(-tail_size, os.SEEK_END)
-    tail = file.read(tail_size)
-    if len(tail) < _ZIP_END.size:
-        raise _bad_archive(path, "it is cut short")
-    signature, *_, entries, directory_size, _, comment_size = _ZIP_END.unpack(
-        tail[-_ZIP_END.size :]
-    )
-    if signature != b"PK\x05\x06" or comment_size:
-        raise _bad_archive(path, "its last 22 bytes are not the end of an archive")
-    if tail.startswith(b"PK\x06\x07"):
-        raise _bad_archive(path, "it has the form of archives over 4 GiB")
-    if directory_size > _MAX_DIRECTORY_BYTES:
-        raise _bad_archive(path, f"it lists {entries} files in {directory_size} bytes")
+        raise _bad_archive(path, f"it could not be read ({brief(error)})") from error
+    return _Reader(stream, declared, f"{path}, {brief(member.filename)}")  # type: ignore[arg-type]
 
 
 def _only_params(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -361,14 +337,3 @@ def _bad_archive(path: Path, fault: str) -> UserError:
         f"The archive '{path}' was refused: {fault}. Fetch it again, or unpack it yourself and "
         "give the .params file."
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return _brief(lines[0]) if lines else type(error).__name__
-
-
-def _brief(text: str) -> str:
-    """A stranger's text, made fit to print."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 100 else f"{text[:97]}..."

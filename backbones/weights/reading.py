@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import open_regular
 from backbones.common.torch_file import read_torch_file
 from backbones.weights import key_maps, mxnet_params, other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
@@ -226,6 +227,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

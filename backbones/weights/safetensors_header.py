@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.json_file import parse_json
+from backbones.common.regular_file import open_regular
 
 METADATA_KEY = "transfer_bench"
 """Key of the JSON text in a safetensors header: recipe, preprocessing and history."""
@@ -49,12 +50,12 @@ def read_own_metadata(path: Path) -> dict[str, Any]:
     if path.suffix != ".safetensors":
         return {}
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
             if length > min(_MAX_HEADER, path.stat().st_size):
                 raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        own = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+            header = parse_json(file.read(length).decode("utf-8"))
+        own = parse_json(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
         if not isinstance(own, dict):
             raise ValueError("metadata that are no table")
         if wrong := [name for name, fits in _FORM.items() if name in own and not fits(own[name])]:

@@ -21,6 +21,7 @@ from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
 from backbones.common.hashing import sha256
 from backbones.common.near_names import suggestion
+from backbones.common.screen import screen
 from backbones.common.versions import versions
 from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import (
@@ -38,7 +39,6 @@ from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
 from transfer.records import provenance
 from transfer.report import speed_tables
-from transfer.report.terminal import screen
 
 AGAINST = {
     "classification": ("timm", "network alone"),

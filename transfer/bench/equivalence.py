@@ -21,6 +21,8 @@ from scipy import stats
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
+from backbones.common.regular_file import UnfitFile
 from transfer.bench.pairs import Run, Work, run_side
 from transfer.report.speed_tables import no_record
 
@@ -108,14 +110,14 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = read_json(self.path)
             for side, bound in zip(SIDES, (("git", "versions"), ("versions",)), strict=True):
                 for seed, told in found[side].items():
                     _run(told)
                     same = all(told[part] == self.now[part] for part in bound)
                     if same and not told["git"].get("changed"):
                         self.content[side][str(int(seed))] = told
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, UnfitFile, ValueError, KeyError, TypeError, AttributeError) as error:
             raise no_record(self.path, "transfer bench --equivalence", error) from error
 
     @property

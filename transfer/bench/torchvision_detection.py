@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import resnet
@@ -26,6 +25,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms.functional import convert_image_dtype, hflip, pil_to_tensor
 
 from backbones.common.errors import UserError
+from backbones.common.image_file import read_image
 from backbones.runtime.loop import ResumableBatchSampler
 from backbones.zoo import zoo
 from transfer.bench.breakdown import Stopwatch, completed
@@ -127,8 +127,7 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
         info = self.get_data_info(index)
-        with Image.open(info["img_path"]) as file:
-            image = pil_to_tensor(file.convert("RGB"))
+        image = pil_to_tensor(read_image(Path(info["img_path"])).convert("RGB"))
         things = [t for t in info["instances"] if not (self.training and t["ignore_flag"])]
         boxes = torch.tensor([t["bbox"] for t in things], dtype=torch.float32).reshape(-1, 4)
         if self.training and torch.rand(1) < _FLIPPED:

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from transfer.report.terminal import screen
+    from backbones.common.screen import screen
 
     findings = examine(args.data_root)
     shown = Table(title="transfer doctor", title_justify="left")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backbones.common import escape
 from backbones.common.arguments import require_folder
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
@@ -76,7 +77,7 @@ def _to_csv(rows: Sequence[Row]) -> bytes:
 def _field(value: flat.Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()  # pandas and R both read 'true'
-    return "" if value is None else str(value)
+    return escape.csv(value) if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _to_json(rows: Sequence[Row]) -> bytes:

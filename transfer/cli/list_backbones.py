@@ -7,10 +7,10 @@ from fnmatch import fnmatch
 
 from rich.console import Console
 
+from backbones.common.screen import screen
 from backbones.zoo import zoo
 from backbones.zoo.entry import Variant
 from transfer.records.wording import figure
-from transfer.report.terminal import screen
 
 _LAST_TRICKS = {
     "large batch": "large batch",

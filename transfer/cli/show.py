@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import is_hidden
+from backbones.common.screen import screen
 from transfer.datasets import catalogue
 from transfer.plan.request import load_data
 from transfer.records import records
 from transfer.records.records import Record
-from transfer.report.terminal import screen
 
 if TYPE_CHECKING:
     from transfer.finetune.predict import FinishedCell
@@ -141,7 +142,11 @@ def find(cell: str, results: Path) -> Record:
     """
     if cell.endswith(".json"):
         return records.read(Path(cell))
-    places = [path for path in results.rglob("records/*.json") if _is_of(path.stem, cell)]
+    places = [
+        path
+        for path in results.rglob("records/*.json")
+        if _is_of(path.stem, cell) and not is_hidden(path)
+    ]
     # Of one cell in several folders, as after a merge, the one nearest the top.
     nearest = {path.stem: path for path in sorted(places, key=_depth, reverse=True)}
     found = sorted(nearest.values())

@@ -7,6 +7,7 @@ import sys
 
 from backbones.common.arguments import require_folder
 from backbones.common.errors import UserError
+from backbones.common.escape import terminal
 from transfer.report import collection, paper_tables, readme
 from transfer.report.layout import FORMATS, to_csv
 from transfer.report.own_tables import own_tables
@@ -65,5 +66,6 @@ def run(args: argparse.Namespace) -> int:
             "and --results names another folder. 'transfer table all' prints the paper's tables."
         )
     for sentence in found.left_out:
-        print(f"Left out: {sentence}", file=sys.stdout if args.format is None else sys.stderr)
+        out = sys.stdout if args.format is None else sys.stderr
+        print(f"Left out: {terminal(sentence)}", file=out)
     return 0

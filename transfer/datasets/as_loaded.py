@@ -12,19 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from backbones.common.image_file import DECODING_ERRORS, FORMATS
+from backbones.common.image_file import DECODING_ERRORS
 from backbones.common.regular_file import UnfitFile
 
 _BITS_PER_SAMPLE = 258  # of a TIFF
 _ALIKE = ("JPEG", "MPO", "PNG")  # formats of which OpenCV and Pillow read the same files
 _QUARTER = 5  # orientations from here on turn by a quarter
-
-
-def header(content: bytes) -> Image.Image:
-    """An image of which nothing is decoded yet; the bytes are known to be within bounds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def orientation(image: Image.Image) -> int:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from backbones.common.errors import UserError
 from backbones.common.escape import terminal
+from backbones.common.screen import Screen
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.data_set import DataSet
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such data set, or the list could not be written.
     """
-    console = Console(highlight=False, markup=False)
+    console = Screen(highlight=False)
     data = _load(args.data, args.data_root)
     with bars(console) as tell:
         report = check(data, tell)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import open_regular
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -127,17 +131,22 @@ class DataSet:
         digest = hashlib.sha256()
         for path in self.lists(task):
             digest.update(os.fsencode(self._place(path)))
-            digest.update(self._listing(path))
+            for part in self._listing(path):
+                digest.update(part)
         if self.own:
             digest.update(json.dumps(self._told(task), sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
-    def _listing(self, path: Path) -> bytes:
+    def _listing(self, path: Path) -> Iterator[bytes]:
+        """The bytes of a list, or the names in a folder, piece by piece."""
         try:
             if path.is_dir():  # hidden files are nobody's images, and come and go
                 names = (entry.name for entry in path.iterdir() if entry.name[0] != ".")
-                return os.fsencode("\n".join(sorted(names)))
-            return path.read_bytes()
+                yield os.fsencode("\n".join(sorted(names)))
+                return
+            with open_regular(path) as file:
+                while part := file.read(_CHUNK):
+                    yield part
         except OSError as error:
             advice = "its path starts from 'root'; check the data set with 'transfer check'"
             if not self.own:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from backbones.common.image_file import require_bounded
+from backbones.common.image_file import MAX_BYTES, require_bounded
 from backbones.common.near_names import did_you_mean
 from backbones.common.regular_file import UnfitFile
 from transfer.datasets import as_loaded, readers
@@ -99,14 +99,14 @@ def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
     size, digest, thumbnail, brightest = None, b"", b"", None
     try:
         if decode:
-            content = readers.read_file(item.image, readers.MAX_IMAGE_BYTES)
+            content = readers.read_file(item.image, MAX_BYTES)
             digest = hashlib.blake2b(content, digest_size=16).digest()
             image = readers.decode(item.image, content)
             as_loaded.require_loadable(item.image, image, content)
             thumbnail = _thumbnail(image)
         else:
             content = _bounded(item.image)
-        image = as_loaded.header(content)
+        image = readers.header(item.image, content)
         size = as_loaded.loaded_size(image)
         if as_loaded.bits(image, content) > _EIGHT:
             brightest = as_loaded.brightest(item.image, content)

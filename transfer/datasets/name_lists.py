@@ -6,7 +6,8 @@ from pathlib import Path
 
 from backbones.common.regular_file import UnfitFile, read_bytes
 
-_MAX_BYTES = 1 << 28
+_MAX_BYTES = 1 << 25
+"""Most bytes of a list: some two million names."""
 
 
 def read_names(path: Path, errors: str = "strict") -> list[str]:

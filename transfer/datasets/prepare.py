@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from backbones.common.errors import UserError
-from backbones.weights.download import fetch, require_space, size_text, try_lock, verify
+from backbones.common.locks import try_lock
+from backbones.common.screen import Screen
+from backbones.weights.download import fetch, require_space, size_text, verify
 from transfer.datasets import catalogue, voc_aug
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import Archive
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: As :func:`prepare`.
     """
-    console = Console(highlight=False, markup=False)
+    console = Screen(highlight=False)
     with bars(console) as tell:
         sentences = prepare(args.name, args.root, args.source, tell)
     names = _ALL if args.name == "all" else (args.name,)

@@ -6,36 +6,27 @@ the bounds below.
 
 from __future__ import annotations
 
-import stat
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from backbones.common import image_file
 from backbones.common.escape import brief
-from backbones.common.image_file import DECODING_ERRORS, FORMATS
-from backbones.common.regular_file import UnfitFile
+from backbones.common.regular_file import UnfitFile, read_bytes
 from transfer.datasets import as_loaded
-
-_SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
-MAX_PIXELS = 1 << 26
-"""Most pixels of an image, 67 million, judged by its header; a large photograph has 24 million."""
-
-MAX_IMAGE_BYTES = 1 << 28
-"""Most bytes of an image file."""
 
 MAX_XML_BYTES = 1 << 20
 """Most bytes of an annotation: some 3,000 objects, of 300 bytes each."""
 
 _MAX_XML_DEPTH = 16
 _MAX_COORDINATE = 10**6
+_Read = TypeVar("_Read")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -191,10 +182,10 @@ def check_image(path: Path) -> tuple[int, int, str]:
         Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
 
     Raises:
-        BadFile: Missing, empty, cut short, of another format, or of over :data:`MAX_PIXELS`.
+        BadFile: Missing, empty, cut short, of another format, or of too many pixels.
         UnfitFile: The toolboxes cannot load it.
     """
-    content = read_file(path, MAX_IMAGE_BYTES)
+    content = read_file(path, image_file.MAX_BYTES)
     image = decode(path, content)
     as_loaded.require_loadable(path, image, content)
     width, height = as_loaded.loaded_size(image)
@@ -203,26 +194,20 @@ def check_image(path: Path) -> tuple[int, int, str]:
 
 def decode(path: Path, content: bytes) -> Image.Image:
     """Decode an image to its end; the arguments and errors are those of :func:`check_image`."""
+    return _named(path, lambda: image_file.decode(path, content))
+
+
+def header(path: Path, content: bytes) -> Image.Image:
+    """An image of which nothing is decoded yet; the errors are those of :func:`check_image`."""
+    return _named(path, lambda: image_file.header(path, content))
+
+
+def _named(path: Path, read: Callable[[], _Read]) -> _Read:
+    """What a reader of any file gives, with the advice for a file of a data set."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata, and of sizes that are judged here.
-            warnings.simplefilter("ignore")
-            image = Image.open(BytesIO(content), formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise BadFile(
-                    path, f"has {width} × {height} pixels, over the {MAX_PIXELS:,} that are read"
-                )
-            if any(tile[0] == _SLOW for tile in image.tile):
-                raise BadFile(path, "is a run-length coded BMP, which takes seconds to decode")
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise BadFile(path, f"has over the {MAX_PIXELS:,} pixels that are read") from error
-    except Image.UnidentifiedImageError as error:
-        raise BadFile(path, f"is no image of a known format ({', '.join(FORMATS)})") from error
-    except DECODING_ERRORS as error:
-        raise BadFile(path, f"does not decode ({brief(str(error))})") from error
-    return image
+        return read()
+    except UnfitFile as error:
+        raise BadFile(path, error.reason) from error
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -234,9 +219,9 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         BadFile: As :func:`check_image`, or not one channel of 8 bits without loss.
     """
-    content = read_file(path, MAX_IMAGE_BYTES)
+    content = read_file(path, image_file.MAX_BYTES)
     image = decode(path, content)
-    _require_mask(path, as_loaded.header(content), content)
+    _require_mask(path, header(path, content), content)
     return np.asarray(image)
 
 
@@ -246,11 +231,8 @@ def mask_size(path: Path) -> tuple[int, int]:
     Raises:
         BadFile: No image of a known format, or not one channel of 8 bits without loss.
     """
-    content = read_file(path, MAX_IMAGE_BYTES)
-    try:
-        image = as_loaded.header(content)
-    except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise BadFile(path, f"does not decode ({brief(error)})") from error
+    content = read_file(path, image_file.MAX_BYTES)
+    image = header(path, content)
     _require_mask(path, image, content)
     return image.size
 
@@ -315,17 +297,11 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
         BadFile: Missing, empty, too long, or no plain file.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for somebody to write to it
-            raise BadFile(path, "is not a plain file")
-        with path.open("rb") as file:
-            content = file.read(min(status.st_size, most) + 1)  # that much is allocated at once
+        content = _named(path, lambda: read_bytes(path, most))
     except FileNotFoundError as error:
         raise BadFile(path, "does not exist") from error
-    except (OSError, ValueError) as error:
-        raise BadFile(path, f"could not be read ({error})") from error
+    except OSError as error:
+        raise BadFile(path, f"could not be read ({error.strerror})") from error
     if not content and not may_be_empty:
         raise BadFile(path, "is empty")
-    if len(content) > most:
-        raise BadFile(path, f"has over the {most:,} bytes that are read")
     return content

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mmseg.datasets import BaseSegDataset
 
 from backbones.common.errors import UserError
 from backbones.common.escape import brief
+from backbones.common.image_file import require_bounded
 from backbones.common.near_names import did_you_mean
 from backbones.common.regular_file import UnfitFile
 from backbones.common.resources import cache_dir
@@ -44,7 +44,7 @@ class NamesFaults:
         files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
         with _naming(files):
             for path in files:
-                _require_whole(path)
+                _require_sound(path)
             size = self._told_size(info)
             prepared = self.pipeline(info)  # type: ignore[attr-defined]
         if prepared is None:  # a pipeline may leave an image out
@@ -89,14 +89,14 @@ def _naming(files: Sequence[Path]) -> Iterator[None]:
         ) from error
 
 
-def _require_whole(path: Path) -> None:
-    """Look at a file's last bytes: some versions of OpenCV fill what is missing with grey."""
-    with path.open("rb") as file:
-        end = _ENDS.get(file.read(2), b"")
-        file.seek(-len(end), os.SEEK_END)
-        whole = file.read() == end
-    if not whole:  # cut short, or whole with something after its end: decoding tells
-        check_image(path)
+def _require_sound(path: Path) -> None:
+    """See that OpenCV may be given a file: its pixels are bounded, and it is there to its end.
+
+    Some versions fill what is missing with grey.
+    """
+    content = require_bounded(path)
+    if not content.endswith(_ENDS.get(content[:2], b"")):
+        check_image(path)  # cut short, or whole with something after its end: decoding decides
 
 
 @DATASETS.register_module()

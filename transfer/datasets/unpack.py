@@ -21,8 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import open_regular
+from backbones.common.zip_directory import directory_bytes
 from backbones.weights.download import require_space
 
+_MAX_DIRECTORY_BYTES = 1 << 25
 MAX_FILES = 200_000
 """Most entries of an archive; VOC 2012's has some 40 thousand."""
 
@@ -151,10 +154,16 @@ def _copy(entry: _Entry, target: Path) -> None:
 
 def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, Iterator[_Entry]]:
     """The bytes that will be unpacked, if known, and what the archive holds."""
-    file = stack.enter_context(archive.open("rb"))
+    file = stack.enter_context(open_regular(archive))
     magic = file.read(4)
     file.seek(0)
     if magic[:2] == b"PK":
+        try:
+            large = directory_bytes(file) > _MAX_DIRECTORY_BYTES
+        except ValueError as error:
+            raise zipfile.BadZipFile(str(error)) from error
+        if large:
+            raise _Refused(f"holds more than the {MAX_FILES:,} files allowed")
         infos = stack.enter_context(zipfile.ZipFile(file))
         return sum(info.file_size for info in infos.infolist()), _zip_entries(infos)
     if magic[:2] == b"\x1f\x8b":

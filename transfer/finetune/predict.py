@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def _config(record: Record, data: DataSet) -> Config:
         UserError: It names what data may not name, or is none of a cell.
     """
     try:
-        told = json.loads(record.content["config"]["json"])
+        told = dict(record.config)
     except (ValueError, RecursionError) as error:
         raise _refusal(record, f"it cannot be read ({error})") from error
     if fault := fault_of_record(told):

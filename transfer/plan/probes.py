@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
 from backbones.common.resources import cache_dir
+from transfer.records import records
 from transfer.records.records import Record
 
 
@@ -16,15 +18,15 @@ def folder() -> Path:
 
 def read_all() -> list[Record]:
     """Every probe that can be read, in the parts of a record that tell the cost."""
-    found = (read(path) for path in sorted(folder().glob("*.json")))
+    found = (read(path) for path in records.files(folder()))
     return [probe for probe in found if probe]
 
 
 def read(path: Path) -> Record | None:
     """One probe; None where it cannot be read, since it is made again where it is needed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except (OSError, UserError):
         return None
     if not isinstance(content, dict):
         return None

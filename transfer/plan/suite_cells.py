@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded
+from backbones.common.regular_file import is_hidden
 from backbones.common.resources import cache_dir
 from backbones.zoo import zoo
 from transfer.datasets import catalogue
@@ -314,7 +315,7 @@ def _matches(place: Path, pattern: Path) -> list[Path]:
     if pattern.is_absolute():
         place, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
     try:
-        return sorted(path for path in place.glob(str(pattern)) if path.is_file())
+        return sorted(p for p in place.glob(str(pattern)) if p.is_file() and not is_hidden(p))
     except ValueError as error:
         raise UserError(f"'{pattern}' is no pattern of files ({error}).") from error
 

@@ -215,7 +215,7 @@ def once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 
 def _rest(record: Record) -> dict[str, Any]:
     try:
-        return compared(json.loads(record.content["config"]["json"]))
+        return compared(record.config)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"The record '{record.path}' holds no readable config.") from error
 

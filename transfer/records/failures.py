@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,13 @@ def write(record: Path, failure: Failure) -> None:
 def read(record: Path) -> Failure | None:
     """Why a cell has no record; None where nothing, or nothing readable, is kept."""
     try:
-        return Failure(**json.loads(path_of(record).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        content = read_json(path_of(record))
+    except (OSError, UserError):
         return None
+    kinds = {"cell": str, "reason": str, "detail": str, "attempts": int, "when": str}
+    fits = isinstance(content, dict) and content.keys() == kinds.keys()
+    fits = fits and all(type(content[name]) is kind for name, kind in kinds.items())
+    return Failure(**content) if fits else None
 
 
 def forget(record: Path) -> None:

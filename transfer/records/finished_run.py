@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import is_hidden, read_bytes
 from transfer.records.plain_config import is_older, literal_config, modernised
 from transfer.records.run_log import (
     BOOKKEEPING,
@@ -27,7 +28,7 @@ from transfer.records.run_log import (
 )
 from transfer.records.wording import count
 
-_LARGEST = 200_000_000  # bytes; a log beyond it is none
+_LARGEST = 1 << 26  # bytes; the log of a long training has 10 million
 _INTERVAL = 10  # iterations between two lines of training, unless the config says otherwise
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell writes
 
@@ -238,14 +239,16 @@ def _files(place: Path) -> tuple[Path, Path | None]:
         return place, _log_beside(place)
     if not place.is_dir():
         raise UserError(f"'{place}' is not there; give a work folder or a log.")
-    newer = sorted(place.glob("**/vis_data/scalars.json"))
-    found = newer or sorted(place.glob("**/*.log.json")) or sorted(place.glob("**/*.log"))
+    patterns = ("**/vis_data/scalars.json", "**/*.log.json", "**/*.log")
+    found = next(filter(None, (_visible(place, pattern) for pattern in patterns)), [])
     if not found:
         raise UserError(
             f"'{place}' holds no vis_data/scalars.json, no .log.json and no .log; give the work "
             "folder or the log of a finished run of MMDetection or MMSegmentation."
         )
-    runs = sorted({path.resolve().parents[2 if newer else 0] for path in found})
+    runs = sorted(
+        {path.resolve().parents[2 if path.name == "scalars.json" else 0] for path in found}
+    )
     if len(runs) > 1 and found[0].suffix == ".json":
         raise UserError(
             f"'{place}' holds {len(runs)} runs, '{runs[0]}' and others; import one at a time."
@@ -263,17 +266,20 @@ def _log_beside(path: Path) -> Path | None:
     if path.name.endswith(".log.json"):
         beside = [path.with_suffix("")]
     elif path.suffix == ".json":
-        beside = sorted(path.parent.parent.glob("*.log"))
+        beside = _visible(path.parent.parent, "*.log")
     else:
         return None
     return next((log for log in beside if log.is_file()), None)
 
 
+def _visible(place: Path, pattern: str) -> list[Path]:
+    """Files of a pattern, without those that file managers leave beside them."""
+    return sorted(path for path in place.glob(pattern) if not is_hidden(path))
+
+
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(f"'{path}' is too large for a log ({path.stat().st_size} bytes).")
-        content = path.read_bytes()
+        content = read_bytes(path, _LARGEST)
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"

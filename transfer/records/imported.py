@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import terminal
 from transfer.records import records
 from transfer.records.comparable import digest_of_run
 from transfer.records.finished_run import FinishedRun, read_run
@@ -68,11 +69,12 @@ def run(args: argparse.Namespace) -> int:
     records.write(path, content)
     for former in _others_of_this_run(path, content):
         former.unlink()
-        print(f"'{former}' was of the same run; it is replaced.")
+        print(terminal(f"'{former}' was of the same run; it is replaced."))
     headline = content["headline"]
-    print(f"{headline['metric']} {headline['value']:.2f} %, imported to {path}; not known:")
+    figure = f"{headline['metric']} {headline['value']:.2f} %"
+    print(terminal(f"{figure}, imported to {path}; not known:"))
     for sentence in content["imported"]["unknown"]:
-        print(f"  {sentence}")
+        print(f"  {terminal(sentence)}")
     return 0
 
 

@@ -31,15 +31,18 @@ import contextlib
 import json
 import os
 import platform
+import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from backbones.common.atomic_write import staged
 from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
+from backbones.common.regular_file import UnfitFile
 from backbones.runtime import ranks, stopping
 
 BEAT_SECONDS = 15.0
@@ -52,6 +55,8 @@ _LONGEST_GAP = 1 / 3
 """Part of the patience: after a longer time between two looks nothing is known of it."""
 
 _SUFFIX = ".lease"
+_GENERATION = re.compile("[0-9]{3,9}")
+_MAX_BYTES = 1 << 16
 _LOOK_EVERY = 1.0  # seconds
 
 
@@ -77,6 +82,24 @@ class Owner:
     def of(cls, pid: int) -> Owner:
         """A process of this machine."""
         return cls(platform.node(), _this_machine(), pid, _start_of(pid) or "")
+
+    @classmethod
+    def read(cls, path: Path) -> Owner:
+        """Whom a lease names.
+
+        Raises:
+            UserError: It is no lease.
+            OSError: It cannot be read.
+        """
+        content = read_json(path, _MAX_BYTES)
+        kinds = {"host": str, "machine": str, "pid": int, "started": str, "free": bool}
+        fits = isinstance(content, dict) and content.keys() <= kinds.keys()
+        if not fits or any(type(value) is not kinds[name] for name, value in content.items()):
+            raise UnfitFile(path, "is no lease")
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise UnfitFile(path, "is no lease") from error
 
     @property
     def on_this_machine(self) -> bool:
@@ -305,6 +328,19 @@ class Leases:
             _heart.forgive(newest[0])
         return Lease(path, owner)
 
+    def clear(self, name: str) -> None:
+        """Remove the leases of a cell that has its record, unless somebody living owns it.
+
+        Some are left where a kill came between record and removal.
+        """
+        found = _generations(self.folder, name)
+        if found and not self.holder(name):
+            for path, _ in sorted(found, key=lambda one: one[1]):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
     def _link(self, path: Path, owner: Owner) -> bool:
         """Make a lease whole and at once; False where there is one of that name."""
         try:
@@ -333,10 +369,10 @@ class Leases:
         owner, changed = Owner("an unknown machine", "", 0, ""), None
         try:
             changed = path.stat().st_mtime_ns
-            owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+            owner = Owner.read(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError):
+        except (OSError, UserError):
             if changed is None:  # a disk that is away: this was no look
                 return owner
         if owner.free:
@@ -444,7 +480,9 @@ def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
         names = [e for e in os.listdir(folder) if e.startswith(f"{name}.") and e.endswith(_SUFFIX)]
     except OSError:
         return []
-    return [(folder / found, _parse(folder / found)[1]) for found in names]
+    parsed = [(folder / found, *_parse(folder / found)) for found in names]
+    # What has no number of ours is no lease, and is left alone.
+    return [(path, number) for path, of, number in parsed if of == name and number]
 
 
 def _path(folder: Path, name: str, generation: int) -> Path:
@@ -454,7 +492,7 @@ def _path(folder: Path, name: str, generation: int) -> Path:
 def _parse(path: Path) -> tuple[str, int]:
     """A lease's cell and generation; a foreign file's generation is 0."""
     name, _, generation = path.name.removesuffix(_SUFFIX).rpartition(".")
-    return name, int(generation) if generation.isdigit() else 0
+    return name, int(generation) if _GENERATION.fullmatch(generation) else 0
 
 
 def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -> None:
@@ -463,14 +501,10 @@ def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -
     It is not forced to the disk, which takes longer than all else that scheduling a cell does: a
     lease that a power failure cut short names nobody who lives.
     """
-    side = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with side.open("w", encoding="utf-8") as file:
-            json.dump(asdict(owner), file)
+    with staged(path) as (file, side):
+        file.write(json.dumps(asdict(owner)).encode())
+        file.flush()
         put(side, path)
-    finally:
-        with contextlib.suppress(OSError):
-            side.unlink(missing_ok=True)
 
 
 def _link_or_know(side: Path, path: Path) -> None:

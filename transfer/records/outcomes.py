@@ -1,8 +1,6 @@
 """Per-image results of a detector or a segmenter, to be kept beside its record."""
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,27 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from backbones.common.errors import UserError
+from transfer.records.array_file import read_arrays
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
-# What NumPy and zipfile let through on bytes that are no whole file of arrays.
-_DAMAGES = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_COUNTS = ("iu", 2)
+_FORMS = {
+    "images": ("U", 1),
+    "image": ("iu", 1),
+    "label": ("iu", 1),
+    "score": ("f", 1),
+    "correct": ("b", 1),
+    "ignored": ("b", 1),
+}
+"""Kinds of NumPy's types and number of dimensions of what a file holds, others than counts."""
 
 _PER_DETECTION = ("image", "label", "score", "correct", "ignored")
 
@@ -157,13 +150,16 @@ def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:
         UserError: It is not there, damaged, or of another kind.
     """
     kind = DetectionOutcomes if task == "detection" else SegmentationOutcomes
-    if not path.is_file():
-        raise UserError(f"there are no per-image results beside '{path.stem}.json'.")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return kind.from_arrays({name: arrays[name] for name in arrays.files})
-    except _DAMAGES as error:
-        raise UserError(f"'{path.name}' cannot be read ({error}).") from error
+        arrays = read_arrays(path)
+    except FileNotFoundError:
+        raise UserError(f"there are no per-image results beside '{path.stem}.json'.") from None
+    except OSError as error:
+        raise UserError(f"'{path.absolute()}' cannot be read ({error.strerror}).") from error
+    try:
+        return kind.from_arrays(arrays)
+    except UserError as error:
+        raise UserError(f"'{path.absolute()}': {error}") from error
 
 
 def _to_arrays(outcomes: DetectionOutcomes | SegmentationOutcomes) -> dict[str, npt.NDArray[Any]]:
@@ -187,11 +183,24 @@ def _from_arrays(
     missing = [name for name in names if name not in arrays]
     if missing:
         raise UserError(f"per-image results lack {', '.join(missing)}; evaluate the cell again")
-    # Signed, so that sums and differences cannot wrap.
-    return {
-        name: array.astype(np.int64) if (array := arrays[name]).dtype.kind == "u" else array
-        for name in names
-    }
+    return {name: _checked(name, arrays[name]) for name in names}
+
+
+def _checked(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A field, signed, so that sums and differences cannot wrap."""
+    kinds, dimensions = _FORMS.get(name, _COUNTS)
+    if array.dtype.kind not in kinds or array.ndim != dimensions:
+        raise UserError(
+            f"per-image results have {name} of type {array.dtype} and shape {array.shape}; "
+            "evaluate the cell again"
+        )
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+        if array.size and array.min() < 0:
+            raise UserError(f"per-image results have negative {name}; evaluate the cell again")
+    elif array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"per-image results have {name} without a value; evaluate the cell again")
+    return array
 
 
 def _check_per_image(images: npt.NDArray[Any], tables: Mapping[str, npt.NDArray[Any]]) -> None:

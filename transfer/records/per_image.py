@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes, read
@@ -22,35 +20,35 @@ def outcomes(record: Record) -> Outcomes:
 
 
 def evaluator(record: Record) -> dict[str, Any]:
-    """The config of the metric; empty where the record does not tell."""
-    return _config(record).get("test_evaluator") or {}
+    """The config of the metric; empty where the record does not say."""
+    found = record.config.get("test_evaluator")
+    return found if isinstance(found, dict) else {}
 
 
 def classes(record: Record) -> list[str]:
-    """Names of the classes, in the order of their labels; empty where the record does not tell."""
-    return list(_classes(_config(record).get("test_dataloader")))
+    """Names of the classes, in the order of their labels; empty where the record does not say."""
+    return _classes(record.config.get("test_dataloader"))
 
 
 def headline_classes(record: Record) -> list[str]:
     """The classes that the headline is a mean over; empty for all."""
     names = classes(record)
-    return [name for name in evaluator(record).get("headline_classes") or [] if name in names]
+    return [name for name in _names(evaluator(record).get("headline_classes")) if name in names]
 
 
-def _config(record: Record) -> dict[str, Any]:
-    try:
-        told = json.loads(record.content["config"]["json"])
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _classes(part: Any) -> Sequence[str]:
+def _classes(part: Any) -> list[str]:
     """The classes that a data loader's innermost data set names."""
     if isinstance(part, dict):
         if "metainfo" in part:
-            return list(part["metainfo"].get("classes", ()))
-        return next((found for value in part.values() if (found := _classes(value))), [])
+            about = part["metainfo"]
+            return _names(about.get("classes")) if isinstance(about, dict) else []
+        part = list(part.values())
     if isinstance(part, list):
         return next((found for value in part if (found := _classes(value))), [])
     return []
+
+
+def _names(found: Any) -> list[str]:
+    """A list of names; none where it is something else."""
+    fits = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    return found if fits else []

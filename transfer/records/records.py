@@ -17,6 +17,9 @@ from typing import Any
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.json_file import parse_json, read_json
+from backbones.common.regular_file import UnfitFile, is_hidden
 from transfer.records.cells import Cell
 
 SCHEMA = 1
@@ -25,9 +28,21 @@ UNKNOWN = "unknown"
 
 _REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
 _NUMBER = (int, float)
-_SHAPE: dict[str, tuple[type, ...]] = {
+_NONE = (type(None),)
+_PERHAPS = (EllipsisType,)  # older records and imported ones lack it
+_PERCENT = (0.0, 100.0)
+_COUNT = (0.0, math.inf)
+
+_Form = tuple[tuple[type, ...], float, float]
+
+
+def _form(*types: type, of: tuple[float, float] = (-math.inf, math.inf)) -> _Form:
+    return types, *of
+
+
+_SHAPE: dict[str, _Form] = {
     **{
-        f"cell.{name}": (str,)
+        f"cell.{name}": _form(str)
         for name in (
             "backbone",
             "task",
@@ -38,36 +53,38 @@ _SHAPE: dict[str, tuple[type, ...]] = {
             "precision",
         )
     },
-    "cell.seed": (int,),
-    "headline.metric": (str,),
-    "metrics": (dict,),
-    "classifier.architecture": (str,),
-    "classifier.sha256": (str,),
-    "classifier.tricks": (list,),
-    "classifier.top1": (*_NUMBER, type(None)),
-    "classifier.top1_on": (str,),
-    "classifier.parameters": (int,),
-    "classifier.multiply_adds_224": (int,),
-    "config.json": (str,),
-    "config.comparable_sha256": (str,),
-    "training.images.train": (int,),
-    "training.images.test": (int,),
-    "curve": (list,),
-    "baseline": (str, EllipsisType),  # elder records and imported ones do not tell it, nor these:
-    "cell.overrides": (list, EllipsisType),
-    "training.batch_size": (int, type(None), EllipsisType),
-    "training.lr": (*_NUMBER, type(None), EllipsisType),
-    "classifier.source": (str, EllipsisType),
-    "classifier.near": (str, EllipsisType),
-    "classifier.recipe": (dict, type(None), EllipsisType),
-    "seconds": (dict, EllipsisType),
-    "memory": (dict, EllipsisType),
-    "hardware": (dict, EllipsisType),
-    "hardware.gpus": (list, type(None), EllipsisType),
-    "classifier.training": (dict, type(None), EllipsisType),
-    "classifier.training.seconds": (*_NUMBER, EllipsisType),
+    "cell.seed": _form(int, of=_COUNT),
+    "headline.metric": _form(str),
+    "headline.value": _form(*_NUMBER, of=_PERCENT),
+    "metrics": _form(dict),
+    "classifier.architecture": _form(str),
+    "classifier.sha256": _form(str),
+    "classifier.tricks": _form(list),
+    "classifier.top1": _form(*_NUMBER, *_NONE, of=_PERCENT),
+    "classifier.top1_on": _form(str),
+    "classifier.parameters": _form(int, of=_COUNT),
+    "classifier.multiply_adds_224": _form(int, of=_COUNT),
+    "config.json": _form(str),
+    "config.comparable_sha256": _form(str),
+    "training.images.train": _form(int, of=_COUNT),
+    "training.images.test": _form(int, of=_COUNT),
+    "curve": _form(list),
+    "baseline": _form(str, *_PERHAPS),
+    "cell.overrides": _form(list, *_PERHAPS),
+    "training.batch_size": _form(int, *_NONE, *_PERHAPS, of=_COUNT),
+    "training.lr": _form(*_NUMBER, *_NONE, *_PERHAPS, of=_COUNT),
+    "classifier.source": _form(str, *_PERHAPS),
+    "classifier.near": _form(str, *_PERHAPS),
+    "classifier.recipe": _form(dict, *_NONE, *_PERHAPS),
+    "seconds": _form(dict, *_PERHAPS),
+    "memory": _form(dict, *_PERHAPS),
+    "hardware": _form(dict, *_PERHAPS),
+    "hardware.gpus": _form(list, *_NONE, *_PERHAPS),
+    "classifier.training": _form(dict, *_NONE, *_PERHAPS),
+    "classifier.training.seconds": _form(*_NUMBER, *_PERHAPS, of=_COUNT),
 }
-"""What tables, pages and estimates read, by its place in a record; JSON's types of it."""
+"""What tables, pages and estimates read, by its place in a record: JSON's types of it, and the
+least and the most where it is a number."""
 
 _ELEMENTS: dict[str, tuple[type, ...]] = {
     "metrics": (*_NUMBER, type(None)),
@@ -131,6 +148,11 @@ class Record:
             with suppress(ValueError, KeyError, AttributeError, TypeError):
                 return _comparable_sha256(json.loads(text))
         return config["comparable_sha256"]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config that it was run with, as a stranger's text holds it."""
+        return parse_json(self.content["config"]["json"])
 
     @property
     def baseline(self) -> str:
@@ -271,12 +293,13 @@ def read(path: Path) -> Record:
         UserError: It is not a whole record of this project.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise UserError(f"The record '{path}' cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+    except UnfitFile as error:
         raise UserError(
-            f"The record '{path}' cannot be read ({error}); remove it and run the cell again."
+            f"The record '{path}' cannot be read: it {error.reason}; remove it and run the cell "
+            "again."
         ) from error
     missing = _REQUIRED - content.keys() if isinstance(content, dict) else _REQUIRED
     if missing:
@@ -287,31 +310,52 @@ def read(path: Path) -> Record:
         raise UserError(
             f"The record '{path}' has schema {content['schema']!r}, this version reads {SCHEMA}."
         )
-    value = _at(content, "headline.value")
-    if not isinstance(value, _NUMBER) or not math.isfinite(value):
-        raise UserError(f"The record '{path}' has no finite headline metric ({value!r}).")
-    wrong = [place for place, types in _SHAPE.items() if not isinstance(_at(content, place), types)]
-    wrong = wrong or _of_wrong_elements(content)
+    wrong = [
+        place
+        for place, (types, least, most) in _SHAPE.items()
+        if not _fits(_at(content, place), types, least, most)
+    ]
+    wrong = wrong or _of_wrong_elements(content) or _of_wrong_config(content)
     if wrong:
         raise UserError(
-            f"The record '{path}' is malformed: {', '.join(wrong)} missing or of another type; "
-            "remove it and run the cell again."
+            f"The record '{path}' is malformed: {', '.join(wrong)} missing, out of range or of "
+            "another type; remove it and run the cell again."
         )
     return Record(path, content)
+
+
+def _fits(value: Any, types: tuple[type, ...], least: float, most: float) -> bool:
+    """Whether a value is of one of the types and, where it is a number, within its bounds."""
+    if type(value) not in types:  # True is no number, though Python counts it as one
+        return False
+    return not isinstance(value, int | float) or least <= value <= most
 
 
 def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
     """Lists and tables that hold something else than they must."""
     wrong = []
     for place, types in _ELEMENTS.items():
-        told = _at(content, place)
-        elements = [] if told is ... else told.values() if isinstance(told, dict) else told
-        if not all(isinstance(element, types) for element in elements):
+        found = _at(content, place)
+        elements = [] if found is ... else found.values() if isinstance(found, dict) else found
+        if not all(type(element) in types for element in elements):
             wrong.append(place)
     pairs = _at(content, "cell.overrides")
-    if not wrong and pairs is not ... and any(len(pair) != 2 for pair in pairs):
+    if not wrong and pairs is not ... and not all(map(_is_override, pairs)):
         wrong.append("cell.overrides")
     return wrong
+
+
+def _is_override(pair: list[Any]) -> bool:
+    return len(pair) == 2 and isinstance(pair[0], str)
+
+
+def _of_wrong_config(content: dict[str, Any]) -> list[str]:
+    """A config that is no table; an imported run may have none."""
+    try:
+        config = parse_json(content["config"]["json"])
+    except ValueError as error:
+        return [f"config.json ({brief(error)})"]
+    return [] if isinstance(config, dict) else ["config.json"]
 
 
 def _at(content: Any, place: str) -> Any:
@@ -357,6 +401,6 @@ def files(place: Path) -> list[Path]:
         UserError: The folder cannot be read.
     """
     try:
-        return sorted(path for path in place.glob("*.json") if not path.name.startswith("."))
+        return sorted(path for path in place.glob("*.json") if not is_hidden(path))
     except OSError as error:
         raise UserError(f"The folder '{place}' cannot be read ({error.strerror}).") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from backbones.common.json_file import read_json
+from backbones.common.regular_file import UnfitFile
 from backbones.training.known_images import name_of_images
 from transfer.records import records
 from transfer.stats.rows import mean_interval
@@ -100,17 +101,26 @@ def read_all(results: Path) -> tuple[list[Trained], list[str]]:
     good, bad = [], []
     for path in records.files(results / "records" / "classifiers"):
         try:
-            good.append(_trained(path, json.loads(path.read_text(encoding="utf-8"))))
+            good.append(_trained(path, read_json(path)))
         except _DAMAGES as error:
             what = f"{type(error).__name__}: {error}"
             bad.append(f"'{path}' is no readable record of a classifier ({what}); it is left out.")
+        except UnfitFile as error:
+            bad.append(
+                f"'{path}' is no readable record of a classifier: it {error.reason}; it is left "
+                "out."
+            )
     return good, bad
 
 
 def _trained(path: Path, told: dict[str, Any]) -> Trained:
-    figures = {name: float(told["metrics"][name]) for name in ("top1", "top5")}
+    figures = {name: told["metrics"][name] for name in ("top1", "top5")}
+    wrong = [f"{name} is {value!r}" for name, value in figures.items() if not _is_percent(value)]
+    if type(told["seed"]) is not int:
+        wrong.append(f"seed is {told['seed']!r}")
     figures["minutes_per_epoch"] = told["seconds"] / told["epochs"] / 60
-    wrong = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
+    if not 0 <= figures["minutes_per_epoch"] < math.inf:
+        wrong.append(f"minutes_per_epoch is {figures['minutes_per_epoch']!r}")
     if wrong:
         raise ValueError(", ".join(wrong))
     names = {
@@ -125,12 +135,16 @@ def _trained(path: Path, told: dict[str, Any]) -> Trained:
         path=path,
         row=names["row"],
         architecture=names["architecture"],
-        seed=int(told["seed"]),
+        seed=told["seed"],
         data=names["data"],
         fingerprint=names["fingerprint"],
         setting=_setting(told),
         **figures,
     )
+
+
+def _is_percent(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 100
 
 
 def _setting(told: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backbones.common.escape import markdown
 from transfer.records.wording import figure, in_brackets, signed
 from transfer.report.answer import Group, answer, groups, task_of
 from transfer.report.collection import Collection, settings
@@ -23,7 +24,7 @@ def front(found: Collection, pictures: str) -> str:
         return "Nothing has been measured on real data yet.\n"
     parts = []
     for group in groups(found.gains):
-        parts += [" ".join(answer(group)) + "\n", _table(group)]
+        parts += [markdown(" ".join(answer(group))) + "\n", _table(group)]
     parts.append(_pictures(found, pictures))
     return "\n".join(parts)
 
@@ -62,7 +63,7 @@ def _figures(gains: GainTable, name: str) -> list[str]:
 def _pictures(found: Collection, folder: str) -> str:
     """The gains of each setting; the same names as ``transfer report --pictures``."""
     drawn = [
-        f"![Gains: {tables[0].setting.title}]({folder}/{name}-gains.svg)\n"
+        f"![Gains: {markdown(tables[0].setting.title)}]({folder}/{name}-gains.svg)\n"
         for name, tables in settings(found)
         if any(row.statistics.gain is not None for one in tables for row in one.rows)
     ]

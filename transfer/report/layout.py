@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+from backbones.common import escape
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,19 @@ def _letter(number: int) -> str:
 def to_markdown(shown: Table) -> str:
     """A heading, the table, and its notes as a list."""
     lines = [
-        f"### {shown.title}",
+        f"### {escape.markdown(shown.title)}",
         "",
         _markdown_row(shown.columns),
         _markdown_row(["---", *["---:"] * (len(shown.columns) - 1)]),
         *(_markdown_row(row) for row in shown.rows),
     ]
     if shown.notes:
-        lines += ["", *(f"- {note}" for note in shown.notes)]
+        lines += ["", *(f"- {escape.markdown(note)}" for note in shown.notes)]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(escape.markdown, cells))} |"
 
 
 _CSV = ("table", "title", "line", "row", "column", "value", "low", "high", "text", "missing")
@@ -99,23 +101,24 @@ def to_csv(several: Iterable[Table]) -> str:
     writer.writeheader()
     for shown in several:
         for line, (written, cells) in enumerate(zip(shown.rows, shown.cells, strict=True), 1):
-            place = {"table": shown.name, "title": shown.title, "line": line, "row": written[0]}
+            place = {"table": shown.name, "title": escape.csv(shown.title), "line": line}
+            place["row"] = escape.csv(written[0])
             for column, cell in zip(shown.columns, cells, strict=True):
-                writer.writerow({**place, "column": column, **_plain(cell)})
+                writer.writerow({**place, "column": escape.csv(column), **_plain(cell)})
     return text.getvalue()
 
 
 def _plain(cell: Cell) -> dict[str, str | float]:
     """A cell's parts, by their columns."""
     if isinstance(cell, Missing):
-        return {"missing": cell.reason}
+        return {"missing": escape.csv(cell.reason)}
     ends = [_number(part) for part in cell.split(" … ")]
     if len(ends) == 1 and ends[0] is not None:
         return {"value": ends[0]}
     if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
         return {"low": ends[0], "high": ends[1]}
     centre = _number(cell.partition(" ± ")[0])
-    return {"text": cell} if centre is None else {"value": centre, "text": cell}
+    return {"text": escape.csv(cell)} if centre is None else {"value": centre, "text": cell}
 
 
 def _number(words: str) -> float | None:
@@ -125,28 +128,15 @@ def _number(words: str) -> float | None:
         return None
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "…": r"\dots{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-}
-
-
 def to_latex(shown: Table) -> str:
     """A ``table`` environment that needs no package."""
     body = [_latex_row(shown.columns) + r" \hline", *(_latex_row(row) for row in shown.rows)]
-    notes = [rf"\\ {{\footnotesize {_latex(note)}}}" for note in shown.notes]
+    notes = [rf"\\ {{\footnotesize {escape.latex(note)}}}" for note in shown.notes]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_latex(shown.title)}}}",
-            rf"\label{{tab:{shown.name}}}",
+            rf"\caption{{{escape.latex(shown.title)}}}",
+            rf"\label{{tab:{re.sub('[^A-Za-z0-9.:-]', '-', shown.name)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(shown.columns) - 1)}}}",
             *body,
             r"\end{tabular}",
@@ -158,23 +148,19 @@ def to_latex(shown: Table) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_latex(cell) for cell in cells) + r" \\"
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return " & ".join(escape.latex(cell) for cell in cells) + r" \\"
 
 
 def to_html(shown: Table) -> str:
     """A ``figure`` with the table and its notes; rows and columns are told to screen readers."""
-    heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in shown.columns)
+    heads = "".join(f'<th scope="col">{escape.html(column)}</th>' for column in shown.columns)
     body = "\n".join(_html_row(row) for row in shown.rows)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in shown.notes)
+    notes = "".join(f"<li>{escape.html(note)}</li>" for note in shown.notes)
     return (
-        f'<figure id="{html.escape(shown.name)}" class="table">\n'
+        f'<figure id="{escape.html(shown.name)}" class="table">\n'
         f'<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{html.escape(shown.title)}">\n'
-        f"<table>\n<caption><span>{html.escape(shown.title)}</span></caption>\n"
+        f'aria-label="{escape.html(shown.title)}">\n'
+        f"<table>\n<caption><span>{escape.html(shown.title)}</span></caption>\n"
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
         + (f"<figcaption><ul>{notes}</ul></figcaption>\n" if notes else "")
         + "</figure>\n"
@@ -182,7 +168,7 @@ def to_html(shown: Table) -> str:
 
 
 def _html_row(cells: Sequence[str]) -> str:
-    first, *rest = (html.escape(cell) for cell in cells)
+    first, *rest = (escape.html(cell) for cell in cells)
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in rest)}</tr>'
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.regular_file import read_text
+
+_MAX_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class MadePart:
 
     def is_in(self, readme: Path) -> bool:
         """Whether a file is there and has a place for it."""
-        return readme.is_file() and self.begin.encode() in readme.read_bytes()
+        return readme.is_file() and self.begin in read_text(readme, _MAX_BYTES)
 
     def put(self, readme: Path, text: str) -> None:
         """Put a text between the marks.
@@ -36,10 +39,7 @@ class MadePart:
         Raises:
             UserError: The marks are not there, once each, or the file cannot be written.
         """
-        try:
-            content = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-        except UnicodeDecodeError as error:
-            raise UserError(f"'{readme}' is not text in UTF-8; save it as such.") from error
+        content = read_text(readme, _MAX_BYTES) if readme.exists() else ""
         before, _, rest = content.partition(self.begin)
         if content.count(self.begin) != 1 or rest.count(self.end) != 1:
             raise UserError(

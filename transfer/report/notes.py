@@ -8,8 +8,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import read_text
 
 NOTES = "notes.md"
+_MAX_BYTES = 1 << 20
 
 
 def read_notes(results: Path) -> str:
@@ -19,10 +21,10 @@ def read_notes(results: Path) -> str:
         UserError: It is there and cannot be read.
     """
     try:
-        return (results / NOTES).read_text(encoding="utf-8")
+        return read_text(results / NOTES, _MAX_BYTES)
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"'{results / NOTES}' cannot be read ({error}); mend it.") from error
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import html
 import webbrowser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from backbones.common import escape
 from backbones.common.arguments import require_folder
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
@@ -142,7 +142,7 @@ def _read(name: str) -> str:
 
 def _answer(found: Collection) -> str:
     told = (" ".join(answer(group)) for group in groups(found.gains))
-    return "".join(f"<p>{html.escape(text)}</p>" for text in told)
+    return "".join(f"<p>{escape.html(text)}</p>" for text in told)
 
 
 def _verdict(found: Collection) -> str:
@@ -156,7 +156,7 @@ def _verdict(found: Collection) -> str:
 
 def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[str]:
     for name, tables in settings(found):
-        yield f'<h3 id="{name}">{html.escape(tables[0].setting.title)}</h3>'
+        yield f'<h3 id="{name}">{escape.html(tables[0].setting.title)}</h3>'
         for place, table in enumerate(tables):
             yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
             by_class = class_table(table, f"{name}-classes{place + 1}")
@@ -170,7 +170,7 @@ def _folded(shown: Table) -> str:
     """A table that is opened by a click where it is long."""
     if len(shown.rows) <= _LONG:
         return _table(shown)
-    summary = f"{html.escape(shown.title)}: {len(shown.rows)} lines"
+    summary = f"{escape.html(shown.title)}: {len(shown.rows)} lines"
     return f"<details><summary>{summary}</summary>{_table(shown)}</details>"
 
 
@@ -178,7 +178,7 @@ def _picture(picture: Picture) -> str:
     drawn = style.inline(picture.svg, picture.name, picture.caption)
     return (
         f'<figure><div class="picture">{drawn}</div>'
-        f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
+        f"<figcaption>{escape.html(picture.caption)}</figcaption></figure>"
     )
 
 
@@ -197,7 +197,7 @@ def _table(shown: Table) -> str:
 
 def _foundations(found: Collection) -> Iterator[str]:
     for name, tables in settings(found):
-        yield f"<h3>{html.escape(tables[0].setting.title)}</h3>"
+        yield f"<h3>{escape.html(tables[0].setting.title)}</h3>"
         yield _list(foundations(tables))
         for place, table in enumerate(tables):
             yield _table(rests_on(table, f"{name}-rests{place + 1}"))
@@ -212,10 +212,10 @@ def _commands(found: Collection) -> Iterator[str]:
     for _, tables in settings(found):
         lines = commands(tables)
         yield (
-            f"<details><summary>{html.escape(tables[0].setting.title)}: {len(lines)} "
-            f"commands</summary><pre>{html.escape(chr(10).join(lines))}</pre></details>"
+            f"<details><summary>{escape.html(tables[0].setting.title)}: {len(lines)} "
+            f"commands</summary><pre>{escape.html(chr(10).join(lines))}</pre></details>"
         )
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{escape.html(line)}</li>" for line in lines) + "</ul>"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.escape import markdown
+from backbones.common.regular_file import read_text
 from transfer.report import front, image_noise, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
@@ -14,6 +16,7 @@ from transfer.report.foundations import foundations
 from transfer.report.layout import to_markdown
 from transfer.report.notes import NOTES, read_notes
 
+_MAX_BYTES = 1 << 24
 _MADE = "Made by `transfer table all --write`"
 
 _FOOT = f"""{_MADE} from the records in `records/`; a test fails when it
@@ -27,7 +30,7 @@ def text(results: Path) -> str:
     """The whole README of a folder of results: the answer, ours, then the paper's tables."""
     found = collect(results)
     parts = ["# Results\n"]
-    parts += [f"{' '.join(answer(group))}\n" for group in groups(found.gains)]
+    parts += [f"{markdown(' '.join(answer(group)))}\n" for group in groups(found.gains)]
     if told := read_notes(results):
         parts.append(told)
     shown = [part for number in paper_tables.NUMBERS for part in _elsewhere(number, found)]
@@ -39,7 +42,9 @@ def text(results: Path) -> str:
     for number in paper_tables.NUMBERS:
         parts += [to_markdown(one) for one in paper_tables.beside_the_paper(number, found)]
     if found.left_out:
-        parts.append("## Left out\n\n" + "".join(f"- {line}\n" for line in found.left_out))
+        parts.append(
+            "## Left out\n\n" + "".join(f"- {markdown(line)}\n" for line in found.left_out)
+        )
     return "\n".join([*parts, _FOOT]).rstrip() + "\n"
 
 
@@ -54,8 +59,8 @@ def _foundations(found: Collection) -> list[str]:
     for name, tables in settings(found):
         lines = [line for one in tables for line in image_noise.told(one)]
         by_class = [class_table(one, f"{name}-classes-{place}") for place, one in enumerate(tables)]
-        parts.append(f"### {tables[0].setting.title}: images, machines, hours\n")
-        parts.append("".join(f"- {line}\n" for line in [*lines, *foundations(tables)]))
+        parts.append(f"### {markdown(tables[0].setting.title)}: images, machines, hours\n")
+        parts.append("".join(f"- {markdown(line)}\n" for line in [*lines, *foundations(tables)]))
         parts += [to_markdown(one) for one in by_class if one]
     return parts
 
@@ -70,7 +75,7 @@ def write(results: Path) -> list[Path]:
         UserError: A file cannot be read or written, or was not made by this command.
     """
     path = results / "README.md"
-    if path.is_file() and _MADE.encode() not in path.read_bytes():
+    if path.exists() and _MADE not in read_text(path, _MAX_BYTES):
         raise UserError(
             f"'{path}' was not made by this command and would be lost: move it away. What "
             f"'{NOTES}' beside it says is put into the README that is made."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import statistics
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
+from backbones.common.regular_file import UnfitFile
 from transfer.records.records import files
 from transfer.report.made_part import MadePart
 
@@ -27,7 +28,15 @@ BREAKDOWN = MadePart("breakdown", "transfer bench --table")
 _PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 _KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
 
-_NOT_WHOLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_NOT_WHOLE = (
+    OSError,
+    UnfitFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
 """What a file raises that is cut short, or was never a record."""
 
 Bench = dict[str, Any]
@@ -44,7 +53,7 @@ def collect(results: Path) -> list[Bench]:
     latest: dict[tuple[Any, ...], tuple[tuple[bool, str], Bench]] = {}
     for path in files(results / "records" / "bench"):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
@@ -168,7 +177,7 @@ def _differences(results: Path) -> str:
     rows: list[tuple[str, ...]] = []
     for path in files(results / "records" / "equivalence"):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             if "difference" not in record:
                 continue  # still being measured
             work, found = record["work"], record["difference"]

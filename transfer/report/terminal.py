@@ -5,33 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from backbones.runtime.command import write_no_more
 from transfer.records.wording import count, figure, gain_interval, interval, signed
 from transfer.report import how_trained, layout
 from transfer.report.class_table import class_table
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
 
-_WIDTH = 140  # where there is no terminal to ask
 _MOST_CLASSES = 32  # lines of a table of classes on the screen
-
-
-def screen(quiet: bool = False) -> Console:
-    """The console that results are printed on; a quiet one prints nothing.
-
-    Brackets are printed as they stand: names and paths may have them.
-    """
-    console = _Screen(markup=False, quiet=quiet)
-    return console if console.is_terminal else _Screen(width=_WIDTH, markup=False, quiet=quiet)
-
-
-class _Screen(Console):
-    """A console whose reader may leave, as head does: the command finishes all the same."""
-
-    def on_broken_pipe(self) -> None:
-        """Print nothing more; rich would end the process."""
-        self.quiet = True
-        write_no_more()
 
 
 def print_gains(table: GainTable, console: Console) -> None:

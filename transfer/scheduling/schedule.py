@@ -163,6 +163,7 @@ class Schedule:
         for task in tasks:
             if record_path(task).exists():
                 clear_states(task)
+                Leases(leases_of(task)).clear(task.name)
                 self.tally.done.append(task)
             else:
                 self.tally.waiting.append(Job(task))

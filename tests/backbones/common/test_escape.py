@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from backbones.common import escape
 
 NAMES = st.text() | st.text(string.punctuation + "ab1 \x1b\t\n", max_size=12)
-FORMATS = (escape.markdown, escape.csv, escape.csv_remark, escape.latex, escape.html)
+FORMATS = (escape.markdown, escape.csv, escape.latex, escape.html)
 
 
 @given(NAMES)
@@ -86,21 +86,10 @@ def test_numbers_and_intervals_stay_numbers_in_csv(cell):
 
 
 @given(NAMES)
-def test_a_remark_in_csv_holds_no_formula_however_it_is_split(name):
-    told = escape.csv_remark(f"# {name}")
-    for field in re.split("[,;]", told):
-        start = field.lstrip()[:1]
-        assert not start or (
-            start not in "=@" and (start not in "+-" or escape.csv(field) == field)
-        )
-
-
-@given(NAMES)
 def test_latex_has_no_sign_that_does_something(name):
     told = escape.latex(name)
-    rest = re.sub(
-        r"\\(text\w+|dots|char34)\{\}|\\[&%$#_{}]|\$\\?(-|pm|times)\$|\{[\[*]?\}", "", told
-    )
+    written = r"\\(text\w+|dots|char34)\{\}|\\[&%$#_{}]|\$\\?(-|pm|times)\$|\{[\[*]?\}"
+    rest = re.sub(written, "", told)
     assert not re.search(r"[\\&%$#_{}~^]", rest)
     assert not told.startswith(("[", "*"))
     assert "--" not in told or "–" in name

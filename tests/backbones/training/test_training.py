@@ -23,12 +23,12 @@ from backbones import train
 from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
+from backbones.common.locks import try_lock
 from backbones.training import suite, training
 from backbones.training.classifier import Classifier
 from backbones.training.image_folder import ImageFolder, class_names
 from backbones.tricks.trick import switched_on
 from backbones.weights import weights
-from backbones.weights.download import try_lock
 from backbones.weights.safetensors_header import read_own_metadata
 from tests.support import processes
 

@@ -17,7 +17,7 @@ from urllib.request import Request
 import pytest
 
 from backbones.common.errors import UserError
-from backbones.weights import download
+from backbones.weights import download, paced_answer
 from backbones.weights.download import fetch, verify
 
 CONTENT = bytes(range(256)) * 4000
@@ -80,6 +80,44 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_gone(self) -> None:
         self.start(404, {"Content-Length": "0"})
+
+    def serve_trickle(self) -> None:
+        self.start(200, {"Content-Length": str(len(CONTENT))})
+        for byte in CONTENT:
+            self.wfile.write(bytes([byte]))
+            if self.release.wait(0.05):
+                return
+
+    def serve_extension(self) -> None:
+        """A chunk's head that never ends: no byte of it reaches the caller."""
+        self.start(200, {"Transfer-Encoding": "chunked"})
+        self.wfile.write(b"1;")
+        while not self.release.wait(0.05):
+            self.wfile.write(b"x")
+
+    def serve_endless(self) -> None:
+        self.start(200, {})
+        while not self.release.is_set():
+            self.wfile.write(CONTENT)
+
+    def serve_square(self) -> None:
+        self.start(200, {"Content-Length": "\u00b2"})
+        self.wfile.write(CONTENT)
+
+    def serve_digits(self) -> None:
+        self.start(200, {"Content-Length": "9" * 5000})
+        self.wfile.write(CONTENT)
+
+    def serve_nothing(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def serve_empty(self) -> None:
+        self.start(200, {"Content-Length": "0"})
+
+    def serve_escape(self) -> None:
+        self.send_response(500, "\x1b[31mno")
+        self.end_headers()
 
     def send(
         self,
@@ -253,10 +291,67 @@ def test_silent_server_fails_soon(
 def test_stalled_server_leaves_the_part(
     server: Server, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
-    with pytest.raises(UserError, match=r"broke off.*timed out.*to go on"):
+    monkeypatch.setattr(paced_answer, "STALL_SECONDS", 0.3)
+    with pytest.raises(UserError, match=r"broke off.*(timed out|nothing came).*to go on"):
         fetch(server.url("stall.bin"), place, SHA256)
     assert place.with_name("file.bin.part").stat().st_size == HALF
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("trickle.bin", "fewer than 4096 bytes a second"),
+        ("extension.bin", "nothing came for|timed out"),
+    ],
+)
+def test_a_server_that_is_too_slow_is_left(
+    server: Server, place: Path, monkeypatch: pytest.MonkeyPatch, way: str, said: str
+) -> None:
+    monkeypatch.setattr(paced_answer, "STALL_SECONDS", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=said):
+        fetch(server.url(way), place)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_download_has_an_end_however_fast_it_is(
+    server: Server, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced_answer, "END_SECONDS", 0.3)
+    with pytest.raises(UserError, match="it took over"):
+        fetch(server.url("endless.bin"), place)
+
+
+def test_an_endless_body_fills_no_disk(
+    server: Server, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MAX_BYTES", 3 * len(CONTENT))
+    with pytest.raises(UserError, match=r"sends over 3\.1 MB"):
+        fetch(server.url("endless.bin"), place)
+    assert left(place) == []
+
+
+@pytest.mark.parametrize("way", ["square.bin", "digits.bin"])
+def test_an_odd_length_is_no_length(server: Server, place: Path, way: str) -> None:
+    """Python's own client takes it for none, and reads to the connection's end."""
+    fetch(server.url(way), place, SHA256)
+    assert place.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("nothing.bin", "answers 204"),
+        ("empty.bin", "an empty file"),
+        ("escape.bin", r"answers 500 \(\\x1b\[31mno\)"),
+    ],
+)
+def test_answers_that_are_no_file_leave_nothing(
+    server: Server, place: Path, way: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        fetch(server.url(way), place)
+    assert left(place) == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "no-such-host.invalid", "[bad"])

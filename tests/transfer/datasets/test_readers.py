@@ -94,8 +94,8 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b" " * (readers.MAX_XML_BYTES + 1))
     for name, said in (
         ("none", "does not exist"),
-        ("pipe", "not a plain file"),
-        (".", "not a plain file"),
+        ("pipe", "is a named pipe, not a regular file"),
+        (".", "is a folder, not a regular file"),
         ("empty", "is empty"),
         ("long", "over the 1,048,576 bytes"),
         ("\0", "could not be read"),

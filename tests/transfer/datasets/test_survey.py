@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from backbones.common.errors import UserError
+from backbones.common.image_file import header
 from tests.support import drawn_data as draw
 from transfer.datasets import as_loaded
 from transfer.datasets.findings import LONGEST
@@ -241,7 +242,7 @@ def test_sizes_are_those_that_the_loader_gives(
     path = tmp_path / f"a{ending}"
     draw.picture(0).save(path, exif=exif(orientation))
     height, width = mmcv.imfrombytes(path.read_bytes()).shape[:2]
-    image = as_loaded.header(path.read_bytes())
+    image = header(path, path.read_bytes())
     assert as_loaded.loaded_size(image) == (width, height)
     assert as_loaded.orientation(image) == orientation
 

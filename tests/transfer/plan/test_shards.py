@@ -1,6 +1,7 @@
 """Shards of a suite, and putting their results together again."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -131,7 +132,7 @@ def test_other_times_and_hardware_are_no_conflict_and_what_stood_first_stays(tmp
     content["finished"] = "2027-01-01T00:00:00+00:00"
     records.write(path, content)
     before = files(tmp_path / "a")
-    assert merge.merge([tmp_path / "b"], tmp_path / "a") == (0, 1)
+    assert merge.merge([tmp_path / "b"], tmp_path / "a") == merge.Merged(0, 1, ())
     assert files(tmp_path / "a") == before
 
 
@@ -152,23 +153,47 @@ def test_a_cell_with_other_results_is_refused_and_nothing_is_merged(into, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_without_records_and_a_damaged_record_are_named(tmp_path, capsys):
+def test_a_folder_without_records_is_named(tmp_path, capsys):
     fill(tmp_path / "a", cells(seeds=[0]))
     (tmp_path / "empty").mkdir()
     command = ["merge", str(tmp_path / "a"), str(tmp_path / "empty"), "--results"]
     assert main.main([*command, str(tmp_path / "r")]) == 2
     assert f"'{tmp_path / 'empty'}' holds no records" in capsys.readouterr().err
-    path = next((tmp_path / "a" / "records").glob("*.json"))
-    path.write_bytes(path.read_bytes()[:100])
-    assert main.main(["merge", str(tmp_path / "a"), "--results", str(tmp_path / "r")]) == 2
-    assert f"'{path}' cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
-    path.unlink()
-    classifier = tmp_path / "a" / "records" / "classifiers" / "deep.json"
-    classifier.parent.mkdir()
-    classifier.write_text("[" * 100_000)
-    assert main.main(["merge", str(tmp_path / "a"), "--results", str(tmp_path / "r")]) == 2
-    assert f"'{classifier}' of a classifier cannot be read" in capsys.readouterr().err
+
+
+def test_damaged_records_are_named_and_left_where_they_are(tmp_path, capsys):
+    fill(tmp_path / "a", cells(seeds=[0]))
+    folder = tmp_path / "a" / "records"
+    cut, *others = sorted(folder.glob("*.json"))
+    cut.write_bytes(cut.read_bytes()[:100])
+    (folder / "classifiers").mkdir()
+    deep = folder / "classifiers" / "deep.json"
+    deep.write_text("[" * 100_000)
+    (folder / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.json")
+    assert main.main(["merge", str(tmp_path / "a"), "--results", str(tmp_path / "r")]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(others)} records merged" in said
+    for path in (cut, deep, folder / "zero.json", folder / "pipe.json"):
+        assert str(path) in said
+    there = {path.name for path in (tmp_path / "r" / "records").glob("*.json")}
+    assert there == {path.name for path in others}
+
+
+def test_what_a_killed_merge_left_is_cleared_and_two_at_once_are_refused(tmp_path):
+    fill(tmp_path / "a", cells(seeds=[0]))
+    (tmp_path / "r" / "records").mkdir(parents=True)
+    left = tmp_path / "r" / "records" / ".a.json.merged"
+    left.write_bytes(b"half")
+    folder = os.open(tmp_path / "r", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="Another 'transfer merge'"):
+        merge.merge([tmp_path / "a"], tmp_path / "r")
+    assert left.exists()
+    os.close(folder)
+    merge.merge([tmp_path / "a"], tmp_path / "r")
+    assert not left.exists()
 
 
 def test_a_full_disk_leaves_nothing_half_merged(tmp_path, monkeypatch):
@@ -226,7 +251,8 @@ def test_three_shards_run_by_themselves_and_merged_are_the_suite_run_whole(tmp_p
         assert chaos_suite.start(suite, folder, "--shard", f"{number}/3").wait() == 0
         shutil.copytree(folder / "work", tmp_path / "merged" / "work", dirs_exist_ok=True)
     sources = [tmp_path / f"shard-{number}" / "results" for number in (1, 2, 3)]
-    assert merge.merge(sources, tmp_path / "merged" / "results") == (len(plan.cells), 0)
+    done = merge.merge(sources, tmp_path / "merged" / "results")
+    assert done == merge.Merged(len(plan.cells), 0, ())
     assert chaos_suite.compare(tmp_path / "merged", tmp_path / "whole") == []
     for name, path in chaos_suite.records_of(tmp_path / "whole").items():
         merged = chaos_suite.records_of(tmp_path / "merged")[name]

@@ -89,12 +89,12 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         ("[1, 2]", "not a record of this project"),
         ('{"schema": 1}', "lacks cell, classifier"),
         (json.dumps({**content(), "schema": 99}), "has schema 99"),
-        (json.dumps(content(float("nan"))), "no finite headline metric"),
-        (json.dumps({**content(), "headline": {"metric": "mAP"}}), "no finite headline metric"),
-        (json.dumps({**content(), "headline": [12.5]}), "no finite headline metric"),
+        (json.dumps(content(float("nan"))), "holds the number nan"),
+        (json.dumps({**content(), "headline": {"metric": "mAP"}}), "malformed: headline.value"),
+        (json.dumps({**content(), "headline": [12.5]}), "malformed: headline.metric"),
         (json.dumps({**content(), "training": 3}), "malformed: training.images.train, training"),
-        (json.dumps({**content(), "baseline": None}), "malformed: baseline missing or of another"),
-        (json.dumps(content(seed="one")), "malformed: cell.seed missing or of another type"),
+        (json.dumps({**content(), "baseline": None}), "malformed: baseline missing, out"),
+        (json.dumps(content(seed="one")), "malformed: cell.seed missing, out"),
         (json.dumps(content(overrides=None)), "malformed: cell.overrides"),
         (json.dumps(content(overrides=[["a"]])), "malformed: cell.overrides"),
         (json.dumps({**content(), "seconds": None}), "malformed: seconds"),
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_a_record_then_is_not_to_be_re
 
     records.write(records.folder(tmp_path, "voc0712") / "good.json", content(5.0))
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", refuse)
+        patch.setattr(os, "open", refuse)
         (sentence,) = records.read_all(tmp_path, "voc0712")[1]
     assert "cannot be read (Permission denied)." in sentence
     assert "remove" not in sentence

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.common.errors import UserError
+from backbones.common.json_file import read_json
+from backbones.common.regular_file import UnfitFile
 from backbones.runtime.child_processes import die_with
 from transfer.datasets.sample.classes import CLASSES, SEGMENTATION_CLASSES
 
@@ -176,8 +178,8 @@ def ensure_sample(
 def _read_mark(root: Path) -> dict[str, object] | None:
     """Reads ``sample.json``; None where there is none that this module could have written."""
     try:
-        mark = json.loads((root / MARK).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        mark = read_json(root / MARK)
+    except (FileNotFoundError, NotADirectoryError, UnfitFile):
         return None
     return mark if isinstance(mark, dict) and "version" in mark and "sha256" in mark else None
 

@@ -50,6 +50,7 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "transfer-bench",
     "path.simplify": True,
+    "text.parse_math": False,  # a dollar in a name is no formula
 }
 
 

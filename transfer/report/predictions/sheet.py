@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from backbones.common.errors import UserError
+from backbones.common.image_file import read_image
 from transfer.report.predictions.boxes import boxes_on
 from transfer.report.predictions.colours import INK, PAPER, Colour, choose_colours
 from transfer.report.predictions.lettering import TEXT, font, legible
@@ -51,8 +52,7 @@ def sheet(
     comparison: Comparison, classes: Sequence[str], colours: Mapping[int, Colour]
 ) -> Image.Image:
     """One picture; ``colours`` has every label that is drawn."""
-    with Image.open(comparison.path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
+    image = ImageOps.exif_transpose(read_image(comparison.path)).convert("RGB")
     scale = _LONG_SIDE / max(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     large = image.resize(size, Image.Resampling.LANCZOS)
