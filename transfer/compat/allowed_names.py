@@ -20,11 +20,9 @@ CLASSES = frozenset(
         "ValLoop", "VocBoxes",
         # and the hooks and the like that records list
         "ChannelsLast", "CheckpointHook", "DetLocalVisualizer", "DetVisualizationHook",
-        "DistSamplerSeedHook", "FusedSegmentationLoss", "FusedSgd", "GraphedFeatures", "GroupedNms",
-        "HostSampling", "IterTimerHook", "LocalVisBackend", "LogProcessor", "LoggerHook",
-        "NoBenchmarkInEvaluation", "NonBlockingInputs", "ParamSchedulerHook", "PlacedSampling",
-        "PointwiseProducts", "SeedIterations", "SegLocalVisualizer", "SegVisualizationHook",
-        "SparseRoIExtraction", "SparseRpnGradients", "Speed", "WinogradConvolutions",
+        "DistSamplerSeedHook", "FusedSgd", "IterTimerHook", "LocalVisBackend", "LogProcessor",
+        "LoggerHook", "ParamSchedulerHook", "PlacedSampling", "SeedIterations",
+        "SegLocalVisualizer", "SegVisualizationHook", "Speed",
         # Detectors, segmenters, their necks and heads
         "ASPPHead", "BBoxHead", "EncoderDecoder", "FCNHead", "FPN", "FasterRCNN",
         "MultiScaleSegmentor", "PAFPN", "PSPHead", "RPNHead", "Shared2FCBBoxHead",
@@ -35,6 +33,8 @@ CLASSES = frozenset(
         "RoundedAnchorGenerator",
         # Layers
         "BN", "GELU", "GN", "IN", "LN", "LeakyReLU", "PReLU", "ReLU", "SiLU", "SyncBN",
+        # How layers are drawn
+        "Normal", "Uniform",
         # Losses
         "BalancedL1Loss", "CIoULoss", "CrossEntropyLoss", "DIoULoss", "DiceLoss", "FocalLoss",
         "GIoULoss", "IoULoss", "L1Loss", "LovaszLoss", "MSELoss", "SmoothL1Loss", "TverskyLoss",
@@ -49,6 +49,15 @@ CLASSES = frozenset(
     }
 )  # fmt: skip
 """Names that a ``type`` may have."""
+
+FORMER = frozenset(
+    {
+        "FusedSegmentationLoss", "GraphedFeatures", "GroupedNms", "HostSampling",
+        "NoBenchmarkInEvaluation", "NonBlockingInputs", "PointwiseProducts", "SparseRoIExtraction",
+        "SparseRpnGradients", "WinogradConvolutions",
+    }
+)  # fmt: skip
+"""Hooks that older records list, and that are no classes any more; no hook of a record is built."""
 
 KINDS = {
     "clip_grad": frozenset({"norm", "value"}),
@@ -78,6 +87,7 @@ TEXTS = {
     "form": _word("11points", "area", "coco"),
     "interpolation": _word("area", "bicubic", "bilinear", "lanczos", "nearest"),
     "iou_calculator": _word("BboxOverlaps2D"),
+    "layer": _word("BatchNorm2d", "Conv2d", "Linear"),
     "loss_name": _form(r"loss_\w+"),
     "loss_scale": _word("dynamic"),
     "method": _word("gaussian", "linear", "naive"),

@@ -13,13 +13,32 @@ files are programs and may do so; data may not. In a tree from data
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from backbones.common.near_names import suggestion
-from transfer.compat.allowed_names import CLASSES, KINDS, RECORDED, REPLACED, TEXTS
+from transfer.compat.allowed_names import CLASSES, FORMER, KINDS, RECORDED, REPLACED, TEXTS
 
 _DEEPEST = 40  # tables and lists in one another; runs have at most 12
-_Words = Mapping[str, Callable[[str], bool]]
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """What a tree may name.
+
+    Attributes:
+        classes: That a ``type`` may have.
+        words: Which texts each key may have.
+        free: Keys that may have any text.
+    """
+
+    classes: frozenset[str]
+    words: Mapping[str, Callable[[str], bool]]
+    free: frozenset[str] = frozenset()
+
+
+_OF_SETTINGS = _Vocabulary(CLASSES, TEXTS)
+_OF_RECORDS = _Vocabulary(CLASSES | FORMER, RECORDED, REPLACED)
 
 
 def nested(name: str, value: Any) -> Any:
@@ -31,12 +50,12 @@ def nested(name: str, value: Any) -> Any:
 
 def fault_of_setting(name: str, value: Any) -> str | None:
     """What data may not say of an override; None for nothing."""
-    return next(_faults(nested(name, value), "", "", "", TEXTS), None)
+    return next(_faults(nested(name, value), _OF_SETTINGS), None)
 
 
 def fault_of_record(config: Any) -> str | None:
     """What data may not say in a record's config, the first of it; None for nothing."""
-    return next(_faults(config, "", "", "", RECORDED, free=REPLACED), None)
+    return next(_faults(config, _OF_RECORDS), None)
 
 
 def types_in(tree: Any) -> Iterator[str]:
@@ -55,40 +74,39 @@ def types_in(tree: Any) -> Iterator[str]:
 
 def _faults(
     value: Any,
-    key: str,
-    above: str,
-    place: str,
-    words: _Words,
+    known: _Vocabulary,
     *,
-    free: frozenset[str] = frozenset(),
+    key: str = "",
+    above: str = "",
+    place: str = "",
     depth: int = 0,
 ) -> Iterator[str]:
     """The faults of a value.
 
     Args:
         value: A part of the tree.
+        known: What it may name.
         key: Of the nearest table that it is in.
         above: The key of that table itself.
         place: Dotted, for the sentence.
-        words: Which texts each key may have.
-        free: Keys that may have any text.
         depth: Tables and lists around it.
     """
     if depth > _DEEPEST:
         yield f"'{place[:80]}…' has tables within tables, over {_DEEPEST} deep"
     elif key == "type":
-        if not isinstance(value, str) or value not in KINDS.get(above, CLASSES):
+        if not isinstance(value, str) or value not in KINDS.get(above, known.classes):
             yield f"'{place}' is {_shown(value)}, {_no_class(value, above)}"
     elif isinstance(value, dict):
         for name, part in value.items():
             below = f"{place}.{name}".lstrip(".")
-            yield from _faults(part, str(name), key, below, words, free=free, depth=depth + 1)
+            yield from _faults(part, known, key=str(name), above=key, place=below, depth=depth + 1)
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
             below = f"{place}.{number}"
-            yield from _faults(part, key, above, below, words, free=free, depth=depth + 1)
+            yield from _faults(part, known, key=key, above=above, place=below, depth=depth + 1)
     elif isinstance(value, str):
-        if key not in free and not (key in words and words[key](value)):
+        allowed = key in known.free or (key in known.words and known.words[key](value))
+        if not allowed:
             yield f"'{place}' is the text {_shown(value)}, which data may not give there"
     elif not isinstance(value, int | float | type(None)):
         yield f"'{place}' is {_shown(value)}, which is neither a number nor a text"
