@@ -50,12 +50,12 @@ class BoxAP(SharedMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the detections and the boxes of each image."""
         for sample in data_samples:
-            parts = (
+            found, truth, ignored = (
                 {name: _array(value) for name, value in sample[part].items()}
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
             name, path = str(sample["img_id"]), sample.get("img_path", "")
-            self.results.append(JudgedImage(name, *parts, path))
+            self.results.append(JudgedImage(name, found, truth, ignored, path))
 
     def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
         """All forms, from all images."""

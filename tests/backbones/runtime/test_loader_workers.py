@@ -1,6 +1,7 @@
 """Loader workers that cannot hand over a batch: an error, where torch alone waits for ever."""
 
 import json
+import multiprocessing
 import resource
 import tempfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.common.errors import UserError
-from backbones.runtime import loader_workers
+from backbones.runtime import loader_workers, socket_folder
 from backbones.runtime.faults import explained
 from tests.support import processes
 
@@ -46,7 +47,7 @@ def loaded_with_a_long_temporary_folder(folder):
 
 
 def loaded_where_no_short_folder_can_be_made(folder):
-    loader_workers._shorten_addresses = lambda: None
+    socket_folder.shorten = lambda: None
     return loaded(num_workers=2)
 
 
@@ -130,5 +131,18 @@ def test_too_many_open_files_name_the_limit(fault):
 
 def test_short_folders_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-    monkeypatch.setattr(loader_workers.util, "get_temp_dir", lambda: pytest.fail("asked"))
-    loader_workers._shorten_addresses()
+    monkeypatch.setattr(socket_folder.util, "get_temp_dir", lambda: pytest.fail("asked"))
+    socket_folder.shorten()
+
+
+def long_folder_of_a_started_process(folder):
+    """Where the sockets of a process are that is started from one with a long temporary folder."""
+    socket_folder.shorten()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # ended by a signal
+        return pool.apply(socket_folder.util.get_temp_dir)
+
+
+def test_a_killed_process_leaves_no_folder_behind(long):
+    told = alone("long_folder_of_a_started_process", long)
+    assert told.startswith("/tmp/pymp-")
+    assert not Path(told).exists()
