@@ -1,5 +1,7 @@
 """What is meant for the person at the keyboard."""
 
+from backbones.common.escape import terminal
+
 
 class UserError(Exception):
     """Something the user can mend: what was wrong, where, and what to do next, in one sentence.
@@ -10,8 +12,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        # torch raises a loader worker's error again with the worker's whole traceback as its text.
-        return text.rsplit("UserError: ", 1)[-1].strip() if text.startswith("Caught ") else text
+        if text.startswith("Caught "):
+            # torch raises a loader worker's error again with the worker's whole traceback as text.
+            text = text.rsplit("UserError: ", 1)[-1].strip()
+        return terminal(text)  # a sentence may quote a stranger's name
 
 
 class BrokenProcess(UserError):

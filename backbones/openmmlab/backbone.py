@@ -23,6 +23,7 @@ from backbones.common.errors import UserError
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
 from backbones.weights import weights as weights_module
 from backbones.zoo.networks import require_known
+from backbones.zoo.sources import is_random
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps that OpenMMLab counts as 0 to 3, at output stride 32."""
@@ -43,8 +44,8 @@ class TimmPyramid(BaseModule):
         norm_frozen: Also takes the gamma and beta of every batch norm out of training.
         norm_sync: Synchronises batch norms over processes; in a single one they stay as they are.
         output_stride: 32, 16 or 8; below 32 the last stages are dilated instead of strided.
-        weights: A file, ``timm:<name>.<tag>``, an address, or None for random weights; loaded by
-            ``init_weights``, which MMEngine's runner calls before training.
+        weights: A file, ``timm:<name>.<tag>``, an address, or None or ``"none"`` for random
+            weights; loaded by ``init_weights``, which MMEngine's runner calls before training.
 
     Attributes:
         channels: Channels of the returned maps, for the neck.
@@ -68,7 +69,7 @@ class TimmPyramid(BaseModule):
         if not -1 <= frozen_stages <= 4:
             raise UserError(f"frozen_stages is {frozen_stages}; it must lie between -1 and 4.")
         self.architecture = architecture
-        self.weights = weights
+        self.weights = None if is_random(weights) else weights
         self.norm_eval = norm_eval
         shape = feature_shape(architecture)
         levels = tuple(shape.levels[i] for i in out_indices)

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from backbones.common.errors import UserError
 from backbones.weights import weights as weights_module
 from backbones.zoo.networks import require_known
+from backbones.zoo.sources import is_random
 
 _STAGE = "layer4"
 
@@ -43,7 +44,7 @@ class RoIStage(BaseModule):
     ) -> None:
         super().__init__()
         self.architecture = architecture
-        self.weights = weights
+        self.weights = None if is_random(weights) else weights
         self.norm_eval = norm_eval
         # Under the classifier's own name, so that its weights are found by their names.
         self.layer4 = _last_stage(architecture)

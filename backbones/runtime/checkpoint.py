@@ -224,7 +224,7 @@ def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
-    """A state of this training; None where there is none, or what there is is of no use."""
+    """A checkpoint of this training; None if there is none, or it cannot be resumed from."""
     if not path.exists():
         return None
     try:
@@ -235,11 +235,15 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     if not isinstance(state, dict) or state.get("identity") != identity:
         return None
     iteration = state.get("iteration")
-    if type(iteration) is not int or iteration < 0:
-        told = f"passed over '{path}': its iteration is {iteration!r}"
-        print_log(told, logger="current", level=logging.WARNING)
-        return None
-    return state
+    if type(iteration) is int and iteration >= 0:
+        return state
+    print_log(
+        f"passed over a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
+        "is none",
+        logger="current",
+        level=logging.WARNING,
+    )
+    return None
 
 
 def unwrapped(model: Any) -> Any:

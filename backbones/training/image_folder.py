@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from backbones.common.errors import UserError
+from backbones.common.regular_file import is_hidden
 from backbones.training.augmentation import MIN_AREA, centre_crop, colour_matrix, random_crop
 
 # SyntaxError is PIL's word for a PNG whose parts are broken behind the first.
@@ -24,7 +25,7 @@ _UNREADABLE = (
     ValueError,
     Image.DecompressionBombError,
 )
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SPLITS = ("train", "val")
 
 
@@ -36,7 +37,7 @@ class ImageFolder:
         root: Folder with ``train/<class>/<image>`` and ``val/<class>/<image>``.
         split: ``"train"`` or ``"val"``.
         size: Side of the crops in pixels.
-        contrast: The authors' colour jitter instead of the paper's.
+        authors_code: Their colour jitter instead of the paper's, and bilinear shrinking.
         cache: Decode every image once and keep it; for data that fit in memory.
         min_area: Smallest share of an image that a training crop covers.
 
@@ -49,12 +50,12 @@ class ImageFolder:
         root: str,
         split: str,
         size: int,
-        contrast: bool = False,
+        authors_code: bool = False,
         cache: bool = False,
         min_area: float = MIN_AREA,
     ) -> None:
         self.folder = Path(root) / split
-        self.split, self.size, self.contrast = split, size, contrast
+        self.split, self.size, self.authors_code = split, size, authors_code
         self.min_area = min_area
         self.classes = class_names(Path(root))
         self.samples = [
@@ -79,11 +80,12 @@ class ImageFolder:
         path, label = self.samples[index]
         image = self.decoded[index] if self.decoded else _decode(path)
         if self.split != "train":
-            return centre_crop(image, self.size), label, np.zeros((3, 4), np.float32)
+            crop = centre_crop(image, self.size, self.authors_code)
+            return crop, label, np.zeros((3, 4), np.float32)
         # NumPy's global generator was seeded for this image and epoch; see ReplayableDataset.
         generator = np.random.Generator(np.random.PCG64(np.random.randint(1 << 31)))
-        crop = random_crop(image, self.size, generator, self.min_area)
-        return crop, label, colour_matrix(generator, self.contrast)
+        crop = random_crop(image, self.size, generator, self.min_area, self.authors_code)
+        return crop, label, colour_matrix(generator, self.authors_code)
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all images, 16 hexadecimal digits."""
@@ -108,7 +110,8 @@ def class_names(root: Path) -> list[str]:
                 f"'{root}' has no folder '{split}': expected {split}/<class>/<image> beside "
                 "its twin, as torchvision's ImageFolder has them."
             )
-        found.append({entry.name for entry in folder.iterdir() if entry.is_dir()})
+        classes = (entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry))
+        found.append({entry.name for entry in classes})
     odd = sorted(found[0] ^ found[1])
     if odd or not found[0]:
         raise UserError(
@@ -134,7 +137,9 @@ def collate(batch: Sequence[tuple[np.ndarray, int, np.ndarray]]) -> dict[str, Te
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path)
+    )
     if not paths:
         raise UserError(
             f"The class folder '{folder}' holds no image ({', '.join(sorted(SUFFIXES))}); add "
@@ -147,8 +152,9 @@ def _decode(path: Path) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB; any mode of 8 bits that PIL reads is converted."""
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # PIL would cut what is above 255
-                raise ValueError(f"mode {image.mode} has more than 8 bits a pixel")
+            deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
+            if image.mode.startswith(("I", "F")) or deep:  # PIL would cut what is above 255
+                raise ValueError(f"mode {image.mode} of more than 8 bits a channel")
             return np.asarray(image.convert("RGB"))
     except _UNREADABLE as error:
         raise UserError(

@@ -44,6 +44,9 @@ def fetch(
     checksum: str = "",
     size: int | None = None,
     progress: Progress | None = None,
+    *,
+    patience: float | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Have a file at a place, fetching it if it is not there.
 
@@ -56,6 +59,9 @@ def fetch(
         checksum: ``sha256:``, ``sha1:`` or ``md5:`` and at least the first 8 hexadecimal digits.
         size: Bytes that the file must have, if known.
         progress: Called after each piece.
+        patience: Longest wait for the first answer in seconds; :data:`OPEN_SECONDS` for None.
+        check: Called with what has arrived before it gets its name; a UserError of it is raised
+            on, and what has arrived is removed.
 
     Returns:
         ``destination``, whole and verified.
@@ -66,7 +72,7 @@ def fetch(
         ValueError: ``checksum`` is none.
     """
     _require_http(url)
-    job = _Job(url, destination, _parse(checksum), size, progress)
+    job = _Job(url, destination, _parse(checksum), size, progress, patience, check)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         while not destination.exists():
@@ -161,6 +167,8 @@ class _Job:
     checksum: _Checksum | None
     size: int | None
     progress: Progress | None
+    patience: float | None = None
+    check: Callable[[Path], None] | None = None
 
     @property
     def part(self) -> Path:
@@ -262,6 +270,12 @@ def _fill(file: BinaryIO, job: _Job) -> None:
             f"What '{job.url}' sent is not the file that was expected: {fault}. It was removed; "
             f"run this again, or fetch the file elsewhere and put it at '{job.destination}'."
         )
+    if job.check:
+        try:
+            job.check(job.part)
+        except UserError as error:
+            job.part.unlink()
+            raise UserError(f"{error} It was removed. {job.elsewhere}") from error
 
 
 def _receive(response: HTTPResponse, have: int, file: BinaryIO, job: _Job) -> None:
@@ -323,7 +337,7 @@ def _require_http(url: str) -> None:
 
 def _open(job: _Job, start: int) -> tuple[HTTPResponse, int]:
     """The server's answer, and the byte that it starts at: ``start``, or 0 where it cannot."""
-    answer = _ask(job.url, start)
+    answer = _ask(job.url, start, OPEN_SECONDS if job.patience is None else job.patience)
     if start and isinstance(answer, HTTPError) and answer.code == 416:
         answer.close()  # what is there does not fit what the server has
         return _open(job, 0)
@@ -337,7 +351,7 @@ def _open(job: _Job, start: int) -> tuple[HTTPResponse, int]:
     return answer, start
 
 
-def _ask(url: str, start: int) -> HTTPResponse | Exception:
+def _ask(url: str, start: int, patience: float) -> HTTPResponse | Exception:
     """Ask for a file from a byte on.
 
     The call is made in a thread, since looking up a name and trying address after address know no
@@ -357,9 +371,9 @@ def _ask(url: str, start: int) -> HTTPResponse | Exception:
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        return answers.get(timeout=OPEN_SECONDS)
+        return answers.get(timeout=patience)
     except queue.Empty:
-        return TimeoutError(f"no answer in {OPEN_SECONDS:.0f} seconds")
+        return TimeoutError(f"no answer in {patience:.0f} seconds")
 
 
 def _unreachable(error: Exception, job: _Job) -> Exception:

@@ -48,14 +48,10 @@ class Renamed(NamedTuple):
     convention: Convention
 
 
-_WRAPPERS = ("state_dict", "model")
-_DEEPEST_WRAPPER = 4
 _TORCH_PREFIXES = ("module.", "_orig_mod.")
-_AVERAGED = re.compile(r"(?:^|[._])ema(?:[._]|$)", re.IGNORECASE)
-_AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
 _BACKBONE_PREFIXES = ("backbone.timm_model.", "timm_model.", "backbone.")
 _STEMS = ("conv1.", "stem.", "layer1.")
-_LONGEST_PREFIX = 4  # segments
+_LONGEST_PREFIX = 6  # segments
 
 # mmdet and mmseg put the stem's last batch norm inside the stem.
 _MMSEG_STEM = {f"stem.{i}.": f"conv1.{i}." for i in (0, 1, 3, 4, 6)} | {"stem.7.": "bn1."}
@@ -90,17 +86,15 @@ _POOLED_VARIANTS = ("d", "e", "t", "tn")
 _VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
 
 
-def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
+def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
     """Translate the names of a ResNet's weights into timm's.
 
-    Wrappers (``state_dict``, ``model``), torch's own prefixes (``module.``, ``_orig_mod.``), its
-    count of averaged models and entries that are no arrays are taken off in any case. Names of
-    parts that a classifier does not have, such as a detector's neck, stay as they are: what is left
-    over is for the caller to judge.
+    torch's own prefixes (``module.``, ``_orig_mod.``) are taken off in any case. Names of parts
+    that a classifier does not have, such as a detector's neck, stay as they are: what is left over
+    is for the caller to judge.
 
     Args:
-        checkpoint: A state dict, or what was saved around it. Values count as arrays if they have
-            a ``shape``.
+        table: A state dict, of tensors or arrays.
         architecture: timm's or GluonCV's name of the network, such as ``resnet50d`` or
             ``resnet50_v1d``. Needed for GluonCV's flat names only.
 
@@ -109,11 +103,10 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
         any network but a ResNet has, the names are unchanged.
 
     Raises:
-        UserError: Two names of the file mean the same part; the file has averaged weights beside
-            others; or flat names, and neither the architecture nor their prefix tells whether the
-            shortcuts pool.
+        UserError: Two names of the file mean the same part; or flat names, and neither the
+            architecture nor their prefix tells whether the shortcuts pool.
     """
-    state = _unprefixed(_arrays(_unwrapped(checkpoint)))
+    state = without_torchs_prefixes(table)
     if any(_is_flat_block(name) for name in state):
         return Renamed(_rename(state, _flat_names(state, architecture)), "gluoncv")
     names, from_toolbox = _without_backbone(state)
@@ -124,7 +117,7 @@ def to_timm(checkpoint: Mapping[Any, Any], architecture: str = "") -> Renamed:
     return Renamed(_rename(state, _shifted(translated)), convention)
 
 
-def shared_prefix(names: Iterable[str], parts: Collection[str]) -> str:
+def prefixes(names: Iterable[str], parts: Collection[str]) -> list[str]:
     """What stands before the names of a network's parts: ``model.``, ``backbone.``, or the like.
 
     Args:
@@ -132,19 +125,11 @@ def shared_prefix(names: Iterable[str], parts: Collection[str]) -> str:
         parts: Those of the network, heads aside.
 
     Returns:
-        The prefix, up to its last dot; empty where most of the parts have none in common.
-
-    Raises:
-        UserError: Most of the parts are there under several prefixes.
+        The prefixes under which most of the parts are, each up to its last dot, in the order of
+        the names; none where most of the parts have no prefix in common.
     """
     counts = Counter(prefix for name in names for prefix, rest in _split(name) if rest in parts)
-    found = [prefix for prefix, count in counts.items() if 2 * count > len(parts)]
-    if len(found) > 1:
-        raise UserError(
-            f"The weights hold the network twice, under {found[0]!r} and {found[1]!r}: save the "
-            "one that the top-1 was measured with in a file of its own and give that."
-        )
-    return found[0] if found else ""
+    return [prefix for prefix, count in counts.items() if 2 * count > len(parts)]
 
 
 def _split(name: str) -> Iterator[tuple[str, str]]:
@@ -164,52 +149,9 @@ def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return _rename(state, {name: name.removeprefix(prefix) for name in state})
 
 
-def _unwrapped(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    # Bounded, for a checkpoint may contain itself.
-    for _ in range(_DEEPEST_WRAPPER):
-        inner = [w for w in _WRAPPERS if isinstance(checkpoint.get(w), Mapping)]
-        if not inner:
-            break
-        _refuse_averaged_beside(inner[0], checkpoint)
-        checkpoint = checkpoint[inner[0]]
-    return checkpoint
-
-
-def _refuse_averaged_beside(taken: str, checkpoint: Mapping[Any, Any]) -> None:
-    """See that there is one set of weights: which is averaged (EMA) is no guess to make.
-
-    timm's and torchvision's trainings save the averaged ones beside the others, MMEngine's saves
-    the others beside the averaged ones.
-    """
-    for name, value in checkpoint.items():
-        if name == taken or not isinstance(name, str) or not isinstance(value, Mapping):
-            continue
-        if _AVERAGED.search(name) and _holds_arrays(value):
-            raise UserError(
-                f"The file holds two sets of weights, {taken!r} and {name!r}, one of them averaged "
-                "over the training (EMA): save the one that the top-1 was measured with in a file "
-                f"of its own (torch.save(checkpoint[{name!r}], …) or likewise) and give that."
-            )
-
-
-def _holds_arrays(state: Mapping[Any, Any]) -> bool:
-    """Whether there are arrays in a mapping, or in one in it."""
-    inner = [value for value in state.values() if isinstance(value, Mapping)]
-    return any(_arrays(one) for one in (state, *inner))
-
-
-def _arrays(state: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in state.items()
-        if isinstance(name, str)
-        and hasattr(value, "shape")
-        and name.rpartition(".")[-1] != _AVERAGED_MODELS
-    }
-
-
-def _unprefixed(state: dict[str, Any]) -> dict[str, Any]:
-    """Without the prefixes of torch's wrappers, which every name has or none."""
+def without_torchs_prefixes(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without the prefixes of torch's wrappers, which every name has or none."""
+    state = dict(table)
     for prefix in _TORCH_PREFIXES:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}

@@ -14,6 +14,12 @@ from backbones.zoo.paper_figures import Figures, figures
 PerChannel = tuple[float, float, float]
 """A number for each of R, G and B."""
 
+BY_SHAPE = "by shape"
+
+Rename = str | tuple[tuple[str, str], ...]
+"""How the names in a file of weights become timm's: ``""`` for names of a known library,
+:data:`BY_SHAPE`, or pairs of a name, or the beginning of some up to a dot, and timm's."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -125,6 +131,8 @@ class Variant:
             user's own row whose weights are not timm's, ImageNet's.
         std: Channel deviations, likewise.
         own: Whether a user's file says all this: it may say something else tomorrow.
+        rename: How the names in the weights become timm's.
+        reference: A file with an image and its logits that renamed weights must compute, or empty.
     """
 
     name: str
@@ -139,6 +147,8 @@ class Variant:
     mean: PerChannel | None = None
     std: PerChannel | None = None
     own: bool = False
+    rename: Rename = ""
+    reference: str = ""
 
     @property
     def paper(self) -> Figures:

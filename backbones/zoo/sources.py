@@ -13,11 +13,16 @@ def is_public(source: str) -> bool:
     return source.startswith(("timm:", "http:", "https:"))
 
 
+def is_random(source: str | None) -> bool:
+    """Whether a config or a row asks for a start from random weights."""
+    return source in (None, "", "none", "random")
+
+
 def weights_file(source: str) -> Path:
     """The file that weights were given as.
 
     Raises:
-        UserError: There is none; the sentence says what can be given.
+        UserError: There is none; the sentence says what is in its place, and what can be given.
     """
     path = expanded(source)
     if not path.is_file():

@@ -1,7 +1,9 @@
 """A row of a user's own: a TOML file of a few lines.
 
 ``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address, or
-``random`` for a start from random ones, never meant by leaving them out;
+``random`` (or ``none``) for a start from random ones, never meant by leaving them out;
+``rename`` is ``"by shape"`` or a table from the names in that file, or what they begin with, to
+timm's, and ``reference`` a file with an ``image`` and the ``logits`` that the weights gave for it;
 ``mean`` and ``std`` are 0 to 1, and where they are not given timm's for its own weights and
 ImageNet's for others; ``top1`` is in percent and ``top1_on`` names the data that it was measured
 on; ``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's
@@ -11,23 +13,22 @@ own unless given.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded, missing
 from backbones.common.toml_file import misfit, read_toml
-from backbones.zoo.entry import PerChannel, Variant, Weights
-from backbones.zoo.sources import is_public
+from backbones.zoo.entry import BY_SHAPE, PerChannel, Rename, Variant, Weights
+from backbones.zoo.sources import is_public, is_random, weights_file
 
 _FORM = {
-    **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on"), str),
+    **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on", "reference"), str),
     "mean": [float],
     "std": [float],
     "top1": float,
 }
-_RANDOM = "random"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -42,12 +43,12 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         UserError: The file is missing, is no TOML, or has entries that are not known.
     """
     content = _content(path)
-    unknown = content.keys() - _FORM.keys()
+    unknown = content.keys() - _FORM.keys() - {"rename"}
     if unknown or not content.get("architecture"):
         fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
         raise UserError(
             f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
-            "mean, std, top1, top1_on and control."
+            "mean, std, top1, top1_on, control, rename and reference."
         )
     if wrong := misfit(content, _FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
@@ -55,9 +56,9 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
     if not 0 <= top1 <= 100 or 0 < top1 < 1:
         raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")
     given = content.get("weights", "")
-    if "top1" in content and given in ("", _RANDOM):
-        raise UserError(f"'{path}' has a 'top1' and names no 'weights' that it is of.")
-    scratch = given == _RANDOM
+    if is_random(given) and (alone := sorted({"top1", "rename", "reference"} & content.keys())):
+        raise UserError(f"'{path}' has a '{alone[0]}' and names no 'weights' that it is of.")
+    scratch = given != "" and is_random(given)
     control = content.get("control", "")
     name = content.get("name", path.stem)
     fault = "which is a row of the zoo" if name in taken else ""
@@ -70,6 +71,7 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
             f"'{path}' calls its backbone '{name}', {fault}; choose another, of letters, digits, "
             "'-', '_' and '.'."
         )
+    rename, reference = _rename(content, path), _reference(content, path)
     return Variant(
         name,
         content["architecture"],
@@ -79,12 +81,65 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         mean=_three(content, "mean", path),
         std=_three(content, "std", path),
         own=True,
+        rename=rename,
+        reference=reference,
+        note=_renaming(rename, reference),
     )
 
 
 def _weights(given: str, content: dict[str, Any], path: Path) -> Weights:
     source = given if is_public(given) else _beside(path, given, "weights")
     return Weights(source, "own", content.get("top1"), top1_on=content.get("top1_on", ""))
+
+
+def _rename(content: dict[str, Any], path: Path) -> Rename:
+    """How the names in the weights become timm's; empty where the file does not say."""
+    asked = content.get("rename", "")
+    if isinstance(asked, dict):
+        return tuple(_pairs(asked, "", path))
+    if asked not in ("", BY_SHAPE):
+        raise UserError(
+            f"'rename' in '{path}' must be \"{BY_SHAPE}\", or a table from names in the weights to "
+            "timm's."
+        )
+    return str(asked)
+
+
+def _renaming(rename: Rename, reference: str) -> str:
+    """What becomes of the names in the weights, as the rest of a sentence; empty for nothing."""
+    if not rename:
+        return ""
+    how = "by order and shape" if rename == BY_SHAPE else "by the table in its file"
+    checked = (
+        f"the logits in '{reference}' check them"
+        if reference
+        else "names and shapes alone check them, a 'reference' in its file would check logits"
+    )
+    return f"takes the tensors of its weights {how}; {checked}"
+
+
+def _pairs(table: dict[str, Any], before: str, path: Path) -> Iterator[tuple[str, str]]:
+    """The entries of a table; TOML takes a dot in a name without quotes for a table in it."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _pairs(value, f"{before}{name}.", path)
+        elif isinstance(value, str):
+            yield before + name, value
+        else:
+            raise UserError(f"'rename.{before}{name}' in '{path}' must be a text.")
+
+
+def _reference(content: dict[str, Any], path: Path) -> str:
+    """The file with an image and its logits, or empty.
+
+    Raises:
+        UserError: It is not there, or nothing is renamed that could be compared.
+    """
+    if "reference" not in content:
+        return ""
+    if not content.get("rename"):
+        raise UserError(f"'{path}' has a 'reference' and no 'rename' whose outcome it could check.")
+    return str(weights_file(_beside(path, content["reference"], "reference")))
 
 
 def _beside(path: Path, named: str, what: str) -> str:

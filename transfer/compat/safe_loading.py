@@ -1,36 +1,131 @@
-"""Checkpoints through MMEngine, without its silent way back to executing what a file holds.
+"""Checkpoints and files through MMEngine, without its ways to execute what a file holds.
 
 MMEngine reads a checkpoint with ``weights_only``; where that is refused it logs a warning and reads
-it again without. What it fetches from an address is read without from the start. And what it
-allows its own checkpoints includes ``getattr``, with which a pickle reaches every module.
-:func:`install` closes all three, for ``mim train`` too: the configs import this by
-``custom_imports``.
+it again without. What it fetches from an address is read without from the start. What it allows its
+own checkpoints includes ``getattr``, with which a pickle reaches every module. And its readers of
+other files unpickle, and let YAML call. :func:`install` closes all of these, for ``mim train`` too:
+the configs import this by ``custom_imports``. It rests on private names of MMEngine, so it looks
+for them first and tries pickles that would run afterwards.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+import yaml
+from mmengine import fileio
+from mmengine.fileio import handlers
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint
 
 from backbones.common.errors import UserError
+from backbones.common.versions import versions
 
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _STATISTICS = ("mean", "max", "min", "current")
+_DOORS = {  # functions of MMEngine that read a checkpoint, and what each must read it by
+    "load_from_local": "_safe_torch_load",
+    "load_from_http": "load_url",
+    "load_from_ceph": "_safe_torch_load",
+}
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FORMATS = ("pickle", "pkl", "yaml", "yml")
 
 
 def install() -> None:
-    """Refuse pickles with code wherever MMEngine, or torch for it, reads a checkpoint."""
-    os.environ[_FORCED] = (
-        "1"  # torch's own switch: every ``torch.load`` here and in child processes
-    )
+    """Refuse code wherever MMEngine, or torch for it, reads a file; see that it is refused.
+
+    Raises:
+        UserError: The installed MMEngine or torch is another than this is made for, so that a file
+            could be executed.
+    """
+    _require_names()
+    # torch's own switch: every ``torch.load`` here and in child processes
+    os.environ[_FORCED] = "1"
     os.environ.pop(_FORBIDDEN, None)
     checkpoint._safe_torch_load = _load
     checkpoint.load_url = _load_address
+    for ending in ("pickle", "pkl"):
+        handlers.file_handlers.pop(ending, None)
+    for ending in ("yaml", "yml"):  # it reads the toolboxes' lists of their configs by this
+        handlers.file_handlers[ending] = _PlainYaml()
+    require_refused()
+
+
+def _require_names() -> None:
+    """See that what is replaced is there, and is what MMEngine reads by."""
+    wanted = {*_DOORS, *_DOORS.values(), "get_torch_safe_globals"}
+    missing = [f"runner.checkpoint.{name}" for name in wanted if not hasattr(checkpoint, name)]
+    missing += [] if hasattr(handlers, "file_handlers") else ["fileio.handlers.file_handlers"]
+    if missing:
+        raise UnsafeToolbox(f"MMEngine has no {', '.join(sorted(missing))}")
+    for door, name in _DOORS.items():
+        if name not in getattr(checkpoint, door).__code__.co_names:
+            raise UnsafeToolbox(f"MMEngine's {door} does not read by {name}")
+
+
+def require_refused() -> None:
+    """Try what would run if it were read in full, by each way that was closed.
+
+    Raises:
+        UserError: One of them was read.
+    """
+    for zipped in (True, False):
+        for harm in (_Reach(), _Call()):
+            file = io.BytesIO()
+            torch.save(harm, file, _use_new_zipfile_serialization=zipped)
+            _require_refusal(checkpoint._safe_torch_load, file, "a checkpoint with code")
+        _require_refusal(_read_in_full, file, "a torch file with code")
+    tagged = f"!!python/object/apply:{__name__}.{_harmless.__name__} []".encode()
+    for ending in _FORMATS:
+        harmful = tagged if ending.startswith("y") else pickle.dumps(_Call())
+        read = partial(fileio.load, file_format=ending)
+        _require_refusal(read, io.BytesIO(harmful), f"a .{ending} with code")
+
+
+def _require_refusal(read: Callable[[Any], Any], file: io.BytesIO, what: str) -> None:
+    file.seek(0)
+    try:
+        read(file)
+    except (pickle.UnpicklingError, UserError, TypeError, yaml.YAMLError):
+        return
+    raise UnsafeToolbox(f"{what} was read in full")
+
+
+def _read_in_full(file: Any) -> Any:
+    """What others ask of torch, where its own switch must hold."""
+    return torch.load(file, weights_only=False)
+
+
+def _harmless() -> None:
+    """What the tried files would call."""
+
+
+class _PlainYaml(handlers.YamlHandler):
+    """MMEngine's reader of YAML without the tags that call functions."""
+
+    def load_from_fileobj(self, file: Any, **options: Any) -> Any:
+        return super().load_from_fileobj(file, **{**options, "Loader": _YAML_LOADER})
+
+
+class _Call:
+    """Calls a function when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _harmless, ()
+
+
+class _Reach:
+    """Reaches for what MMEngine's checkpoints have no use for when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (HistoryBuffer, "__init__")
 
 
 def _load(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
@@ -75,3 +170,16 @@ def _refusal(source: Any) -> UserError:
         "logs, so that reading it would execute code. Remove it, or give a checkpoint that holds "
         "a state dict alone."
     )
+
+
+class UnsafeToolbox(UserError):
+    """The installed versions would execute what a file holds."""
+
+    def __init__(self, reason: str) -> None:
+        found = versions()
+        names = ("torch", "onedl-mmengine")
+        super().__init__(
+            f"Nothing was read: {reason}, so that a file could be executed. This version of the "
+            f"project is not made for {' and '.join(f'{name} {found[name]}' for name in names)}; "
+            "install versions that the README lists."
+        )

@@ -5,26 +5,32 @@ A data set is a small TOML file: those of ``configs/datasets`` by name, a user's
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
-from backbones.common.near_names import suggestion
+from backbones.common.near_names import did_you_mean, suggestion
 from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.toml_file import misfit, read_toml, unknown
+from transfer.datasets.data_set import (
+    DataSet,
+    Detection,
+    DetectionSplit,
+    MaskSplit,
+    Segmentation,
+)
+from transfer.datasets.name_lists import read_names
 
 SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
 
-_BOXES = [{"folder": str, "split": str, "images": int}]
-_MASKS = {"images": str, "masks": str, "list": str, "count": int}
+_BOXES = [{"folder": str, "split": str, "images": int, "suffix": str}]
+_MASKS = {"images": str, "masks": str, "list": str, "count": int, "suffix": str}
 _FORM = {
     "name": str,
     "title": str,
@@ -32,6 +38,7 @@ _FORM = {
     "roots": [str],
     "archives": [str],
     "classifier_images": str,
+    "exclude": str,
     "detection": {
         "root": str,
         "layout": str,
@@ -78,176 +85,6 @@ class Archive:
     place: str
     proof: tuple[str, ...]
     only: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DetectionSplit:
-    """One list of images: ``ImageSets/Main/<split>.txt`` of a VOC year, or a COCO JSON.
-
-    Attributes:
-        folder: The year's folder, or COCO's image folder.
-        split: The split's name, or COCO's annotation file.
-        images: How many images the original has; None where that is not known.
-    """
-
-    folder: str
-    split: str
-    images: int | None = None
-
-
-@dataclass(frozen=True)
-class MaskSplit:
-    """Pairs of an image and a mask.
-
-    Attributes:
-        images: Folder of the JPEGs.
-        masks: Folder of the index PNGs, one of each image's name.
-        list: File of names, one a line; empty takes every image of the folder.
-        count: How many images the original has; None where that is not known.
-    """
-
-    images: str
-    masks: str
-    list: str = ""
-    count: int | None = None
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Boxes: how a data set is used for detection.
-
-    Attributes:
-        root: Folder that the splits' paths start from.
-        layout: ``"voc"`` or ``"coco"``.
-        classes: Names, in the order of their labels.
-        train: Splits trained on, joined.
-        test: Splits tested on.
-        headline_classes: The classes whose mean is the headline; empty for all.
-    """
-
-    root: Path
-    layout: str
-    classes: tuple[str, ...]
-    train: tuple[DetectionSplit, ...]
-    test: tuple[DetectionSplit, ...]
-    headline_classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Masks: how a data set is used for segmentation.
-
-    Attributes:
-        root: Folder that the splits' paths start from.
-        classes: Names, in the order of their labels.
-        train: Trained on.
-        test: Tested on.
-        ignore_index: Mask value that is not judged, 0 to 255.
-        zero_is_ignored: Whether 0 in a mask is unlabelled and classes start at 1, as in ADE20K.
-        headline_classes: The classes whose mean is the headline; empty for all.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    train: MaskSplit
-    test: MaskSplit
-    ignore_index: int
-    zero_is_ignored: bool
-    headline_classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set that was found.
-
-    Attributes:
-        name: Short name, part of every record: that of its file, without ``.toml``.
-        title: What to call it in sentences.
-        root: Where it lies.
-        detection: How it serves detection, or None.
-        segmentation: How it serves segmentation, or None.
-        classifier_images: An ImageFolder to train classifiers on, or None.
-        own: Whether a user's file says all this: it may say something else tomorrow.
-    """
-
-    name: str
-    title: str
-    root: Path
-    detection: Detection | None
-    segmentation: Segmentation | None
-    classifier_images: Path | None = None
-    own: bool = False
-
-    def fingerprint(self, task: str) -> str:
-        """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits.
-
-        Of a user's own data, also of what the file says of classes, masks and folders; of a named
-        data set the name stands for that.
-        """
-        digest = hashlib.sha256()
-        for path in self._lists(task):
-            digest.update(os.fsencode(self._place(path)))
-            digest.update(self._listing(path))
-        if self.own:
-            digest.update(json.dumps(self._told(task), sort_keys=True).encode())
-        return digest.hexdigest()[:16]
-
-    def _listing(self, path: Path) -> bytes:
-        try:
-            if path.is_dir():
-                return os.fsencode("\n".join(sorted(entry.name for entry in path.iterdir())))
-            return path.read_bytes()
-        except OSError as error:
-            advice = "check the data set with 'transfer check'"
-            if not self.own:
-                advice = f"the head of configs/datasets/{self.name}.toml says how data get there"
-            raise UserError(
-                f"The list of images '{path}' cannot be read ({error.strerror}); {advice}."
-            ) from error
-
-    def _place(self, path: Path) -> str:
-        """A path as seen from the data set's folder; one that leads elsewhere as it is."""
-        inside = path.is_relative_to(self.root)
-        return str(path.relative_to(self.root) if inside else path)
-
-    def _told(self, task: str) -> dict[str, Any]:
-        """What the file says of a task, but for the numbers of images: they only check it."""
-        part = self.detection if task == "detection" else self.segmentation
-        assert part is not None  # it has lists of images
-        told = {**asdict(part), "root": self._place(part.root)}
-        for split in ("train", "test"):
-            told[split] = _texts(told[split])
-        return told
-
-    def _lists(self, task: str) -> list[Path]:
-        if task == "detection" and self.detection:
-            part = self.detection
-            splits = [*part.train, *part.test]
-            if part.layout == "coco":
-                return [part.root / split.split for split in splits]
-            return [voc_list(part.root, split) for split in splits]
-        if task == "segmentation" and self.segmentation:
-            masks = self.segmentation
-            return [
-                masks.root / (split.list or split.images) for split in (masks.train, masks.test)
-            ]
-        other = "segmentation" if task == "detection" else "detection"
-        raise UserError(
-            f"The data set '{self.name}' has nothing for {task}; on the command line, --task "
-            f'{other} does without it, in a suite tasks = ["{other}"].'
-        )
-
-
-def _texts(told: Any) -> Any:
-    """Tables of entries with only those that are texts: folders and names, not counts."""
-    if isinstance(told, dict):
-        return {name: value for name, value in told.items() if isinstance(value, str)}
-    return [_texts(one) for one in told]
-
-
-def voc_list(root: Path, split: DetectionSplit) -> Path:
-    """The file that names a VOC split's images, one a line."""
-    return root / split.folder / "ImageSets" / "Main" / f"{split.split}.txt"
 
 
 def names() -> list[str]:
@@ -304,7 +141,7 @@ def lack(name: str, data_root: Path) -> str:
     except UserError:
         return f"not found under '{data_root}'"
     for task in ("detection", "segmentation"):
-        for listed in data._lists(task) if getattr(data, task) else []:
+        for listed in data.lists(task) if getattr(data, task) else []:
             if not listed.exists():
                 return f"not whole, without '{listed}'"
     return ""
@@ -332,19 +169,15 @@ def _is_own(path: Path) -> bool:
 
 
 def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
-    if "root" in content:
-        candidates = [path.parent / Path(content["root"]).expanduser()]
+    if "roots" in content:
+        candidates = [data_root / root for root in content["roots"]]
     else:
-        candidates = [data_root / root for root in content.get("roots", [])]
+        candidates = [path.parent / Path(content.get("root", ".")).expanduser()]
     for candidate in candidates:
         if candidate.is_dir():
-            return candidate
-    if not candidates:
-        raise UserError(
-            f"'{path}' names no folder: give 'root'; see 'Your own data' in docs/data.md."
-        )
-    looked = "' or '".join(str(c) for c in candidates)
-    if "root" in content:
+            return candidate.absolute()
+    looked = "' or '".join(str(c.absolute()) for c in candidates)
+    if "roots" not in content:
         raise UserError(
             f"The data set '{path.stem}' was not found: looked for '{looked}'; correct 'root' in "
             f"'{path}', which starts from that file's folder."
@@ -363,12 +196,14 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
 def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
     try:
         images = content.get("classifier_images")
+        excluded = _excluded(content, path, root)
+        detection, segmentation = content.get("detection"), content.get("segmentation")
         data = DataSet(
             path.stem,
-            content.get("title", content["name"]),
+            content.get("title", content.get("name", path.stem)),
             root,
-            _detection(content["detection"], root) if "detection" in content else None,
-            _segmentation(content["segmentation"], root) if "segmentation" in content else None,
+            _detection(detection, root, excluded) if detection is not None else None,
+            _segmentation(segmentation, root, excluded) if segmentation is not None else None,
             root / images if images else None,
             own=_is_own(path),
         )
@@ -395,9 +230,16 @@ def _faults(data: DataSet) -> Iterator[str]:
                 yield f"lists the class '{name}' twice"
         for name in part.headline_classes:
             if name not in part.classes:
-                yield f"has the headline class '{name}', which 'classes' does not list"
+                yield (
+                    f"has the headline class '{name}', which 'classes' does not list"
+                    f"{did_you_mean(name, part.classes)}"
+                )
     if data.detection and data.detection.layout not in LAYOUTS:
         yield f"has the layout '{data.detection.layout}'; there are {' and '.join(LAYOUTS)}"
+    if data.detection and data.detection.layout == "coco":
+        for split in (*data.detection.train, *data.detection.test):
+            if split.suffix:
+                yield "has a 'suffix' for COCO's layout, whose names have their endings"
     if data.detection and not (data.detection.train and data.detection.test):
         yield "names no split to train on, or none to test on"
     if data.segmentation and len(data.segmentation.classes) == 1:
@@ -422,32 +264,57 @@ def _archive(name: str, entries: dict[str, Any]) -> Archive:
     return Archive(name=name, **{**entries, **lists})
 
 
-def _detection(part: dict[str, Any], root: Path) -> Detection:
+def _excluded(content: dict[str, Any], path: Path, root: Path) -> list[Path]:
+    """The images that a data set's file leaves out; the list lies where that file says."""
+    if "exclude" not in content:
+        return []
+    return [root / name for name in read_names(path.parent / content["exclude"], "surrogateescape")]
+
+
+def _detection(part: dict[str, Any], root: Path, excluded: list[Path]) -> Detection:
+    root = root / part.get("root", "")
+    splits = [*part["train"], *part["test"]]
+    is_coco = bool(splits) and all(split["split"].endswith(".json") for split in splits)
     return Detection(
-        root / part.get("root", ""),
-        part.get("layout", "voc"),
-        tuple(part["classes"]),
-        tuple(map(_boxes, part["train"])),
-        tuple(map(_boxes, part["test"])),
-        tuple(part.get("headline_classes", ())),
+        root=root,
+        layout=part.get("layout", "coco" if is_coco else "voc"),
+        classes=tuple(part["classes"]),
+        train=tuple(map(_boxes, part["train"])),
+        test=tuple(map(_boxes, part["test"])),
+        headline_classes=tuple(part.get("headline_classes", ())),
+        excluded=_seen_from(root, excluded),
     )
 
 
-def _segmentation(part: dict[str, Any], root: Path) -> Segmentation:
+def _segmentation(part: dict[str, Any], root: Path, excluded: list[Path]) -> Segmentation:
+    root = root / part.get("root", "")
     return Segmentation(
-        root / part.get("root", ""),
-        tuple(part["classes"]),
-        _masks(part["train"]),
-        _masks(part["test"]),
-        part.get("ignore_index", 255),
-        part["zero_is_ignored"],
-        tuple(part.get("headline_classes", ())),
+        root=root,
+        classes=tuple(part["classes"]),
+        train=_masks(part["train"]),
+        test=_masks(part["test"]),
+        ignore_index=part.get("ignore_index", 255),
+        zero_is_ignored=part.get("zero_is_ignored", False),
+        headline_classes=tuple(part.get("headline_classes", ())),
+        excluded=_seen_from(root, excluded),
     )
+
+
+def _seen_from(root: Path, images: list[Path]) -> tuple[str, ...]:
+    return tuple(sorted({os.path.relpath(image, root) for image in images}))
 
 
 def _boxes(split: dict[str, Any]) -> DetectionSplit:
-    return DetectionSplit(split["folder"], split["split"], split.get("images"))
+    return DetectionSplit(
+        split["folder"], split["split"], split.get("images"), split.get("suffix", "")
+    )
 
 
 def _masks(split: dict[str, Any]) -> MaskSplit:
-    return MaskSplit(split["images"], split["masks"], split.get("list", ""), split.get("count"))
+    return MaskSplit(
+        split["images"],
+        split["masks"],
+        split.get("list", ""),
+        split.get("count"),
+        split.get("suffix", ""),
+    )

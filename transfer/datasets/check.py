@@ -6,33 +6,21 @@ import argparse
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from backbones.common.errors import UserError
-from backbones.runtime import child_processes
+from backbones.common.escape import terminal
 from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
-from transfer.datasets.catalogue import DataSet
-from transfer.datasets.file_checks import Looked, Rules, look_at
-from transfer.datasets.findings import KINDS, SMALLEST_BOX, Finding
-from transfer.datasets.listing import Item, Listing, list_all
+from transfer.datasets.data_set import DataSet
+from transfer.datasets.findings import KINDS, Finding
 from transfer.datasets.progress_bar import Tell, bars
+from transfer.datasets.survey import survey
 
-_ALONE = 200  # images up to which starting processes costs more than it saves
-_MOST_PROCESSES = 16
 _SHOWN = 5  # findings of a kind on the terminal
-# Grey levels, root of the mean square, between two thumbnails: on VOC, copies at another quality or
-# size differ by 1 to 3, and no two images by less than 13.
-_ALIKE = 5.0
-_FLAT = 10.0  # grey levels, standard deviation: below, thumbnails are alike for want of content
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -55,15 +43,19 @@ class Report:
         return tuple(finding for finding in self.findings if KINDS[finding.kind].is_fault)
 
     def leave_out(self) -> list[str]:
-        """Images to leave out if their faults are not mended, as paths in the data set's folder."""
-        images = {finding.image for finding in self.faults if finding.image}
-        return sorted(self.short(image) for image in images)
+        """Images to leave out if their faults are not mended, as paths in the data set's folder.
 
-    def short(self, path: Path) -> str:
-        """A path as seen from the data set's folder."""
-        return str(
-            path.relative_to(self.data.root) if path.is_relative_to(self.data.root) else path
-        )
+        Those that are left out already are among them.
+        """
+        images = {finding.image for finding in self.faults if finding.image}
+        for part in (self.data.detection, self.data.segmentation):
+            if part:
+                images.update(Path(os.path.normpath(part.root / name)) for name in part.excluded)
+        return sorted(self._short(image) for image in images)
+
+    def _short(self, path: Path) -> str:
+        root = self.data.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def check(data: DataSet, progress: Tell | None = None) -> Report:
@@ -77,19 +69,8 @@ def check(data: DataSet, progress: Tell | None = None) -> Report:
         UserError: It is the full release of ADE20K, or a process that reads images was killed.
     """
     refuse_full_release(data.root)
-    listing = list_all(data)
-    findings = list(listing.findings)
-    looked: dict[Path, Looked] = {}
-    for result in look_at_all(list(listing.items.values()), data):
-        looked[result.item.image] = result
-        findings.extend(result.findings)
-        if progress:
-            progress("Images", len(looked), len(listing.items))
-    findings.extend(_leaks(listing, looked))
-    findings.extend(_mostly_small(listing, looked))
-    order = list(KINDS)
-    findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
-    return Report(data, len(looked), tuple(findings))
+    found = survey(data, progress=progress)
+    return Report(data, len(found.looked), found.findings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fix-list",
         type=Path,
         metavar="FILE",
-        help="write the images to leave out to this file, one a line",
+        help="write the faulty images to this file, for 'exclude' in the data set's file",
     )
 
 
@@ -127,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
     if args.fix_list:
         _write(args.fix_list, report.leave_out())
         console.print(
-            f"{len(report.leave_out())} images to leave out are listed in '{args.fix_list}'.",
+            f"{len(report.leave_out())} images to leave out are listed in '{args.fix_list}'; "
+            f'exclude = "{args.fix_list.name}" in a data set\'s file beside it does so.',
             soft_wrap=True,
         )
     return 1 if report.faults else 0
@@ -142,7 +124,7 @@ def describe(report: Report) -> Iterator[str]:
         kind = KINDS[name]
         yield f"{'FAULT' if kind.is_fault else 'note'}  {kind.title}: {len(found)}"
         for finding in found[:_SHOWN]:
-            yield f"    {report.short(finding.path)}: {finding.detail}"
+            yield terminal(f"    {finding.path.absolute()}: {finding.detail}")
         if len(found) > _SHOWN:
             yield f"    … and {len(found) - _SHOWN} more"
         yield f"    {kind.advice}"
@@ -168,101 +150,3 @@ def _write(path: Path, lines: list[str]) -> None:
             f"The list '{path}' could not be written ({error.strerror}); choose another place with "
             "--fix-list."
         ) from error
-
-
-def _rules(data: DataSet) -> Rules:
-    classes = frozenset(data.detection.classes) if data.detection else frozenset()
-    masks = data.segmentation
-    if masks is None:
-        return Rules(classes)
-    return Rules(classes, len(masks.classes), masks.ignore_index, masks.zero_is_ignored)
-
-
-def look_at_all(items: list[Item], data: DataSet) -> Iterator[Looked]:
-    """Check images one by one, on all cores where there are many.
-
-    Raises:
-        UserError: A process that reads images was killed.
-    """
-    look = partial(look_at, rules=_rules(data))
-    processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
-    if len(items) <= _ALONE or processes == 1:
-        yield from map(look, items)
-        return
-    pool = child_processes.pool(processes)
-    try:
-        yield from pool.map(look, items, chunksize=16)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "A process that reads images was killed, perhaps for want of memory; end other "
-            "programs and run this again."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leaks(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
-    """Training images that stand in the test set too, by content."""
-    told: set[Path] = set()
-    for task, test in listing.test.items():
-        train = [path for path in dict.fromkeys(listing.train.get(task, [])) if path not in told]
-        by_content = {_content(looked[path]): path for path in test}
-        twins = {path: by_content.get(_content(looked[path])) for path in train}
-        for path, twin in twins.items():
-            if twin:
-                detail = "is listed for both" if path == twin else f"equals '{twin.name}'"
-                yield Finding("leak", path, detail, path)
-        alike = dict(_look_alikes([path for path in train if not twins[path]], test, looked))
-        for path, twin in alike.items():
-            yield Finding("alike", path, f"looks like '{twin.name}'")
-        told.update((path for path in train if twins[path]), alike)
-
-
-def _mostly_small(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
-    """Folders of annotations with more boxes to train on that are small than others."""
-    sides: dict[Path, list[int]] = defaultdict(list)
-    for result in (looked[path] for path in listing.train.get("detection", [])):
-        if result.item.annotation:
-            sides[result.item.annotation.parent].extend(result.sides)
-    for folder, found in sides.items():
-        small = sum(side < SMALLEST_BOX for side in found)
-        if 2 * small > len(found):
-            what = f"boxes to train on are under {SMALLEST_BOX} pixels wide or high"
-            yield Finding("small", folder, f"{small:,} of {len(found):,} {what}")
-
-
-def _content(result: Looked) -> bytes:
-    """What makes an image the same as another: its bytes, or its place if they cannot be read."""
-    return result.digest or str(result.item.image).encode()
-
-
-def _look_alikes(
-    train: list[Path], test: list[Path], looked: dict[Path, Looked]
-) -> Iterator[tuple[Path, Path]]:
-    """Pairs whose thumbnails are nearly the same: copies at another size or quality."""
-    train, test = _eventful(train, looked), _eventful(test, looked)
-    if not train or not test:
-        return
-    test_pixels = np.stack([_pixels(looked[path]) for path in test])
-    test_lengths = np.square(test_pixels).sum(axis=1)
-    most = _ALIKE**2 * test_pixels.shape[1]
-    for start in range(0, len(train), _BLOCK):
-        block = train[start : start + _BLOCK]
-        pixels = np.stack([_pixels(looked[path]) for path in block])
-        products = pixels @ test_pixels.T
-        distances = np.square(pixels).sum(axis=1)[:, None] + test_lengths - 2 * products
-        nearest = distances.argmin(axis=1)
-        for path, twin, distance in zip(block, nearest, distances.min(axis=1), strict=True):
-            if distance < most:
-                yield path, test[twin]
-
-
-def _eventful(paths: list[Path], looked: dict[Path, Looked]) -> list[Path]:
-    """The images that were read and have something on them."""
-    read = (path for path in dict.fromkeys(paths) if looked[path].thumbnail)
-    return [path for path in read if _pixels(looked[path]).std() >= _FLAT]
-
-
-def _pixels(result: Looked) -> NDArray[np.float32]:
-    """A thumbnail's values, centred on the middle grey."""
-    return np.frombuffer(result.thumbnail, np.uint8).astype(np.float32) - 128

@@ -1,20 +1,19 @@
-"""Reads COCO's annotation files as far as they have to be checked."""
+"""Reads COCO's annotation files, and names all that is wrong with them at once."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backbones.common.escape import brief
 from transfer.datasets.readers import BadFile, read_file
 
 MAX_BYTES = 1 << 30
 """Most bytes of an annotation file; COCO's longest has 0.5 GB."""
-
-_MARK = b"\xef\xbb\xbf"
 
 
 class Box(NamedTuple):
@@ -28,6 +27,7 @@ class Box(NamedTuple):
         height: Likewise.
         area: As the file says: of the object's outline, in pixels.
         is_crowd: Whether it holds more than one object; such are not judged.
+        is_ignored: Whether the file has it passed over in training.
     """
 
     name: str
@@ -37,11 +37,12 @@ class Box(NamedTuple):
     height: float
     area: float
     is_crowd: bool
+    is_ignored: bool = False
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether MMDetection leaves it out of training: it has no area, or is under a pixel."""
-        return self.area <= 0 or self.width < 1 or self.height < 1
+        """Whether MMDetection leaves it out of training: no area, under a pixel, or ``ignore``."""
+        return self.is_ignored or self.area <= 0 or self.width < 1 or self.height < 1
 
 
 @dataclass(frozen=True)
@@ -68,65 +69,208 @@ class CocoFile:
     Attributes:
         images: In the file's order.
         classes: Names of its categories.
+        faults: What cannot be used, as sentences without the file's name.
+        orphans: Annotations of images that the file does not list, likewise.
     """
 
     images: list[CocoImage]
     classes: frozenset[str]
+    faults: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
 
 
 def read_coco(path: Path) -> CocoFile:
     """Read an annotation file.
 
     Raises:
-        BadFile: Not such a file as pycocotools and MMDetection can read, or over
-            :data:`MAX_BYTES`.
+        BadFile: Not such a file at all, or over :data:`MAX_BYTES`. What is wrong with single
+            entries stands in :attr:`CocoFile.faults`.
     """
-    text = read_file(path, MAX_BYTES)
-    if text.startswith(_MARK):
-        raise BadFile(path, "begins with a byte order mark; save it as plain UTF-8")
+    content = load_json(path)
+    faults: list[str] = []
+    categories = _categories(content["categories"], faults)
+    images = _images(content["images"], faults)
+    orphans: list[str] = []
+    used: set[Hashable] = set()
+    ids: set[Hashable] = set()
+    for place, entry in enumerate(content["annotations"], 1):
+        what = _told(entry, "annotation", place)
+        try:
+            _require_entry(entry, ids)
+            image, category = entry["image_id"], entry["category_id"]
+            if isinstance(category, Hashable):
+                used.add(category)
+            if not isinstance(category, Hashable) or category not in categories:
+                raise _Fault(f"names the category {_short(category)}, which the file does not list")
+            box = _box(categories[category], entry)
+        except _Fault as fault:
+            faults.append(f"{what} {fault}")
+            continue
+        if isinstance(image, Hashable) and image in images:
+            images[image].boxes.append(box)
+        elif (twin := _of_another_type(image, images)) is not None:
+            told = f"names the image {_short(image)}, which the file lists as {_short(twin)}"
+            faults.append(f"{what} {told}: texts and numbers differ")
+        else:
+            orphans.append(f"{what} names the image {_short(image)}")
+    faults[:0] = _shifted(used, categories)
+    return CocoFile(
+        list(images.values()), frozenset(categories.values()), tuple(faults), tuple(orphans)
+    )
+
+
+def load_json(path: Path) -> dict[str, list[Any]]:
+    """The three lists of an annotation file, whatever their entries are.
+
+    Raises:
+        BadFile: No JSON, without one of the lists, or over :data:`MAX_BYTES`.
+    """
     try:
-        content = json.loads(text)
+        content = json.loads(read_file(path, MAX_BYTES))  # takes a byte order mark too
     except (ValueError, RecursionError) as error:
-        raise BadFile(path, f"is not JSON ({error})") from error
-    try:
-        names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        images = {entry["id"]: _image(entry) for entry in content["images"]}
-        for entry in content["annotations"]:
-            images[entry["image_id"]].boxes.append(_box(names[entry["category_id"]], entry))
-        _require_ids(content["annotations"])
-        _require_names(names.values())
-    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise BadFile(path, f"is not in COCO's layout ({type(error).__name__}: {error})") from error
-    return CocoFile(list(images.values()), frozenset(names.values()))
+        raise BadFile(path, f"is not JSON ({brief(str(error))})") from error
+    for name in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(name), list):
+            raise BadFile(path, f"is not in COCO's layout: it has no list '{name}'")
+    return content
 
 
-def _image(entry: dict[str, Any]) -> CocoImage:
-    width, height = (int(_number(entry[name])) for name in ("width", "height"))
-    return CocoImage(str(entry["file_name"]), width, height)
+class _Fault(ValueError):
+    """What is wrong with one entry, as the rest of a sentence that starts with it."""
+
+
+def _categories(entries: list[Any], faults: list[str]) -> dict[Hashable, str]:
+    """Names by id; the toolboxes find categories by both."""
+    found: dict[Hashable, str] = {}
+    names: set[str] = set()
+    for place, entry in enumerate(entries, 1):
+        what = _told(entry, "category", place)
+        try:
+            _require_keys(entry, "id", "name")
+            number, name = _id(entry), str(entry["name"])
+            if number in found:
+                raise _Fault(f"'{brief(name)}' has the id of the category '{brief(found[number])}'")
+            if name in names:
+                raise _Fault(f"has the name of another category, '{brief(name)}'")
+        except _Fault as fault:
+            faults.append(f"{what} {fault}")
+            continue
+        found[number] = name
+        names.add(name)
+    return found
+
+
+def _images(entries: list[Any], faults: list[str]) -> dict[Hashable, CocoImage]:
+    """The images by id."""
+    found: dict[Hashable, CocoImage] = {}
+    for place, entry in enumerate(entries, 1):
+        what = _told(entry, "image", place)
+        try:
+            _require_keys(entry, "id", "file_name", "width", "height")
+            number, name = _id(entry), str(entry["file_name"])
+            width, height = (int(_number(entry, key)) for key in ("width", "height"))
+            if number in found:
+                raise _Fault(f"'{brief(name)}' has the id of the image '{found[number].name}'")
+        except _Fault as fault:
+            faults.append(f"{what} {fault}")
+            continue
+        found[number] = CocoImage(name, width, height)
+    return found
+
+
+def _require_entry(entry: Any, ids: set[Hashable]) -> None:
+    """Annotations are told apart by their ids, in pycocotools and MMDetection."""
+    _require_keys(entry, "id", "image_id", "category_id", "bbox", "area")
+    number = _id(entry)
+    if number in ids:
+        raise _Fault("has the id of another annotation")
+    ids.add(number)
 
 
 def _box(name: str, entry: dict[str, Any]) -> Box:
-    left, top, width, height = map(_number, entry["bbox"])
+    numbers = entry["bbox"]
+    if not isinstance(numbers, list):
+        raise _Fault(f"has the bbox {_short(numbers)}, which is no list of 4 numbers")
+    if len(numbers) != 4:
+        raise _Fault(f"has a bbox of {len(numbers)} numbers; it takes 4")
+    left, top, width, height = (_finite(number, "in its bbox") for number in numbers)
+    if width < 0 or height < 0:
+        raise _Fault(f"has a bbox of negative size, {_short(numbers)}: x y width height")
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise ValueError(f"'iscrowd' is {crowd!r}, which is neither 0 nor 1")
-    return Box(name, left, top, width, height, _number(entry["area"]), bool(crowd))
+        raise _Fault(f"has the iscrowd {_short(crowd)}, which is neither 0 nor 1")
+    area, ignored = _number(entry, "area"), bool(entry.get("ignore"))
+    return Box(name, left, top, width, height, area, bool(crowd), ignored)
 
 
-def _number(value: Any) -> float:
+def _require_keys(entry: Any, *keys: str) -> None:
+    if not isinstance(entry, dict):
+        raise _Fault("is no table of entries")
+    if missing := [key for key in keys if key not in entry]:
+        outline = "bbox" in missing and entry.get("segmentation")
+        hint = "; it has a 'segmentation', whose box is to be computed" if outline else ""
+        raise _Fault(f"has no {' and no '.join(map(repr, missing))}{hint}")
+
+
+def _id(entry: dict[str, Any]) -> Hashable:
+    if not isinstance(entry["id"], int | float | str):
+        raise _Fault(f"has the id {_short(entry['id'])}, which is no number")
+    return entry["id"]
+
+
+def _number(entry: dict[str, Any], key: str) -> float:
+    return _finite(entry[key], f"as its {key}")
+
+
+def _finite(value: Any, where: str) -> float:
     """What the toolboxes compute with as it stands."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} stands where a number must")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) > 1e9 or not math.isfinite(value):
+        raise _Fault(f"has {_short(value)} {where}, where a number must be")
     return value
 
 
-def _require_ids(annotations: list[dict[str, Any]]) -> None:
-    """Annotations are told apart by their ids, in pycocotools and MMDetection."""
-    if len({entry["id"] for entry in annotations}) < len(annotations):
-        raise ValueError("two annotations have the same id")
+def _told(entry: Any, what: str, place: int) -> str:
+    """An entry for people: by its id, or by its place in the file from 1."""
+    number = entry.get("id") if isinstance(entry, dict) else None
+    if isinstance(number, int | float | str):
+        return f"{what} {_short(number)}"
+    return f"{what} number {place}"
 
 
-def _require_names(names: Collection[str]) -> None:
-    """The toolboxes find categories by name, and one of two."""
-    if len(set(names)) < len(names):
-        raise ValueError("two categories have the same name")
+def _short(value: Any) -> str:
+    """A stranger's value as JSON has it, made fit to print."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**30:
+        return "of over 30 digits"
+    try:
+        return brief(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return "of lists in lists"
+
+
+def _of_another_type(image: Any, images: dict[Hashable, CocoImage]) -> Hashable:
+    """The id that is meant where a text stands for a number, or a number for a text."""
+    other = next(_other_types(image), None)
+    return other if other in images else None
+
+
+def _other_types(image: Any) -> Iterator[Hashable]:
+    if isinstance(image, int) and abs(image) < 10**30:
+        yield str(image)
+    elif isinstance(image, str) and image.strip().isdecimal() and len(image) < 30:
+        yield int(image)
+
+
+def _shifted(used: set[Hashable], categories: dict[Hashable, str]) -> list[str]:
+    """Why categories are not listed, where annotations number them from another start."""
+    listed = {number for number in categories if isinstance(number, int)}
+    unknown = used - categories.keys()
+    if not listed or len(unknown) != 1:
+        return []
+    for start, first, last in ((0, min(listed), max(listed) + 1), (1, max(listed), 0)):
+        if min(listed) == start and first not in used and unknown == {last}:
+            return [
+                f"has categories that start at {start}, and annotations whose category_id starts "
+                f"at {1 - start}: all are one off"
+            ]
+    return []

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
-from transfer.datasets import readers
+from backbones.common.image_file import require_bounded
+from backbones.common.near_names import did_you_mean
+from backbones.common.regular_file import UnfitFile
+from transfer.datasets import as_loaded, readers
 from transfer.datasets.coco_json import CocoImage
-from transfer.datasets.findings import Finding
+from transfer.datasets.coco_likely import is_beyond
+from transfer.datasets.findings import LONGEST, Finding
 from transfer.datasets.listing import Item
-from transfer.datasets.readers import BadFile, VocAnnotation
+from transfer.datasets.readers import VocAnnotation
 
 THUMBNAIL = 16
 """Side of the small copy by which look-alikes are found, in pixels."""
 
-_COCO_SLACK = 1.0  # COCO's boxes are traced by hand and rounded to hundredths
+_EIGHT = 8  # bits a channel, all that the loader keeps
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,22 @@ class Rules:
     zero_is_ignored: bool = False
 
 
+class Drawn(NamedTuple):
+    """One box of an image.
+
+    Attributes:
+        name: Its class.
+        side: Its shorter side in pixels, as MMDetection counts it.
+        is_trained_on: Whether a training learns from it, if the protocol has no rule of its own.
+        is_judged: Whether a test counts it.
+    """
+
+    name: str
+    side: float
+    is_trained_on: bool
+    is_judged: bool
+
+
 @dataclass(frozen=True)
 class Looked:
     """What became of one item.
@@ -46,42 +68,75 @@ class Looked:
         item: The item.
         findings: What was found.
         digest: Hash of the image file's bytes; empty if it could not be read.
-        thumbnail: The image at :data:`THUMBNAIL` pixels a side, RGB; empty likewise.
-        sides: Shorter sides of its VOC boxes in pixels, without the difficult ones.
+        thumbnail: The image at :data:`THUMBNAIL` pixels a side, RGB; empty where not decoded.
+        size: Width and height in pixels as they are loaded; None if it could not be read.
+        brightest: The highest value that is left of an image of over 8 bits, 0 to 255; None of
+            others.
+        boxes: What is drawn on it.
+        labels: Pixels of its mask, by value.
     """
 
     item: Item
     findings: list[Finding]
     digest: bytes = b""
     thumbnail: bytes = b""
-    sides: tuple[int, ...] = ()
+    size: tuple[int, int] | None = None
+    brightest: int | None = None
+    boxes: list[Drawn] = field(default_factory=list)
+    labels: dict[int, int] = field(default_factory=dict)
 
 
-def look_at(item: Item, rules: Rules) -> Looked:
-    """Check one image with all that belongs to it."""
+def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
+    """Check one image with all that belongs to it.
+
+    Args:
+        item: The image.
+        decode: Whether to decode the image to its end; otherwise its header is read. Annotation
+            and mask are read in any case.
+        rules: What the data set's file says.
+    """
     findings: list[Finding] = []
-    size, digest, thumbnail = None, b"", b""
+    size, digest, thumbnail, brightest = None, b"", b"", None
     try:
-        content = readers.read_file(item.image, readers.MAX_IMAGE_BYTES)
-        digest = hashlib.blake2b(content, digest_size=16).digest()
-        image = readers.decode(item.image, content)
-        size, thumbnail = readers.upright_size(image), _thumbnail(image)
-        findings.extend(_notes(item, image))
-    except BadFile as error:
+        if decode:
+            content = readers.read_file(item.image, readers.MAX_IMAGE_BYTES)
+            digest = hashlib.blake2b(content, digest_size=16).digest()
+            image = readers.decode(item.image, content)
+            as_loaded.require_loadable(item.image, image, content)
+            thumbnail = _thumbnail(image)
+        else:
+            content = _bounded(item.image)
+        image = as_loaded.header(content)
+        size = as_loaded.loaded_size(image)
+        if as_loaded.bits(image, content) > _EIGHT:
+            brightest = as_loaded.brightest(item.image, content)
+        findings.extend(_about_image(item.image, image, size, brightest is not None))
+    except UnfitFile as error:
         findings.append(Finding("image", error.path, error.reason, item.image))
-    sides: tuple[int, ...] = ()
+    boxes: list[Drawn] = []
     if item.annotation:
         try:
             annotation = readers.read_voc_xml(item.annotation)
-            sides = tuple(thing.shorter_side for thing in annotation.objects if not thing.difficult)
+            boxes += _drawn_in_voc(annotation)
             findings.extend(_check_voc(item, item.annotation, annotation, size, rules))
-        except BadFile as error:
+        except UnfitFile as error:
             findings.append(Finding("annotation", error.path, error.reason, item.image))
     if item.coco:
+        boxes += _drawn_in_coco(item.coco)
         findings.extend(_check_coco(item, item.coco, size, rules))
+    labels: dict[int, int] = {}
     if item.mask:
-        findings.extend(_check_mask(item, size, rules))
-    return Looked(item, findings, digest, thumbnail, sides)
+        findings.extend(_check_mask(item, item.mask, size, rules, labels))
+    return Looked(item, findings, digest, thumbnail, size, brightest, boxes, labels)
+
+
+def _bounded(path: Path) -> bytes:
+    try:
+        return require_bounded(path)
+    except FileNotFoundError as error:
+        raise UnfitFile(path, "does not exist") from error
+    except OSError as error:
+        raise UnfitFile(path, f"could not be read ({error.strerror})") from error
 
 
 def _thumbnail(image: Image.Image) -> bytes:
@@ -89,12 +144,34 @@ def _thumbnail(image: Image.Image) -> bytes:
     return small.tobytes()
 
 
-def _notes(item: Item, image: Image.Image) -> Iterator[Finding]:
-    if image.mode != "RGB":
-        yield Finding("colour", item.image, f"its mode is {image.mode}")
-    if (orientation := readers.orientation(image)) != 1:
-        detail = f"stored as {image.width} × {image.height}, with the orientation {orientation}"
-        yield Finding("turned", item.image, detail)
+def _about_image(
+    path: Path, image: Image.Image, size: tuple[int, int], is_deep: bool
+) -> Iterator[Finding]:
+    """What is to be said of an image that can be read; nothing of it is decoded yet."""
+    if max(size) > LONGEST * min(size):
+        yield Finding("long", path, f"has {size[0]} × {size[1]} pixels", path)
+    if image.mode != "RGB" and not is_deep:
+        yield Finding("colour", path, f"its mode is {image.mode}")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's is one picture
+        yield Finding("frames", path, "holds more than one picture")
+    if (turn := as_loaded.orientation(image)) != 1:
+        detail = f"stored as {image.width} × {image.height}, with the orientation {turn}"
+        kind = "turned" if as_loaded.turns(image.format or "") else "not turned"
+        yield Finding(kind, path, detail)
+
+
+def _drawn_in_voc(annotation: VocAnnotation) -> Iterator[Drawn]:
+    for thing in annotation.objects:
+        side = thing.shorter_side
+        counts = not thing.difficult
+        yield Drawn(thing.name, side, counts and side > 0, counts)
+
+
+def _drawn_in_coco(coco: CocoImage) -> Iterator[Drawn]:
+    for box in coco.boxes:
+        side = min(box.width, box.height)
+        counts = not box.is_crowd
+        yield Drawn(box.name, side, counts and not box.is_passed_over, counts)
 
 
 def _check_voc(
@@ -106,20 +183,17 @@ def _check_voc(
 ) -> Iterator[Finding]:
     said = (annotation.width, annotation.height)
     yield from _check_size(item, said, size)
-    for kind, detail in _voc_faults(annotation, size or said, rules):
-        yield Finding(kind, path, detail, item.image)
-
-
-def _voc_faults(
-    annotation: VocAnnotation, size: tuple[int, int], rules: Rules
-) -> Iterator[tuple[str, str]]:
-    width, height = size
+    width, height = size or said
     for thing in annotation.objects:
         xmin, ymin, xmax, ymax = thing.box
+        detail = f"{thing.name} at {thing.box} in {width} × {height} pixels"
         if rules.classes and thing.name not in rules.classes:
-            yield "class", f"names '{thing.name}'"
-        if not (1 <= xmin < xmax <= width and 1 <= ymin < ymax <= height):
-            yield "box", f"{thing.name} at {thing.box} in {width} × {height} pixels"
+            near = did_you_mean(thing.name, rules.classes)
+            yield Finding("class", path, f"names '{thing.name}'{near}", item.image)
+        if not (1 <= xmin <= xmax <= width and 1 <= ymin <= ymax <= height):
+            yield Finding("box", path, detail, item.image)
+        elif thing.shorter_side == 0:
+            yield Finding("thin", path, detail)
 
 
 def _check_coco(
@@ -132,15 +206,13 @@ def _check_coco(
         name, left, top, across, down, *_ = box
         detail = f"{name} at {(left, top, across, down)} in {width} × {height} pixels"
         if rules.classes and name not in rules.classes:
-            yield Finding("class", item.image, f"has a box of '{name}'", item.image)
-        if box.is_passed_over:
-            yield Finding("no area", item.image, f"{detail}, area {box.area}")
-        elif (
-            min(left, top) < -_COCO_SLACK
-            or left + across > width + _COCO_SLACK
-            or top + down > height + _COCO_SLACK
-        ):
+            near = did_you_mean(name, rules.classes)
+            yield Finding("class", item.image, f"has a box of '{name}'{near}", item.image)
+        if is_beyond(box, (width, height)):
             yield Finding("box", item.image, detail, item.image)
+        elif box.is_passed_over:
+            why = "marked 'ignore'" if box.is_ignored else f"area {box.area}"
+            yield Finding("no area", item.image, f"{detail}, {why}")
 
 
 def _check_size(
@@ -151,21 +223,25 @@ def _check_size(
         yield Finding("size", item.annotation or item.image, detail, item.image)
 
 
-def _check_mask(item: Item, size: tuple[int, int] | None, rules: Rules) -> Iterator[Finding]:
-    assert item.mask
+def _check_mask(
+    item: Item, path: Path, size: tuple[int, int] | None, rules: Rules, labels: dict[int, int]
+) -> Iterator[Finding]:
+    """What is wrong with a mask; its pixels are counted in ``labels``."""
     try:
-        mask = readers.read_mask(item.mask)
-    except BadFile as error:
+        mask = readers.read_mask(path)
+    except UnfitFile as error:
         yield Finding("mask", error.path, error.reason, item.image)
         return
+    counts = np.bincount(mask.ravel(), minlength=256)
+    labels.update({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
     height, width = mask.shape
     if size and (width, height) != size:
         detail = f"has {width} × {height} pixels, the image {size[0]} × {size[1]}"
-        yield Finding("mask size", item.mask, detail, item.image)
+        yield Finding("mask size", path, detail, item.image)
     if rules.mask_classes:
         illegal = readers.illegal_values(
-            mask, rules.mask_classes, rules.ignore_index, rules.zero_is_ignored
+            labels, rules.mask_classes, rules.ignore_index, rules.zero_is_ignored
         )
         if illegal:
             told = ", ".join(map(str, illegal[:5])) + (" …" if len(illegal) > 5 else "")
-            yield Finding("mask value", item.mask, f"has the value {told}", item.image)
+            yield Finding("mask value", path, f"has the value {told}", item.image)

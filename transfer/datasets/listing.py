@@ -1,13 +1,21 @@
-"""What a data set lists: each image with its annotation and mask, and the splits they are in."""
+"""What a data set lists: each image with its annotation and mask, and the splits they are in.
+
+A check and a training find the files of a split by the same functions.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from transfer.datasets.catalogue import (
+from backbones.common.near_names import did_you_mean
+from backbones.common.regular_file import UnfitFile
+from transfer.datasets.coco_json import CocoImage, read_coco
+from transfer.datasets.coco_likely import likely_cause
+from transfer.datasets.data_set import (
     DataSet,
     Detection,
     DetectionSplit,
@@ -15,12 +23,9 @@ from transfer.datasets.catalogue import (
     Segmentation,
     voc_list,
 )
-from transfer.datasets.coco_json import CocoFile, CocoImage, read_coco
 from transfer.datasets.findings import Finding
-from transfer.datasets.readers import BadFile, read_file
-
-_MAX_LIST_BYTES = 1 << 28
-_OTHER_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+from transfer.datasets.image_names import ENDINGS, ImageFinder, Neighbours, nearest
+from transfer.datasets.name_lists import read_names
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,14 @@ class Item:
     """One image and what belongs to it.
 
     Attributes:
+        name: What the list calls it.
         image: The image.
         annotation: Its VOC XML, if it is used for detection.
         coco: Its entry in COCO's JSON, if that is what it is used with.
         mask: Its mask, if it is used for segmentation.
     """
 
+    name: str
     image: Path
     annotation: Path | None = None
     coco: CocoImage | None = None
@@ -48,17 +55,19 @@ class Listing:
         items: By image; one that serves both tasks stands here once.
         train: Images trained on, by task.
         test: Images tested on, by task.
+        sources: The lists or folders that name them, by part and task.
+        left_out: Images that lists name and ``exclude`` leaves out.
         findings: What is wrong with the lists themselves.
     """
 
     items: dict[Path, Item] = field(default_factory=dict)
     train: dict[str, list[Path]] = field(default_factory=dict)
     test: dict[str, list[Path]] = field(default_factory=dict)
+    sources: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+    left_out: set[Path] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
-    def add(
-        self, task: str, part: str, source: Path, items: list[Item], expected: int | None
-    ) -> None:
+    def add(self, task: str, part: str, source: Path, items: Sequence[Item]) -> None:
         """Take in one split.
 
         Args:
@@ -66,14 +75,7 @@ class Listing:
             part: ``"train"`` or ``"test"``.
             source: The list or folder that names the images.
             items: What it names.
-            expected: How many there should be, if known.
         """
-        if not items:
-            missing = "holds no *.jpg" if source.is_dir() else "names no image"
-            self.findings.append(Finding("list", source, missing))
-        elif expected is not None and len(items) != expected:
-            detail = f"{len(items)} images where the original has {expected}"
-            self.findings.append(Finding("count", source, detail))
         for image, count in Counter(item.image for item in items).items():
             if count > 1:
                 self.findings.append(
@@ -88,107 +90,166 @@ class Listing:
                 mask=known.mask or item.mask,
             )
         getattr(self, part).setdefault(task, []).extend(item.image for item in items)
+        self.sources.setdefault((part, task), []).append(source)
+
+    def images_of(self, part: str, task: str) -> list[Path]:
+        """The images that a task trains or tests on, each once."""
+        return list(dict.fromkeys(getattr(self, part).get(task, [])))
 
 
 def list_all(data: DataSet) -> Listing:
     """List what a data set trains and tests on; lists that cannot be read become findings."""
     listing = Listing()
-    if data.detection:
-        for part, split in _parts(data.detection):
-            _add_boxes(listing, data.detection, part, split)
-    if data.segmentation:
-        for part, masks in (("train", data.segmentation.train), ("test", data.segmentation.test)):
-            _add_masks(listing, data.segmentation, part, masks)
+    if boxes := data.detection:
+        for part, splits in (("train", boxes.train), ("test", boxes.test)):
+            for split in splits:
+                _add_boxes(listing, boxes, part, split)
+    if masks := data.segmentation:
+        for part, pairs in (("train", masks.train), ("test", masks.test)):
+            _add_masks(listing, masks, part, pairs)
     return listing
 
 
-def _parts(detection: Detection) -> Iterator[tuple[str, DetectionSplit]]:
-    yield from (("train", split) for split in detection.train)
-    yield from (("test", split) for split in detection.test)
+def voc_items(folder: Path, source: Path, suffix: str = "") -> Iterator[Item]:
+    """The images of a list in VOC's layout.
+
+    Args:
+        folder: The year's folder.
+        source: The list.
+        suffix: What follows an image's name; empty for any known ending.
+
+    Raises:
+        BadFile: The list cannot be read, or a name has two images.
+    """
+    images = ImageFinder(folder / "JPEGImages", suffix)
+    for name in read_names(source):
+        yield Item(name, images.find(name), annotation=folder / "Annotations" / f"{name}.xml")
 
 
-def _add_boxes(listing: Listing, detection: Detection, part: str, split: DetectionSplit) -> None:
-    folder = detection.root / split.folder
-    try:
-        if detection.layout == "coco":
-            source = detection.root / split.split
-            found = read_coco(source)
-            items = [Item(folder / image.name, coco=image) for image in found.images]
-            listing.findings += _coco_faults(found, source, detection, part)
-        else:
-            source = voc_list(detection.root, split)
-            items = [
-                Item(
-                    folder / "JPEGImages" / f"{name}.jpg",
-                    annotation=folder / "Annotations" / f"{name}.xml",
-                )
-                for name in _names(source)
-            ]
-    except BadFile as error:
-        listing.findings.append(Finding("list", error.path, error.reason))
-        return
-    listing.add("detection", part, source, items, split.images)
+def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "") -> Iterator[Item]:
+    """The images of a folder, or of a list, with their masks.
+
+    Args:
+        images: Folder of the images.
+        masks: Folder of the masks.
+        source: The list; None for every image of the folder.
+        suffix: What follows an image's name; empty for any known ending.
+
+    Raises:
+        BadFile: The list or the folder cannot be read, or a name has two images.
+    """
+    finder = ImageFinder(images, suffix, but=".png" if images == masks else "")
+    labels = ImageFinder(masks, rather=".png")
+    for name in read_names(source) if source else finder.names():
+        yield Item(name, finder.find(name), mask=labels.find(name))
 
 
-def _coco_faults(
-    found: CocoFile, source: Path, detection: Detection, part: str
-) -> Iterator[Finding]:
-    """What the file as a whole lacks."""
-    for name in detection.classes:
+def keep(items: Iterable[Item], root: Path, excluded: Collection[str]) -> list[Item]:
+    """The items whose images are not left out.
+
+    Args:
+        items: Of one split.
+        root: What ``excluded`` starts from.
+        excluded: Images that are left out.
+    """
+    out = {os.path.normpath(root / image) for image in excluded}
+    return [item for item in items if not out or os.path.normpath(item.image) not in out]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One split: of what task and part, what names its images, and how many there must be."""
+
+    task: str
+    part: str
+    source: Path
+    expected: int | None
+    data: Detection | Segmentation
+    near: dict[str, Neighbours]
+
+
+def _add_boxes(listing: Listing, boxes: Detection, part: str, split: DetectionSplit) -> None:
+    folder = boxes.root / split.folder
+    if boxes.layout == "coco":
+        source, near = boxes.root / split.split, {"image": Neighbours(folder, with_ending=True)}
+        items = _coco_items(listing, source, folder, boxes)
+    else:
+        source = voc_list(boxes.root, split)
+        near = {
+            "image": Neighbours(folder / "JPEGImages"),
+            "annotation": Neighbours(folder / "Annotations", endings=(".xml",)),
+        }
+        items = voc_items(folder, source, split.suffix)
+    _add(listing, _Split("detection", part, source, split.images, boxes, near), items)
+
+
+def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit) -> None:
+    images, masks = data.root / split.images, data.root / split.masks
+    source = data.root / split.list if split.list else None
+    near = {"image": Neighbours(images), "mask": Neighbours(masks, longer=True)}
+    _add(
+        listing,
+        _Split("segmentation", part, source or images, split.count, data, near),
+        mask_items(images, masks, source, split.suffix),
+    )
+
+
+def _coco_items(listing: Listing, source: Path, folder: Path, boxes: Detection) -> Iterator[Item]:
+    """The images of a COCO file; what is wrong with it is added to the listing."""
+    found = read_coco(source)
+    faults = [*filter(None, [likely_cause(found)]), *found.faults]
+    for name in boxes.classes:
         if name not in found.classes:
-            yield Finding("list", source, f"has no category '{name}'")
-    left_out = (box.is_passed_over or box.is_crowd for image in found.images for box in image.boxes)
-    if part == "train" and any(image.boxes for image in found.images) and all(left_out):
-        yield Finding(
-            "list",
-            source,
-            "has no box that is trained on: all lack an area, are under a pixel, or are crowds",
-        )
+            faults.append(f"has no category '{name}'{did_you_mean(name, found.classes)}")
+    listing.findings += [Finding("coco", source, fault) for fault in faults]
+    listing.findings += [Finding("orphan", source, orphan) for orphan in found.orphans]
+    yield from (Item(image.name, folder / image.name, coco=image) for image in found.images)
 
 
-def _add_masks(listing: Listing, segmentation: Segmentation, part: str, split: MaskSplit) -> None:
-    images, masks = segmentation.root / split.images, segmentation.root / split.masks
-    source = segmentation.root / (split.list or split.images)
+def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
+    """Take in a split, or what is wrong with its list."""
+    source, excluded = split.source, split.data.excluded
     try:
-        names = _names(source) if split.list else _stems(images)
-    except BadFile as error:
-        listing.findings.append(Finding("list", error.path, error.reason))
+        found = list(items)
+    except UnfitFile as error:
+        is_missing = error.reason in ("does not exist", "is no folder")
+        told = error.reason + (nearest(error.path) if is_missing else "")
+        listing.findings.append(Finding("list", error.path, told))
         return
-    items = [Item(images / f"{name}.jpg", mask=masks / f"{name}.png") for name in names]
-    if not split.list:
-        listing.findings += _other_images(images, masks)
-    listing.add("segmentation", part, source, items, split.count)
+    if not found:
+        lacks = f"holds no image ({', '.join(ENDINGS)})" if source.is_dir() else "names no image"
+        listing.findings.append(Finding("list", source, lacks))
+    elif split.expected is not None and len(found) != split.expected:
+        detail = f"{len(found)} images where the original has {split.expected}"
+        listing.findings.append(Finding("count", source, detail))
+    if found and (gone := [n.folder for n in split.near.values() if not n.folder.is_dir()]):
+        listing.findings += [Finding("list", one, f"is no folder{nearest(one)}") for one in gone]
+        return
+    kept = keep(found, split.data.root, excluded)
+    listing.left_out.update({item.image for item in found} - {item.image for item in kept})
+    if found and not kept:
+        listing.findings.append(Finding("list", source, "has no image that is not left out"))
+    misnamed = dict(_misnamed(kept, split))
+    listing.findings += [
+        Finding("near", source, f"{detail} ({len(group)} of {len(kept)} names)")
+        for detail, group in misnamed.items()
+    ]
+    lost = {item.image for group in misnamed.values() for item in group}
+    listing.add(split.task, split.part, source, [item for item in kept if item.image not in lost])
 
 
-def _names(path: Path) -> list[str]:
-    """The names in a list file, one a line."""
-    try:
-        text = read_file(path, _MAX_LIST_BYTES, may_be_empty=True).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadFile(path, "is not text in UTF-8") from error
-    if text.startswith("\ufeff"):
-        raise BadFile(path, "begins with a byte order mark; save it as plain UTF-8")
-    lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise BadFile(path, f"has no name in line {number}, which the toolboxes stumble over")
-    return [line.strip() for line in lines]
-
-
-def _stems(folder: Path) -> list[str]:
-    """The images of a folder, as the toolbox takes them: hidden ones are not meant."""
-    if not folder.is_dir():
-        raise BadFile(folder, "is not a folder")
-    try:
-        inside = list(folder.iterdir())
-    except OSError as error:
-        raise BadFile(folder, f"could not be read ({error.strerror})") from error
-    return sorted(path.stem for path in inside if path.suffix == ".jpg" and path.name[0] != ".")
-
-
-def _other_images(images: Path, masks: Path) -> Iterator[Finding]:
-    """Images that are not taken for what they are called, though there is a mask of each."""
-    others = (path for path in images.iterdir() if path.suffix != ".jpg")
-    for path in sorted(path for path in others if path.suffix.lower() in _OTHER_ENDINGS):
-        if (masks / f"{path.stem}.png").is_file():
-            yield Finding("ending", path, "has a mask, and is not called *.jpg")
+def _misnamed(items: list[Item], split: _Split) -> Iterator[tuple[str, list[Item]]]:
+    """The items whose files lie there under another name, by how it differs."""
+    told: set[Path] = set()
+    for kind, near in split.near.items():
+        groups: dict[str, list[tuple[Item, str]]] = defaultdict(list)
+        for item in (item for item in items if item.image not in told):
+            if not getattr(item, kind).is_file() and (hit := near.instead_of(item.name)):
+                found, difference = hit
+                groups[difference].append((item, found))
+        for difference, group in groups.items():
+            item, found = group[0]
+            what = f"names '{item.name}', and in the place of its {kind} lies '{found}'"
+            explained = [item for item, _ in group]
+            told.update(item.image for item in explained)
+            yield f"{what}: {difference}", explained

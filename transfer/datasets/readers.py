@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +17,12 @@ from xml.parsers import expat
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
-from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.image_file import DECODING_ERRORS, FORMATS
+from backbones.common.regular_file import UnfitFile
+from transfer.datasets import as_loaded
 
 _SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
 MAX_PIXELS = 1 << 26
@@ -32,27 +36,10 @@ MAX_XML_BYTES = 1 << 20
 
 _MAX_XML_DEPTH = 16
 _MAX_COORDINATE = 10**6
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
-# Pillow's decoders let all of these through on bytes that are no proper image.
-_DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    ZeroDivisionError,
-    AttributeError,
-    MemoryError,
-    RuntimeError,
-)
 
-
-class BadFile(UserError):
+class BadFile(UnfitFile):
     """A file of a data set that cannot be used.
 
     Args:
@@ -61,15 +48,11 @@ class BadFile(UserError):
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(
-            f"'{path}' {reason}; fetch it again, mend it or leave it out. 'transfer check' lists "
-            "all such files of a data set."
+        super().__init__(path, reason)
+        self.args = (
+            f"'{path.absolute()}' {reason}; fetch it again, mend it or leave it out. "
+            "'transfer check' lists all such files of a data set.",
         )
-
-    def __reduce__(self) -> tuple[type[BadFile], tuple[Path, str]]:
-        return BadFile, (self.path, self.reason)
 
 
 @dataclass(frozen=True)
@@ -144,7 +127,7 @@ class _Collector:
 
     def refuse_document_type(self, name: str, *_: Any) -> None:
         raise BadFile(
-            self._path, f"declares the document type '{_brief(name)}', which could hide entities"
+            self._path, f"declares the document type '{brief(name)}', which could hide entities"
         )
 
     def start(self, name: str, _: dict[str, str]) -> None:
@@ -179,7 +162,7 @@ class _Collector:
         name = found.get("name", "").strip()
         if not name:
             raise BadFile(self._path, "has an object without a name")
-        xmin, ymin, xmax, ymax = (self._integer(found, side, _brief(name)) for side in _SIDES)
+        xmin, ymin, xmax, ymax = (self._integer(found, side, brief(name)) for side in _SIDES)
         return VocObject(name, (xmin, ymin, xmax, ymax), self._flag(found, "difficult"))
 
     def _integer(self, found: dict[str, str], key: str, where: str) -> int:
@@ -190,13 +173,13 @@ class _Collector:
         except (ValueError, OverflowError):
             number = _MAX_COORDINATE + 1
         if abs(number) > _MAX_COORDINATE:
-            raise BadFile(self._path, f"has the {key} '{_brief(found[key])}' in its {where}")
+            raise BadFile(self._path, f"has the {key} '{brief(found[key])}' in its {where}")
         return number
 
     def _flag(self, found: dict[str, str], key: str) -> bool:
         text = found.get(key, "0").strip()
         if text not in ("0", "1"):
-            raise BadFile(self._path, f"has the flag {key} '{_brief(text)}', which is not 0 or 1")
+            raise BadFile(self._path, f"has the flag {key} '{brief(text)}', which is not 0 or 1")
         return text == "1"
 
 
@@ -204,14 +187,17 @@ def check_image(path: Path) -> tuple[int, int, str]:
     """Decode an image to its end.
 
     Returns:
-        Width and height in pixels, upright as the toolboxes load it (EXIF may turn it by a
-        quarter), and Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
+        Width and height in pixels as the toolboxes load it (EXIF may turn it by a quarter), and
+        Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
 
     Raises:
         BadFile: Missing, empty, cut short, of another format, or of over :data:`MAX_PIXELS`.
+        UnfitFile: The toolboxes cannot load it.
     """
-    image = decode(path, read_file(path, MAX_IMAGE_BYTES))
-    width, height = upright_size(image)
+    content = read_file(path, MAX_IMAGE_BYTES)
+    image = decode(path, content)
+    as_loaded.require_loadable(path, image, content)
+    width, height = as_loaded.loaded_size(image)
     return width, height, image.mode
 
 
@@ -221,7 +207,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, and of sizes that are judged here.
             warnings.simplefilter("ignore")
-            image = Image.open(BytesIO(content), formats=_FORMATS)
+            image = Image.open(BytesIO(content), formats=FORMATS)
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadFile(
@@ -233,29 +219,10 @@ def decode(path: Path, content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadFile(path, f"has over the {MAX_PIXELS:,} pixels that are read") from error
     except Image.UnidentifiedImageError as error:
-        raise BadFile(path, f"is no image of a known format ({', '.join(_FORMATS)})") from error
-    except _DECODING_ERRORS as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+        raise BadFile(path, f"is no image of a known format ({', '.join(FORMATS)})") from error
+    except DECODING_ERRORS as error:
+        raise BadFile(path, f"does not decode ({brief(str(error))})") from error
     return image
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the turn that EXIF asks for, which the toolboxes' decoder makes."""
-    width, height = image.size
-    return (height, width) if orientation(image) >= 5 else (width, height)
-
-
-def orientation(image: Image.Image) -> int:
-    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all."""
-    if "exif" not in image.info:
-        return 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            told = image.getexif().get(ExifTags.Base.Orientation)
-    except _DECODING_ERRORS:
-        return 1  # damaged metadata turn nothing
-    return told if isinstance(told, int) and 1 <= told <= 8 else 1
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -265,10 +232,11 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         Shape (height, width), 0 to 255.
 
     Raises:
-        BadFile: As :func:`check_image`, or not one channel of 8 bits.
+        BadFile: As :func:`check_image`, or not one channel of 8 bits without loss.
     """
-    image = decode(path, read_file(path, MAX_IMAGE_BYTES))
-    _require_mask(path, image)
+    content = read_file(path, MAX_IMAGE_BYTES)
+    image = decode(path, content)
+    _require_mask(path, as_loaded.header(content), content)
     return np.asarray(image)
 
 
@@ -276,38 +244,63 @@ def mask_size(path: Path) -> tuple[int, int]:
     """Width and height of a mask in pixels, by its header.
 
     Raises:
-        BadFile: No image of a known format, or not one channel of 8 bits.
+        BadFile: No image of a known format, or not one channel of 8 bits without loss.
     """
+    content = read_file(path, MAX_IMAGE_BYTES)
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _require_mask(path, image)
-            return image.size
-    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise BadFile(path, f"does not decode ({_brief(str(error))})") from error
+        image = as_loaded.header(content)
+    except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
+        raise BadFile(path, f"does not decode ({brief(error)})") from error
+    _require_mask(path, image, content)
+    return image.size
 
 
-def _require_mask(path: Path, image: Image.Image) -> None:
-    if image.mode not in ("L", "P"):
+def _require_mask(path: Path, image: Image.Image, content: bytes) -> None:
+    """See that an image, of which nothing is decoded yet, can hold class numbers as drawn."""
+    packed = str(image.info.get("compression", ""))
+    is_webp = _is_lossy_webp(content)
+    if image.format in ("JPEG", "MPO") or "jpeg" in packed or is_webp:
+        form = "WebP" if is_webp else "JPEG"
         raise BadFile(
             path,
-            f"has the mode {image.mode}; a mask has one channel of 8 bits with the class's number",
+            f"is a lossy {form}, which has other numbers than were drawn; save the mask as PNG "
+            "from its source",
+        )
+    if image.mode not in ("L", "P"):
+        means = "colours" if image.mode.startswith(("RGB", "CMYK")) else "another kind of values"
+        raise BadFile(
+            path,
+            f"has the mode {image.mode}, {means}; a mask has one channel of 8 bits with the "
+            "class's number",
+        )
+    if image.mode == "L" and (depth := as_loaded.bits(image, content)) < 8:
+        raise BadFile(
+            path, f"is grey with {depth} bits, which are stretched to 8 as they are loaded"
+        )
+    if as_loaded.orientation(image) != 1:
+        raise BadFile(
+            path, "is to be turned by its EXIF data, which masks are not as they are loaded"
         )
 
 
+def _is_lossy_webp(content: bytes) -> bool:
+    """Whether a WebP has a chunk of lossy data; that of lossless data is ``VP8L``."""
+    return content[:4] == b"RIFF" and content[8:12] == b"WEBP" and b"VP8 " in content[12:]
+
+
 def illegal_values(
-    mask: NDArray[np.uint8], classes: int, ignore_index: int, zero_is_ignored: bool
+    values: Iterable[int], classes: int, ignore_index: int, zero_is_ignored: bool
 ) -> list[int]:
-    """The values of a mask that stand for nothing.
+    """Those of a mask's values that are no class and not ignored.
 
     Args:
-        mask: As :func:`read_mask` gives it.
+        values: The different values of a mask.
         classes: How many there are.
         ignore_index: The value that is not judged.
         zero_is_ignored: Whether the classes start at 1 and 0 is unlabelled.
     """
-    found = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     highest = classes if zero_is_ignored else classes - 1
-    return [int(value) for value in found if value > highest and value != ignore_index]
+    return [value for value in values if value > highest and value != ignore_index]
 
 
 def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
@@ -336,9 +329,3 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
     if len(content) > most:
         raise BadFile(path, f"has over the {most:,} bytes that are read")
     return content
-
-
-def _brief(text: str) -> str:
-    """A stranger's text, made fit to print."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -15,8 +15,13 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
+from backbones.common.near_names import did_you_mean
+from backbones.common.regular_file import UnfitFile
 from backbones.common.resources import cache_dir
-from transfer.datasets.readers import BadFile, check_image, mask_size, read_voc_xml
+from transfer.datasets.coco_json import load_json
+from transfer.datasets.listing import Item, keep, mask_items, voc_items
+from transfer.datasets.readers import check_image, mask_size, read_voc_xml
 from transfer.datasets.sample import ensure_sample
 
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xae\x42\x60\x82"}
@@ -63,19 +68,25 @@ def _naming(files: Sequence[Path]) -> Iterator[None]:
     """Say which of an image's files is damaged, whatever they end in as they are loaded.
 
     Raises:
-        UserError: One cannot be read. No :class:`BadFile`: a loader's worker cannot hand one over.
+        UserError: One cannot be read, or not be prepared for a network. No :class:`UnfitFile`: a
+            loader's worker cannot hand one over.
     """
     try:
         yield
-    except BadFile as error:
+    except UnfitFile as error:
         raise UserError(str(error)) from error
+    except UserError:
+        raise
     except Exception as error:  # Pillow and OpenCV raise much, and do not name the file
         for path in files:
             try:
-                check_image(path)
-            except BadFile as bad:
+                width, height, _ = check_image(path)
+            except UnfitFile as bad:
                 raise UserError(str(bad)) from error
-        raise
+        raise UserError(
+            f"'{files[0]}' and what belongs to it, of {width} × {height} pixels, cannot be "
+            f"prepared for a network ({brief(error)}); make it larger, or leave it out."
+        ) from error
 
 
 def _require_whole(path: Path) -> None:
@@ -96,29 +107,43 @@ class VocBoxes(NamesFaults, XMLDataset):
         difficult_is_positive: Train on difficult objects as on any other (the authors' protocol);
             otherwise they are no objects, and what lies on them is background.
         data_root: Folder of the VOC years, or ``"sample"`` for the built-in sample.
+        suffix: What follows an image's name; empty for any known ending.
+        exclude: Images that are left out, as seen from ``data_root``.
         options: As MMDetection's ``XMLDataset``.
 
     Raises:
         UserError: An XML file that cannot be read or names a class that is not listed.
     """
 
-    def __init__(self, data_root: str, difficult_is_positive: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        difficult_is_positive: bool = False,
+        suffix: str = "",
+        exclude: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.difficult_is_positive = difficult_is_positive
+        self.suffix, self.exclude = suffix, exclude
         super().__init__(data_root=_root(data_root, "VOCdevkit"), **options)
 
-    def parse_data_info(self, img_info: dict) -> dict:
+    def load_data_list(self) -> list[dict]:
+        """The images of the list with their boxes."""
+        self.cat2label = {name: label for label, name in enumerate(self.metainfo["classes"])}
+        items = voc_items(Path(self.sub_data_root), Path(self.ann_file), self.suffix)
+        return [self._info(item) for item in keep(items, Path(self.data_root), self.exclude)]
+
+    def _info(self, item: Item) -> dict:
         """One image's boxes, 0-based x1 y1 x2 y2 in pixels."""
-        name = img_info["img_id"].strip()  # some lists have spaces at the ends of their lines
-        folder = Path(self.sub_data_root)
-        xml_path = folder / self.ann_subdir / f"{name}.xml"
-        annotation = read_voc_xml(xml_path)
+        assert item.annotation
+        annotation, xml_path = read_voc_xml(item.annotation), str(item.annotation)
         return {
-            "img_id": name,
-            "img_path": str(folder / self.img_subdir / f"{name}.jpg"),
-            "xml_path": str(xml_path),
+            "img_id": item.name,
+            "img_path": str(item.image),
+            "xml_path": xml_path,
             "width": annotation.width,
             "height": annotation.height,
-            "instances": [self._instance(thing, str(xml_path)) for thing in annotation.objects],
+            "instances": [self._instance(thing, xml_path) for thing in annotation.objects],
         }
 
     def prepare_data(self, index: int) -> Any:
@@ -142,9 +167,12 @@ class VocBoxes(NamesFaults, XMLDataset):
         if thing.name not in self.cat2label:
             raise UserError(
                 f"'{xml_path}' names the class '{thing.name}', which the data set's file does not "
-                "list; add it to 'classes' or mend the annotation."
+                f"list{did_you_mean(thing.name, self.cat2label)}; add it to 'classes' or mend the "
+                "annotation."
             )
-        small = thing.shorter_side < (self.bbox_min_size or 0)
+        # A box of one pixel has no width as MMDetection counts, and offsets that are no numbers.
+        smallest = self.bbox_min_size or int(not self.test_mode)
+        small = 0 <= thing.shorter_side < smallest
         difficult = thing.difficult and not self.difficult_is_positive
         return {
             "bbox": [edge - 1 for edge in thing.box],
@@ -162,8 +190,11 @@ class _CocoFile(COCO):
 
     def __init__(self, file: str) -> None:
         self.file = file
+        super().__init__()
+        self.dataset = load_json(Path(file))
         with contextlib.redirect_stdout(io.StringIO()):
-            super().__init__(file)
+            self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: Sequence[str] = (), **_: Any) -> list[int]:
         """The ids of the classes, in their order; MMDetection gives them in the file's."""
@@ -175,6 +206,7 @@ class _CocoFile(COCO):
             if names:
                 raise UserError(
                     f"'{self.file}' {what} '{names[0]}'"
+                    f"{did_you_mean(names[0], cat_names if names is extra else list(ids))}"
                     + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
                     + "; make it agree with 'classes' in the data set's file."
                 )
@@ -190,10 +222,21 @@ class CocoBoxes(NamesFaults, CocoDataset):
 
     Args:
         data_root: Folder that the paths start from.
+        exclude: Images that are left out, as seen from ``data_root``.
         options: As MMDetection's ``CocoDataset``.
     """
 
     COCOAPI = _CocoFile
+
+    def __init__(self, data_root: str, exclude: Sequence[str] = (), **options: Any) -> None:
+        self.exclude = exclude
+        super().__init__(data_root=data_root, **options)
+
+    def load_data_list(self) -> list[dict]:
+        """The images of the file with their boxes."""
+        found = {Path(info["img_path"]): info for info in super().load_data_list()}
+        items = (Item(path.name, path) for path in found)
+        return [found[item.image] for item in keep(items, Path(self.data_root), self.exclude)]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """One image's boxes, x1 y1 x2 y2 in pixels; crowds are marked to be ignored."""
@@ -220,14 +263,24 @@ class IndexMasks(NamesFaults, BaseSegDataset):
     Args:
         data_root: Folder that the prefixes start from, or ``"sample"`` for the built-in sample.
         ignore_index: Value in the files of pixels that are not judged, 0 to 255.
+        suffix: What follows an image's name; empty for any known ending.
+        exclude: Images that are left out, as seen from ``data_root``.
         options: As MMSegmentation's ``BaseSegDataset``.
 
     Raises:
         UserError: A mask has a value that stands for no class.
     """
 
-    def __init__(self, data_root: str, ignore_index: int = 255, **options: Any) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        ignore_index: int = 255,
+        suffix: str = "",
+        exclude: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.ignored_value = ignore_index
+        self.suffix, self.exclude = suffix, exclude
         super().__init__(data_root=_root(data_root, "ADEChallengeData2016"), **options)
 
     def load_data_list(self) -> list[dict]:
@@ -237,12 +290,20 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         ignored = self.ignored_value - int(self.reduce_zero_label)
         if ignored >= 0 and self.ignored_value != _IGNORED:
             self.label_map = {ignored: _IGNORED}
-        pairs = super().load_data_list()
-        if self.ann_file:
-            return pairs
-        # Without a list, the folder's own images; the toolbox takes those of folders in it too.
-        folder = Path(self.data_prefix["img_path"])
-        return [pair for pair in pairs if Path(pair["img_path"]).parent == folder]
+        images, masks = (Path(self.data_prefix[key]) for key in ("img_path", "seg_map_path"))
+        items = mask_items(
+            images, masks, Path(self.ann_file) if self.ann_file else None, self.suffix
+        )
+        return [
+            {
+                "img_path": str(item.image),
+                "seg_map_path": str(item.mask),
+                "label_map": self.label_map,
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+            }
+            for item in keep(items, Path(self.data_root), self.exclude)
+        ]
 
     def prepare_data(self, index: int) -> Any:
         """An image and its mask through the pipeline."""

@@ -17,13 +17,17 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from backbones.common.errors import UserError
 from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.compat.registered_names import foreign_types
-from transfer.datasets.catalogue import DataSet
+from transfer.compat.foreign_configs import fault_of_record
+from transfer.compat.registered import require_registered
+from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
 from transfer.protocols import compose
 from transfer.records.outcomes import image_names
 from transfer.records.records import Record
 from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
+
+# What MMEngine and its parts raise on a config that they cannot build.
+_MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class FinishedCell:
@@ -39,25 +43,23 @@ class FinishedCell:
         classes: In the order of their labels.
 
     Raises:
-        UserError: The weights are not there, or the data set is another one.
+        UserError: The weights are not there, the data set is another one, or the record's config
+            is refused.
     """
 
     def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
-        told = json.loads(record.content["config"]["json"])
-        for name in foreign_types(told):
-            raise UserError(
-                f"The record '{record.path}' was refused: its config would build '{name}', which "
-                "is no registered class. Remove the record and run its cell again."
-            )
-        cfg = compose.located(told, data)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            self.model = MODELS.build(cfg.model)
-            self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        final_weights.restore(self.model, folder)
+        cfg = _config(record, data)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                self.model = MODELS.build(cfg.model)
+                self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
+            self._batch_size = int(cfg.test_dataloader.batch_size)
+            self._autocast = _autocast(cfg, device)
+        except _MISFITS as error:
+            raise _refusal(record, f"it cannot be built ({error})") from error
+        final_weights.restore(self.model, folder)
         self.model.to(device).eval()
-        self._autocast = _autocast(cfg, device)
-        self._batch_size = int(cfg.test_dataloader.batch_size)
         self.classes: Sequence[str] = self.dataset.metainfo["classes"]
         infos = [self.dataset.get_data_info(index) for index in range(len(self.dataset))]
         files = [info["img_path"] for info in infos]
@@ -87,6 +89,34 @@ class FinishedCell:
         there = [self.dataset[index] for index in indices if index < len(self.dataset)]
         with self._autocast:
             return self.model.test_step(pseudo_collate(there))
+
+
+def _config(record: Record, data: DataSet) -> Config:
+    """A record's config on a data set.
+
+    Raises:
+        UserError: It names what data may not name, or is none of a cell.
+    """
+    try:
+        told = json.loads(record.content["config"]["json"])
+    except (ValueError, RecursionError) as error:
+        raise _refusal(record, f"it cannot be read ({error})") from error
+    if fault := fault_of_record(told):
+        raise _refusal(record, fault)
+    try:
+        cfg = compose.located(told, data)
+        parts = [cfg.model, cfg.test_dataloader.dataset]
+    except _MISFITS as error:
+        raise _refusal(record, f"it is none of a cell ({error})") from error
+    require_registered(parts, cfg.default_scope, f"The config of the record '{record.path}'")
+    return cfg
+
+
+def _refusal(record: Record, reason: str) -> UserError:
+    return UserError(
+        f"The record '{record.path}' was refused because of its config: {reason}. Remove the "
+        "record and run its cell again. SECURITY.md says what a record may name."
+    )
 
 
 def _autocast(cfg: Config, device: str) -> torch.autocast:

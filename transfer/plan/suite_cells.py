@@ -102,12 +102,12 @@ class _Planner:
             raise UserError(self._why_nothing(cells, tasks))
         if shard := self.choice.shard:
             chosen = self._share(chosen, shard)
-        aliases = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of]
+        notes = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of or row.rename]
         return Plan(
             tuple(chosen),
             rows,
             self._baseline(),
-            tuple(dict.fromkeys((*aliases, *self.remarks, *self._other_lengths()))),
+            tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
             by_name(self.data.values()),
         )
 

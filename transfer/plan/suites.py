@@ -42,11 +42,10 @@ from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
-from transfer.compat.registered_names import is_registered_name
+from transfer.compat.foreign_configs import fault_of_setting
 from transfer.plan.request import DEFAULT_DATA
 from transfer.protocols.protocols import TASKS
-from transfer.records.settings import EPOCHS, LENGTHS
-from transfer.speed import time_savers
+from transfer.records.settings import EPOCHS, LENGTHS, WITHOUT
 
 KIND = "transfer"
 
@@ -251,20 +250,42 @@ class _Reader:
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
-            if name.split(".")[-1] == "type" and not _each(value, key, is_registered_name):
-                raise self._wrong(f'{key}."{name}"', "the name of a registered class")
             if name == EPOCHS and not _each(value, key, _is_length):
                 raise self._wrong(f"{key}.{name}", "a whole number from 1 on")
-            if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
-                known = ", ".join(time_savers.ALL)
-                raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
+            if name == WITHOUT:
+                self._require_parts(value, key)
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
                 raise self._wrong(
                     f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
                 )
+            if name != WITHOUT:
+                self._require_allowed(name, value if key == "vary" else [value], key)
         return settings
+
+    def _require_parts(self, value: Any, key: str) -> None:
+        """See that what is left out of the speed layer is known there, whatever it is varied over.
+
+        Raises:
+            UserError: It is not.
+        """
+        from transfer.speed.hook import require_known  # it imports torch, and few suites need it
+
+        for names in value if key == "vary" and isinstance(value, list) else [value]:
+            try:
+                require_known(names)
+            except UserError as error:
+                raise UserError(f"In the suite '{self.path}', '{key}': {error}") from error
+
+    def _require_allowed(self, name: str, values: Any, key: str) -> None:
+        """See that a setting names nothing that data may not name, such as a function to call."""
+        for value in values if isinstance(values, list) else [values]:
+            if fault := fault_of_setting(name, value):
+                raise UserError(
+                    f"The suite '{self.path}' was refused: in '{key}', {fault}. SECURITY.md says "
+                    "what a suite may name."
+                )
 
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:

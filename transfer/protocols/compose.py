@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import feature_shape
-from transfer.datasets.catalogue import (
+from transfer.compat.foreign_configs import fault_of_setting, nested
+from transfer.compat.registered import require_registered
+from transfer.datasets.data_set import (
     DataSet,
     Detection,
     DetectionSplit,
@@ -21,8 +25,7 @@ from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
 from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
-from transfer.records.settings import EPOCHS
-from transfer.speed import time_savers
+from transfer.records.settings import EPOCHS, WITHOUT
 
 
 def compose(
@@ -45,7 +48,7 @@ def compose(
         outcomes: File for what each test image contributes.
 
     Raises:
-        UserError: The network cannot be used this way.
+        UserError: The network cannot be used this way, or an override names what data may not name.
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights)
@@ -61,16 +64,13 @@ def compose(
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _set_precision(cfg, cell.precision)
-    for name in time_savers.of(cell.task):
-        if name != "ChannelsLast" or cell.precision == "bfloat16":
-            _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
-    settings = dict(cell.overrides)
-    left_out = settings.pop(time_savers.WITHOUT, ())
-    if epochs := settings.pop(EPOCHS, 0):
+    changed = dict(cell.overrides)
+    left_out = changed.get(WITHOUT, ())
+    if epochs := changed.get(EPOCHS, 0):
         set_epochs(cfg, epochs, _train_images(data, cell.task))
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
-    cfg.merge_from_dict(settings)
+    _add_hook(cfg, "Speed", **({"without": list(left_out)} if left_out else {}))
+    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
@@ -90,9 +90,25 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict({k: v for k, v in cell.overrides if k not in (time_savers.WITHOUT, EPOCHS)})
+    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
+
+
+def _settings(cell: Cell, scope: str) -> dict[str, Any]:
+    """What a cell overrides, by dotted names.
+
+    Raises:
+        UserError: One names what data may not name.
+    """
+    ours = (WITHOUT, EPOCHS)
+    settings = {name: value for name, value in cell.overrides if name not in ours}
+    for name, value in settings.items():
+        if fault := fault_of_setting(name, value):
+            raise UserError(f"The overrides of {cell.name} were refused: {fault}.")
+    tree = [nested(name, value) for name, value in settings.items()]
+    require_registered(tree, scope, f"The overrides of {cell.name}")
+    return settings
 
 
 def resolved(cfg: Config) -> dict[str, Any]:
@@ -109,15 +125,19 @@ def resolved(cfg: Config) -> dict[str, Any]:
 
 
 def located(told: dict[str, Any], data: DataSet) -> Config:
-    """A config of :func:`resolved`, with the data's folders and without a classifier to load."""
-    loader = _with_tuples(told["test_dataloader"])
+    """A config of :func:`resolved`, tested on a data set's images, without a classifier to load.
+
+    What is read, and where it lies, is the data set's own: a record says neither.
+    """
+    loader = ConfigDict(_with_tuples(told["test_dataloader"]))
+    if told["default_scope"] == "mmdet":
+        assert data.detection is not None
+        loader.dataset = _replace_leaves(loader.dataset, data.detection, data.detection.test)
+    else:
+        assert data.segmentation is not None
+        loader.dataset = _masks(loader.dataset, data.segmentation, data.segmentation.test)
     cfg = Config({**told, "test_dataloader": loader})
-    boxes = cfg.default_scope == "mmdet"
-    part = data.detection if boxes else data.segmentation
-    assert part is not None
-    for node in _nodes(cfg._cfg_dict):
-        if "data_root" in node:
-            node.data_root = str(part.root)
+    for node in _nodes(cfg.model):
         if "weights" in node:  # the backbone's, and those of a head that is a stage of it
             node.weights = None
     return cfg
@@ -155,8 +175,8 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
             model[head].in_channels = channels[model[head].in_index]
 
 
-def _add_hook(cfg: Config, name: str) -> None:
-    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name)]
+def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
+    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name, **settings)]
 
 
 def _set_boxes(cfg: Config, data: Detection) -> None:
@@ -189,6 +209,7 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
                 "data_root": str(data.root),
                 "metainfo": {"classes": list(data.classes)},
                 **_boxes(data.layout, split),
+                **_choice(split.suffix, data.excluded),
             }
         )
         for split in splits
@@ -212,6 +233,12 @@ def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
         "ann_file": f"{folder}/ImageSets/Main/{split.split}.txt",
         "data_prefix": {"sub_data_root": f"{folder}/"},
     }
+
+
+def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
+    """Which files of a split are meant, where its data set's file says so."""
+    chosen = {"suffix": suffix, "exclude": list(excluded)}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def smallest_box(cfg: Config) -> int:
@@ -247,6 +274,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
             "reduce_zero_label": data.zero_is_ignored,
             "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
+            **_choice(split.suffix, data.excluded),
         }
     )
 

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
-import mmengine.registry
 from mmengine.config import Config
-from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
-from transfer.datasets.catalogue import DataSet
+from transfer.compat.registered import registered
+from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose
 from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
-from transfer.records.settings import EPOCHS
-from transfer.speed.time_savers import WITHOUT
+from transfer.records.settings import EPOCHS, WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _OF_CELLS = {
@@ -82,7 +79,7 @@ def _composed(cell: Cell, data: DataSet) -> Config:
 
 def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
     """Follow a dotted name to its end, or to the first part of it that is new."""
-    old, new = before._cfg_dict, after._cfg_dict
+    old, new = (dict(cfg.items()) for cfg in (before, after))
     path: tuple[str, ...] = ()
     for part in name.split("."):
         if isinstance(old, list | tuple):
@@ -119,23 +116,10 @@ def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
     if path[-1] == "paramwise_cfg":
         return list(_RULES)
     kind = node.get("type") if isinstance(node, dict) else None
-    taken = {name for built in _classes(kind, scope) for name in _parameters(built)}
+    taken = {name for built in registered(kind, scope) for name in _parameters(built)}
     if path == ("optim_wrapper",):
         taken |= {"paramwise_cfg", "constructor"}  # taken by what builds it
     return sorted(taken)
-
-
-def _classes(name: Any, scope: str) -> Iterator[Any]:
-    """What is registered under a name, whatever for; nothing is imported to find it."""
-    if not isinstance(name, str):
-        return
-    prefix, _, plain = name.rpartition(".")
-    for registry in vars(mmengine.registry).values():
-        if isinstance(registry, Registry):
-            for place in (registry.children.get(prefix or scope), registry):
-                if place is not None and plain in place.module_dict:
-                    yield place.module_dict[plain]
-                    break
 
 
 def _parameters(built: Any) -> set[str]:

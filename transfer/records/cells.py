@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbones.zoo.zoo import Variant
+from backbones.zoo.entry import Rename, Variant
 
 SHUFFLED = "shuffled"
 """Scheme of a cell's weights whose values are shuffled layer by layer."""
@@ -42,6 +42,8 @@ class Cell:
         mean: Channel means, 0 to 1, of a user's own row, whose file can be changed; None for the
             zoo's, where the name or the weights' own file decides, and where timm's weights do.
         std: Channel deviations, likewise.
+        rename: How the names in the weights of a user's own row become timm's; empty for names
+            of a known library.
     """
 
     backbone: str
@@ -61,6 +63,7 @@ class Cell:
     processes: int = 1
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    rename: Rename = ""
 
     @property
     def id(self) -> str:
@@ -72,6 +75,8 @@ class Cell:
         for name in ("mean", "std"):
             if told[name] is None:  # as before an own row's counted
                 del told[name]
+        if not self.rename:  # as before names could be others
+            del told["rename"]
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -27,6 +27,8 @@ _POINTS = 100
 _ELSEWHERE = (  # says where files lie and what is shown, not what was computed
     "work_dir", "load_from", "resume", "launcher", "log_level", "log_processor", "visualizer",
     "vis_backends", "default_hooks", "env_cfg", "custom_imports", "data_root", "img_scales",
+    "log_config", "checkpoint_config", "dist_params", "workflow", "gpu_ids", "device",
+    "auto_resume",
 )  # fmt: skip
 _HEADLINES = (
     # name in the run, task, our name, and what makes percent of it
@@ -35,13 +37,17 @@ _HEADLINES = (
     ("coco/bbox_mAP", "detection", "COCO AP", 100.0),
     ("mIoU", "segmentation", "mIoU", 1.0),
 )
+_OURS = {"mAP_11points", "mIoU_all"}
+"""Figures that this project's metrics report beside the headline, all of them in percent."""
+
+_WHOLE = 100 * (1 + 1e-6)  # percent
 _PRECISIONS = {"OptimWrapper": "float32", "Bfloat16OptimWrapper": "bfloat16"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("run", metavar="RUN", type=Path, help="work folder, scalars.json or .log")
+    add("run", metavar="RUN", type=Path, help="work folder, scalars.json, .log.json or log")
     add("--backbone", default="", help="name of the row (default: the config's network)")
     add("--data", default="", help="name of the data set (default: the config's class of it)")
     add("--seed", type=int, help="of the run, where it does not tell")
@@ -160,10 +166,16 @@ def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
     for name, task, metric, scale in _HEADLINES:
         if name in found.metrics:
             value = scale * found.metrics[name]
-            if not _is_figure(value):
+            if not _is_figure(value) or value > _WHOLE:
                 raise UserError(
                     f"The last evaluation in '{found.source}' has {name} {value}, which is no "
                     "figure; nothing was imported."
+                )
+            if scale == 1 and not _is_percent(found.metrics):
+                raise UserError(
+                    f"The last evaluation in '{found.source}' has {name} {value:g}, and nothing "
+                    "shows whether that is a fraction or percent: nothing was imported. Import the "
+                    "log that MMDetection or MMSegmentation wrote itself."
                 )
             return task, metric, value, scale
     known = ", ".join(name for name, *_ in _HEADLINES)
@@ -171,6 +183,13 @@ def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
         f"The last evaluation in '{found.source}' has {', '.join(sorted(found.metrics))}; known "
         f"here are {known}."
     )
+
+
+def _is_percent(metrics: dict[str, float]) -> bool:
+    """Whether figures whose names allow for both units are percent and not fractions."""
+    means = [metrics.get(name, 0.0) for name in ("mAP", "mIoU", "mAcc", "aAcc")]
+    is_ours = not _OURS.isdisjoint(metrics)
+    return is_ours or any(value > 1 for value in means) or not any(means)
 
 
 def _is_figure(value: float) -> bool:

@@ -6,13 +6,14 @@ One paragraph for each data set, protocol and control; every figure is computed 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting
 from transfer.records.settings import in_words
 from transfer.records.wording import count, gained
 from transfer.report.gains import GainRow, GainTable
+from transfer.stats.rows import SEVERAL
 
 Group = tuple[GainTable, ...]
 
@@ -54,18 +55,30 @@ def answer(group: Group) -> list[str]:
     first = group[0]
     rows = {row.name: row for table in group for row in table.rows}
     others = [name for name in rows if name != first.baseline]
-    asked = [name for name in others if not is_control(rows[name])]
-    controls = [name for name in others if is_control(rows[name])]
+    controls = [name for name in others if is_control(rows[name], rows.values())]
+    asked = [name for name in others if name not in controls]
     told = [_transferred(group, name) for name in asked]
     if not told:
         told = [f"On {first.setting.data} no row was compared with {first.baseline}."]
     return [*told, *(_sureness(group) if others else []), *_controls(group, controls)]
 
 
-def is_control(row: GainRow) -> bool:
-    """Whether a row is there to show that pretraining can be seen: random or shuffled weights."""
+def is_control(row: GainRow, rows: Iterable[GainRow]) -> bool:
+    """Whether a row is there to show that pretraining can be seen: random or shuffled weights.
+
+    ``<network>_scratch`` is one beside weights of its network. Where there are none, and of a
+    user's own file, random weights are a row like any other.
+    """
     cell = row.records[0].cell
-    return bool(cell.get("scratch")) or str(cell.get("weights", "")).startswith(f"{SHUFFLED}:")
+    if str(cell.get("weights", "")).startswith(f"{SHUFFLED}:"):
+        return True
+    if not cell.get("scratch") or not row.name.endswith("_scratch"):
+        return False
+    others = (other.records[0].cell for other in rows)
+    return any(
+        other.get("architecture") == cell.get("architecture") and not other.get("scratch")
+        for other in others
+    )
 
 
 def _transferred(group: Group, name: str) -> str:
@@ -128,7 +141,7 @@ def _units(table: GainTable) -> str:
     counts = sorted({row.statistics.n for row in table.rows})
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     unit = {row.statistics.unit for row in table.rows}
-    what = "classifiers or fine-tunings" if len(unit) > 1 else f"{unit.pop()}s"
+    what = "classifiers or fine-tunings" if len(unit) > 1 else SEVERAL[unit.pop()]
     return f"{number} {what} a row"
 
 

@@ -25,6 +25,13 @@ Unit = Literal["classifier", "fine-tuning", "run from random weights"]
 ZERO_SPREAD = 1e-9
 """Points. A smaller standard deviation is rounding: the units gave one and the same figure."""
 
+SEVERAL: dict[Unit, str] = {
+    "classifier": "classifiers",
+    "fine-tuning": "fine-tunings",
+    "run from random weights": "runs from random weights",
+}
+"""Units in the plural."""
+
 ABOUT: dict[Unit, str] = {
     "classifier": "about the recipe",
     "fine-tuning": "about these weights, not about the recipe",
@@ -124,8 +131,8 @@ class RowResult:
             return f"one {self.unit} only: it shows no interval and claims nothing"
         if self.ci_low is None:
             return (
-                f"all {self.n} {self.unit}s gave one and the same figure, so there is no spread "
-                "to judge by; look whether their seeds took effect"
+                f"all {self.n} {SEVERAL[self.unit]} gave one and the same figure, so there is no "
+                "spread to judge by; look whether their seeds took effect"
             )
         return None
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import timm
@@ -254,7 +255,26 @@ def break_the_parts_of_an_image(folder):
 def put_an_image_of_16_bits(folder):
     path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
     Image.fromarray(np.full((40, 50), 999, np.uint16)).save(path)
-    return "more than 8 bits a pixel"
+    return "more than 8 bits a channel"
+
+
+def put_a_coloured_image_of_16_bits(folder):
+    """Its mode is RGB to Pillow, which keeps the upper 8 bits without a word."""
+    path = next((folder / "train" / "bird").iterdir()).with_suffix(".png")
+    cv2.imwrite(str(path), np.full((40, 50, 3), 999, np.uint16))
+    return "more than 8 bits a channel"
+
+
+def test_names_that_begin_with_a_dot_are_no_classes_and_no_images(folder):
+    """As Jupyter and macOS leave them beside others."""
+    before = {split: ImageFolder(str(folder), split, 32) for split in ("train", "val")}
+    for split in ("train", "val"):
+        shutil.copytree(folder / split / "bird", folder / split / ".ipynb_checkpoints")
+        (folder / split / "bird" / "._3.jpg").write_bytes(b"\0\5\26\7")
+        after = ImageFolder(str(folder), split, 32)
+        assert after.classes == before[split].classes
+        assert after.samples == before[split].samples
+        assert after.fingerprint() == before[split].fingerprint()
 
 
 def leave_one_class(folder):
@@ -277,6 +297,7 @@ def remove_train(folder):
         break_an_image,
         break_the_parts_of_an_image,
         put_an_image_of_16_bits,
+        put_a_coloured_image_of_16_bits,
         leave_one_class,
         remove_train,
     ],

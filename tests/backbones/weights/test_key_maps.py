@@ -58,7 +58,7 @@ def timm_keys(name: str) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def toolboxes() -> dict[str, type[nn.Module]]:
-    operators = pytest.importorskip("transfer.compat.mmcv_ops")
+    operators = pytest.importorskip("transfer.speed.mmcv_ops")
     operators.install()
     from mmdet.models.backbones import ResNet as DetectorResNet
     from mmseg.models.backbones import ResNet as SegmenterResNet
@@ -113,7 +113,7 @@ class TestOpenMMLab:
         theirs = randomised(toolboxes[toolbox](**NETWORKS[name][2]))
         ours = timm_network(name, num_classes=0).eval()
         detector = {f"backbone.{k}": v for k, v in theirs.state_dict().items()}
-        state, convention = to_timm({"state_dict": detector, "meta": {"epoch": 12}})
+        state, convention = to_timm(detector)
         assert convention == "mmseg"
         ours.load_state_dict(state, strict=True)
         images = torch.randn(2, 3, 64, 64)
@@ -167,7 +167,7 @@ class TestMMPretrain:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_its_classifiers_keys_become_timms(self, name):
         theirs = mmpretrain_names(name)
-        found, convention = to_timm({"state_dict": theirs, "meta": {"mmpretrain_version": "1"}})
+        found, convention = to_timm(theirs)
         assert convention == "mmpretrain"
         assert found == timm_keys(name)  # the same tensors, not only the same shapes
 
@@ -387,11 +387,9 @@ class TestTimmAndTorch:
         assert list(found) == list(timm_keys("50"))
 
     @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-    @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
-    def test_wrappers_and_torchs_prefixes(self, wrapper, prefix):
+    def test_torchs_prefixes(self, prefix):
         ours = timm_keys("18d")
-        wrapped = {wrapper: {f"{prefix}{k}": v for k, v in ours.items()}, "epoch": 3, "lr": [0.1]}
-        assert to_timm(wrapped) == (ours, "timm")
+        assert to_timm({f"{prefix}{k}": v for k, v in ours.items()}) == (ours, "timm")
 
     @pytest.mark.parametrize("architecture", ["mobilenetv1_100", "inception_v3", "convnext_atto"])
     def test_other_networks_are_unknown_and_unchanged(self, architecture):
@@ -408,42 +406,6 @@ class TestTimmAndTorch:
         assert {k: v.shape for k, v in found.items()} == {
             k: v.shape for k, v in without_counters(timm_keys("18d")).items()
         }
-
-
-class TestAveragedWeights:
-    @pytest.mark.parametrize(
-        ("taken", "averaged"),
-        [
-            ("model", "model_ema"),
-            ("state_dict", "state_dict_ema"),
-            ("state_dict", "ema_state_dict"),
-            ("model", "EMA"),
-        ],
-    )
-    def test_beside_others_they_are_refused(self, taken, averaged):
-        checkpoint = {taken: timm_keys("18"), averaged: timm_keys("18"), "epoch": 3}
-        with pytest.raises(UserError, match=f"'{taken}' and '{averaged}', one of them averaged"):
-            to_timm(checkpoint)
-        with pytest.raises(UserError, match=averaged):
-            to_timm({"model": checkpoint})
-        with pytest.raises(UserError, match=averaged):
-            to_timm({**checkpoint, averaged: {"module": timm_keys("18"), "updates": 3}})
-
-    @pytest.mark.parametrize(
-        "other", [{"model_ema": None}, {"ema": {"decay": 0.9}}, {"ema_decay": torch.ones(1)},
-         {"remaining": timm_keys("18")}, {"schema": {"version": torch.ones(1)}}],
-    )  # fmt: skip
-    def test_what_is_only_called_so_is_no_other_set_of_weights(self, other):
-        ours = timm_keys("18")
-        assert to_timm({"model": ours, **other}) == (ours, "timm")
-
-    @pytest.mark.parametrize("wrapper", ["", "model"])
-    def test_torchs_averaged_model_by_itself_is_taken(self, wrapper):
-        averaged = torch.optim.swa_utils.AveragedModel(timm_network("18")).state_dict()
-        assert "n_averaged" in averaged
-        found, convention = to_timm({wrapper: averaged} if wrapper else averaged)
-        assert convention == "timm"
-        assert found == {name: averaged[f"module.{name}"] for name in timm_keys("18")}
 
 
 FRAGMENTS = [
@@ -474,17 +436,6 @@ FRAGMENTS = [
 
 
 class TestStrangeInput:
-    def test_what_is_no_array_is_left_out(self):
-        assert to_timm({"epoch": 3, 7: torch.ones(1), "x": torch.ones(1)}) == (
-            {"x": torch.ones(1)},
-            "unknown",
-        )
-
-    def test_a_checkpoint_that_contains_itself(self):
-        checkpoint: dict[str, object] = {"epoch": 3}
-        checkpoint["state_dict"] = checkpoint
-        assert to_timm(checkpoint) == ({}, "unknown")
-
     def test_parts_of_a_detector_are_left_over(self, toolboxes):
         theirs = {f"backbone.{k}": v for k, v in timm_keys("50").items() if k[:3] != "fc."}
         extra = {"neck.lateral_convs.0.conv.weight": torch.ones(1), "rpn_head.b": torch.ones(1)}

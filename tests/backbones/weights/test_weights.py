@@ -73,7 +73,8 @@ def state_of(architecture):
     """Random values under timm's names, other ones in each tensor."""
     torch.manual_seed(0)
     state = timm.create_model(architecture).state_dict()
-    return {k: torch.randn(v.shape) if v.is_floating_point() else v for k, v in state.items()}
+    values = {k: torch.randn(v.shape) if v.is_floating_point() else v for k, v in state.items()}
+    return {k: v.abs() if k.endswith("running_var") else v for k, v in values.items()}
 
 
 def behind(prefix, state):
@@ -105,7 +106,6 @@ def test_names_behind_a_prefix_are_found_and_the_prefix_is_told(architecture, pr
     by_key_maps = {"module.model.": "model."}  # torch's own is taken off in any case
     if (architecture, prefix) != ("resnet18d", "backbone."):  # OpenMMLab's, which key_maps knows
         taken = by_key_maps.get(prefix, prefix)
-        assert report.prefix == taken
         assert f"names, behind '{taken}')" in report.lines()[0]
     assert report.left_over == ()
 
@@ -114,7 +114,7 @@ def test_the_toolboxes_names_are_translated_behind_a_prefix_too(tmp_path):
     state = behind("model.backbone.", toolbox_names(state_of("resnet18d")))
     loaded, report = load(state, "resnet18d", tmp_path)
     require_loaded(loaded, "resnet18d")
-    assert (report.prefix, report.convention) == ("model.backbone.", "mmseg")
+    assert (report.place, report.convention) == ("behind 'model.backbone.'", "mmseg")
 
 
 def test_parts_outside_of_the_prefix_are_left_over(tmp_path):
@@ -135,7 +135,7 @@ def test_one_stray_name_is_told_and_does_not_hide_the_prefix_of_all_others(tmp_p
 
 def test_names_without_a_prefix_are_told_without_one(tmp_path):
     _, report = load(state_of("convnext_atto"), "convnext_atto", tmp_path)
-    assert report.prefix == ""
+    assert report.place == ""
     assert "behind" not in report.lines()[0]
 
 
@@ -143,9 +143,9 @@ def test_names_without_a_prefix_are_told_without_one(tmp_path):
 @pytest.mark.parametrize("with_buffers", [True, False])
 def test_the_network_under_two_prefixes_is_refused(other, with_buffers, tmp_path):
     state = state_of("resnet18d")
-    copy = {k: v for k, v in state.items() if with_buffers or "running" not in k}
+    copy = {k: v + 1 for k, v in state.items() if with_buffers or "running" not in k}
     both = {**behind("model.", state), **behind(other, copy)}
-    with pytest.raises(UserError, match=f"twice, under 'model.' and '{other}': save the one"):
+    with pytest.raises(UserError, match=f"twice, under 'model.' and '{other}', with"):
         load(both, "resnet18d", tmp_path)
 
 
@@ -155,3 +155,37 @@ def test_the_network_under_two_prefixes_is_refused(other, with_buffers, tmp_path
 def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
     with pytest.raises(UserError, match=f"are not those of '{into}'"):
         load(behind("model.", state_of(of)), into, tmp_path)
+
+
+# --- Files that are not there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "expected"),
+    [
+        ("net.safetensors", "net.pth", "in its folder there is 'net.safetensors'"),
+        ("Net.pth", "net.pth", "in its folder there is 'Net.pth'"),
+        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in its folder there is 'pie\u0300ce.pth'"),
+        ("resnet50_best.pth", "resnet50_bets.pth", "in its folder there is 'resnet50_best.pth'"),
+        ("net.txt", "net.pth", ""),
+        ("folder/model.safetensors", "folder", "a folder with 'model.safetensors' in it"),
+        ("other.pth", "nowhere/net.pth", "the folder '.*nowhere' does not exist"),
+    ],
+)
+def test_what_is_in_the_place_of_a_missing_file_is_said(there, asked, expected, tmp_path):
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    with pytest.raises(UserError, match=f"There are no weights at '{tmp_path}/.*{expected}"):
+        weights.locate(str(tmp_path / asked))
+
+
+def test_the_place_of_a_missing_file_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"'{tmp_path}/net.pth'"):
+        weights.locate("net.pth")
+
+
+def test_a_link_into_nothing_is_named(tmp_path):
+    (tmp_path / "net.pth").symlink_to(tmp_path / "gone.pth")
+    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which does not exist"):
+        weights.locate(str(tmp_path / "net.pth"))

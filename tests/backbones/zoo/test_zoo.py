@@ -7,7 +7,7 @@ from torch import nn
 
 from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import TimmPyramid
-from backbones.weights import weights
+from backbones.weights import hub, weights
 from backbones.zoo import cost, paper_figures, zoo
 
 # Millions of parameters as their publishers state them, rounded to two digits.
@@ -195,6 +195,26 @@ def test_random_weights_are_asked_for_and_never_what_a_forgotten_line_means(tmp_
     assert (forgotten.scratch, forgotten.weights) == (False, None)
 
 
+@pytest.mark.parametrize("word", ["random", "none"])
+def test_either_word_asks_for_random_weights(word, tmp_path):
+    row = zoo.find(write(tmp_path, f'architecture = "resnet18"\nweights = "{word}"\n'))
+    assert (row.scratch, row.weights) == (True, None)
+
+
+def test_a_row_says_how_names_become_timms(tmp_path):
+    told = 'architecture = "resnet18"\nweights = "w.pth"\n'
+    assert zoo.find(write(tmp_path, told)).rename == ""
+    row = zoo.find(write(tmp_path, told + 'rename = "by shape"'))
+    assert row.rename == "by shape"
+    assert "by order and shape" in row.note
+    table = told + '[rename]\n"a.b" = "conv1"\nc.d = "bn1"\n'
+    assert zoo.find(write(tmp_path, table)).rename == (("a.b", "conv1"), ("c.d", "bn1"))
+    (tmp_path / "l.pth").touch()
+    row = zoo.find(write(tmp_path, told + 'rename = "by shape"\nreference = "l.pth"'))
+    assert row.reference == str(tmp_path / "l.pth")
+    assert "l.pth" in row.note
+
+
 def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
     row = zoo.find(write(tmp_path, 'architecture = "resnet18"\ncontrol = "plain/b.toml"\n'))
     assert row.control == str(tmp_path / "plain" / "b.toml")
@@ -219,6 +239,18 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
         ('architecture = "resnet18"\ntop1 = 7910', "'top1' .* must be in percent"),
         ('architecture = "resnet18"\ntop1 = 0.791', "'top1' .* must be in percent"),
         ('architecture = "resnet18"\ntop1 = 79.1', "names no 'weights' that it is of"),
+        ('architecture = "resnet18"\nrename = "by shape"', "'rename' and names no 'weights'"),
+        ('architecture = "resnet18"\nweights = "a.pth"\nrename = "by name"', "'rename' .* must be"),
+        ('architecture = "resnet18"\nweights = "a.pth"\nrename = 3', "'rename' .* must be"),
+        (
+            'architecture = "resnet18"\nweights = "a"\n[rename]\na.b = 3',
+            r"'rename\.a\.b' .* a text",
+        ),
+        ('architecture = "resnet18"\nweights = "a"\nreference = "b"', "no 'rename' whose outcome"),
+        (
+            'architecture = "resnet18"\nweights = "a"\nrename = "by shape"\nreference = "b"',
+            "There are no weights at '.*/b'",
+        ),
     ],
 )
 def test_a_users_row_that_is_wrong(text, told, tmp_path):
@@ -237,13 +269,13 @@ def test_an_address_without_a_file_is_refused(address):
 
 def test_names_of_files_tell_their_checksums():
     mmpretrain = zoo.find("resnet50d_efficient").weights.source.rsplit("/", 1)[-1]
-    assert weights._checksum_in(mmpretrain) == "sha256:db14775a"
-    assert weights._checksum_in("resnet18-5c106cde.pth") == "sha256:5c106cde"
-    assert weights._checksum_in("resnet50-0676ba61.pth") == "sha256:0676ba61"
-    assert weights._checksum_in("resnet50_v1d-00319ddc.zip") == ""
-    assert weights._checksum_in("mine.pth") == ""
+    assert hub._checksum_in(mmpretrain) == "sha256:db14775a"
+    assert hub._checksum_in("resnet18-5c106cde.pth") == "sha256:5c106cde"
+    assert hub._checksum_in("resnet50-0676ba61.pth") == "sha256:0676ba61"
+    assert hub._checksum_in("resnet50_v1d-00319ddc.zip") == ""
+    assert hub._checksum_in("mine.pth") == ""
     for stamp in ("20240131", "00012000", "20240131120000"):
-        assert weights._checksum_in(f"net-{stamp}.pth") == "", "a date or a count of steps"
+        assert hub._checksum_in(f"net-{stamp}.pth") == "", "a date or a count of steps"
 
 
 def test_no_row_of_the_paper_is_in_the_zoo_twice():

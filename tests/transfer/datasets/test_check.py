@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from backbones.common.errors import UserError
-from transfer.datasets import catalogue, check
-from transfer.datasets.catalogue import DataSet
+from transfer.datasets import catalogue, check, survey
+from transfer.datasets.data_set import DataSet
 from transfer.datasets.findings import KINDS
 
 WIDTH, HEIGHT = 60, 40
@@ -65,7 +65,8 @@ class Toy:
             self.list(task, "val").write_text("\n".join(TEST) + "\n")
         for name in TRAIN + TEST:
             draw(int(name)).save(self.image(name), quality=90)
-            self.xml(name).write_text(XML)
+            last = name in (TRAIN[-1], TEST[-1])
+            self.xml(name).write_text(XML.replace("cat", "dog") if last else XML)
             save_mask(self.mask(name), [0, 1, 2, 255])
 
     def load(self) -> DataSet:
@@ -141,6 +142,7 @@ def test_ten_planted_faults_are_all_named(
         f"VOC2012/JPEGImages/{number:06}.jpg" for number in range(1, 11)
     ]
     printed = capsys.readouterr().out
+    assert str(toy.image("000003").absolute()) in printed
     for said in (
         "JPEGImages/000001.jpg: does not decode (image file is truncated",
         "JPEGImages/000002.jpg: is empty",
@@ -169,12 +171,6 @@ def command(*arguments: str) -> int:
     [
         (lambda t: t.list("Main", "val").unlink(), "list", "val.txt", "does not exist"),
         (lambda t: t.list("Main", "val").write_text(""), "list", "val.txt", "names no image"),
-        (
-            lambda t: t.change(t.list("Main", "val"), "21\n", "21\n\n"),
-            "list",
-            "val.txt",
-            "no name in line 2",
-        ),
         (lambda t: t.list("Main", "val").write_bytes(b"\xff"), "list", "val.txt", "not text"),
         (
             lambda t: t.change(t.list("Main", "train"), "000001\n", ""),
@@ -201,8 +197,14 @@ def command(*arguments: str) -> int:
             "is no image of a known format",
         ),
         (
-            lambda t: t.change(t.xml("000001"), "<xmax>60<", "<xmax>1<"),
+            lambda t: t.change(t.xml("000001"), "<xmax>60<", "<xmax>0<"),
             "box",
+            "000001.xml",
+            "cat at (1, 1, 0, 40)",
+        ),
+        (
+            lambda t: t.change(t.xml("000001"), "<xmax>60<", "<xmax>1<"),
+            "thin",
             "000001.xml",
             "cat at (1, 1, 1, 40)",
         ),
@@ -326,11 +328,15 @@ def test_folders_serve_as_lists(toy: Toy) -> None:
 
     first = toy.folder / "own/images/training" / f"{TRAIN[0]}.jpg"
     first.rename(first.with_suffix(".JPG"))
-    Image.new("RGB", (9, 9)).save(first.with_name("of no mask.png"))
-    assert toy.found()[1:] == [("ending", f"{TRAIN[0]}.JPG", "has a mask, and is not called *.jpg")]
+    assert toy.found()[1:] == []
+    draw(1).save(first)
+    kind, name, told = toy.found()[0]
+    assert (kind, name) == ("list", TRAIN[0])
+    assert f"could be {TRAIN[0]}.JPG or {TRAIN[0]}.jpg (1 such names there)" in told
+    first.unlink()
 
     shutil.rmtree(toy.folder / "own/images/validation")
-    assert toy.found()[0] == ("list", "validation", "is not a folder")
+    assert toy.found()[0] == ("list", "validation", "is no folder")
 
 
 def test_names_that_are_not_utf8_are_named_and_have_a_hash(toy: Toy, tmp_path: Path) -> None:
@@ -360,7 +366,7 @@ def test_names_that_are_not_utf8_are_named_and_have_a_hash(toy: Toy, tmp_path: P
 
 def test_coco_layout(toy: Toy) -> None:
     entries = [
-        {"id": int(n), "file_name": f"{n}.jpg", "width": WIDTH, "height": HEIGHT} for n in TRAIN
+        {"id": int(n), "file_name": f"{n}.jpg", "width": WIDTH, "height": HEIGHT} for n in TRAIN[:2]
     ]
     boxes = [[0, 0, 60.4, 40], [1, 1, 0, 5], [50, 0, 20, 5]]
     content = {
@@ -371,6 +377,8 @@ def test_coco_layout(toy: Toy) -> None:
             for i, box in enumerate(boxes)
         ],
     }
+    other = {"image_id": 2, "category_id": 7, "bbox": [1, 1, 40, 30], "area": 9, "id": 9}
+    content["annotations"].append(other)
     entries[1]["width"] = 50
     (toy.folder / "train.json").write_text(json.dumps(content))
     entries[:] = entries[:0]
@@ -395,7 +403,7 @@ def test_several_processes_find_the_same(toy: Toy, monkeypatch: pytest.MonkeyPat
     toy.cut(toy.image("000001"))
     alone = check.check(toy.load())
     told: list[tuple[str, int, int | None]] = []
-    monkeypatch.setattr(check, "_ALONE", 1)
+    monkeypatch.setattr(survey, "_ALONE", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = check.check(toy.load(), lambda *progress: told.append(progress))
     assert together.findings == alone.findings

@@ -236,16 +236,16 @@ def test_mask_of_another_kind(path: Path, mode: str) -> None:
 
 
 def test_illegal_values() -> None:
-    mask = np.array([[0, 1, 2, 3, 254, 255]], np.uint8)
-    assert illegal_values(mask, 2, 255, zero_is_ignored=False) == [2, 3, 254]
-    assert illegal_values(mask, 2, 255, zero_is_ignored=True) == [3, 254]
-    assert illegal_values(mask, 2, 3, zero_is_ignored=False) == [2, 254, 255]
+    values = [0, 1, 2, 3, 254, 255]
+    assert illegal_values(values, 2, 255, zero_is_ignored=False) == [2, 3, 254]
+    assert illegal_values(values, 2, 255, zero_is_ignored=True) == [3, 254]
+    assert illegal_values(values, 2, 3, zero_is_ignored=False) == [2, 254, 255]
 
 
 def test_error_survives_the_way_from_another_process() -> None:
     error = pickle.loads(pickle.dumps(BadFile(Path("a/b.xml"), "is empty")))
     assert (error.path, error.reason) == (Path("a/b.xml"), "is empty")
-    assert str(error).startswith("'a/b.xml' is empty; ")
+    assert str(error).startswith(f"'{Path('a/b.xml').absolute()}' is empty; ")
 
 
 @property_test
@@ -279,4 +279,4 @@ def test_real_files() -> None:
         values = read_mask(mask)
         image = FIXTURE / f"ade20k/images/validation/{mask.stem}.jpg"
         assert check_image(image)[1::-1] == values.shape
-        assert illegal_values(values, 150, 255, zero_is_ignored=True) == []
+        assert illegal_values(np.unique(values).tolist(), 150, 255, zero_is_ignored=True) == []

@@ -388,6 +388,30 @@ def test_a_state_of_something_else_under_our_name_is_one_sentence(tmp_path):
         trained(tmp_path)
 
 
+@pytest.mark.parametrize("iteration", ["7", -1, 2.0, True, None, float("nan"), [3], "missing"])
+def test_of_a_checkpoint_with_an_odd_iteration_the_one_before_it_serves(iteration, tmp_path, calm):
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted):
+        trained(tmp_path / "work", At(5, stopping.request))
+    folder = tmp_path / "work" / "state"
+    last = checkpoint.load_state(folder, "it")
+    odd = {**last, "iteration": iteration}
+    if iteration == "missing":
+        del odd["iteration"]
+    checkpoint.save_state(folder, odd)
+    assert checkpoint.load_state(folder, "it")["iteration"] == last["iteration"]
+    assert torch.equal(trained(tmp_path / "work"), calm)
+
+
+def test_a_checkpoint_from_behind_the_end_is_one_sentence(tmp_path):
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted):
+        trained(tmp_path / "work", At(5, stopping.request))
+    folder = tmp_path / "work" / "state"
+    last = checkpoint.load_state(folder, "it")
+    checkpoint.save_state(folder, {**last, "iteration": 10**12})
+    with pytest.raises(UserError, match="iteration is 1000000000000, and the last one is"):
+        trained(tmp_path / "work")
+
+
 # --- Memory and processes -------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from backbones.common.errors import UserError
 from tests.support import synthetic
 from transfer.cli import main
 from transfer.records import comparable, records
-from transfer.records.finished_run import literal_config, read_run
+from transfer.records.finished_run import read_run
+from transfer.records.plain_config import literal_config
 from transfer.report.collection import collect
 
 RUNS = (

@@ -84,6 +84,31 @@ def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
     assert "mine_baseline_shuffled: detection +0.00 mAP" in controls
 
 
+def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_path):
+    """A row that a suite declares is a row: there is no pretraining here that it could show."""
+    values = {name: VALUES[CONTROL] for name in ("one_scratch", "mine")}
+    for number, path in enumerate(write(tmp_path, "detection", values)):
+        told = json.loads(path.read_text())
+        told["cell"] |= {"scratch": True, "weights": "", "architecture": "resnet18"}
+        told["cell"] |= {"seed": number % 3, "id": f"{number:012}"}
+        told["classifier"] |= {"sha256": "", "source": "", "top1": None}
+        told["headline"]["value"] += 4 * (told["cell"]["backbone"] == "one_scratch")
+        path.write_text(json.dumps(told))
+    (group,) = groups(collect(tmp_path, against="mine").gains)
+    transferred, sure = answer(group)
+    assert "one_scratch in place of mine: detection +4.00 mAP" in transferred
+    assert "3 runs from random weights a row" in sure
+
+
+def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(results):
+    for path in (results / "records").glob("*resnet18_scratch*.json"):
+        told = json.loads(path.read_text())
+        told["cell"]["backbone"] = "from_nothing"
+        path.write_text(json.dumps(told))
+    (group,) = groups(collect(results).gains)
+    assert any("from_nothing in place of" in sentence for sentence in answer(group)[:2])
+
+
 def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
     for path in sorted((results / "records").glob("detection_*.json")):
         told = json.loads(path.read_text())

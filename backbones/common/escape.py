@@ -1,0 +1,109 @@
+"""Texts of strangers (names of classes, files, data sets) as each format shows them: as text.
+
+One function a format. All of them write a control character as its code: printed as it is, it would
+move the cursor of a terminal, and files of every format are printed there too.
+"""
+
+from __future__ import annotations
+
+import html as _html
+import re
+
+_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # let text run the other way
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029{_TURNS}]")
+_LINES = re.compile(r"[\t\n\r\v\f]+")
+
+
+def terminal(text: str) -> str:
+    """Text for a terminal or a log: tabs and ends of lines are kept, nothing else that controls."""
+    return _CONTROL.sub(lambda found: _code(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    """Text as one line without control characters, for a name in a sentence or a cell."""
+    return terminal(_LINES.sub(" ", text))
+
+
+def brief(text: object, most: int = 100) -> str:
+    """The first line of a text, cut to a length, for the reason in a sentence."""
+    lines = str(text).splitlines()
+    line = one_line(lines[0]) if lines else type(text).__name__
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def html(text: str) -> str:
+    """Text in HTML, in an attribute too."""
+    return _html.escape(terminal(text))
+
+
+_INLINE = re.compile(
+    r"[\\`*|<$~]"
+    r"|(?<!\w)_|_(?!\w)"  # inside of a word it is no emphasis
+    r"|\](?=[(\[:])"  # of a link
+    r"|&(?=#|\w+;)"
+    r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # what GitHub makes links of
+)
+_BLOCK = re.compile(r">|(?:#+|[-+])(?=\s|$)|-{3,}|={3,}|\d+(?=[.)](?:\s|$))")
+
+
+def markdown(text: str) -> str:
+    """Text in Markdown: a cell of a table, an entry of a list, a heading or a paragraph."""
+    line = _INLINE.sub(r"\\\g<0>", one_line(text).strip())
+    if found := _BLOCK.match(line):
+        at = found.end() if line[0].isdigit() else 0
+        line = f"{line[:at]}\\{line[at:]}"
+    return line
+
+
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
+_END = r"(?:[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|above 0|below 0)"
+_NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: %)?")
+
+
+def csv(text: str) -> str:
+    """Text as a field of a CSV table, which a spreadsheet takes for a formula in no case.
+
+    Numbers and intervals stay as they are, with their signs; before anything else that would be
+    computed stands an apostrophe.
+    """
+    line = one_line(text)
+    start = line.lstrip()[:1]
+    return f"'{line}" if start and start in _FORMULA and not _NUMBER.fullmatch(line) else line
+
+
+def csv_remark(text: str) -> str:
+    """Text as a line of remark in a CSV file, whose parts a spreadsheet takes for fields."""
+    return "".join(_blank(part) + csv(part.lstrip()) for part in re.split("([,;])", one_line(text)))
+
+
+def _blank(part: str) -> str:
+    return part[: len(part) - len(part.lstrip())]
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    "–": "--",
+    "…": r"\dots{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+}
+
+
+def latex(text: str) -> str:
+    """Text in LaTeX, at the start of a table's row too."""
+    line = "".join(_LATEX.get(sign, sign) for sign in one_line(text).replace("--", "-\0-"))
+    line = line.replace("\0", "{}")
+    return f"{{{line[0]}}}{line[1:]}" if line[:1] in ("[", "*") else line
+
+
+def _code(sign: str) -> str:
+    number = ord(sign)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"

@@ -1,0 +1,60 @@
+"""What a classifier's state dict has to hold: names and shapes, from timm's network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import NamedTuple
+
+import timm
+import torch
+
+from backbones.zoo.networks import require_known
+
+
+class Blueprint(NamedTuple):
+    """The entries of a network's state dict.
+
+    Attributes:
+        architecture: timm's name of the network.
+        shapes: The shape of each entry, in the network's order.
+        heads: What the names of the classifier's heads begin with; a backbone has none of them.
+        parts: Names that weights must hold to be whole: all but heads and counters.
+    """
+
+    architecture: str
+    shapes: dict[str, tuple[int, ...]]
+    heads: tuple[str, ...]
+    parts: frozenset[str]
+
+    def is_held_by(self, names: Collection[str]) -> bool:
+        """Whether most of the network's parts are among some names."""
+        return 2 * sum(part in names for part in self.parts) > len(self.parts)
+
+
+@lru_cache(maxsize=32)
+def blueprint(architecture: str) -> Blueprint:
+    """Look a network up, without memory for its tensors.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    require_known(architecture)
+    with torch.device("meta"):
+        classifier = timm.create_model(architecture)
+    config = getattr(classifier, "pretrained_cfg", None) or {}
+    names = config.get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    shapes = {name: tuple(tensor.shape) for name, tensor in classifier.state_dict().items()}
+    parts = frozenset(
+        name for name in shapes if not (heads and name.startswith(heads)) and not is_counter(name)
+    )
+    return Blueprint(architecture, shapes, heads, parts)
+
+
+def is_counter(name: str) -> bool:
+    """Whether an entry is a batch norm's count of batches.
+
+    Weights are whole without it: only a batch norm that averages over all batches reads it.
+    """
+    return name.endswith("num_batches_tracked")

@@ -1,0 +1,100 @@
+"""Public weights: on the hub of timm or at an address, fetched once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import timm
+
+from backbones.common.errors import UserError
+from backbones.common.resources import cache_dir
+from backbones.weights.download import fetch
+from backbones.weights.reading import read_saved
+
+HUB_SECONDS = 4.0
+"""Longest wait for the hub's first answer."""
+
+
+def from_hub(name: str) -> Path:
+    """Weights that timm publishes: from the project's cache, Hugging Face's, or the hub.
+
+    Args:
+        name: ``<model>[.<tag>]``.
+
+    Raises:
+        UserError: There are none of this name, or the hub cannot be reached; the sentence says
+            which file to fetch and where to put it.
+    """
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a network that timm has, under a tag that it has not
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
+    own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"
+    if own.is_file():
+        return own
+    if not config.hf_hub_id:
+        url = str(config.url)
+        return _fetched(url, own.with_suffix(Path(url).suffix))
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    file = config.hf_hub_filename or "model.safetensors"
+    if isinstance(cached := try_to_load_from_cache(config.hf_hub_id, file), str):
+        return Path(cached)
+    place = own.with_suffix(Path(file).suffix)
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(
+            f"The weights '{name}' are not in a cache, and HF_HUB_OFFLINE forbids to fetch them: "
+            f"fetch '{file}' of '{config.hf_hub_id}' elsewhere and put it at '{place}', or give a "
+            "file with --weights."
+        )
+    if place.is_file():
+        return place
+    try:
+        return _fetched(hf_hub_url(config.hf_hub_id, file), place, patience=HUB_SECONDS)
+    except UserError as error:
+        raise UserError(
+            f"The weights '{name}' could not be fetched from the hub: {error} Or give a file with "
+            "--weights."
+        ) from error
+
+
+def from_address(url: str) -> Path:
+    """Weights at an address, kept by it: many addresses end in 'model.safetensors'.
+
+    Raises:
+        UserError: It names no file, cannot be reached, or does not send weights.
+    """
+    try:
+        name = urlsplit(url).path.rpartition("/")[-1]
+    except ValueError:  # what stands for the host cannot be one
+        name = ""
+    if name in ("", ".", ".."):
+        raise UserError(f"The address '{url}' names no file of weights; give that of one.")
+    place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
+    return _fetched(url, place / name, checksum=_checksum_in(name))
+
+
+def _fetched(url: str, place: Path, checksum: str = "", patience: float | None = None) -> Path:
+    def require_weights(part: Path) -> None:
+        try:
+            read_saved(part, place.suffix)
+        except UserError as error:
+            raise UserError(f"What '{url}' sent are no weights: {error}") from error
+
+    return fetch(url, place, checksum, patience=patience, check=require_weights)
+
+
+def _checksum_in(name: str) -> str:
+    """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
+
+    Digits without a letter are taken for a date or a count of steps; one checksum in forty looks
+    so, and is then not checked. GluonCV's archives name the sha1 of the file inside; there zip's
+    own checksums have to do.
+    """
+    found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
+    return f"sha256:{found[1]}" if found and not found[1].isdecimal() else ""

@@ -1,0 +1,112 @@
+"""Weights under other names, made a file with timm's: by a table, or by order and shape.
+
+Two tensors of one shape that changed places cannot be seen by shape. Where the logits of the
+network in its own library are known for one image, the renamed weights are held against them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
+from backbones.common.resources import cache_dir
+from backbones.weights import weights
+from backbones.weights.blueprint import is_counter
+from backbones.weights.reading import read_saved
+from backbones.weights.safetensors_header import METADATA_KEY
+from backbones.weights.tables import tables
+from backbones.zoo.entry import Rename
+
+_TOLERANCE = 1e-3  # of the logits' spread; other orders of summing differ by 1e-6 of it
+
+
+def renamed(path: Path, architecture: str, rename: Rename, reference: str = "") -> Path:
+    """A file with the weights of another under timm's names; made once, then kept in the cache.
+
+    Args:
+        path: The classifier's file, as :func:`backbones.weights.weights.read` takes it.
+        architecture: timm's name of its network.
+        rename: How its names become timm's.
+        reference: A file with ``image``, (B, 3, H, W) as the network takes it, and the ``logits``,
+            (B, classes), that the same weights gave in their own library; empty for none.
+
+    Returns:
+        A safetensors file.
+
+    Raises:
+        UserError: The names do not become those of the network, the logits are others, or the
+            cache cannot be written.
+    """
+    compared = sha256(Path(reference)) if reference else ""
+    told = json.dumps([sha256(path), architecture, rename, compared])
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    made = cache_dir() / "weights" / "renamed" / f"{digest}.safetensors"
+    if made.is_file():
+        return made
+    checkpoint = weights.read(path, architecture, rename)
+    report = weights.match(architecture, checkpoint, str(path))
+    kept = {name: checkpoint.tensors[name] for name in (*report.matched, *report.head)}
+    if reference:
+        _require_logits(kept, architecture, Path(reference), path)
+    metadata = {METADATA_KEY: json.dumps({"renamed_from": sha256(path)})}
+    values = {name: tensor.clone().contiguous() for name, tensor in kept.items()}
+    write_atomically(made, save(values, metadata), "$TRANSFER_CACHE")
+    return made
+
+
+def _require_logits(
+    kept: dict[str, Tensor], architecture: str, reference: Path, path: Path
+) -> None:
+    """Hold a network with its renamed weights against the logits of its own library."""
+    image, logits = _reference(reference)
+    network = timm.create_model(architecture, num_classes=logits.shape[1]).eval()
+    wanted = network.state_dict()
+    absent = [
+        name
+        for name, tensor in wanted.items()
+        if not is_counter(name) and (name not in kept or kept[name].shape != tensor.shape)
+    ]
+    if absent:
+        raise UserError(
+            f"The logits in '{reference}' cannot be compared: '{path}' has no '{absent[0]}' of "
+            f"the shape {tuple(wanted[absent[0]].shape)}. A comparison needs the classifier with "
+            "its head; give one, or leave 'reference' out."
+        )
+    network.load_state_dict({**wanted, **kept})
+    try:
+        with torch.inference_mode():
+            found = network(image)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"'{architecture}' does not take the image in '{reference}': {error}."
+        ) from error
+    apart, spread = float((found - logits).abs().max()), float(logits.std()) or 1.0
+    if not apart <= _TOLERANCE * spread:
+        raise UserError(
+            f"The weights '{path}', renamed, do not compute what they did: on the image in "
+            f"'{reference}' the logits of '{architecture}' are up to {apart:.3g} apart from those "
+            f"given there, whose spread is {spread:.3g}. Mend 'rename', or check that the image is "
+            "given as the network takes it."
+        )
+
+
+def _reference(path: Path) -> tuple[Tensor, Tensor]:
+    found = tables(read_saved(path, path.suffix)).get("", {})
+    image, logits = found.get("image"), found.get("logits")
+    if image is None or logits is None:
+        raise UserError(f"'{path}' must hold the tensors 'image' and 'logits'.")
+    if image.ndim != 4 or logits.ndim != 2 or len(image) != len(logits) or logits.numel() < 2:
+        raise UserError(
+            f"In '{path}' 'image' must have the shape (B, 3, height, width) and 'logits' (B, "
+            f"classes); they have {tuple(image.shape)} and {tuple(logits.shape)}."
+        )
+    return image.float(), logits.float()

@@ -1,0 +1,138 @@
+"""MMEngine reads no file that executes, and a version that would is refused before it reads one."""
+
+import importlib.metadata
+import pickle
+
+import pytest
+import yaml
+from mmdet.datasets import BaseDetDataset
+from mmengine import fileio
+from mmengine.fileio import handlers
+from mmengine.runner import checkpoint
+from mmseg.models.losses import CrossEntropyLoss
+
+from backbones.common.errors import UserError
+from transfer import (
+    openmmlab,  # noqa: F401  (closes what unpickles)
+)
+from transfer.compat import safe_loading
+from transfer.datasets.toolbox_datasets import VocBoxes
+
+MMENGINE = importlib.metadata.version("onedl-mmengine")
+
+
+class Plant:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+@pytest.fixture(params=["pickle", "pkl", "yaml", "yml"])
+def evil(request, tmp_path):
+    """A file that would leave a marker beside it; the test ends by seeing that it did not."""
+    marker = tmp_path / "marker"
+    path = tmp_path / f"evil.{request.param}"
+    if request.param.startswith("y"):
+        path.write_text(f"!!python/object/apply:builtins.open [{marker}, w]")
+    else:
+        path.write_bytes(pickle.dumps(Plant(marker)))
+    yield path
+    assert not marker.exists()
+    if request.param.startswith("y"):  # it would indeed have run
+        yaml.load(path.read_text(), Loader=yaml.UnsafeLoader)
+    else:
+        pickle.loads(path.read_bytes())
+    assert marker.exists()
+
+
+REFUSALS = (TypeError, yaml.YAMLError)  # an unknown format, a tag that is not plain data
+
+
+def test_through_mmengines_reader(evil):
+    with pytest.raises(REFUSALS):
+        fileio.load(evil)
+    with pytest.raises(REFUSALS), evil.open("rb") as file:
+        fileio.load(file, file_format=evil.suffix[1:])
+
+
+def test_through_registered_classes(evil, small_sample):
+    boxes = {"data_root": str(small_sample / "VOCdevkit"), "metainfo": {"classes": ["bird"]}}
+    boxes |= {"ann_file": "VOC2007/ImageSets/Main/test.txt", "proposal_file": str(evil)}
+    data = VocBoxes(**boxes, data_prefix={"sub_data_root": "VOC2007/"}, lazy_init=True)
+    with pytest.raises(REFUSALS):
+        data.load_proposals()
+    with pytest.raises(REFUSALS):
+        BaseDetDataset(ann_file=str(evil))
+    with pytest.raises(REFUSALS):
+        CrossEntropyLoss(class_weight=str(evil))
+
+
+def test_plain_yaml_is_still_read(tmp_path):
+    (tmp_path / "plain.yml").write_text("a: [1, x]")
+    assert fileio.load(tmp_path / "plain.yml") == {"a": [1, "x"]}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (checkpoint, "_safe_torch_load"),
+        (checkpoint, "load_url"),
+        (checkpoint, "get_torch_safe_globals"),
+        (checkpoint, "load_from_local"),
+        (handlers, "file_handlers"),
+    ],
+)
+def test_a_renamed_private_name_is_a_sentence_with_the_version(module, name, monkeypatch):
+    monkeypatch.setattr(module, f"new_{name}", getattr(module, name), raising=False)
+    monkeypatch.delattr(module, name)
+    with pytest.raises(UserError) as error:
+        safe_loading.install()
+    assert f".{name}" in str(error.value)
+    assert f"onedl-mmengine {MMENGINE}" in str(error.value)
+
+
+def test_a_reader_that_no_longer_reads_by_what_is_replaced_is_seen(monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_from_local", lambda name, **_: name)
+    with pytest.raises(UserError, match="load_from_local does not read by _safe_torch_load"):
+        safe_loading.install()
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        (lambda m: m.setattr(checkpoint, "_safe_torch_load", trusting), "a checkpoint with code"),
+        (lambda m: m.setattr(safe_loading, "_buffer_method", getattr), "a checkpoint with code"),
+        (lambda m: m.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD"), "a torch file with code"),
+        (lambda m: m.setitem(handlers.file_handlers, "pkl", handlers.PickleHandler()), "a .pkl"),
+        (lambda m: m.setitem(handlers.file_handlers, "yml", UnsafeYaml()), "a .yml"),
+    ],
+)
+def test_what_would_run_is_tried_and_found(change, read, monkeypatch):
+    change(monkeypatch)
+    with pytest.raises(UserError, match=f"{read}.* was read in full") as error:
+        safe_loading.require_refused()
+    assert MMENGINE in str(error.value)
+
+
+def trusting(file, map_location=None, weights_only=None):
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+        return torch.load(file, weights_only=False)
+
+
+class UnsafeYaml(handlers.YamlHandler):
+    def load_from_fileobj(self, file, **_):
+        return yaml.load(file, Loader=yaml.UnsafeLoader)
+
+
+def test_it_is_tried_before_anything_is_read(monkeypatch):
+    tried = []
+    monkeypatch.setattr(safe_loading, "require_refused", lambda: tried.append(1))
+    safe_loading.install()
+    assert tried

@@ -1,0 +1,107 @@
+"""Which configs that come from data may be built: overrides of suites and configs of records.
+
+A config names what is built from it, and MMEngine imports and calls whatever a name reaches:
+``mmengine.call_command`` as a ``type`` runs a command, and ``proposal_file`` unpickles. Config
+files are programs and may do so; data may not. In a tree from data
+
+- a ``type`` is one of :data:`~transfer.compat.allowed_names.CLASSES`, by its plain name;
+- numbers, true, false and nothing may be anywhere: they cannot name a thing;
+- a text is one of the words that are listed for its key, and no other key has a text;
+- there is nothing else: no function, module, class or object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from backbones.common.near_names import suggestion
+from transfer.compat.allowed_names import CLASSES, KINDS, RECORDED, REPLACED, TEXTS
+
+_DEEPEST = 40  # tables and lists in one another; runs have at most 12
+_Words = Mapping[str, Callable[[str], bool]]
+
+
+def nested(name: str, value: Any) -> Any:
+    """The tables that an override ``a.b.c`` reaches into, without places in lists."""
+    for part in reversed(name.split(".")):
+        value = value if part.isdigit() else {part: value}
+    return value
+
+
+def fault_of_setting(name: str, value: Any) -> str | None:
+    """What data may not say of an override; None for nothing."""
+    return next(_faults(nested(name, value), "", "", "", TEXTS), None)
+
+
+def fault_of_record(config: Any) -> str | None:
+    """What data may not say in a record's config, the first of it; None for nothing."""
+    return next(_faults(config, "", "", "", RECORDED, free=REPLACED), None)
+
+
+def types_in(tree: Any) -> Iterator[str]:
+    """Every class that a tree without faults names."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if isinstance(value, dict) and key in KINDS:
+                value = {k: v for k, v in value.items() if k != "type"}
+            if key == "type":
+                yield value
+            yield from types_in(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from types_in(value)
+
+
+def _faults(
+    value: Any,
+    key: str,
+    above: str,
+    place: str,
+    words: _Words,
+    *,
+    free: frozenset[str] = frozenset(),
+    depth: int = 0,
+) -> Iterator[str]:
+    """The faults of a value.
+
+    Args:
+        value: A part of the tree.
+        key: Of the nearest table that it is in.
+        above: The key of that table itself.
+        place: Dotted, for the sentence.
+        words: Which texts each key may have.
+        free: Keys that may have any text.
+        depth: Tables and lists around it.
+    """
+    if depth > _DEEPEST:
+        yield f"'{place[:80]}…' has tables within tables, over {_DEEPEST} deep"
+    elif key == "type":
+        if not isinstance(value, str) or value not in KINDS.get(above, CLASSES):
+            yield f"'{place}' is {_shown(value)}, {_no_class(value, above)}"
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            below = f"{place}.{name}".lstrip(".")
+            yield from _faults(part, str(name), key, below, words, free=free, depth=depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            below = f"{place}.{number}"
+            yield from _faults(part, key, above, below, words, free=free, depth=depth + 1)
+    elif isinstance(value, str):
+        if key not in free and not (key in words and words[key](value)):
+            yield f"'{place}' is the text {_shown(value)}, which data may not give there"
+    elif not isinstance(value, int | float | type(None)):
+        yield f"'{place}' is {_shown(value)}, which is neither a number nor a text"
+
+
+def _no_class(value: Any, above: str) -> str:
+    if above in KINDS:
+        return f"which is none of {', '.join(sorted(KINDS[above]))}"
+    near = suggestion(value, CLASSES) if isinstance(value, str) else ""
+    hint = f"; {near}" if near.startswith("did") else ""
+    return f"which is no class that data may name{hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
