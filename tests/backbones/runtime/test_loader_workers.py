@@ -1,9 +1,7 @@
 """Loader workers that cannot hand over a batch: an error, where torch alone waits for ever."""
 
 import json
-import multiprocessing
 import resource
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -127,22 +125,3 @@ def test_a_batch_that_cannot_be_handed_over_ends_the_training(name, fact, long):
 def test_too_many_open_files_name_the_limit(fault):
     with pytest.raises(UserError, match="ulimit -n"), explained(None):
         raise fault
-
-
-def test_short_folders_are_left_as_they_are(monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-    monkeypatch.setattr(socket_folder.util, "get_temp_dir", lambda: pytest.fail("asked"))
-    socket_folder.shorten()
-
-
-def long_folder_of_a_started_process(folder):
-    """Where the sockets of a process are that is started from one with a long temporary folder."""
-    socket_folder.shorten()
-    with multiprocessing.get_context("spawn").Pool(1) as pool:  # ended by a signal
-        return pool.apply(socket_folder.util.get_temp_dir)
-
-
-def test_a_killed_process_leaves_no_folder_behind(long):
-    told = alone("long_folder_of_a_started_process", long)
-    assert told.startswith("/tmp/pymp-")
-    assert not Path(told).exists()
