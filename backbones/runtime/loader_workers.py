@@ -13,7 +13,6 @@ import sys
 import tempfile
 import traceback
 from functools import partial
-from multiprocessing import util
 from multiprocessing.queues import Queue
 from typing import Any
 
@@ -21,9 +20,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
-
-_LONGEST_ADDRESS = 107 if sys.platform == "linux" else 103  # bytes of a socket's path
-_LISTENER = len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # what multiprocessing puts behind the folder
+from backbones.runtime import socket_folder
 
 
 def guard(loader: DataLoader) -> DataLoader:
@@ -36,7 +33,7 @@ def guard(loader: DataLoader) -> DataLoader:
         The same loader; its next batch raises :class:`UserError` where a worker fails.
     """
     if loader.num_workers:
-        _shorten_addresses()
+        socket_folder.shorten()
         loader.multiprocessing_context = _context()
         loader.worker_init_fn = partial(_begin, loader.worker_init_fn)
     return loader
@@ -51,19 +48,6 @@ def advice() -> str:
         'workers (in a suite: [overrides] "train_dataloader.num_workers" = 0). The last checkpoint '
         "is kept: run again to resume."
     )
-
-
-def _shorten_addresses() -> None:
-    """Let multiprocessing put its sockets where their paths are short enough, if they are not."""
-    if len(os.fsencode(tempfile.gettempdir())) + _LISTENER <= _LONGEST_ADDRESS:
-        return
-    usual, tempfile.tempdir = tempfile.tempdir, "/tmp"
-    try:
-        util.get_temp_dir()  # made once in a process, and handed on to those that it starts
-    except OSError:
-        pass  # handing over a batch tells what is wrong
-    finally:
-        tempfile.tempdir = usual
 
 
 class _TellingQueue(Queue):

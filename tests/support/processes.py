@@ -29,7 +29,7 @@ def alone(program, **variables):
     return subprocess.run(
         [sys.executable, "-c", program],
         env=environment(**variables),
-        timeout=120,
+        timeout=600,
         capture_output=True,
         text=True,
         check=False,

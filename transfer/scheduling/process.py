@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from backbones.common import hardware
+from backbones.runtime import socket_folder
 from transfer.records.cells import Task
 from transfer.scheduling import worker
 from transfer.scheduling.worker import RunCell
@@ -36,6 +37,7 @@ class ProcessExecutor:
 
     def start(self, number: int) -> WorkerProcess:
         """A worker, given its number from 0."""
+        socket_folder.shorten()  # a worker that is killed could not remove one of its own
         environment = environment_of(number, self.jobs, self.gpus)
         return WorkerProcess(number, environment, self.logs / f"worker-{number}.log", self.run_cell)
 

@@ -2,7 +2,6 @@
 
 import json
 import resource
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.common.errors import UserError
-from backbones.runtime import loader_workers
+from backbones.runtime import loader_workers, socket_folder
 from backbones.runtime.faults import explained
 from tests.support import processes
 
@@ -46,7 +45,7 @@ def loaded_with_a_long_temporary_folder(folder):
 
 
 def loaded_where_no_short_folder_can_be_made(folder):
-    loader_workers._shorten_addresses = lambda: None
+    socket_folder.shorten = lambda: None
     return loaded(num_workers=2)
 
 
@@ -126,9 +125,3 @@ def test_a_batch_that_cannot_be_handed_over_ends_the_training(name, fact, long):
 def test_too_many_open_files_name_the_limit(fault):
     with pytest.raises(UserError, match="ulimit -n"), explained(None):
         raise fault
-
-
-def test_short_folders_are_left_as_they_are(monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-    monkeypatch.setattr(loader_workers.util, "get_temp_dir", lambda: pytest.fail("asked"))
-    loader_workers._shorten_addresses()
