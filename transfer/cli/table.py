@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.table:
         require_folder(args.results)
     found = collection.asked(args)
+    beside = sys.stderr if args.format else sys.stdout  # a format is for another program to read
     shown = [table for number in numbers for table in paper_tables.paper_table(number, found)]
     if not args.table:
         shown = list(own_tables(found))
@@ -63,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if not shown:
         print(
             f"No run has a record in '{args.results.absolute()}' yet: 'transfer run' makes them, "
-            "and --results names another folder. 'transfer table all' prints the paper's tables."
+            "and --results names another folder. 'transfer table all' prints the paper's tables.",
+            file=beside,
         )
     for sentence in found.left_out:
-        out = sys.stdout if args.format is None else sys.stderr
-        print(f"Left out: {terminal(sentence)}", file=out)
+        print(f"Left out: {terminal(sentence)}", file=beside)
     return 0
