@@ -103,7 +103,7 @@ class Training:
                 for name in ("epochs", "batch_size", "image_size", "base_lr", "min_area", "seed")
             },
             "precision": self.wrapper_type(),
-            "authors_code": 2 if self.authors_code else False,  # the first drew other weights
+            "authors_code": 3 if self.authors_code else False,  # 2 shrank images by area
             **({"drop_rate": rate} if (rate := drop_rate(self.row.architecture)) else {}),
         }
         if ranks.world_size() > 1:  # batch norms see a part of the batch
