@@ -1,7 +1,7 @@
 """Everything this project adds to MMEngine's registries; name it in ``custom_imports``.
 
-Checkpoints are read as data from then on. The order matters: mmdet and mmseg can only be imported
-once mmcv's operators are there.
+Checkpoints are read as data from then on. Toolboxes that have lost a name that is relied on are
+refused. The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import importlib
 import io
 import warnings
 
-from transfer.compat import mmcv_ops, safe_loading
+from transfer.compat import relied_on, safe_loading
 
 _TOOLBOXES = (
     "mmdet.datasets",
@@ -30,28 +30,21 @@ _OURS = (
     "transfer.datasets.toolbox_datasets",
     "transfer.protocols.gluoncv.blur",
     "transfer.finetune.classifiers",
-    "transfer.speed.fused_segmentation_loss",
-    "transfer.speed.gpu_convolutions",
-    "transfer.speed.graphed_features",
-    "transfer.speed.grouped_nms",
     "transfer.metrics.metrics",
     "transfer.protocols.gluoncv.multi_scale_test",
-    "transfer.speed.non_blocking_inputs",
     "transfer.protocols.placed_sampler",
     "transfer.protocols.gluoncv.rounded_anchors",
     "transfer.protocols.gluoncv.fcn_head",
-    "transfer.speed.sparse_roi_align",
-    "transfer.speed.sparse_rpn",
-    "transfer.speed.two_stage_step",
-    "transfer.speed.winograd",
 )
 
+relied_on.require("torch", "torchvision", "timm", "mmengine")  # before anything is assigned over
 safe_loading.install()
-mmcv_ops.install()
+importlib.import_module("transfer.speed")
 # Both toolboxes tell at import which optional packages they do without; none is needed here.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     for _name in _TOOLBOXES:
         importlib.import_module(_name)
+relied_on.require("mmcv", "mmdet", "mmseg")
 for _name in _OURS:
     importlib.import_module(_name)

@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,23 +31,29 @@ from backbones.common.seeds import require_seed
 from backbones.common.versions import versions
 from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.command import guarded
-from transfer.cli.dry_run import print_costs
+from transfer.cli.dry_run import print_costs, require_usable_networks
+from transfer.datasets import catalogue
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
 from transfer.plan.durations import Durations
+from transfer.plan.forecast import Forecast, forecast
 from transfer.plan.request import Plan, Request, make_plan
+from transfer.plan.sample_classifiers import OF_SAMPLE, TRAINED
 from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
 from transfer.protocols.protocols import TASKS
 from transfer.records import records
 from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
+from transfer.records.wording import count
+from transfer.records.writable import require_writable
 from transfer.report.terminal import screen
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
 from transfer.scheduling.view import SuiteView
 
 if TYPE_CHECKING:
+    from transfer.report.gains import GainTable
     from transfer.scheduling.cluster import ClusterExecutor
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
@@ -67,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab, paper; of detection paper-long and openmmlab-coco too (default: by "
-        "data and machine)",
+        help="quick, openmmlab, paper; of detection paper-long, quick-coco and openmmlab-coco too "
+        "(default: by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
@@ -94,7 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one(
         "--weights",
         default="auto",
-        help="auto, none or random, a file, timm:<model>.<tag> or an address",
+        help="auto, none or random, sample (trained on it, nothing fetched), a file, "
+        "timm:<model>.<tag> or an address",
     )
     one("--seed", type=int, default=0, help="of the fine-tuning")
     one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
@@ -153,7 +160,9 @@ def _run(args: argparse.Namespace) -> int:
         _run_here(tasks, console)
         failed = False
     if ranks.is_main():
-        _print_tables(plan, args.results, console)
+        tables = _print_tables(plan, args.results, console)
+        if args.backbone and catalogue.SAMPLE in plan.data:
+            _print_ending(tables, args, console)
     return int(failed)
 
 
@@ -175,6 +184,7 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     console = screen()
     plan = _plan(args, processes)
     _tell_remarks(plan, console)
+    require_usable_networks(plan.cells, args.results)
     _look_at_settings(_tasks(plan, args))
     _print_costs(plan, args, console)
     return 0
@@ -266,7 +276,8 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
         given += ["--suite", args.suite, *seeds, "--only", cell.id]
     else:
         given += ["--backbone", args.backbone, "--against", args.against]
-        given += ["--weights", args.weights, "--seed", str(args.seed)]
+        of_sample = args.weights == "auto" and cell.weights.startswith(OF_SAMPLE)
+        given += ["--weights", TRAINED if of_sample else args.weights, "--seed", str(args.seed)]
         given += ["--classifier-seed", str(args.classifier_seed)]
     given += ["--task", cell.task, "--data", args.data, "--protocol", cell.protocol]
     return shlex.join([*given, "--precision", cell.precision])
@@ -278,6 +289,7 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
     A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
+    _require_writable(todo)
     if todo and in_process:
         return _require_sound(todo, data_is_here)
     if todo:
@@ -285,6 +297,22 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
             return one.submit(_require_sound, todo, data_is_here).result()
     return []
+
+
+def _require_writable(tasks: list[Task]) -> None:
+    """See that records, leases and work folders can be written, as another user's cannot."""
+    folders = [
+        pair
+        for task in tasks
+        for pair in (
+            (record_path(task).parent, "--results"),
+            (leases_of(task), "--results"),
+            (task.work_leases, "--work-dir"),
+            (task.place, "--work-dir"),
+        )
+    ]
+    work_dirs = {task.work_dir for task in tasks}
+    require_writable(folders, [log for one in work_dirs for log in one.glob("worker-*.log")])
 
 
 def _look_at_settings(tasks: list[Task]) -> None:
@@ -330,6 +358,10 @@ def _run_here(tasks: list[Task], console: Console) -> None:
         KeyboardInterrupt: Stopped; the state is saved.
     """
     todo = ranks.on_main(lambda: _todo(tasks))
+    outlook = _outlook(todo) if ranks.is_main() else None
+    if outlook:
+        minutes = max(1, round(outlook.left() / 60))
+        console.print(f"{count(len(todo), 'run')}, about {count(minutes, 'minute')} here.")
     with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
             title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"
@@ -337,7 +369,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
             done = record_path(task).exists
             with owned_together(leases, task.name, done, console.print) as ours:
                 if ours:
-                    _run_cell(task, title)
+                    _run_cell(task, title, number - 1, outlook)
             if not ours or not ranks.is_main():
                 continue
             record = records.read(record_path(task))
@@ -345,12 +377,30 @@ def _run_here(tasks: list[Task], console: Console) -> None:
             console.print(f"{title}: {record.measure} {record.value:.2f} % in {seconds:.0f} s")
 
 
-def _run_cell(task: Task, title: str) -> None:
+def _run_cell(task: Task, title: str, number: int, outlook: Forecast | None) -> None:
     from backbones.runtime.console import StepBar
     from transfer.finetune.cell_run import run_cell
 
-    with StepBar(title) if ranks.is_main() else nullcontext() as bar:
-        run_cell(task, bar.step if bar else None)
+    if not ranks.is_main():
+        run_cell(task, None)
+        return
+    with StepBar(title, outlook.left if outlook else None) as bar:
+
+        def listener(phase: str, done: int, total: int) -> None:
+            if outlook:
+                outlook.step(number, phase, done, total)
+            bar.step(phase, done, total)
+
+        run_cell(task, listener)
+
+
+def _outlook(todo: list[Task]) -> Forecast | None:
+    """How long some runs on the sample will take; nothing is known of others."""
+    if not todo or any(task.cell.data != catalogue.SAMPLE for task in todo):
+        return None
+    from transfer.finetune.pace import pace
+
+    return forecast([task.cell for task in todo], pace())
 
 
 @contextmanager
@@ -423,7 +473,7 @@ def _jobs(args: argparse.Namespace, cells: int) -> int:
     return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
 
 
-def _print_tables(plan: Plan, results: Path, console: Console) -> None:
+def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
     """The tables that the plan's records stand in, with every seed there is of their rows."""
     from transfer.records.comparable import Setting
     from transfer.report.gains import gain_tables
@@ -436,8 +486,19 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> None:
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
     standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
-    for table in gain_tables(standing, plan.baseline):
+    tables = gain_tables(standing, plan.baseline)
+    for table in tables:
         print_gains(table, console)
+    return list(tables)
+
+
+def _print_ending(tables: list[GainTable], args: argparse.Namespace, console: Console) -> None:
+    from transfer.report.ending import ending
+
+    measured = [args.results, Path(__file__).resolve().parents[1] / "results"]
+    real = next((one for one in measured if records.folder(one, "").is_dir()), args.results)
+    for line in ending(tables, args.backbone, real):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], list[str]]:

@@ -14,25 +14,59 @@ from backbones.common.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
 _NONE = ("-1", "NoDevFiles")  # ways of asking for no GPU
-_CAPABILITY_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 @cache
 def cuda_devices() -> int:
     """Number of CUDA devices that the driver offers and the installed torch can use."""
-    if "+cpu" in metadata.version("torch"):
-        return 0
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+    built_for = torch_cuda()
+    if not built_for or driver_cuda() < built_for:
         return 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return min(count.value, len([name for name in visible.split(",") if name.strip()]))
+        return min(driver_devices(), len([name for name in visible.split(",") if name.strip()]))
+    return driver_devices()
+
+
+@cache
+def driver_devices() -> int:
+    """Number of GPUs that NVIDIA's driver offers, whether or not torch can use them."""
+    count = ctypes.c_int()
+    driver = _driver()
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
     return count.value
+
+
+@cache
+def driver_cuda() -> int:
+    """Major version of the newest CUDA that NVIDIA's driver serves; 0 without a driver."""
+    version = ctypes.c_int()
+    driver = _driver()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)):
+        return 0
+    return version.value // 1000
+
+
+@cache
+def torch_cuda() -> int:
+    """Major version of the CUDA that the installed torch is built for; 0 for a build without."""
+    try:
+        place = metadata.distribution("torch").locate_file("torch/version.py")
+        text = Path(str(place)).read_text(encoding="utf-8")
+    except (metadata.PackageNotFoundError, OSError):
+        return 0
+    built_for = re.search(r"^cuda\b.*=\s*'(\d+)", text, re.MULTILINE)
+    return int(built_for[1]) if built_for else 0
+
+
+@cache
+def _driver() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
 
 
 def require_asked_gpus() -> None:
@@ -101,16 +135,17 @@ def loader_workers() -> int:
 def fast_precision() -> str:
     """``"bfloat16"`` where it is fast: NVIDIA Ampere or later, CPUs with AVX512-BF16 or AMX."""
     if cuda_devices():
-        return "bfloat16" if _compute_capability() >= 8 else "float32"
+        return "bfloat16" if compute_capability()[0] >= 8 else "float32"
     return "bfloat16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
 
 
-def _compute_capability() -> int:
-    """Major compute capability of the first CUDA device."""
-    driver = ctypes.CDLL("libcuda.so.1")
-    major = ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, 0)
-    return major.value
+def compute_capability(device: int = 0) -> tuple[int, int]:
+    """Major and minor compute capability of a CUDA device, given its number from 0."""
+    driver, found = _driver(), (ctypes.c_int(), ctypes.c_int())
+    assert driver
+    for value, attribute in zip(found, _CAPABILITY, strict=True):
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+    return found[0].value, found[1].value
 
 
 def _cpuinfo() -> str:

@@ -22,9 +22,12 @@ PACKAGES = (
 def versions() -> dict[str, str]:
     """Versions of Python and of every package that takes part."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return found | {name: version_of(name) or "not installed" for name in PACKAGES}
+
+
+def version_of(package: str) -> str:
+    """Version of an installed package; empty for one that is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -164,19 +164,27 @@ def _is_finite(model: Any) -> bool:
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
     """Give a runner's parts what was saved of them."""
-    if (last := runner.train_loop.max_iters) < state["iteration"]:
-        raise ValueError(f"its iteration is {state['iteration']}, and the last one is {last}")
+    done, length = state["iteration"], runner.train_loop.max_iters
+    if done > length:
+        raise ValueError(f"it is at iteration {done} of {length}")
     unwrapped(runner.model).load_state_dict(state["model"])
     if state["optimizer"] is not None:
         runner.optim_wrapper.load_state_dict(state["optimizer"])
-    elif state["iteration"] < runner.train_loop.max_iters:
+    elif done < length:
         raise ValueError("it has no momenta, and steps are left")
     for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
+        _require_alike(scheduler.state_dict(), saved)
         scheduler.load_state_dict(saved)
     for hook in runner.hooks:
         if name := getattr(hook, "state_name", ""):
             hook.load_state_dict(state["hooks"][name])
-    runner.train_loop.go_to(state["iteration"])
+    runner.train_loop.go_to(done)
+
+
+def _require_alike(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """See that a schedule's saved entries are its own: they become its attributes unseen."""
+    if {k: type(v) for k, v in own.items()} != {k: type(v) for k, v in saved.items()}:
+        raise ValueError("its learning-rate schedule is another one")
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -23,22 +25,24 @@ class StepBar:
 
     Args:
         title: What is being trained.
+        left: Tells the seconds until all is done that the training is a part of.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, left: Callable[[], float] | None = None) -> None:
         self.title = title
+        self.left = left
         self.console = Console(stderr=True, markup=False)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left" if left is None else "left of all"),
+            TimeRemainingColumn() if left is None else TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task(title, total=None)
+        self.task = self.progress.add_task(title, total=None, left="")
         self.phase = ""
         self.started = self.told = time.monotonic()
         self.first = 0
@@ -56,15 +60,26 @@ class StepBar:
         self.progress.stop()
 
     def step(self, phase: str, done: int, total: int) -> None:
-        """What is being done has come to ``done`` of ``total`` steps."""
+        """What is being done has come to ``done`` of ``total`` steps; without steps, a sentence."""
         if phase != self.phase:
             self.phase, self.first = phase, done
             self.started = time.monotonic()
+            if not total:
+                self.console.print(f"{self.title}: {phase}", highlight=False, soft_wrap=True)
+        if not total:
+            return
         self.progress.update(
-            self.task, description=f"{self.title}: {phase}", completed=done, total=total
+            self.task,
+            description=f"{self.title}: {phase}",
+            completed=done,
+            total=total,
+            left=f"{timedelta(seconds=round(self.left()))}" if self.left else "",
         )
         now = time.monotonic()
         if self.progress.disable and now - self.told >= _LINE_EVERY and done > self.first:
             self.told = now
             left = (now - self.started) / (done - self.first) * (total - done)
-            self.console.print(f"{self.title}: {phase} {done}/{total}, {left:.0f} s left")
+            told = f"{self.title}: {phase} {done}/{total}, {left:.0f} s left"
+            if self.left:
+                told += f", {self.left():.0f} s of all"
+            self.console.print(told, highlight=False, soft_wrap=True)

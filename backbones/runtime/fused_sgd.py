@@ -15,7 +15,19 @@ _SETTINGS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximiz
 
 @HOOKS.register_module()
 class FusedSgd(Hook):
-    """Let torch's SGD take its fused kernel: a third of the time on the CPU, few launches on a GPU.
+    """Let torch's SGD take its fused kernel; see :func:`take_over`."""
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Any) -> None:
+        """Take the steps over; an evaluation has no optimizer."""
+        optimizer = getattr(runner.optim_wrapper, "optimizer", None)
+        if type(optimizer) is torch.optim.SGD:
+            take_over(optimizer)
+
+
+def take_over(optimizer: torch.optim.SGD) -> None:
+    """Let an optimizer take torch's fused kernel: few launches on a GPU, one pass on the CPU.
 
     The kernel goes through the memory of weight, gradient and momentum as it lies there, and so
     needs all three laid out alike. On the CPU torch 2.15 does not look after that: where layouts
@@ -26,14 +38,7 @@ class FusedSgd(Hook):
     The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
     Gradients are gone after a step, as after ``zero_grad``.
     """
-
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
-        """Take the steps over; an evaluation has no optimiser."""
-        optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-        if type(optimizer) is torch.optim.SGD:
-            optimizer.register_step_pre_hook(_Steps())
+    optimizer.register_step_pre_hook(_Steps())
 
 
 class _Steps:

@@ -67,20 +67,25 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class ChannelsLast(Hook):
-    """Lay the model's weights out channels-last before anything runs.
-
-    A wrapper of several processes knows the layout that it was built on: torch's, given another
-    afterwards, returns wrong gradients from its first step. So it is built anew.
-    """
+    """Lay the model's weights out channels-last before anything runs."""
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
-        """Convert in place; activations follow the weights."""
-        model = unwrapped(runner.model)
-        model.to(memory_format=torch.channels_last)
-        if model is not runner.model:
-            runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
+        """Convert in place."""
+        lay_out_channels_last(runner)
+
+
+def lay_out_channels_last(runner: Any) -> None:
+    """Convert the weights of a runner's model in place; activations follow them.
+
+    A wrapper of several processes knows the layout that it was built on: torch's, given another
+    afterwards, returns wrong gradients from its first step. So it is built anew.
+    """
+    model = unwrapped(runner.model)
+    model.to(memory_format=torch.channels_last)
+    if model is not runner.model:
+        runner.model = runner.wrap_model(runner.cfg.get("model_wrapper_cfg"), model)
 
 
 def computed_in(values: Tensor) -> torch.dtype:

@@ -17,6 +17,9 @@ from backbones.runtime.late_scalars import LateScalars, Told
 Listener = Callable[[str, int, int], None]
 """Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
 
+HEADLINES = {"top1": "top-1", "mAP": "mAP", "mIoU": "mIoU"}
+"""The figures that an evaluation tells a listener, with their names for people."""
+
 _POINTS = 100
 
 
@@ -140,3 +143,11 @@ class Ticker(Hook):
     def after_val_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """A batch of the test set is done."""
         self.listener("evaluate", batch_idx + 1, len(runner.val_dataloader))
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Tell what an evaluation on the way has found; the last one's figure is a record's."""
+        if runner.iter < runner.max_iters:
+            where = f"at step {runner.iter} of {runner.max_iters}"
+            for name, shown in HEADLINES.items():
+                if metrics and name in metrics:
+                    self.listener(f"{shown} {metrics[name]:.2f} % {where}", 0, 0)

@@ -20,7 +20,7 @@ from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
 
 from backbones.runtime import loader_workers, ranks
-from backbones.runtime.allocation import freeze_what_is_imported, keep_freed_memory
+from backbones.runtime.allocation import freeze_what_is_imported
 from backbones.runtime.faults import explained
 from backbones.runtime.late_scalars import LateScalars
 from backbones.runtime.precision import evaluation_loop
@@ -167,7 +167,6 @@ def quiet_runner(
     # the first one on.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cudnn.benchmark = bool(settings.get("env_cfg", {}).get("cudnn_benchmark"))
-    keep_freed_memory()
     freeze_what_is_imported()
     # Loggers and message hubs are global by name; a name of its own keeps runs apart.
     name = f"run-{next(_numbers)}"

@@ -30,7 +30,11 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def random_crop(
-    image: np.ndarray, size: int, generator: np.random.Generator, min_area: float = MIN_AREA
+    image: np.ndarray,
+    size: int,
+    generator: np.random.Generator,
+    min_area: float = MIN_AREA,
+    bilinear: bool = False,
 ) -> np.ndarray:
     """A random crop, resized and perhaps flipped.
 
@@ -39,6 +43,7 @@ def random_crop(
         size: Side of the result in pixels.
         generator: Where the draws come from.
         min_area: Smallest share of the image's area, 0 to 1.
+        bilinear: As :func:`resize` has it.
 
     Returns:
         (size, size, 3), uint8.
@@ -55,22 +60,33 @@ def random_crop(
     else:  # a very long image: its middle, as near to the range as it gets
         w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
         left, top = (width - w) // 2, (height - h) // 2
-    crop = resize(image[top : top + h, left : left + w], size, size)
+    crop = resize(image[top : top + h, left : left + w], size, size, bilinear)
     return crop[:, ::-1] if generator.random() < 0.5 else crop
 
 
-def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+def centre_crop(image: np.ndarray, size: int, bilinear: bool = False) -> np.ndarray:
     """Shorter side to size · 256 / 224, then the middle: (size, size, 3), uint8."""
     height, width = image.shape[:2]
     scale = round(size * 256 / 224) / min(height, width)
-    image = resize(image, max(size, round(width * scale)), max(size, round(height * scale)))
+    longer = max(size, round(width * scale)), max(size, round(height * scale))
+    image = resize(image, *longer, bilinear)
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
 
 
-def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resample: area averages where the image shrinks, bilinear where it grows."""
-    shrinks = width * height < image.shape[0] * image.shape[1]
+def resize(image: np.ndarray, width: int, height: int, bilinear: bool = False) -> np.ndarray:
+    """Resample: area averages where the image shrinks, bilinear where it grows.
+
+    Args:
+        image: (H, W, 3), uint8.
+        width: Of the result, in pixels.
+        height: Of the result, in pixels.
+        bilinear: The authors' code: bilinear where it shrinks too, which aliases.
+
+    Returns:
+        (height, width, 3), uint8.
+    """
+    shrinks = not bilinear and width * height < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)
 

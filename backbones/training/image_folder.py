@@ -37,7 +37,7 @@ class ImageFolder:
         root: Folder with ``train/<class>/<image>`` and ``val/<class>/<image>``.
         split: ``"train"`` or ``"val"``.
         size: Side of the crops in pixels.
-        contrast: The authors' colour jitter instead of the paper's.
+        authors_code: Their colour jitter instead of the paper's, and bilinear shrinking.
         cache: Decode every image once and keep it; for data that fit in memory.
         min_area: Smallest share of an image that a training crop covers.
 
@@ -50,12 +50,12 @@ class ImageFolder:
         root: str,
         split: str,
         size: int,
-        contrast: bool = False,
+        authors_code: bool = False,
         cache: bool = False,
         min_area: float = MIN_AREA,
     ) -> None:
         self.folder = Path(root) / split
-        self.split, self.size, self.contrast = split, size, contrast
+        self.split, self.size, self.authors_code = split, size, authors_code
         self.min_area = min_area
         self.classes = class_names(Path(root))
         self.samples = [
@@ -80,11 +80,12 @@ class ImageFolder:
         path, label = self.samples[index]
         image = self.decoded[index] if self.decoded else _decode(path)
         if self.split != "train":
-            return centre_crop(image, self.size), label, np.zeros((3, 4), np.float32)
+            crop = centre_crop(image, self.size, self.authors_code)
+            return crop, label, np.zeros((3, 4), np.float32)
         # NumPy's global generator was seeded for this image and epoch; see ReplayableDataset.
         generator = np.random.Generator(np.random.PCG64(np.random.randint(1 << 31)))
-        crop = random_crop(image, self.size, generator, self.min_area)
-        return crop, label, colour_matrix(generator, self.contrast)
+        crop = random_crop(image, self.size, generator, self.min_area, self.authors_code)
+        return crop, label, colour_matrix(generator, self.authors_code)
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of all images, 16 hexadecimal digits."""

@@ -29,6 +29,7 @@ from backbones.runtime import (  # noqa: F401  (registered likewise)
     ranks,
     state_files,
 )
+from backbones.runtime.allocation import keep_freed_memory
 from backbones.runtime.checkpoint import ResumableState, unwrapped
 from backbones.runtime.faults import disk_fault
 from backbones.runtime.progress import Curve, Listener, Ticker
@@ -102,7 +103,7 @@ class Training:
                 for name in ("epochs", "batch_size", "image_size", "base_lr", "min_area", "seed")
             },
             "precision": self.wrapper_type(),
-            "authors_code": 2 if self.authors_code else False,  # the first drew other weights
+            "authors_code": 3 if self.authors_code else False,  # 2 shrank images by area
             **({"drop_rate": rate} if (rate := drop_rate(self.row.architecture)) else {}),
         }
         if ranks.world_size() > 1:  # batch norms see a part of the batch
@@ -298,6 +299,7 @@ def _runner(
         fused=True,
     )
     loader = {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
+    keep_freed_memory()
     return quiet_runner(
         model=model,
         work_dir=str(work_dir),

@@ -1,6 +1,7 @@
 # Row resnet50d_tricks of the zoo: resnet50d_mixup, the strongest row with public weights.
 # mim train mmdetection configs/detection/faster-rcnn_r50d-tricks_fpn_1x_voc0712.py
 _base_ = "../_base_/detection/openmmlab.py"
+custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(
     backbone=dict(architecture="resnet50d", weights="timm:resnet50d.gluon_in1k"),
 )

@@ -3,6 +3,7 @@
 #   --gpus 4 --launcher pytorch --cfg-options train_dataloader.batch_size=4
 # or, on one GPU with memory for 16 images, without the second line.
 _base_ = "../_base_/segmentation/openmmlab.py"
+custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(
     backbone=dict(architecture="resnet50", weights="timm:resnet50.tv_in1k"),
 )

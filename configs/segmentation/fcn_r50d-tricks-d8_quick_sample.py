@@ -2,6 +2,7 @@
 # mim train mmsegmentation configs/segmentation/fcn_r50d-tricks-d8_quick_sample.py
 # The classifier is trained on the sample first, in about two minutes, unless that was done before.
 _base_ = "../_base_/segmentation/quick.py"
+custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(
     data_preprocessor=dict(mean=[123.68, 116.779, 103.939], std=[58.393, 57.12, 57.375]),
     backbone=dict(architecture="resnet50d", weights="sample:resnet50d_mixup:0"),

@@ -20,22 +20,32 @@ from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
 from backbones.common.hashing import sha256
+from backbones.common.near_names import suggestion
 from backbones.common.versions import versions
 from transfer.bench import equivalence, precisions
-from transfer.bench.pairs import STOCK_AMP, Arithmetic, Pairs, Run, Work, alternate, count
+from transfer.bench.pairs import (
+    LEAVING_OUT,
+    STOCK_AMP,
+    Arithmetic,
+    Pairs,
+    Run,
+    Work,
+    alternate,
+    count,
+)
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
 from transfer.records import provenance
 from transfer.report import speed_tables
 from transfer.report.terminal import screen
-from transfer.speed import time_savers
 
 AGAINST = {
     "classification": ("timm", "network alone"),
-    "detection": ("stock", STOCK_AMP, "torchvision", *time_savers.variants("detection")),
-    "segmentation": ("stock", STOCK_AMP, *time_savers.variants("segmentation")),
+    "detection": ("stock", STOCK_AMP, "torchvision"),
+    "segmentation": ("stock", STOCK_AMP),
 }
+_OF_THE_OTHER_TASK = {"detection": "mmseg", "segmentation": "mmdet"}
 
 _OF_THEIR_OWN = ("timm", "network alone", "torchvision")
 """Sides with a training of their own: its arithmetic is not counted, and it leaves a GPU alone."""
@@ -72,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--against",
         default="auto",
-        help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST),
+        help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST)
+        + "; of fine-tunings also 'without PART', a part of the speed layer (docs/speed.md)",
     )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
@@ -132,8 +143,7 @@ def run(args: argparse.Namespace) -> int:
         return _precisions(args) if args.recorded else _equivalence(args)
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
-        known = ", ".join(AGAINST[args.task])
-        raise UserError(f"{args.task} is not measured against '{against}'; there is {known}.")
+        _require_part(args.task, against)
     if against == STOCK_AMP and not hardware.cuda_devices():
         raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
     if against in _OF_THEIR_OWN and hardware.cuda_devices():
@@ -351,6 +361,21 @@ def _content(
         "asked": asked,
         "arithmetic": arithmetic,
     }
+
+
+def _require_part(task: str, against: str) -> None:
+    """See that a side leaves a part of the speed layer out that the task has.
+
+    Raises:
+        UserError: It does not; with all sides that there are.
+    """
+    from transfer.speed.hook import PARTS  # it imports torch, and other sides need none of it
+
+    other = _OF_THE_OTHER_TASK.get(task)
+    parts = [name for name, listed in PARTS.items() if other and listed.toolbox != other]
+    known = [*AGAINST[task], *(f"{LEAVING_OUT}{name}" for name in parts)]
+    if against not in known:
+        raise UserError(f"{task} is not measured against '{against}': {suggestion(against, known)}")
 
 
 def _place(work: Work, against: str, results: Path) -> Path:

@@ -10,11 +10,11 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.training.augmentation import MEAN, STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.bench.pairs import STOCK_AMP, Work
+from transfer.bench.pairs import LEAVING_OUT, STOCK_AMP, Work
 from transfer.finetune import classifiers
 from transfer.plan.request import Request, load_data, make_plan
 from transfer.protocols import compose
-from transfer.speed import time_savers
+from transfer.records.settings import WITHOUT
 
 TESTED = 0.125
 """Share of the trained images that is tested; VOC's own share would make runs long."""
@@ -97,8 +97,9 @@ def _composed(work: Work) -> tuple[Config, int | None]:
     )
     plan = make_plan(request)
     cell = plan.cells[0]
-    if left_out := time_savers.VARIANTS.get(work.side):
-        cell = dataclasses.replace(cell, overrides=((time_savers.WITHOUT, (left_out,)),))
+    if work.side.startswith(LEAVING_OUT):
+        left_out = (work.side.removeprefix(LEAVING_OUT),)
+        cell = dataclasses.replace(cell, overrides=((WITHOUT, left_out),))
     data = load_data(work.data, request.data_root)
     if work.weights == "none":
         # Random weights, but with what a classifier's would have frozen: that decides the cost.

@@ -21,6 +21,9 @@ from backbones.common.errors import UserError
 STOCK_AMP = "stock amp"
 """Stock training with the toolboxes' own ``--amp``, on a GPU."""
 
+LEAVING_OUT = "without "
+"""Begins the name of a side that leaves a part of the speed layer out, which comes next."""
+
 
 @dataclass(frozen=True)
 class Work:

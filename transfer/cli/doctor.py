@@ -9,7 +9,6 @@ import platform
 import shlex
 import shutil
 import socket
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,29 +17,11 @@ from urllib.request import getproxies, proxy_bypass
 from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir, resource_dir
-from backbones.common.versions import versions
+from transfer.cli.installed import BAD, NOTE, OK, Diagnosis, gpu, packages
 from transfer.datasets import catalogue
 from transfer.plan.request import DEFAULT_DATA
 
 _HUB_TIMEOUT = 3.0  # seconds
-_OK, _NOTE, _BAD = "ok", "note", "missing"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the screen.
-
-    Attributes:
-        what: What was looked at.
-        state: ``"ok"``, ``"note"`` or ``"missing"``.
-        found: What was found.
-        advice: What to do about it; empty where nothing has to be done.
-    """
-
-    what: str
-    state: str
-    found: str
-    advice: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,47 +40,34 @@ def run(args: argparse.Namespace) -> int:
     shown = Table(title="transfer doctor", title_justify="left")
     for name in ("", "state", "found", "what to do"):
         shown.add_column(name, overflow="fold")
-    colour = {_OK: "green", _NOTE: "yellow", _BAD: "red"}
+    colour = {OK: "green", NOTE: "yellow", BAD: "red"}
     for finding in findings:
         state = Text(finding.state, style=colour[finding.state])
         shown.add_row(finding.what, state, finding.found, finding.advice)
     screen().print(shown)
-    return int(any(finding.state == _BAD for finding in findings))
+    return int(any(finding.state == BAD for finding in findings))
 
 
-def examine(data_root: Path) -> list[Finding]:
+def examine(data_root: Path) -> list[Diagnosis]:
     """Look at everything; nothing is changed."""
     return [
-        Finding("Python", _OK, platform.python_version()),
-        *_packages(),
+        Diagnosis("Python", OK, platform.python_version()),
+        *packages(),
         _operators(),
         _mim(),
         _processor(),
-        _gpu(),
+        gpu(),
         *(_data(name, data_root) for name in DEFAULT_DATA.values()),
         _hub(),
         _cache(),
-        Finding("configs", _OK, str(resource_dir("configs", "configs"))),
+        Diagnosis("configs", OK, str(resource_dir("configs", "configs"))),
     ]
 
 
-def _packages() -> list[Finding]:
-    return [
-        Finding(
-            name,
-            _OK if version != "not installed" else _BAD,
-            version,
-            "" if version != "not installed" else "pip install -e . in the checkout",
-        )
-        for name, version in versions().items()
-        if name != "python"
-    ]
-
-
-def _operators() -> Finding:
+def _operators() -> Diagnosis:
     if _compiled_operators():
-        return Finding("mmcv's operators", _OK, "compiled")
-    return Finding("mmcv's operators", _OK, "not compiled: torchvision serves NMS and RoIAlign")
+        return Diagnosis("mmcv's operators", OK, "compiled")
+    return Diagnosis("mmcv's operators", OK, "not compiled: torchvision serves NMS and RoIAlign")
 
 
 def _compiled_operators() -> bool:
@@ -108,49 +76,37 @@ def _compiled_operators() -> bool:
     return any(path for place in places or [] for path in Path(place).glob("_ext*.so"))
 
 
-def _mim() -> Finding:
+def _mim() -> Diagnosis:
     try:
-        return Finding("mim", _OK, metadata.version("onedl-mim"))
+        return Diagnosis("mim", OK, metadata.version("onedl-mim"))
     except metadata.PackageNotFoundError:
-        return Finding(
-            "mim", _NOTE, "not installed", "only for 'mim train': pip install -e '.[mim]'"
+        return Diagnosis(
+            "mim", NOTE, "not installed", "only for 'mim train': pip install -e '.[mim]'"
         )
 
 
-def _processor() -> Finding:
+def _processor() -> Diagnosis:
     fast = sorted(hardware.cpu_flags() & {"avx512_bf16", "amx_bf16"})
     told = f"{hardware.cpu_name()}, {hardware.cpu_cores()} cores"
     if fast:
-        return Finding("CPU", _OK, f"{told}, bfloat16 in hardware ({', '.join(fast)})")
-    return Finding("CPU", _OK, f"{told}, no bfloat16 in hardware: float32 is used")
+        return Diagnosis("CPU", OK, f"{told}, bfloat16 in hardware ({', '.join(fast)})")
+    return Diagnosis("CPU", OK, f"{told}, no bfloat16 in hardware: float32 is used")
 
 
-def _gpu() -> Finding:
-    count = hardware.cuda_devices()
-    if count:
-        return Finding("GPU", _OK, f"{count} CUDA device{'s' if count > 1 else ''}")
-    return Finding(
-        "GPU",
-        _NOTE,
-        "none that this torch can use",
-        "protocol 'quick' runs without; 'paper' and 'openmmlab' want a GPU",
-    )
-
-
-def _data(name: str, data_root: Path) -> Finding:
+def _data(name: str, data_root: Path) -> Diagnosis:
     lacking = catalogue.lack(name, data_root)
     if not lacking:
-        return Finding(name, _OK, str(catalogue.load(name, data_root).root))
-    return Finding(
+        return Diagnosis(name, OK, str(catalogue.load(name, data_root).root))
+    return Diagnosis(
         name,
-        _NOTE,
+        NOTE,
         lacking,
         f"transfer prepare {name} --root {shlex.quote(str(data_root))}; "
         "where neither voc0712 nor ade20k is there, the sample is used",
     )
 
 
-def _hub() -> Finding:
+def _hub() -> Diagnosis:
     from huggingface_hub.constants import ENDPOINT
 
     unreachable = "give files with --weights; the sample needs no download"
@@ -158,38 +114,38 @@ def _hub() -> Finding:
         address = urlsplit(ENDPOINT)
         place = (address.hostname, address.port or 443)
     except ValueError as error:
-        return Finding(
-            "hub of weights", _NOTE, f"'{ENDPOINT}' is no address ({error})", unreachable
+        return Diagnosis(
+            "hub of weights", NOTE, f"'{ENDPOINT}' is no address ({error})", unreachable
         )
     proxy = getproxies().get(address.scheme)
     if proxy and not proxy_bypass(address.hostname or ""):
-        return Finding("hub of weights", _OK, f"not asked, it is behind the proxy {proxy}")
+        return Diagnosis("hub of weights", OK, f"not asked, it is behind the proxy {proxy}")
     try:
         with socket.create_connection(place, timeout=_HUB_TIMEOUT):
-            return Finding("hub of weights", _OK, "reachable")
+            return Diagnosis("hub of weights", OK, "reachable")
     except OSError as error:
-        return Finding(
+        return Diagnosis(
             "hub of weights",
-            _NOTE,
+            NOTE,
             f"not reachable ({type(error).__name__})",
             unreachable,
         )
 
 
-def _cache() -> Finding:
+def _cache() -> Diagnosis:
     try:
         folder = cache_dir()
     except UserError as error:
-        return Finding("cache", _BAD, "no home folder", str(error))
+        return Diagnosis("cache", BAD, "no home folder", str(error))
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(place).free / 1e9
     if not place.is_dir() or not os.access(place, os.W_OK):
-        return Finding(
-            "cache", _BAD, f"{folder} cannot be written", "set TRANSFER_CACHE to another folder"
+        return Diagnosis(
+            "cache", BAD, f"{folder} cannot be written", "set TRANSFER_CACHE to another folder"
         )
-    return Finding(
+    return Diagnosis(
         "cache",
-        _OK if free > 2 else _NOTE,
+        OK if free > 2 else NOTE,
         f"{folder}, {free:.0f} GB free",
         "" if free > 2 else "make room, or set TRANSFER_CACHE to another folder",
     )

@@ -9,10 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from backbones.common.errors import UserError
 from backbones.weights.download import size_text
 from backbones.zoo.sizes import size_of
 from transfer.plan.durations import Durations
-from transfer.plan.request import OF_SAMPLE
+from transfer.plan.network_faults import known_faults
+from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.records import failures, records
 from transfer.records.cells import Cell
 from transfer.records.settings import in_words
@@ -28,6 +30,24 @@ _VALUE_BYTES = 4  # float32
 
 _RECORD_BYTES = 2 << 20
 """A record and its per-image results, where none of the same data is there to be measured."""
+
+
+def require_usable_networks(cells: Sequence[Cell], results: Path) -> None:
+    """See that every cell without a record has a network that its protocol can use.
+
+    Networks that no table of facts knows are built, which takes torch.
+
+    Raises:
+        UserError: One has not; what the run itself would say.
+    """
+    todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
+    found, unknown = known_faults(todo)
+    if unknown:
+        from transfer.finetune.preflight import network_faults
+
+        found += network_faults(unknown)
+    if found:
+        raise UserError("\n".join(found))
 
 
 def print_costs(

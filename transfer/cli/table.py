@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from backbones.common.arguments import require_folder
 from backbones.common.errors import UserError
 from transfer.report import collection, paper_tables, readme
-from transfer.report.layout import FORMATS
+from transfer.report.layout import FORMATS, to_csv
 from transfer.report.own_tables import own_tables
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="a table of the paper, 1 to 9, or all, with ours beside it (default: ours alone)",
     )
-    add("--format", choices=tuple(FORMATS), help="of the tables (default: md)")
+    add("--format", choices=(*FORMATS, "csv"), help="of the tables (default: md)")
     collection.add_arguments(parser)
     add(
         "--write",
@@ -54,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
     shown = [table for number in numbers for table in paper_tables.paper_table(number, found)]
     if not args.table:
         shown = list(own_tables(found))
-    for table in shown:
-        print(FORMATS[args.format or "md"](table))
+    if args.format == "csv":
+        print(to_csv(shown), end="")
+    elif shown:
+        print("\n".join(FORMATS[args.format or "md"](one) for one in shown))
     if not shown:
         print(
             f"No run has a record in '{args.results.absolute()}' yet: 'transfer run' makes them, "
             "and --results names another folder. 'transfer table all' prints the paper's tables."
         )
     for sentence in found.left_out:
-        print(f"Left out: {sentence}")
+        print(f"Left out: {sentence}", file=sys.stdout if args.format is None else sys.stderr)
     return 0

@@ -24,7 +24,7 @@ CLASSES = frozenset(
         "HostSampling", "IterTimerHook", "LocalVisBackend", "LogProcessor", "LoggerHook",
         "NoBenchmarkInEvaluation", "NonBlockingInputs", "ParamSchedulerHook", "PlacedSampling",
         "PointwiseProducts", "SeedIterations", "SegLocalVisualizer", "SegVisualizationHook",
-        "SparseRoIExtraction", "SparseRpnGradients", "WinogradConvolutions",
+        "SparseRoIExtraction", "SparseRpnGradients", "Speed", "WinogradConvolutions",
         # Detectors, segmenters, their necks and heads
         "ASPPHead", "BBoxHead", "EncoderDecoder", "FCNHead", "FPN", "FasterRCNN",
         "MultiScaleSegmentor", "PAFPN", "PSPHead", "RPNHead", "Shared2FCBBoxHead",
@@ -100,6 +100,7 @@ RECORDED = {
     "log_level": _word("INFO"),
     "meta_keys": _form(r"\w+"),
     "name": _word("visualizer"),
+    "without": _form(r"\w+"),  # parts of the speed layer
 }
 """The same for records, whose config is a whole one."""
 

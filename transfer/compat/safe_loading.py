@@ -77,16 +77,16 @@ def require_refused() -> None:
         UserError: One of them was read.
     """
     for zipped in (True, False):
-        for instance in (_Call(), _Reach()):
+        for harm in (_Reach(), _Call()):
             file = io.BytesIO()
-            torch.save(instance, file, _use_new_zipfile_serialization=zipped)
+            torch.save(harm, file, _use_new_zipfile_serialization=zipped)
             _require_refusal(checkpoint._safe_torch_load, file, "a checkpoint with code")
         _require_refusal(_read_in_full, file, "a torch file with code")
     tagged = f"!!python/object/apply:{__name__}.{_harmless.__name__} []".encode()
     for ending in _FORMATS:
-        content = tagged if ending.startswith("y") else pickle.dumps(_Call())
+        harmful = tagged if ending.startswith("y") else pickle.dumps(_Call())
         read = partial(fileio.load, file_format=ending)
-        _require_refusal(read, io.BytesIO(content), f"a .{ending} with code")
+        _require_refusal(read, io.BytesIO(harmful), f"a .{ending} with code")
 
 
 def _require_refusal(read: Callable[[Any], Any], file: io.BytesIO, what: str) -> None:

@@ -170,9 +170,9 @@ class VocBoxes(NamesFaults, XMLDataset):
                 f"list{did_you_mean(thing.name, self.cat2label)}; add it to 'classes' or mend the "
                 "annotation."
             )
-        # Offsets of a box one pixel wide, whose sides MMDetection puts together, are no numbers.
-        smallest = 0 if self.test_mode else max(self.bbox_min_size or 0, 1)
-        small = thing.shorter_side < smallest
+        # A box of one pixel has no width as MMDetection counts, and offsets that are no numbers.
+        smallest = self.bbox_min_size or int(not self.test_mode)
+        small = 0 <= thing.shorter_side < smallest
         difficult = thing.difficult and not self.difficult_is_positive
         return {
             "bbox": [edge - 1 for edge in thing.box],

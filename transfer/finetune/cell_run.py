@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
     """Fine-tune, and write the record to ``path``."""
     started = datetime.now(timezone.utc)
     cell, place = task.cell, task.place
-    ranks.on_each_machine(lambda: _look_at_data(task))
+    ranks.on_each_machine(lambda: _look_at_data(task, listener))
     data = load_data(task.data, task.data_root)
     ready = classifiers.prepare(cell, task.row, listener)
     outcomes = place / "outcomes.npz"
@@ -94,8 +95,9 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
     ranks.on_main(lambda: _write(task, path, content, outcomes))
 
 
-def _look_at_data(task: Task) -> None:
-    require_usable(load_data(task.data, task.data_root), task.cell.task)
+def _look_at_data(task: Task, listener: Listener | None) -> None:
+    drawn = partial(listener, "draw the sample") if listener else None
+    require_usable(load_data(task.data, task.data_root, drawn), task.cell.task)
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:

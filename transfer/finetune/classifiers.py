@@ -27,7 +27,9 @@ from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.shuffled import shuffled
 from backbones.zoo import zoo
 from backbones.zoo.cost import classifier_cost
-from transfer.plan.request import SAMPLE_TRAINING, load_data
+from backbones.zoo.entry import Recipe
+from transfer.plan.request import load_data
+from transfer.plan.sample_classifiers import OF_SAMPLE, SAMPLE_TRAINING
 from transfer.records.cells import SHUFFLED, Cell
 from transfer.records.lease import Leases, owned, wait_for
 
@@ -70,7 +72,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
     near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
-    recipe = row.recipe if _is_of_its_recipe(row, near, own) else None
+    recipe = _recipe(cell, row, near, own)
     provenance = {
         "source": cell.weights_id,
         "sha256": renamed_from or (sha256(path) if path else ""),
@@ -151,13 +153,17 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     """
     data = load_data("sample", Path())
     assert data.classifier_images is not None
+    settings = dataclasses.asdict(SAMPLE_TRAINING)
+    del settings["warmup"]  # is in the recipe
     planned = training.plan(
         name,
         data.classifier_images,
-        **dataclasses.asdict(SAMPLE_TRAINING),
+        **settings,
         seed=seed,
         precision=hardware.fast_precision(),
     )
+    row = dataclasses.replace(planned.row, recipe=SAMPLE_TRAINING.recipe(planned.row))
+    planned = dataclasses.replace(planned, row=row)
     stem = f"{name}_s{seed}_{planned.identity}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
@@ -167,6 +173,8 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
             training.train(
                 planned, output, place / stem, cache=True, listener=_of_classifier(listener)
             )
+        top1 = read_own_metadata(output)["metrics"]["top1"]
+        teller(listener)(f"the classifier of {name} is trained: top-1 {top1:.2f} % on the sample")
     return output
 
 
@@ -174,7 +182,11 @@ def _of_classifier(listener: Listener | None) -> Listener | None:
     """The listener, told that it is the classifier that is being trained."""
     if listener is None:
         return None
-    return lambda phase, done, total: listener(f"{phase} the classifier", done, total)
+
+    def tell(phase: str, done: int, total: int) -> None:
+        listener(f"{phase} the classifier" if total else f"classifier: {phase}", done, total)
+
+    return tell
 
 
 def _preprocessing(
@@ -202,12 +214,15 @@ def _preprocessing(
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
 
 
-def _is_of_its_recipe(row: zoo.Variant, near: str, own: dict[str, Any]) -> bool:
-    """Whether weights were trained as the row says: the authors' own, or by this project.
+def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Recipe | None:
+    """What weights were trained by, where it is known: the authors' own, or by this project.
 
-    Near relatives were not, and of any other file nobody has said it.
+    Near relatives were not trained as the row says, and of any other file nobody has said it.
     """
-    return not row.shuffled_of and (near == "exact" or "row" in own)
+    if cell.weights.startswith(OF_SAMPLE):
+        return SAMPLE_TRAINING.recipe(row)
+    known = not row.shuffled_of and (near == "exact" or "row" in own)
+    return row.recipe if known else None
 
 
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ control has been fine-tuned first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from backbones.weights import weights
 from backbones.weights.renamed import renamed
 from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
+from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
-from transfer.plan.request import OF_SAMPLE, load_data
+from transfer.plan.network_faults import told_of
+from transfer.plan.request import load_data
+from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.protocols.compose import network_parts
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import SHUFFLED, Cell, Task
@@ -39,10 +42,9 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     Raises:
         UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
             file's weights are not those of its network; an override sets what the config does not
-            have; or data cannot be used. A line for each.
+            have; or, where that is sound, data cannot be used. A line for each.
     """
-    networks = dict.fromkeys(task.cell.architecture for task in tasks)
-    faults = {a: fault for a in networks if (fault := _fault(require_maps, a))}
+    faults = _without_maps([task.cell for task in tasks])
     sound = [task for task in tasks if task.cell.architecture not in faults]
     files = {(task.cell.architecture, _file(task.cell), task.cell.rename): task for task in sound}
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
@@ -58,12 +60,30 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
         *unset.values(),
         *(_fault(_require_built, cell) for cell in built.values()),
     ]
+    _raise_all(found)
+    return _look_at_data(tasks) if data_is_here else []  # last: of many images it takes a while
+
+
+def _look_at_data(tasks: Sequence[Task]) -> list[str]:
+    """What is worth knowing of the data, each once; the sample is drawn by the project."""
+    asked = {
+        (task.data, task.data_root, task.cell.task): task
+        for task in tasks
+        if task.data != catalogue.SAMPLE
+    }
     notes: list[str] = []
-    for task in {_data_of(task): task for task in tasks if data_is_here}.values():
-        found.append(_fault(lambda one: notes.extend(_notes_on_data(one)), task))
-    if told := list(dict.fromkeys(filter(None, found))):
-        raise UserError("\n".join(told))
+    _raise_all(_fault(lambda one: notes.extend(_notes_on(one)), task) for task in asked.values())
     return notes
+
+
+def _notes_on(task: Task) -> tuple[str, ...]:
+    return require_usable(load_data(task.data, task.data_root), task.cell.task)
+
+
+def _raise_all(faults: Iterable[str]) -> None:
+    """Raise UserError with a line for each fault that is not empty."""
+    if told := list(dict.fromkeys(filter(None, faults))):
+        raise UserError("\n".join(told))
 
 
 def require_all_settings(tasks: Sequence[Task]) -> None:
@@ -76,6 +96,24 @@ def require_all_settings(tasks: Sequence[Task]) -> None:
         raise UserError("\n".join(dict.fromkeys(told)))
 
 
+def network_faults(cells: Sequence[Cell]) -> list[str]:
+    """A sentence for each network that gives no maps, or cannot be built as a protocol asks."""
+    faults = _without_maps(cells)
+    built = {
+        (cell.architecture, _setting(cell)): cell
+        for cell in cells
+        if cell.architecture not in faults
+    }
+    found = [*faults.values(), *(_fault(_require_built, cell) for cell in built.values())]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _without_maps(cells: Sequence[Cell]) -> dict[str, str]:
+    """By network that gives none, the sentence that tells it."""
+    networks = dict.fromkeys(cell.architecture for cell in cells)
+    return {network: fault for network in networks if (fault := _fault(require_maps, network))}
+
+
 def _fault(check: Callable[[Any], object], of: Any) -> str:
     """The sentence of a check that fails; empty for one that passes."""
     try:
@@ -83,14 +121,6 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-def _data_of(task: Task) -> tuple[object, ...]:
-    return task.data, task.data_root, task.cell.task
-
-
-def _notes_on_data(task: Task) -> tuple[str, ...]:
-    return require_usable(load_data(task.data, task.data_root), task.cell.task)
 
 
 def _file(cell: Cell) -> str:
@@ -122,7 +152,7 @@ def _require_built(cell: Cell) -> None:
             with torch.device("meta"):
                 MODELS.build(part)
         except UserError as error:
-            raise UserError(f"{cell.backbone}, {cell.protocol}: {error}") from error
+            raise UserError(told_of(cell, error)) from error
 
 
 def _require_settings(task: Task) -> None:

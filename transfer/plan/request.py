@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,38 +15,14 @@ from backbones.common.resources import cache_dir
 from backbones.training.known_images import told_name_of_images
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
-from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, TRAINING_VERSION, PerChannel
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
 from backbones.zoo.sources import is_public, weights_file
 from transfer.datasets import catalogue, sample
+from transfer.plan.sample_classifiers import OF_SAMPLE, PUBLIC, TRAINED, choose, trained
 from transfer.protocols import protocols
 from transfer.records.cells import SHUFFLED, Cell
 
-OF_SAMPLE = "sample:"
-"""What the weights of a classifier begin with that is trained on the sample where it is missing."""
-
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
-
-
-@dataclass(frozen=True)
-class SampleTraining:
-    """How the sample's classifiers are trained: the same for every row, small, and fixed.
-
-    Attributes:
-        epochs: Passes over the sample's images.
-        batch_size: Images a step.
-        image_size: Side of the crops in pixels.
-        base_lr: Learning rate at a batch of 256.
-        min_area: Smallest share of an image that a crop covers.
-    """
-
-    epochs: int = 8
-    batch_size: int = 32
-    image_size: int = 64
-    base_lr: float = 0.1
-    min_area: float = 0.5
-
-
-SAMPLE_TRAINING = SampleTraining()
 
 
 @dataclass(frozen=True)
@@ -110,6 +84,12 @@ def make_plan(request: Request) -> Plan:
     """
     remarks: list[str] = []
     data_of = _choose_data(request, remarks)
+    on_sample = catalogue.SAMPLE in data_of.values()
+    if request.weights == TRAINED and not on_sample:
+        raise UserError(
+            "--weights sample trains classifiers on the built-in sample, and goes with --data "
+            "sample only: give a file or a name of weights."
+        )
     row = zoo.find(request.backbone)
     if row.alias_of:
         remarks.append(f"{row.name} {row.note}.")
@@ -119,17 +99,24 @@ def make_plan(request: Request) -> Plan:
     rows = [row]
     if control:
         rows.insert(0, control)
-        if catalogue.SAMPLE not in data_of.values():  # whose controls are trained on it
+        if not on_sample:  # whose controls are trained on it
             remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
             f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
         )
-    if catalogue.SAMPLE in data_of.values() and not row.scratch:
-        # Small enough to show what pretraining itself is worth.
-        rows.append(zoo.scratch_of(row.architecture))
     remarks += [f"{member.name} {member.note}." for member in rows if member.rename]
-    plain = dataclasses.replace(request, weights="auto")  # what was given is the asked row's own
+    given = "auto"  # what the request gives is the asked row's own
+    if on_sample:
+        lacking = [r for r in rows if r is not row or request.weights in ("auto", TRAINED)]
+        given, told = choose(
+            [r for r in lacking if r.recipe],
+            request.classifier_seed,
+            fetch=request.weights != TRAINED,
+        )
+        remarks += told
+    plain = dataclasses.replace(request, weights=given)
+    request = plain if request.weights == "auto" else request
     cells = tuple(
         make_cell(
             dataclasses.replace(request if member is row else plain, data=data), member, task, lists
@@ -149,11 +136,13 @@ def make_plan(request: Request) -> Plan:
     )
 
 
-def load_data(name: str, data_root: Path) -> catalogue.DataSet:
-    """A data set by name; the sample is drawn where it is missing."""
+def load_data(
+    name: str, data_root: Path, progress: Callable[[int, int], None] | None = None
+) -> catalogue.DataSet:
+    """A data set by name; the sample is drawn where it is missing, which ``progress`` is told."""
     if name != catalogue.SAMPLE:
         return catalogue.load(name, data_root)
-    sample.ensure_sample(cache_dir() / catalogue.SAMPLE)
+    sample.ensure_sample(cache_dir() / catalogue.SAMPLE, progress=progress)
     return catalogue.load(name, cache_dir())
 
 
@@ -337,7 +326,7 @@ def _precision(request: Request, protocol: str) -> str:
     if request.precision != "auto":
         return request.precision
     # Only `quick` computes in 16 bits before equivalence has been shown.
-    return hardware.fast_precision() if protocol == "quick" else "float32"
+    return hardware.fast_precision() if protocol in protocols.QUICK else "float32"
 
 
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
@@ -346,14 +335,14 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         unshuffled = dataclasses.replace(row, name=row.shuffled_of, shuffled_of="")
         told = _weights(request, unshuffled)
         return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
-    if request.weights not in ("auto", "none"):
+    if request.weights not in ("auto", "none", TRAINED, PUBLIC):
         if not is_public(request.weights):
             _require_trained_as(row, weights_file(request.weights))
         return _given(request.weights)
     if row.scratch:
         return "", "", "none"
-    if request.data == catalogue.SAMPLE and row.recipe:
-        return _trained_on_sample(row, request.classifier_seed)
+    if request.data == catalogue.SAMPLE and row.recipe and request.weights != PUBLIC:
+        return trained(row, request.classifier_seed)
     if row.weights is None and row.own:
         raise UserError(
             f"'{row.name}' has no weights: name them in its file, or give a file with --weights. "
@@ -398,22 +387,3 @@ def _told_classifier(path: Path) -> str:
     """What a cell calls a classifier in a file: by the seed of its training, where that is told."""
     own = read_own_metadata(path)
     return f"seed {own['seed']}" if "seed" in own else "file"
-
-
-def _trained_on_sample(row: zoo.Variant, seed: int) -> tuple[str, str, str]:
-    assert row.recipe is not None
-    if row.recipe.teacher:
-        raise UserError(
-            f"'{row.name}' is distilled and the sample has no teacher: train it with "
-            f"'{row.how_to_train()}' and give the file with --weights."
-        )
-    told = {
-        "architecture": row.architecture,
-        "recipe": row.recipe.content(),
-        "training": dataclasses.asdict(SAMPLE_TRAINING),
-        "version": TRAINING_VERSION,
-        "sample": sample.VERSION,
-        "seed": seed,
-    }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return f"{OF_SAMPLE}{row.alias_of or row.name}:{seed}", f"{OF_SAMPLE}{digest}", f"seed {seed}"

@@ -45,8 +45,7 @@ from backbones.common.toml_file import read_toml
 from transfer.compat.foreign_configs import fault_of_setting
 from transfer.plan.request import DEFAULT_DATA
 from transfer.protocols.protocols import TASKS
-from transfer.records.settings import EPOCHS, LENGTHS
-from transfer.speed import time_savers
+from transfer.records.settings import EPOCHS, LENGTHS, WITHOUT
 
 KIND = "transfer"
 
@@ -253,18 +252,31 @@ class _Reader:
         for name, value in settings.items():
             if name == EPOCHS and not _each(value, key, _is_length):
                 raise self._wrong(f"{key}.{name}", "a whole number from 1 on")
-            if name == time_savers.WITHOUT and not _each(value, key, time_savers.are_known):
-                known = ", ".join(time_savers.ALL)
-                raise self._wrong(f"{key}.{name}", f"a list of some of {known}")
+            if name == WITHOUT:
+                self._require_parts(value, key)
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
                 raise self._wrong(
                     f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
                 )
-            if name != time_savers.WITHOUT:
+            if name != WITHOUT:
                 self._require_allowed(name, value if key == "vary" else [value], key)
         return settings
+
+    def _require_parts(self, value: Any, key: str) -> None:
+        """See that what is left out of the speed layer is known there, whatever it is varied over.
+
+        Raises:
+            UserError: It is not.
+        """
+        from transfer.speed.hook import require_known  # it imports torch, and few suites need it
+
+        for names in value if key == "vary" and isinstance(value, list) else [value]:
+            try:
+                require_known(names)
+            except UserError as error:
+                raise UserError(f"In the suite '{self.path}', '{key}': {error}") from error
 
     def _require_allowed(self, name: str, values: Any, key: str) -> None:
         """See that a setting names nothing that data may not name, such as a function to call."""

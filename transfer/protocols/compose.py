@@ -25,8 +25,7 @@ from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
 from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
-from transfer.records.settings import EPOCHS
-from transfer.speed import time_savers
+from transfer.records.settings import EPOCHS, WITHOUT
 
 
 def compose(
@@ -65,15 +64,12 @@ def compose(
         evaluator.outcomes = str(outcomes) if outcomes else None
     _set_loop(cfg)
     _set_precision(cfg, cell.precision)
-    for name in time_savers.of(cell.task):
-        if name != "ChannelsLast" or cell.precision == "bfloat16":
-            _add_hook(cfg, name)
     cfg.randomness = {"seed": cell.seed}
     changed = dict(cell.overrides)
-    left_out = changed.get(time_savers.WITHOUT, ())
+    left_out = changed.get(WITHOUT, ())
     if epochs := changed.get(EPOCHS, 0):
         set_epochs(cfg, epochs, _train_images(data, cell.task))
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
+    _add_hook(cfg, "Speed", **({"without": list(left_out)} if left_out else {}))
     cfg.merge_from_dict(_settings(cell, cfg.default_scope))
     if cell.processes > 1:
         share_out(cfg, cell.processes)
@@ -105,7 +101,7 @@ def _settings(cell: Cell, scope: str) -> dict[str, Any]:
     Raises:
         UserError: One names what data may not name.
     """
-    ours = (time_savers.WITHOUT, EPOCHS)
+    ours = (WITHOUT, EPOCHS)
     settings = {name: value for name, value in cell.overrides if name not in ours}
     for name, value in settings.items():
         if fault := fault_of_setting(name, value):
@@ -179,8 +175,8 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
             model[head].in_channels = channels[model[head].in_index]
 
 
-def _add_hook(cfg: Config, name: str) -> None:
-    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name)]
+def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
+    cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name, **settings)]
 
 
 def _set_boxes(cfg: Config, data: Detection) -> None:

@@ -22,8 +22,7 @@ from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose
 from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
-from transfer.records.settings import EPOCHS
-from transfer.speed.time_savers import WITHOUT
+from transfer.records.settings import EPOCHS, WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _OF_CELLS = {
@@ -80,7 +79,7 @@ def _composed(cell: Cell, data: DataSet) -> Config:
 
 def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
     """Follow a dotted name to its end, or to the first part of it that is new."""
-    old, new = before._cfg_dict, after._cfg_dict
+    old, new = (dict(cfg.items()) for cfg in (before, after))
     path: tuple[str, ...] = ()
     for part in name.split("."):
         if isinstance(old, list | tuple):

@@ -54,10 +54,10 @@ class PlacedRandomSampler(RandomSampler):
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:
         """The boxes to train on in the next image of this process."""
-        self.begin()
+        self.begin_image()
         return super().sample(*args, **kwargs)
 
-    def begin(self) -> None:
+    def begin_image(self) -> None:
         """From here on, draw for the next image of this process."""
         now = randomness.now()
         if now.iteration != self.iteration:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from backbones.common.near_names import suggestion
 from backbones.common.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
+QUICK = ("quick", "quick-coco")
+"""Protocols for machines without a GPU, which compute in the format that is fast there."""
+
 HEADLINE = {"detection": "mAP", "segmentation": "mIoU"}
 """The metric that a task is judged by."""
 
@@ -50,6 +54,30 @@ def version(task: str, protocol: str) -> str:
     for path in _chain(config_file(task, protocol)):
         digest.update(ast.dump(_parse(path)).encode())
     return digest.hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a protocol makes of a network beside a pyramid of maps.
+
+    Attributes:
+        stride_8: A backbone of output stride 8.
+        roi_head: The head of a C4 detector, of its last stage.
+    """
+
+    stride_8: bool
+    roi_head: bool
+
+
+@cache
+def demands(task: str, protocol: str) -> Demands:
+    """What a protocol's config, and the project's bases of it, ask of a network."""
+    nodes = [
+        node for path in _chain(config_file(task, protocol)) for node in ast.walk(_parse(path))
+    ]
+    settings = [node for node in nodes if isinstance(node, ast.keyword)]
+    told = {(s.arg, s.value.value) for s in settings if isinstance(s.value, ast.Constant)}
+    return Demands(("output_stride", 8) in told, ("type", "RoIStage") in told)
 
 
 def _chain(path: Path) -> list[Path]:

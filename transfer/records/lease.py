@@ -318,7 +318,8 @@ class Leases:
         except OSError as error:
             raise UserError(
                 f"No cell can be taken in '{self.folder}' ({error.strerror}); the results folder "
-                "must be writable and its disk must know hard links. Choose another with --results."
+                "and the work folder must be writable and their disks must know hard links. Choose "
+                "others with --results and --work-dir."
             ) from error
         return True
 

@@ -18,7 +18,6 @@ from typing import Any
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from transfer.records.cells import Cell
-from transfer.speed.time_savers import UNCOUNTED
 
 SCHEMA = 1
 UNKNOWN = "unknown"
@@ -211,11 +210,34 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
             if isinstance(part := _at(model, place), dict):
                 part.pop(name, None)
     if isinstance(hooks := rest.get("custom_hooks"), list):
-        rest["custom_hooks"] = [
-            hook for hook in hooks if not (isinstance(hook, dict) and hook.get("type") in UNCOUNTED)
-        ]
+        rest["custom_hooks"] = [kept for hook in hooks for kept in _counted(hook, rest)]
     rest.pop("randomness", None)
     return rest
+
+
+_UNCOUNTED = (
+    *("FusedSgd", "GraphedFeatures", "GroupedNms", "HostSampling", "NoBenchmarkInEvaluation"),
+    *("NonBlockingInputs", "PointwiseProducts", "SparseRpnGradients", "WinogradConvolutions"),
+)
+"""Hooks of older records that only save time. Three more do, which published hashes count."""
+
+
+def _counted(hook: Any, config: dict[str, Any]) -> list[Any]:
+    """What published hashes count in the place of a hook: of ``Speed``, the parts they knew."""
+    kind = hook.get("type") if isinstance(hook, dict) else None
+    if kind in _UNCOUNTED:
+        return []
+    if kind != "Speed":
+        return [hook]
+    wrapper = config.get("optim_wrapper")
+    in_bfloat16 = isinstance(wrapper, dict) and wrapper.get("type") == "Bfloat16OptimWrapper"
+    parts = {
+        "SparseRoIExtraction": config.get("default_scope") == "mmdet",
+        "FusedSegmentationLoss": config.get("default_scope") == "mmseg",
+        "ChannelsLast": in_bfloat16,
+    }
+    left_out = hook.get("without") or ()
+    return [{"type": name} for name, counts in parts.items() if counts and name not in left_out]
 
 
 def _sha256(text: str) -> str:

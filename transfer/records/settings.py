@@ -9,6 +9,9 @@ from typing import Any
 EPOCHS = "epochs"
 """The setting, among a cell's overrides, that is the training's length and moves its schedule."""
 
+WITHOUT = "without"
+"""The setting, among a cell's overrides, that lists parts of the speed layer to leave out."""
+
 LENGTHS = {"train_cfg.max_epochs": "epochs", "train_cfg.max_iters": "iterations"}
 """Settings of the length alone, and what they count."""
 

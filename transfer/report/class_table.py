@@ -73,7 +73,9 @@ def _mean(row: GainRow, key: str) -> Cell:
 def _prefix(record: Record) -> str:
     if record.cell["task"] == "segmentation":
         return "IoU"
-    return f"AP_{record.form or '11points'}"
+    form = f"AP_{record.form or '11points'}"
+    told = any(key.startswith(f"{form}/") for key in record.content["metrics"])
+    return form if told else "AP"  # as older records have it
 
 
 def _counts(record: Record) -> tuple[dict[str, int], str]:

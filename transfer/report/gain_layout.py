@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from backbones.zoo import paper_figures, zoo
+from transfer.protocols.protocols import QUICK
 from transfer.records import imported
 from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
@@ -251,7 +252,7 @@ def _how_to_run(row: str, number: int, data: str, setting: Setting | None) -> st
     task = "detection" if number == 8 else "segmentation"
     protocol = setting.protocol if setting else PAPER_PROTOCOL
     command = f"transfer run --backbone {row} --task {task} --data {data} --protocol {protocol}"
-    if setting and (setting.precision != "float32" or protocol == "quick"):
+    if setting and (setting.precision != "float32" or protocol in QUICK):
         command += f" --precision {setting.precision}"  # the machine decides that of quick
     if variant.weights is None:
         return f"{_to_be_trained(variant)} '{command} --weights FILE'."

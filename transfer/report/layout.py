@@ -29,6 +29,7 @@ class Table:
         columns: Their headings.
         rows: One cell a column; an empty cell is ``– [a]``, and the notes tell of ``[a]``.
         notes: Sentences below the table.
+        cells: The rows before their empty cells had marks.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    cells: tuple[tuple[Cell, ...], ...] = ()
 
 
 def table(
@@ -47,9 +49,10 @@ def table(
 ) -> Table:
     """A table whose empty cells point to their reasons, each told once below it."""
     marks: dict[str, str] = {}
-    filled = tuple(tuple(_text(cell, marks) for cell in row) for row in rows)
+    cells = tuple(tuple(row) for row in rows)
+    filled = tuple(tuple(_text(cell, marks) for cell in row) for row in cells)
     reasons = (f"[{mark}] {reason}" for reason, mark in marks.items())
-    return Table(name, title, tuple(columns), filled, (*reasons, *notes))
+    return Table(name, title, tuple(columns), filled, (*reasons, *notes), cells)
 
 
 def _text(cell: Cell, marks: dict[str, str]) -> str:
@@ -82,14 +85,44 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def to_csv(shown: Table) -> str:
-    """Lines of fields; the title before them and the notes after them start with ``#``."""
+_CSV = ("table", "title", "line", "row", "column", "value", "low", "high", "text", "missing")
+
+
+def to_csv(several: Iterable[Table]) -> str:
+    """Tables as one of plain data: a line a cell, so that all have the same columns.
+
+    A number is in ``value``, both ends of an interval in ``low`` and ``high``, a figure ``a ± b``
+    in ``value`` and ``text``, other words in ``text``, and why there is nothing in ``missing``.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(shown.columns)
-    writer.writerows(shown.rows)
-    notes = "".join(f"# {note}\n" for note in shown.notes)
-    return f"# {shown.title}\n{text.getvalue()}{notes}"
+    writer = csv.DictWriter(text, _CSV, restval="", lineterminator="\n")
+    writer.writeheader()
+    for shown in several:
+        for line, (written, cells) in enumerate(zip(shown.rows, shown.cells, strict=True), 1):
+            place = {"table": shown.name, "title": shown.title, "line": line, "row": written[0]}
+            for column, cell in zip(shown.columns, cells, strict=True):
+                writer.writerow({**place, "column": column, **_plain(cell)})
+    return text.getvalue()
+
+
+def _plain(cell: Cell) -> dict[str, str | float]:
+    """A cell's parts, by their columns."""
+    if isinstance(cell, Missing):
+        return {"missing": cell.reason}
+    ends = [_number(part) for part in cell.split(" … ")]
+    if len(ends) == 1 and ends[0] is not None:
+        return {"value": ends[0]}
+    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
+        return {"low": ends[0], "high": ends[1]}
+    centre = _number(cell.partition(" ± ")[0])
+    return {"text": cell} if centre is None else {"value": centre, "text": cell}
+
+
+def _number(words: str) -> float | None:
+    try:
+        return float(words.replace(",", "").replace("−", "-"))
+    except ValueError:
+        return None
 
 
 _LATEX = {
@@ -155,7 +188,7 @@ def _html_row(cells: Sequence[str]) -> str:
 
 FORMATS: dict[str, Callable[[Table], str]] = {
     "md": to_markdown,
-    "csv": to_csv,
     "latex": to_latex,
     "html": to_html,
 }
+"""What each table can be for itself; :func:`to_csv` takes several together."""

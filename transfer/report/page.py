@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import html
+import webbrowser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backbones.common.arguments import require_folder
 from backbones.common.atomic_write import write_atomically
+from backbones.common.errors import UserError
 from transfer.report import collection, notes, paper_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     collection.add_arguments(parser)
     add = parser.add_argument
+    add("--open", action="store_true", help="open the page in a browser")
     add("--out", type=Path, help="the page (default: report.html in that folder)")
     add(
         "--pictures",
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page.
 
     Raises:
-        UserError: There is no such baseline, or a file cannot be written.
+        UserError: There is no such baseline, a file cannot be written, or no browser can be opened.
     """
     require_folder(args.results)
     found = collection.asked(args)
@@ -80,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
         for picture in (one for several in drawn.values() for one in several):
             for path in _save(picture, args.pictures, home):
                 print(path)
+    if args.open and not webbrowser.open(out.resolve().as_uri()):
+        raise UserError(
+            f"No browser can be opened here; the page is '{out.resolve()}', copy it to a machine "
+            "that has one: it needs no other file."
+        )
     return 0
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 from transfer.records.comparable import Setting
-from transfer.records.settings import unsaid
+from transfer.records.settings import WITHOUT, unsaid
 from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
-from transfer.speed.time_savers import WITHOUT
 from transfer.stats.agreement import PaperAgreement, agreement
 from transfer.stats.power import MAX_UNITS
 from transfer.stats.rows import RowResult

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from backbones.runtime.command import write_no_more
 from transfer.records.wording import count, figure, gain_interval, interval, signed
 from transfer.report import how_trained, layout
 from transfer.report.class_table import class_table
@@ -20,8 +21,17 @@ def screen(quiet: bool = False) -> Console:
 
     Brackets are printed as they stand: names and paths may have them.
     """
-    console = Console(markup=False, quiet=quiet)
-    return console if console.is_terminal else Console(width=_WIDTH, markup=False, quiet=quiet)
+    console = _Screen(markup=False, quiet=quiet)
+    return console if console.is_terminal else _Screen(width=_WIDTH, markup=False, quiet=quiet)
+
+
+class _Screen(Console):
+    """A console whose reader may leave, as head does: the command finishes all the same."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more; rich would end the process."""
+        self.quiet = True
+        write_no_more()
 
 
 def print_gains(table: GainTable, console: Console) -> None:

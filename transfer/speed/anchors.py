@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
 from mmdet.models.task_modules.samplers import RandomSampler
 from mmengine.structures import InstanceData
 from torch import Tensor
-
-from transfer.protocols.placed_sampler import PlacedRandomSampler
 
 _LARGEST_RATIO = abs(math.log(16 / 1000))
 """Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
@@ -46,6 +44,17 @@ class Anchors:
         boxes = torch.cat([centres - halves, centres + halves], dim=2)
         across = limits.flip(1).repeat(1, 2)[:, None]
         return torch.minimum(boxes.clamp(min=0), across)
+
+
+@runtime_checkable
+class SamplesByImage(Protocol):
+    """A sampler whose ``sample`` is ``RandomSampler``'s, after a call of ``begin_image``.
+
+    Whoever draws from it in the place of ``sample`` calls that first.
+    """
+
+    def begin_image(self) -> None:
+        """The next draws are another image's."""
 
 
 class Sampled(NamedTuple):
@@ -108,8 +117,8 @@ class Inside:
             unjudged: Objects that are neither found nor missed, or None.
         """
         near, owners = self._near_owners(assigner, objects, unjudged)
-        if isinstance(sampler, PlacedRandomSampler):
-            sampler.begin()
+        if isinstance(sampler, SamplesByImage):
+            sampler.begin_image()
         found = (owners > 0).nonzero()[:, 0]
         wanted = int(sampler.num * sampler.pos_fraction)
         if len(found) > wanted:

@@ -11,17 +11,18 @@ rounding; under autocast they are computed in float32, where the toolbox upsampl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.losses.cross_entropy_loss import cross_entropy
 from torch import Tensor
 from torch.nn import functional
+
+from transfer.speed.part import Inactive, Part, first_unlike
 
 _STRIP = 1 << 18
 """Upsampled logits of a strip: one MiB in float32, which second-level caches hold."""
@@ -29,30 +30,33 @@ _STRIP = 1 << 18
 _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
 
 
-@HOOKS.register_module()
-class FusedSegmentationLoss(Hook):
+class FusedSegmentationLoss(Part):
     """Let a model's heads compute their losses here, where they are plain cross-entropies."""
 
-    priority = "VERY_HIGH"
+    def install(self, runner: Any) -> str:
+        """Replace the loss of the heads."""
+        heads = [head for head in runner.model.modules() if isinstance(head, BaseDecodeHead)]
+        fit = [head for head in heads if not unlike(head)]
+        if not fit:
+            raise Inactive(unlike(heads[0]) if heads else "the model has no segmentation head")
+        for head in fit:
+            head.loss_by_feat = _Loss(head)
+        return f"losses of {len(fit)} of {len(heads)} segmentation heads"
 
-    def before_run(self, runner: Any) -> None:
-        """Put the loss in the place of the heads' own."""
-        for head in runner.model.modules():
-            if isinstance(head, BaseDecodeHead) and is_plain(head):
-                head.loss_by_feat = _Loss(head)
+
+def unlike(head: BaseDecodeHead) -> str:
+    """Why a loss is not one unweighted softmax cross-entropy of all pixels; empty if it is."""
+    return first_unlike(_requirements(head))
 
 
-def is_plain(head: BaseDecodeHead) -> bool:
-    """Whether a head's loss is one unweighted softmax cross-entropy over all its pixels."""
-    loss = head.loss_decode
-    return (
-        type(head).loss_by_feat is BaseDecodeHead.loss_by_feat
-        and head.sampler is None
-        and type(loss) is CrossEntropyLoss
-        and loss.cls_criterion is cross_entropy
-        and loss.reduction == "mean"
-        and loss.class_weight is None
-    )
+def _requirements(head: BaseDecodeHead) -> Iterator[tuple[bool, str]]:
+    own, loss = type(head).loss_by_feat is BaseDecodeHead.loss_by_feat, head.loss_decode
+    yield own, f"{type(head).__name__} computes its loss in its own way"
+    yield head.sampler is None, "pixels are sampled for the loss"
+    yield type(loss) is CrossEntropyLoss, "the loss is not one CrossEntropyLoss"
+    yield loss.cls_criterion is cross_entropy, "the cross-entropy is not softmax's"
+    yield loss.reduction == "mean", "the loss is not a mean"
+    yield loss.class_weight is None, "classes are weighted in the loss"
 
 
 class _Loss:

@@ -10,37 +10,36 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.precision import computed_in
+from transfer.speed.part import Inactive, Part, computed_dtype, require_gpu
 
 
-@HOOKS.register_module()
-class NoBenchmarkInEvaluation(Hook):
+class NoBenchmarkInEvaluation(Part):
     """Let cuDNN choose by its rules in evaluations, whatever ``cudnn_benchmark`` says.
 
     To try its ways out pays where all images have one size, as a segmenter's crops have. A test's
     images have sizes of their own, and to try costs some ten times what an image does.
     """
 
-    priority = "VERY_HIGH"
+    def install(self, runner: Any) -> str:
+        """Nothing is replaced before an evaluation."""
+        require_gpu(runner)
+        return "cuDNN tries nothing out in evaluations"
 
-    def before_val(self, runner: Any) -> None:
+    def before_evaluation(self) -> None:
         """Try nothing out from here on."""
         self._tries = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = False
 
-    def after_val(self, runner: Any) -> None:
+    def after_evaluation(self) -> None:
         """As it was before."""
         torch.backends.cudnn.benchmark = self._tries
 
 
-@HOOKS.register_module()
-class PointwiseProducts(Hook):
+class PointwiseProducts(Part):
     """Compute 1 × 1 convolutions in bfloat16 on a GPU as the matrix products that they are.
 
     cuBLAS multiplies maps of any size without a plan for each. Sums are kept in float32 throughout,
@@ -48,17 +47,16 @@ class PointwiseProducts(Hook):
     convolutions stay as they are, since torch computes them in TF32 and products not.
     """
 
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
-        """Put it in the place of the layers' own."""
-        model = unwrapped(runner.model)
-        if not next(model.parameters()).is_cuda:
-            return
+    def install(self, runner: Any) -> str:
+        """Replace the forward pass of the layers."""
+        require_gpu(runner)
+        if computed_dtype(runner) is not torch.bfloat16:
+            raise Inactive("it is for bfloat16")
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-        for layer in model.modules():
-            if is_pointwise(layer) and "forward" not in vars(layer):
-                layer.forward = partial(_forward, layer)
+        layers = [layer for layer in runner.model.modules() if is_pointwise(layer)]
+        for layer in layers:
+            layer.forward = partial(_forward, layer)
+        return f"1 × 1 convolutions: {len(layers)}"
 
 
 def is_pointwise(layer: nn.Module) -> bool:

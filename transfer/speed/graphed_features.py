@@ -15,9 +15,8 @@ from itertools import compress
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import HOOKS
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
@@ -27,6 +26,7 @@ from backbones.common.errors import BrokenProcess, Untrusted
 from backbones.runtime.checkpoint import unwrapped
 from backbones.runtime.memory import is_exhausted
 from transfer.speed.anchors import Anchors
+from transfer.speed.part import Inactive, Part
 from transfer.speed.two_stage_step import Sizes, TwoStageStep, WholeImages
 
 _SEEN = 2
@@ -47,23 +47,26 @@ _TOLERANCE_OF_BOXES = 1e-3
 _LEAVE_OUT = 'leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
 
 
-@HOOKS.register_module()
-class GraphedFeatures(Hook):
+class GraphedFeatures(Part):
     """Replay maps and proposals of a detector that is trained by :class:`TwoStageStep`.
 
     Left as they are where several processes share a batch, or several batches a step: a graph's
     gradients are overwritten by its next replay.
     """
 
-    priority = "VERY_HIGH"
-
-    def before_train(self, runner: Any) -> None:
-        """Put the graphs in the place of the step's computation."""
-        model = runner.model
-        step = getattr(model, "loss", None)
-        one_batch = runner.optim_wrapper._accumulative_counts == 1
-        if isinstance(step, TwoStageStep) and unwrapped(model) is model and one_batch:
-            step.whole_images = Graphs(step)
+    def install(self, runner: Any) -> str:
+        """Replace what the step computes of whole images."""
+        step = getattr(unwrapped(runner.model), "loss", None)
+        if not isinstance(step, TwoStageStep):
+            raise Inactive("HostSampling does not train the detector, which it does on a GPU alone")
+        if unwrapped(runner.model) is not runner.model:
+            raise Inactive("several processes share a batch")
+        if not isinstance(runner.optim_wrapper, OptimWrapper):
+            raise Inactive("nothing is trained")
+        if runner.optim_wrapper._accumulative_counts != 1:
+            raise Inactive("a step adds up the gradients of several batches")
+        step.whole_images = Graphs(step)
+        return "maps and proposals of frequent sizes of batches"
 
     def require_sound(self, runner: Any) -> None:
         """See that what was replayed can be trusted, before a state of it is saved.

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from mmdet.models.dense_heads import RPNHead
 from mmengine.config import ConfigDict
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from torch import Tensor
 
-from transfer.compat import mmcv_ops
+from transfer.speed import mmcv_ops
+from transfer.speed.part import Inactive, Part, require_cpu
 
 _SPLIT = 10_000
 """Boxes from which mmcv suppresses class by class and sorts what is left of all, unstably."""
@@ -29,20 +28,20 @@ _most: ContextVar[int | None] = ContextVar("most", default=None)
 """How many boxes are looked at of those that are kept; None for all."""
 
 
-@HOOKS.register_module()
-class GroupedNms(Hook):
+class GroupedNms(Part):
     """Let the toolboxes suppress group by group where torchvision serves their operators."""
 
-    priority = "VERY_HIGH"
+    def install(self, runner: Any) -> str:
+        """Replace the operator, and let it know how many proposals are taken."""
+        require_cpu(runner)
+        if not mmcv_ops.serve_nms(grouped_nms):
+            raise Inactive("mmcv has compiled operators")
+        heads = [head for head in runner.model.modules() if type(head) is RPNHead]
+        for head in heads:
+            head._bbox_post_process = partial(_post_process, head)
+        return f"NMS, with the number of proposals known in {len(heads)} heads"
 
-    def before_run(self, runner: Any) -> None:
-        """Put it in the place of the plain operator, and tell it how many proposals are taken."""
-        mmcv_ops.serve_nms(grouped_nms)
-        for head in runner.model.modules():
-            if type(head) is RPNHead:
-                head._bbox_post_process = partial(_post_process, head)
-
-    def after_run(self, runner: Any) -> None:
+    def after_run(self) -> None:
         """Put the plain operator back."""
         mmcv_ops.serve_nms(mmcv_ops.nms)
 
@@ -58,7 +57,7 @@ def _post_process(head: RPNHead, results: Any, cfg: ConfigDict, *rest: Any, **na
 
 
 def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """As :func:`transfer.compat.mmcv_ops.nms`, to the last index that is looked at."""
+    """As :func:`transfer.speed.mmcv_ops.nms`, to the last index that is looked at."""
     boxes, most = boxes.float(), _most.get() or len(boxes)
     if boxes.device.type != "cpu" or len(boxes) < 2 or not torch.isfinite(boxes).all():
         return mmcv_ops.nms(boxes, scores, iou_threshold, offset)

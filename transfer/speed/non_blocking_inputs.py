@@ -7,18 +7,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from backbones.runtime.checkpoint import unwrapped
+from transfer.speed.part import Part, require_gpu
 from transfer.speed.pinned import sent
-from transfer.speed.two_stage_step import TwoStageStep
 
 
-@HOOKS.register_module()
-class NonBlockingInputs(Hook):
+class NonBlockingInputs(Part):
     """Copy batches to a GPU through pinned memory, in its own time.
 
     A plain copy waits until the GPU has done all that it was asked for, the whole of the step
@@ -26,27 +23,29 @@ class NonBlockingInputs(Hook):
     order, and that is done here. Images of other processes are pinned by the loader's own thread.
     The boxes of a detector that samples on the host stay there.
 
-    What little the host computes is computed by one thread until the runner's training ends: where
-    the processes that read images have the cores, several threads wait for each other, by
-    milliseconds.
+    What little the host computes is computed by one thread until the training ends: where the
+    processes that read images have the cores, several threads wait for each other, by milliseconds.
     """
 
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
+    def install(self, runner: Any) -> str:
         """Let the model's preprocessor copy so."""
+        require_gpu(runner)
         model = unwrapped(runner.model)
         preprocessor = model.data_preprocessor
-        if preprocessor.device.type == "cuda":
-            boxes_stay = isinstance(model.loss, TwoStageStep)
-            send_through(preprocessor, preprocessor.device, boxes_stay)
+        boxes_stay = getattr(model.loss, "takes_boxes_on_host", False)
+        send_through(preprocessor, preprocessor.device, boxes_stay)
+        return "batches reach the GPU in its own time"
 
     def before_train(self, runner: Any) -> None:
         """Have the loader pin what it reads, and leave the cores to the readers."""
-        if unwrapped(runner.model).data_preprocessor.device.type == "cuda":
-            loader = runner.train_loop.dataloader
-            loader.pin_memory = loader.num_workers > 0
-            torch.set_num_threads(1)
+        loader = runner.train_loop.dataloader
+        loader.pin_memory = loader.num_workers > 0
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def after_train(self, runner: Any) -> None:
+        """Have the threads back."""
+        torch.set_num_threads(self._threads)
 
 
 def send_through(preprocessor: Any, device: torch.device, elements_stay: bool) -> None:

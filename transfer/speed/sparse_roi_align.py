@@ -18,33 +18,32 @@ import scipy.sparse
 import torch
 from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from torch import Tensor
+
+from transfer.speed.part import Part, known
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", module=__name__)
 
 
-@HOOKS.register_module()
-class SparseRoIExtraction(Hook):
-    """Let a model's RoI extractors pool here, on the CPU; elsewhere they stay as they are."""
+class SparseRoIExtraction(Part):
+    """Let a model's RoI extractors pool here; on a GPU they pool as before, with exact RoIs."""
 
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
-        """Put the pooling in the place of the extractors' own."""
-        for extractor in runner.model.modules():
-            if type(extractor) is SingleRoIExtractor and _is_plain(extractor):
-                extractor.forward = SparseRoIExtractor(extractor)
+    def install(self, runner: Any) -> str:
+        """Replace the extractors' pooling."""
+        extractors = known(runner.model.modules(), SingleRoIExtractor, _unlike)
+        for extractor in extractors:
+            extractor.forward = SparseRoIExtractor(extractor)
+        return f"RoI extractors: {len(extractors)}"
 
 
-def _is_plain(extractor: SingleRoIExtractor) -> bool:
-    """Whether an extractor averages, and pools all maps alike."""
+def _unlike(extractor: SingleRoIExtractor) -> str:
+    """Why an extractor is not one that averages and pools all maps alike; empty if it is."""
     layers = extractor.roi_layers
-    told = {(layer.output_size, layer.sampling_ratio, layer.aligned) for layer in layers}
-    return len(told) == 1 and all(
-        type(layer) is RoIAlign and layer.pool_mode == "avg" for layer in layers
-    )
+    averages = all(type(layer) is RoIAlign and layer.pool_mode == "avg" for layer in layers)
+    if not averages:
+        return "RoIs are not pooled by RoIAlign's average"
+    settings = {(layer.output_size, layer.sampling_ratio, layer.aligned) for layer in layers}
+    return "" if len(settings) == 1 else "its levels are pooled with different settings"
 
 
 class SparseRoIExtractor:

@@ -15,43 +15,41 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import RPNHead
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn import functional
+
+from transfer.speed.part import Part, known, require_cpu
 
 _FEW = 1 / 16
 """Share of positions with a gradient up to which gathering them is faster than a convolution."""
 
 
-@HOOKS.register_module()
-class SparseRpnGradients(Hook):
+class SparseRpnGradients(Part):
     """Let a model's region proposal networks compute their gradients so, on the CPU."""
 
-    priority = "VERY_HIGH"
+    def install(self, runner: Any) -> str:
+        """Replace the forward pass of the heads, and with it the backward one."""
+        require_cpu(runner)
+        heads = known(runner.model.modules(), RPNHead, _unlike)
+        for head in heads:
+            head.forward = partial(_forward, head)
+        return f"proposal heads: {len(heads)}"
 
-    def before_run(self, runner: Any) -> None:
-        """Put the head's maps in the place of its own."""
-        for head in runner.model.modules():
-            if type(head) is RPNHead and _is_plain(head):
-                head.forward = partial(_forward, head)
 
-
-def _is_plain(head: RPNHead) -> bool:
-    """Whether a head is one 3 × 3 convolution, ReLU, and two 1 × 1 convolutions."""
+def _unlike(head: RPNHead) -> str:
+    """Why a head is not one 3 × 3 convolution, ReLU, and two 1 × 1 ones; empty if it is."""
     hidden, *outputs = layers = (head.rpn_conv, head.rpn_cls, head.rpn_reg)
-    return (
+    plain = (
         all(type(layer) is nn.Conv2d and layer.groups == 1 for layer in layers)
         and all(layer.stride == layer.dilation == (1, 1) for layer in layers)
         and (hidden.kernel_size, hidden.padding) == ((3, 3), (1, 1))
         and all((each.kernel_size, each.padding) == ((1, 1), (0, 0)) for each in outputs)
     )
+    return "" if plain else "the proposal head is not a 3 × 3 convolution and two 1 × 1 ones"
 
 
 def _forward(head: RPNHead, maps: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
     """A head's ``forward``: scores and box deltas of each level."""
-    if maps[0].device.type != "cpu":
-        return RPNHead.forward(head, maps)
     layers = (head.rpn_conv, head.rpn_cls, head.rpn_reg)
     weights = (each for layer in layers for each in (layer.weight, layer.bias))
     outputs = _Head.apply(head.rpn_conv, len(maps), *maps, *weights)

@@ -17,27 +17,20 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
-from mmdet.models.dense_heads import RPNHead
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.models.losses import CrossEntropyLoss, L1Loss, SmoothL1Loss, accuracy
-from mmdet.models.roi_heads import StandardRoIHead
-from mmdet.models.roi_heads.bbox_heads import BBoxHead
-from mmdet.models.task_modules.assigners import MaxIoUAssigner
-from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
-from mmdet.models.task_modules.prior_generators import AnchorGenerator, anchor_inside_flags
-from mmdet.models.task_modules.samplers import RandomSampler
+from mmdet.models.losses import accuracy
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures.bbox import bbox2roi
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
 
 from backbones.runtime.checkpoint import unwrapped
-from transfer.compat import mmcv_ops
-from transfer.protocols.placed_sampler import PlacedRandomSampler
+from transfer.speed import mmcv_ops
 from transfer.speed.anchors import Anchors, Inside
+from transfer.speed.known_detectors import unlike
+from transfer.speed.part import Inactive, Part, device_of
 from transfer.speed.pinned import sent
 from transfer.speed.sparse_roi_align import SparseRoIExtractor
 
@@ -47,89 +40,23 @@ _KEPT = 16
 _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
 
 
-@HOOKS.register_module()
-class HostSampling(Hook):
+class HostSampling(Part):
     """Let a two-stage detector be trained by :class:`TwoStageStep`.
 
     On the CPU, where boxes are on the host anyway, its proposal network's loss alone.
     """
 
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
-        """Put the step in the place of the detector's ``loss``."""
+    def install(self, runner: Any) -> str:
+        """Replace the detector's ``loss``, or its proposal head's."""
         detector = unwrapped(runner.model)
-        if not is_plain(detector):
-            return
+        if reason := unlike(detector):
+            raise Inactive(reason)
         step = TwoStageStep(detector)
-        if next(detector.parameters()).is_cuda:
+        if device_of(runner).type == "cuda":
             detector.loss = step
-        else:
-            detector.rpn_head.loss_by_feat = step.rpn_loss_by_feat
-
-
-def is_plain(detector: Any) -> bool:
-    """Whether a detector is Faster R-CNN with the parts and losses that are known here."""
-    if not isinstance(detector, TwoStageDetector):
-        return False
-    own = type(detector).loss is TwoStageDetector.loss
-    return own and detector.with_rpn and _is_plain_rpn(detector) and _is_plain_roi(detector)
-
-
-def _is_plain_rpn(detector: TwoStageDetector) -> bool:
-    head, proposals = detector.rpn_head, detector.train_cfg.get("rpn_proposal")
-    return (
-        type(head) is RPNHead
-        and isinstance(head.prior_generator, AnchorGenerator)
-        and not head.prior_generator.use_box_type
-        and _is_plain_coder(head)
-        and type(head.loss_cls) is CrossEntropyLoss
-        and (head.loss_cls.use_sigmoid, head.loss_cls.reduction) == (True, "mean")
-        and head.loss_cls.class_weight is None
-        and type(head.loss_bbox) in (L1Loss, SmoothL1Loss)
-        and type(head.assigner) is MaxIoUAssigner
-        and _is_plain_sampler(head.sampler)
-        and not head.sampler.add_gt_as_proposals
-        and head.train_cfg.pos_weight <= 0
-        and proposals is not None
-        and set(proposals.nms or {}) == {"type", "iou_threshold"}
-        and proposals.nms.type == "nms"
-        and proposals.max_per_img > 0
-    )
-
-
-def _is_plain_roi(detector: TwoStageDetector) -> bool:
-    head = detector.roi_head
-    return (
-        type(head) is StandardRoIHead
-        and head.with_bbox
-        and not head.with_mask
-        and type(head.bbox_head).loss is BBoxHead.loss
-        and type(head.bbox_head).get_targets is BBoxHead.get_targets
-        and _is_plain_coder(head.bbox_head)
-        and not head.bbox_head.custom_activation
-        and not head.bbox_head.reg_class_agnostic
-        and type(head.bbox_head.loss_cls) is CrossEntropyLoss
-        and not head.bbox_head.loss_cls.use_sigmoid
-        and type(head.bbox_head.loss_bbox) in (L1Loss, SmoothL1Loss)
-        and type(head.bbox_assigner) is MaxIoUAssigner
-        and isinstance(head.bbox_sampler, RandomSampler)
-    )
-
-
-def _is_plain_sampler(sampler: Any) -> bool:
-    return (
-        isinstance(sampler, RandomSampler)
-        and type(sampler).sample in (RandomSampler.sample, PlacedRandomSampler.sample)
-        and type(sampler)._sample_pos is RandomSampler._sample_pos
-        and type(sampler)._sample_neg is RandomSampler._sample_neg
-    )
-
-
-def _is_plain_coder(head: Any) -> bool:
-    coder = head.bbox_coder
-    plain = type(coder) is DeltaXYWHBBoxCoder and coder.clip_border and not coder.add_ctr_clamp
-    return plain and not coder.use_box_type and not head.reg_decoded_bbox
+            return "the detector's loss; boxes are sampled on the host"
+        detector.rpn_head.loss_by_feat = step.rpn_loss_by_feat
+        return "the proposal head's loss"
 
 
 Sizes = tuple[tuple[int, int], ...]
@@ -164,14 +91,17 @@ class TwoStageStep:
     """A detector's ``loss``.
 
     Args:
-        detector: One that :func:`is_plain`.
+        detector: One that :func:`unlike` has nothing to say about.
 
     Attributes:
+        takes_boxes_on_host: That boxes need not be sent to a GPU.
         detector: The detector.
         whole_images: Computes :class:`WholeImages` of (B, 3, H, W) images and the (B, 2) heights
             and widths that boxes are cut to.
         anchors: Of maps of some :data:`Sizes`, on a device; the last few are kept.
     """
+
+    takes_boxes_on_host = True
 
     def __init__(self, detector: TwoStageDetector) -> None:
         self.detector = detector

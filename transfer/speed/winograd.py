@@ -28,14 +28,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from backbones.common.hardware import cpu_flags
 from backbones.runtime.precision import computed_in
+from transfer.speed.part import Inactive, Part, computed_dtype, require_cpu
 
 _CHANNELS = 256
 """Fewer input or output channels, and the transforms cost what the products save."""
@@ -80,21 +79,24 @@ _FROM_PRODUCTS = torch.einsum(
 """Back to a flat kernel; with the sign that :func:`_gradient_transform` leaves out."""
 
 
-@HOOKS.register_module()
-class WinogradConvolutions(Hook):
+class WinogradConvolutions(Part):
     """Let a model's 3 × 3 convolutions be computed so, on the CPU.
 
     Those with a stride, groups or few channels stay as they are; so do all that compute in bfloat16
     on a CPU with AMX, which multiplies faster than memory could bring what these transforms need.
     """
 
-    priority = "VERY_HIGH"
-
-    def before_run(self, runner: Any) -> None:
-        """Put it in the place of the layers' own."""
-        for layer in runner.model.modules():
-            if _is_fit(layer):
-                layer.forward = partial(_forward, layer)
+    def install(self, runner: Any) -> str:
+        """Replace the forward pass of the layers, and with it the backward one."""
+        require_cpu(runner)
+        if not _pays_in(dtype := computed_dtype(runner)):
+            raise Inactive(f"this processor computes plain convolutions faster in {dtype}")
+        layers = [layer for layer in runner.model.modules() if _is_fit(layer)]
+        if not layers:
+            raise Inactive(f"the model has no plain 3 × 3 convolution of {_CHANNELS} channels")
+        for layer in layers:
+            layer.forward = partial(_forward, layer)
+        return f"3 × 3 convolutions: {len(layers)}"
 
 
 def _is_fit(layer: nn.Module) -> bool:

@@ -6,12 +6,7 @@
 # MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
 # --cfg-options train_dataloader.batch_size=4/N, as a number.
 #
-# What is not theirs, since MMDetection has it otherwise and their code does not show that it
-# matters: an anchor that is the best one of an object is matched with it, in their code with the
-# object that it overlaps most; proposals under 16 pixels are left out after the best 12,000 were
-# taken, in their code before, and they count a side as x2 - x1 + 1; box sides are limited to a
-# factor of 62.5; images are batched by orientation and padded to the largest, where they have one
-# image a device; the last images of an epoch are left out, where they begin the next one.
+# Not theirs is what docs/protocols.md lists at its end.
 _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py",
     "mmdet::_base_/default_runtime.py",
@@ -95,11 +90,13 @@ model = dict(
             nms=dict(type="nms", iou_threshold=0.7),
             min_bbox_size=16,
         ),
-        # Their NMS looks at the best 400 boxes of a class: all of them, 300 proposals give no more.
+        # Their NMS has a threshold of 1e-4, but scores up to .01 are set to 0 before it. It looks
+        # at the best 400 boxes of a class: all of them, 300 proposals give no more. Their limit of
+        # 100 boxes an image is stored and never used.
         rcnn=dict(
-            score_thr=1e-4,
+            score_thr=0.01,
             nms=dict(type="nms", iou_threshold=0.3),
-            max_per_img=100,
+            max_per_img=-1,
         ),
     ),
 )

@@ -58,7 +58,7 @@ def timm_keys(name: str) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def toolboxes() -> dict[str, type[nn.Module]]:
-    operators = pytest.importorskip("transfer.compat.mmcv_ops")
+    operators = pytest.importorskip("transfer.speed.mmcv_ops")
     operators.install()
     from mmdet.models.backbones import ResNet as DetectorResNet
     from mmseg.models.backbones import ResNet as SegmenterResNet

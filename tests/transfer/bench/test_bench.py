@@ -13,13 +13,12 @@ from torch import nn
 from backbones.common import hardware
 from backbones.common.errors import UserError
 from transfer.bench import bench_command, ceiling, configs, fine_tuning
-from transfer.bench.bench_command import AGAINST
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.pairs import Arithmetic, Run, Work, run_side
 from transfer.cli import main
 from transfer.finetune.finetune import build_runner
 from transfer.report import speed_tables
-from transfer.speed import time_savers
+from transfer.speed import hook as speed
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -422,7 +421,7 @@ def a_work(task, small_sample, **changes):
 def of_ours(config):
     """Names of this project's own parts in a config."""
     text = json.dumps(config.to_dict(), default=str)
-    own = ("Resumable", "Replayable", "Bfloat16", "Placed", *time_savers.ALL)
+    own = ("Resumable", "Replayable", "Bfloat16", "Placed", "Speed")
     return {name for name in own if name in text}
 
 
@@ -432,7 +431,7 @@ def test_stock_has_the_same_model_and_images_and_nothing_that_saves_time(
 ):
     work = a_work(task, small_sample)
     ours, stock = configs.config(work), configs.stock_config(work, tmp_path)
-    assert {"Resumable", "ChannelsLast", "Bfloat16"} <= of_ours(ours)
+    assert {"Resumable", "Speed", "Bfloat16"} <= of_ours(ours)
     assert of_ours(stock) <= {"Replayable"}, "whose draws cost nothing"
     assert stock.model == ours.model
     assert stock.train_dataloader.dataset == ours.train_dataloader.dataset
@@ -478,15 +477,32 @@ def test_either_side_evaluates_once(task, side, small_sample, tmp_path, monkeypa
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_a_side_can_leave_out_each_thing_that_saves_time_and_nothing_else(task, small_sample):
     whole = configs.config(a_work(task, small_sample, side="ours"))
-    hooks = [hook.type for hook in whole.custom_hooks]
-    sides = time_savers.variants(task)
-    assert set(sides) < set(AGAINST[task]) & set(fine_tuning.SIDES)
-    for side in sides:
-        left = configs.config(a_work(task, small_sample, side=side))
-        name = side.removeprefix("without ")
-        assert [hook.type for hook in left.custom_hooks] == [h for h in hooks if h != name] != hooks
+    for name in speed.PARTS:
+        assert fine_tuning.SIDES[f"without {name}"] is fine_tuning.ours
+        left = configs.config(a_work(task, small_sample, side=f"without {name}"))
+        *others, hook = left.custom_hooks
+        assert hook == {"type": "Speed", "without": [name]}
+        assert [*others, {"type": "Speed"}] == whole.custom_hooks
         left.custom_hooks = whole.custom_hooks
         assert left.to_dict() == whole.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("task", "against", "near"),
+    [
+        ("detection", "without FusedSegmentationLoss", "without "),
+        ("segmentation", "without Winograd", "without WinogradConvolutions"),
+        ("classification", "without FusedSgd", "timm"),
+    ],
+)
+def test_a_side_that_there_is_not_is_refused_with_those_that_there_are(
+    task, against, near, tmp_path
+):
+    parser = argparse.ArgumentParser()
+    bench_command.add_arguments(parser)
+    asked = ["--task", task, "--against", against, "--results", str(tmp_path)]
+    with pytest.raises(UserError, match=near):
+        bench_command.run(parser.parse_args(asked))
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

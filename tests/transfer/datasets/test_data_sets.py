@@ -732,7 +732,10 @@ def test_two_categories_of_one_name_and_a_missing_one_are_found_before(coco):
     text = file.read_text()
     for broken, said in (
         (text.replace('"name": "dog"', '"name": "cat"'), "category 7 has the name of another"),
-        (text.replace('"name": "dog"', '"name": "Dogs"'), "has no category 'dog' (did you mean"),
+        (
+            text.replace('"name": "dog"', '"name": "Dogs"'),
+            r"has no category 'dog' \(did you mean 'Dogs'",
+        ),
     ):
         file.write_text(broken, encoding="utf-8")
         with pytest.raises(UserError, match=said):

@@ -7,11 +7,16 @@ import timm
 import torch
 
 from backbones.common.errors import UserError
+from backbones.zoo import zoo
 from tests.support import chaos_suite, synthetic
+from tests.support import drawn_data as draw
+from tests.support.composed import cell
 from transfer import run
 from transfer.cli import main
 from transfer.datasets import catalogue
+from transfer.finetune.preflight import require_sound
 from transfer.protocols.overrides import require_settings
+from transfer.records.cells import Task
 
 
 @pytest.fixture
@@ -140,3 +145,26 @@ def test_what_an_override_would_not_set_is_named_with_the_nearest(
 )
 def test_what_the_config_or_its_classes_have_may_be_set(task, protocol, overrides, small_sample):
     judge(task, protocol, small_sample, *overrides.items())
+
+
+def test_data_that_cannot_be_used_is_told_before_anything_is_begun(here, capsys):
+    data = draw.draw_masks(here / "data", [0, 255])
+    draw.load(data, draw.masks_toml())
+    command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "segmentation"]
+    told = "\n".join(refused(capsys, *command, "--data", str(data / "own.toml")))
+    assert "training pixels of 'ground' only" in told
+    assert begun(here) == []
+
+
+def test_what_is_worth_knowing_of_data_is_returned_once(here):
+    data = draw.draw_masks(here / "data")
+    draw.load(data, draw.masks_toml(classes=("ground", "part", "hook")))
+    cells = [cell("segmentation", seed=seed) for seed in (0, 1)]
+    tasks = [
+        Task(one, zoo.find("resnet18_scratch"), str(data / "own.toml"), here, here, here, "")
+        for one in (dataclasses.replace(one, scratch=True) for one in cells)
+    ]
+    notes = require_sound(tasks)
+    assert len(notes) == 2
+    assert all("'hook'" in note for note in notes)
+    assert require_sound(tasks, data_is_here=False) == []

@@ -69,6 +69,16 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
     assert {row.seeds for row in quick.rows} == {(0, 1, 2)}
 
 
+def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
+    rows = 'rows = ["a"]\n'
+    both = suites.load(suite_file(tmp_path, QUICK + rows + "epochs = 8")).settings
+    assert both == {"detection": ((("epochs", 8),),), "segmentation": ((("epochs", 8),),)}
+    one = suites.load(suite_file(tmp_path, QUICK + rows + "epochs = { detection = 8 }")).settings
+    assert one == {"detection": ((("epochs", 8),),), "segmentation": ((),)}
+    varied = suites.load(suite_file(tmp_path, QUICK + rows + "[vary]\nepochs = [4, 8]")).settings
+    assert varied["detection"] == ((("epochs", 4),), (("epochs", 8),))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -86,14 +96,23 @@ def test_the_projects_suites_are_known_and_hold_what_they_say():
         (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
+        (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be a whole number from 1 on"),
+        (QUICK + 'rows = ["a"]\nepochs = 2.5', "'epochs' must be a whole number from 1 on"),
+        (QUICK + 'rows = ["a"]\nepochs = { detektion = 2 }', "'epochs' must be a number, or one"),
+        (QUICK + 'rows = ["a"]\n[vary]\nepochs = [2, "x"]', "epochs' must be a whole number"),
+        (
+            QUICK + 'rows = ["a"]\nepochs = 2\n[overrides]\n"train_cfg.max_epochs" = 2',
+            "sets both 'epochs' and 'train_cfg.max_epochs'",
+        ),
+        (QUICK + 'rows = ["a"]\nepochs = 2\n[vary]\nepochs = [2, 3]', "does not fix"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
-        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["PlacedSampling"]', "list of some of Spar"),
-        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "a list of some of Sparse"),
-        (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "a list of some of Sparse"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
+        (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
             "which is no class that data may name",

@@ -46,7 +46,7 @@ def test_the_detector_of_quick_multiplies_as_the_toolbox_does(
     monkeypatch.setattr(winograd, "convolve", lambda *given: taken.append(given))
     cfg = composed(cell("detection", architecture=architecture), small_sample)
     model = built(cfg)
-    winograd.WinogradConvolutions().before_run(types.SimpleNamespace(model=model))
+    winograd.WinogradConvolutions().install(types.SimpleNamespace(model=model))
     (largest,) = {step.scale for step in cfg.train_pipeline if step.type == "Resize"}
     both_ways = (max(largest), max(largest))  # a test batch may mix orientations
     for loader, size in ((cfg.train_dataloader, largest), (cfg.test_dataloader, both_ways)):

@@ -4,13 +4,9 @@ The specification is docs/protocols.md. Objects are asked, never the config's te
 samplers, optimisers, schedules, data sets, losses.
 """
 
-import copy
 import math
-import warnings
-from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import timm
@@ -24,157 +20,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import box_iou
 
 import transfer.openmmlab  # noqa: F401
-from tests.support.toolbox_names import toolbox_names
-from transfer.datasets import catalogue
-from transfer.finetune.finetune import build_runner
-from transfer.protocols import compose, protocols
-from transfer.records.cells import Cell
-
-VOC_NAMES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
+from tests.support.protocol_objects import (
+    IMAGES,
+    SIZES,
+    configured,
+    learning_rates,
+    optimised,
+    ready_to_train,
 )
-SIZES = [(300, 200), (200, 300), (600, 100), (40, 30)]  # width, height: wide, tall, long, tiny
-IMAGES = 16
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Sixteen images, some of them grey: a plain, a difficult and a small box each, and masks."""
-    root = tmp_path_factory.mktemp("data")
-    draws = np.random.default_rng(0)
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main", "masks"):
-        (root / "VOC2007" / folder).mkdir(parents=True)
-    names = [f"{i:06d}" for i in range(IMAGES)]
-    for i, name in enumerate(names):
-        width, height = SIZES[i % len(SIZES)]
-        image = draws.integers(0, 256, (height, width, 3), np.uint8)
-        image = image[..., 0] if i % 3 == 0 else image
-        cv2.imwrite(str(root / f"VOC2007/JPEGImages/{name}.jpg"), image)
-        mask = draws.integers(0, 151, (height, width), np.uint8)
-        cv2.imwrite(str(root / f"VOC2007/masks/{name}.png"), mask)
-        (root / f"VOC2007/Annotations/{name}.xml").write_text(annotation(width, height))
-    for split in ("trainval", "test"):
-        (root / f"VOC2007/ImageSets/Main/{split}.txt").write_text("\n".join(names))
-    boxes = catalogue.DetectionSplit("VOC2007", "trainval")
-    masks = catalogue.MaskSplit("VOC2007/JPEGImages", "VOC2007/masks")
-    return catalogue.DataSet(
-        "tiny",
-        "tiny",
-        root,
-        catalogue.Detection(
-            root, "voc", VOC_NAMES, (boxes,), (catalogue.DetectionSplit("VOC2007", "test"),)
-        ),
-        catalogue.Segmentation(
-            root, tuple(f"class {i}" for i in range(150)), masks, masks, 255, True
-        ),
-    )
-
-
-def annotation(width, height):
-    boxes = [(1, 1, width - 2, height - 2, 0), (2, 2, width, height, 1), (1, 1, 20, 20, 0)]
-    objects = "".join(
-        f"<object><name>dog</name><difficult>{difficult}</difficult><bndbox><xmin>{x1}</xmin>"
-        f"<ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
-        for x1, y1, x2, y2, difficult in boxes
-    )
-    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
-    return f"<annotation>{size}{objects}</annotation>"
-
-
-def configured(data, task, protocol, architecture="resnet50", weights="", overrides=()):
-    """The config that the driver runs; nothing is loaded in other processes."""
-    return copy.deepcopy(composed(data, task, protocol, architecture, weights, overrides))
-
-
-@cache
-def composed(data, task, protocol, architecture, weights, overrides):
-    cell = Cell(
-        backbone="resnet50_baseline",
-        architecture=architecture,
-        weights=weights,
-        weights_id="",
-        classifier="public",
-        task=task,
-        protocol=protocol,
-        protocol_version=protocols.version(task, protocol),
-        data="tiny",
-        data_fingerprint="",
-        precision="float32",
-        seed=0,
-        overrides=overrides,
-    )
-    imagenet = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-    cfg = compose.compose(cell, data, weights=weights, **imagenet)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.update(num_workers=0, persistent_workers=False)
-    return cfg
-
-
-def ready_to_train(cfg, folder):
-    """A runner as it is when its first iteration starts, with the rates scaled."""
-    runner = build_runner(cfg, folder, [])
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    return runner
-
-
-@pytest.fixture(scope="module")
-def runners(data, tmp_path_factory):
-    """The runners of all protocols, built once."""
-    built = {}
-
-    def get(task, protocol):
-        if (task, protocol) not in built:
-            cfg = configured(data, task, protocol)
-            built[task, protocol] = ready_to_train(cfg, tmp_path_factory.mktemp("run"))
-        return built[task, protocol]
-
-    return get
-
-
-@pytest.fixture
-def detector(runners):
-    return runners("detection", "paper").model.train()
-
-
-@pytest.fixture
-def segmenter(runners):
-    return runners("segmentation", "paper").model.train()
-
-
-def learning_rates(runner):
-    """Rates of every group at every iteration, by really stepping the schedulers."""
-    warnings.filterwarnings("ignore", "Detected call of `scheduler.step")  # nothing is trained
-    rates = []
-    start = [group["lr"] for group in runner.optim_wrapper.optimizer.param_groups]
-    for iteration in range(runner.max_iters):
-        rates.append([group["lr"] for group in runner.optim_wrapper.optimizer.param_groups])
-        end_of_epoch = (iteration + 1) % runner.train_loop.epoch_length == 0
-        for scheduler in runner.param_schedulers:
-            if not scheduler.by_epoch or end_of_epoch:
-                scheduler.step()
-    for group, rate in zip(runner.optim_wrapper.optimizer.param_groups, start, strict=True):
-        group["lr"] = rate
-    return np.array(rates)
-
-
-def optimised(runner):
-    """Rate, decay and momentum of every trained parameter, by its name."""
-    names = {id(p): name for name, p in runner.model.named_parameters()}
-    found = {}
-    for group in runner.optim_wrapper.optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.requires_grad:
-                assert names[id(parameter)] not in found, "optimised twice"
-                settings = (group["initial_lr"], group["weight_decay"], group["momentum"])
-                found[names[id(parameter)]] = settings
-    assert found.keys() == {n for n, p in runner.model.named_parameters() if p.requires_grad}
-    return found
-
+from tests.support.toolbox_names import toolbox_names
+from transfer.protocols import compose, protocols
 
 # --- the authors' detector ---------------------------------------------------------------------
 
@@ -290,7 +145,7 @@ def test_roi_sampling(detector):
 
 
 def test_detections(detector):
-    """NMS at .3 within a class, 100 an image, scores from 1e-4; 300 proposals never fill 400."""
+    """NMS at .3 within a class, no limit of an image, scores over .01."""
     head = detector.roi_head
     draws = torch.Generator().manual_seed(0)
     corners = torch.rand(300, 2, generator=draws) * 400
@@ -303,16 +158,17 @@ def test_detections(detector):
         batch_img_metas=[{"img_shape": (600, 600), "scale_factor": (1.0, 1.0)}],
         rcnn_test_cfg=head.test_cfg,
     )
-    assert len(found) == 100
+    assert len(found) > 500
     for label in found.labels.unique():
         boxes = found.bboxes[found.labels == label]
         assert box_iou(boxes, boxes).fill_diagonal_(0).max() <= 0.3
-    assert head.test_cfg.score_thr == 1e-4
+    assert head.test_cfg.score_thr == 0.01
     assert head.test_cfg.nms.iou_threshold == 0.3
-    assert detector.test_cfg.rpn.max_per_img < 400
+    assert detector.test_cfg.rpn.max_per_img < 400, "their NMS looks at 400 boxes of a class"
     nearly_background = torch.full((300, 21), -12.0)
     nearly_background[:, 20] = 0.0
-    nearly_background[0, 3] = math.log(1.2e-4)
+    nearly_background[0, 3] = math.log(0.012)
+    nearly_background[1, 4] = math.log(0.008)
     (found,) = head.bbox_head.predict_by_feat(
         rois=(rois,),
         cls_scores=(nearly_background,),
@@ -558,8 +414,8 @@ def _det_sample(shape, boxes):
 
 
 def test_segmentation_heads(segmenter):
-    heads = ((segmenter.decode_head, 3, 2048, 1.0), (segmenter.auxiliary_head, 2, 1024, 0.5))
-    for head, index, channels, weight in heads:
+    heads = ((segmenter.decode_head, 3, 2048), (segmenter.auxiliary_head, 2, 1024))
+    for head, index, channels in heads:
         assert head.in_index == index
         (block,) = head.convs
         assert block.conv.weight.shape == (channels // 4, channels, 3, 3)
@@ -572,7 +428,7 @@ def test_segmentation_heads(segmenter):
         assert head.dropout.p == 0.1
         assert head.conv_seg.weight.shape == (150, channels // 4, 1, 1)
         assert not hasattr(head, "conv_cat")
-        assert head.loss_decode.loss_weight == weight
+        assert head.loss_decode.loss_weight == 0.25
 
 
 def test_output_stride_and_dilations(segmenter):
@@ -629,8 +485,8 @@ def test_what_the_segmentation_loss_is_averaged_over(protocol, runners):
     labels[:, :3] = 255
     summed = nn.functional.cross_entropy(logits, labels, ignore_index=255, reduction="sum")
     pixels = (labels != 255).sum() if protocol == "paper" else labels.numel()
-    auxiliary = {"paper": 0.5, "openmmlab": 0.4}[protocol]
-    for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, auxiliary)):
+    weights = {"paper": (0.25, 0.25), "openmmlab": (1.0, 0.4)}[protocol]
+    for head, weight in zip((model.decode_head, model.auxiliary_head), weights, strict=True):
         loss = head.loss_decode(logits, labels, ignore_index=head.ignore_index)
         torch.testing.assert_close(loss, weight * summed / pixels)
 
@@ -673,6 +529,7 @@ def test_input_of_the_segmenter(data):
     with DefaultScope.overwrite_default_scope("mmseg"):
         train = DATASETS.build(cfg.train_dataloader.dataset)
         test = DATASETS.build(cfg.val_dataloader.dataset)
+    smaller = 0
     for index in range(4):
         assert tuple(test[index]["inputs"].shape) == (3, *SIZES[index][::-1])
         for epoch in range(3):
@@ -680,9 +537,10 @@ def test_input_of_the_segmenter(data):
             image, mask = item["inputs"], item["data_samples"].gt_sem_seg.data
             assert tuple(image.shape) == (3, 480, 480)
             assert tuple(mask.shape) == (1, 480, 480)
-            if SIZES[index] == (600, 100):  # at most 173 pixels high at any scale
-                assert (image[:, 180:] < 4).all()
-                assert (mask[:, 180:] == 255).all()
+            filled = (mask[0] == 255).all(dim=1).nonzero()[4:, 0]  # the blur reaches a few rows
+            assert (image[:, filled] < 4).all()
+            smaller += len(filled) > 0
+    assert smaller, "some are less high than a crop"
     steps = train.dataset.pipeline.transforms
     names = [type(step).__name__ for step in steps]
     assert names[2:-1] == ["RandomFlip", "RandomResize", "Pad", "RandomCrop", "RandomGaussianBlur"]
@@ -691,18 +549,22 @@ def test_input_of_the_segmenter(data):
 
 
 def test_scales_that_are_drawn(data):
-    """The long side is spread over .5 to 2 times 520."""
+    """The short side is an integer from 260 to 1040, whichever side that is."""
     cfg = configured(data, "segmentation", "paper")
     with DefaultScope.overwrite_default_scope("mmseg"):
         resize = DATASETS.build(cfg.train_dataloader.dataset).dataset.pipeline.transforms[3]
     np.random.seed(0)
-    image = np.zeros((50, 100, 3), np.uint8)
-    sizes = [resize({"img": image.copy()})["img"].shape for _ in range(200)]
-    assert all(abs(width - 2 * height) <= 1 for height, width, _ in sizes)
-    widths = [width for _, width, _ in sizes]
-    assert 260 <= min(widths) < 290
-    assert 1010 < max(widths) <= 1040
+    for shape in ((50, 100, 3), (100, 50, 3)):
+        image = np.zeros(shape, np.uint8)
+        sizes = [resize({"img": image.copy()})["img"].shape[:2] for _ in range(150)]
+        assert all(max(size) == 2 * min(size) for size in sizes)
+        assert all((height > width) == (shape[0] > shape[1]) for height, width in sizes)
+        shorter = [min(size) for size in sizes]
+        assert 260 <= min(shorter) < 290
+        assert 1010 < max(shorter) <= 1040
     assert resize.resize.backend == "pillow"
+    longest = resize({"img": np.zeros((10, 4000, 3), np.uint8)})["img"].shape
+    assert longest == (26, 10_400, 3), "no image fills the memory"
 
 
 # --- the toolboxes' own ------------------------------------------------------------------------

@@ -36,7 +36,7 @@ SMALL = {
         "model.test_cfg.rpn.max_per_img": 20,
     },
     "segmentation": {
-        "train_dataloader.dataset.dataset.pipeline.3.scale": (104, 104),
+        "train_dataloader.dataset.dataset.pipeline.3.scale": [(2080, 52), (2080, 208)],
         "train_dataloader.dataset.dataset.pipeline.4.size": (96, 96),
         "train_dataloader.dataset.dataset.pipeline.5.crop_size": (96, 96),
         "model.data_preprocessor.size": (96, 96),

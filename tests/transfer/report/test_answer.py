@@ -15,6 +15,7 @@ from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
 
 ROOT = Path(__file__).resolve().parents[3]
+MAP = "mAP (11-point, IoU .5)"
 CONTROL, TRICKS = "resnet18_baseline", "resnet18d_tricks"
 VALUES = {
     CONTROL: (10.0, 11.0, 12.0),
@@ -58,7 +59,8 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
     for table in (detection, segmentation):
         row = next(row for row in table.rows if row.name == TRICKS).statistics
         assert row.verdict == "gain"
-        told = f"{table.setting.task} +4.00 {table.setting.metric} ({row.gain_low:.2f} … "
+        measure = "mAP (11-point, IoU .5; " if table is detection else "mIoU ("
+        told = f"{table.setting.task} +4.00 {measure}{row.gain_low:.2f} … "
         assert told in transferred
     assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
     assert "3 classifiers a row" in sure
@@ -122,7 +124,7 @@ def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
         assert f"{told} +4.00" in transferred
         assert f"{told} -6.00" in controls
     head = next(line for line in front.front(found, "").splitlines() if line.startswith("| back"))
-    for told in (f"{changed}, mAP %", f"{plain}, mAP %", "segmentation, mIoU %"):
+    for told in (f"{changed}, {MAP} %", f"{plain}, {MAP} %", "segmentation, mIoU %"):
         assert f"| {told} |" in head
 
 
@@ -130,7 +132,7 @@ def test_one_run_a_row_claims_nothing(tmp_path):
     write(tmp_path, "detection", {row: values[:1] for row, values in VALUES.items()})
     (group,) = groups(collect(tmp_path).gains)
     transferred, sure, _ = answer(group)
-    assert "+4.00 mAP, no claim" in transferred
+    assert f"+4.00 {MAP}, no claim" in transferred
     assert sure.startswith("Nothing is claimed; no gain is judged, for the baseline ")
 
 
@@ -204,8 +206,15 @@ def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
     assert shown.rows[2][0] == "dog *"
 
 
-def test_there_is_no_class_table_where_the_headline_is_of_all_classes(results):
-    assert all(class_table.class_table(gains, "x") is None for gains in collect(results).gains)
+def test_where_the_headline_is_of_all_classes_they_have_their_figures_too(results):
+    """As in the records: the first row's, class by class."""
+    for gains in collect(results).gains:
+        shown = class_table.class_table(gains, "x")
+        first = gains.rows[0].records[0].content["metrics"]
+        figures = {key.partition("/")[2] for key in first if "/" in key}
+        assert {row[0] for row in shown.rows[1:]} == figures
+        assert shown.rows[0][0] == f"mean of all {len(figures)}"
+        assert not any("*" in note for note in shown.notes)
 
 
 def test_notes_that_cannot_be_read_are_named(results):

@@ -53,6 +53,25 @@ def test_the_readme_is_not_stale():
     )
 
 
+def test_the_table_command_shows_what_was_measured_and_the_papers_only_when_asked(tmp_path, capsys):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
+    assert main.main(["table", "--results", str(tmp_path)]) == 0
+    own = capsys.readouterr().out
+    assert "### Detection on voc0712, protocol paper" in own
+    assert "mAP (11-point, IoU .5)" in own
+    assert "class by class" in own
+    assert "Table 1" not in own
+    assert main.main(["table", "1", "--results", str(tmp_path)]) == 0
+    assert "Table 1" in capsys.readouterr().out
+
+
+def test_the_table_command_says_where_nothing_was_measured(tmp_path, capsys):
+    assert main.main(["table", "--results", str(tmp_path)]) == 0
+    assert f"'{tmp_path}'" in capsys.readouterr().out
+    assert main.main(["table", "--results", str(tmp_path / "none")]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
 def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
     assert main.main(["table", "8", "--write", "--results", str(tmp_path)]) == 2

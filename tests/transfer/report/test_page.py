@@ -1,6 +1,7 @@
 import re
 import shutil
 import subprocess
+import webbrowser
 from html.parser import HTMLParser
 
 import pytest
@@ -29,6 +30,19 @@ def results(tmp_path_factory):
 def page(results):
     assert main.main(["report", "--results", str(results)]) == 0
     return (results / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("opens", "code"), [(True, 0), (False, 2)])
+def test_open_shows_the_page_in_a_browser_where_there_is_one(
+    opens, code, results, tmp_path, monkeypatch, capsys
+):
+    shown = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: shown.append(address) or opens)
+    out = tmp_path / "a page.html"
+    command = ["report", "--results", str(results), "--out", str(out), "--open"]
+    assert main.main(command) == code
+    assert shown == [out.as_uri()]
+    assert (str(out) in capsys.readouterr().err) != opens
 
 
 class Outline(HTMLParser):

@@ -1,5 +1,6 @@
 import csv
 import io
+import math
 import os
 import subprocess
 import sys
@@ -100,11 +101,22 @@ def test_markdown_keeps_its_columns(awkward):
     assert "| <d> | – [b] | −1 ± 2 |" in lines
 
 
-def test_csv_is_read_back(awkward):
-    text = layout.to_csv(awkward)
-    rows = [r for r in csv.reader(io.StringIO(text)) if not r[0].startswith("#")]
-    assert rows == [list(awkward.columns), *(list(row) for row in awkward.rows)]
-    assert "# [a] r1\n# [b] r2\n# A note & more.\n" in text
+def test_csv_is_one_table_of_plain_data(awkward):
+    """Whatever the tables: numbers in columns of their own, no marks and no notes among them."""
+    intervals = layout.table("u", "Another", ["name", "95 %"], [["x", "1.90 … 13.20"], ["y", "–1"]])
+    text = layout.to_csv([awkward, intervals])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    by_place = {(r["table"], r["row"], r["column"]): r for r in rows}
+    assert len(by_place) == len(rows) == 2 * 3 + 2 * 2
+    assert by_place["t", "a|b_c", "x, y"]["value"] == "1.0"
+    assert by_place["t", "a|b_c", "z"]["missing"] == "r1"
+    assert by_place["t", "<d>", "z"]["value"] == "-1.0"
+    assert by_place["t", "<d>", "z"]["text"] == "−1 ± 2"
+    assert by_place["u", "x", "95 %"] | {"low": "1.9", "high": "13.2"} == by_place["u", "x", "95 %"]
+    numbers = [row[name] for row in rows for name in ("value", "low", "high") if row[name]]
+    assert all(math.isfinite(float(number)) for number in numbers)
+    assert "#" not in text
+    assert "[a]" not in text
 
 
 def test_latex_has_no_bare_sign_that_latex_would_read(awkward):
@@ -128,7 +140,7 @@ def test_reasons_beyond_z_have_marks_of_their_own():
     assert shown.rows[26][0] == "– [aa]"
 
 
-@pytest.mark.parametrize("form", layout.FORMATS)
+@pytest.mark.parametrize("form", [*layout.FORMATS, "csv"])
 def test_the_command_answers_at_once_and_imports_nothing_heavy(form, tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "transfer.cli.main", "table", "all"]
     start = time.monotonic()

@@ -1,5 +1,7 @@
 """The strip-wise loss of segmentation heads gives the toolbox's own values and gradients."""
 
+import re
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from mmseg.models.decode_heads import FCNHead  # isort: skip
 from mmseg.structures import SegDataSample  # isort: skip
 
 from transfer.speed import fused_segmentation_loss
-from transfer.speed.fused_segmentation_loss import FusedSegmentationLoss, is_plain
+from transfer.speed.fused_segmentation_loss import FusedSegmentationLoss, unlike
+from transfer.speed.part import Inactive
 
 
 def a_head(**changes):
@@ -37,7 +40,7 @@ def both(head, logits, labels):
     told = []
     for fused in (False, True):
         if fused:
-            FusedSegmentationLoss().before_run(runner)
+            FusedSegmentationLoss().install(runner)
         own = logits.clone().requires_grad_()
         losses = head.loss_by_feat(own, labels)
         (3 * losses["loss_ce"]).backward()
@@ -97,6 +100,6 @@ def test_bfloat16_logits_are_upsampled_in_float32_which_autocast_does_not():
 )
 def test_any_other_loss_stays_with_its_head(changes):
     head = a_head(**changes)
-    assert not is_plain(head)
-    FusedSegmentationLoss().before_run(type("Runner", (), {"model": head}))
+    with pytest.raises(Inactive, match=re.escape(unlike(head))):
+        FusedSegmentationLoss().install(type("Runner", (), {"model": head}))
     assert "loss_by_feat" not in vars(head)

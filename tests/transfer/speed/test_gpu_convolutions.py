@@ -13,6 +13,7 @@ from transfer.speed.gpu_convolutions import (
     is_pointwise,
     product,
 )
+from transfer.speed.part import Inactive
 
 
 def maps_of(*shape, **kind):
@@ -66,7 +67,8 @@ def test_no_images_give_no_maps():
 
 def test_on_the_cpu_layers_are_left_as_they_are():
     model = nn.Sequential(nn.Conv2d(4, 4, 1))
-    PointwiseProducts().before_run(types.SimpleNamespace(model=model))
+    with pytest.raises(Inactive, match="CPU"):
+        PointwiseProducts().install(types.SimpleNamespace(model=model))
     assert "forward" not in vars(model[0])
 
 
@@ -75,9 +77,9 @@ def test_an_evaluation_tries_no_convolutions_out_and_training_goes_on_as_before(
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", asked)
     hook = NoBenchmarkInEvaluation()
     for _ in range(2):
-        hook.before_val(None)
+        hook.before_evaluation()
         assert not torch.backends.cudnn.benchmark
-        hook.after_val(None)
+        hook.after_evaluation()
         assert torch.backends.cudnn.benchmark == asked
 
 
@@ -101,7 +103,7 @@ def test_on_a_gpu_bfloat16_is_as_close_to_float64_as_cudnns(stride):
     model = nn.Sequential(layer)
     with torch.autocast("cuda", dtype=torch.bfloat16):
         cudnn = computed(layer, [maps, *layer.parameters()], torch.bfloat16)
-        PointwiseProducts().before_run(types.SimpleNamespace(model=model))
+        PointwiseProducts().install(types.SimpleNamespace(model=model))
         ours = computed(layer, [maps, *layer.parameters()], torch.bfloat16)
     for one, other, true in zip(ours, cudnn, expected, strict=True):
         off, its = ((each.double() - true).norm() / true.norm() for each in (one, other))

@@ -19,6 +19,7 @@ from transfer import openmmlab  # noqa: F401
 from transfer.bench.breakdown import Stopwatch
 from transfer.protocols.placed_sampler import first_of_permutation
 from transfer.speed import non_blocking_inputs
+from transfer.speed.part import Inactive
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor  # isort: skip
 from mmdet.structures import DetDataSample  # isort: skip
@@ -117,17 +118,21 @@ def test_the_first_of_a_permutation_are_torchs_own(count, first):
         assert torch.equal(first_of_permutation(count, first), expected)
 
 
-@pytest.mark.parametrize(("device", "workers"), [("cuda", 4), ("cuda", 0), ("cpu", 4)])
-def test_images_of_other_processes_are_pinned_by_the_loader(monkeypatch, device, workers):
+@pytest.mark.parametrize("workers", [4, 0])
+def test_images_of_other_processes_are_pinned_by_the_loader(monkeypatch, workers):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     loader = types.SimpleNamespace(num_workers=workers, pin_memory=False)
-    preprocessor = types.SimpleNamespace(device=types.SimpleNamespace(type=device))
-    runner = types.SimpleNamespace(
-        model=types.SimpleNamespace(data_preprocessor=preprocessor),
-        train_loop=types.SimpleNamespace(dataloader=loader),
-    )
+    runner = types.SimpleNamespace(train_loop=types.SimpleNamespace(dataloader=loader))
     non_blocking_inputs.NonBlockingInputs().before_train(runner)
-    assert loader.pin_memory == (device == "cuda" and workers > 0)
+    assert loader.pin_memory == (workers > 0)
+
+
+def test_on_the_cpu_batches_are_copied_as_before():
+    preprocessor = DetDataPreprocessor()
+    model = types.SimpleNamespace(data_preprocessor=preprocessor, parameters=lambda: iter(()))
+    with pytest.raises(Inactive, match="CPU"):
+        non_blocking_inputs.NonBlockingInputs().install(types.SimpleNamespace(model=model))
+    assert "cast_data" not in vars(preprocessor)
 
 
 def a_batch():

@@ -1,6 +1,5 @@
 """A two-stage detector's step with boxes on the host: the toolbox's losses and gradients."""
 
-import contextlib
 import copy
 import gc
 import math
@@ -10,6 +9,7 @@ import weakref
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
@@ -28,7 +28,8 @@ from mmdet.structures import DetDataSample  # isort: skip
 
 from transfer.speed import graphed_features, two_stage_step
 from transfer.speed.anchors import Anchors, Inside
-from transfer.speed.two_stage_step import TwoStageStep, is_plain
+from transfer.speed.known_detectors import unlike
+from transfer.speed.two_stage_step import TwoStageStep
 
 
 def a_detector(protocol, **of_training):
@@ -97,12 +98,12 @@ UNLIKE = (TWO[0], (64, 70, (64, 96), [(5, 5, 40, 60, 0)]))  # padded to another 
 @pytest.mark.parametrize("pooling", [True, False])
 def test_losses_and_gradients_are_the_toolboxs(protocol, images, pooling):
     detector = a_detector(protocol)
-    assert is_plain(detector)
+    assert not unlike(detector)
     told = samples(*images)
     batch = torch.randn(2, 3, 96, 128)
     expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, told)
     if pooling:  # RoIs are put level by level
-        SparseRoIExtraction().before_run(types.SimpleNamespace(model=detector))
+        SparseRoIExtraction().install(types.SimpleNamespace(model=detector))
     found, gradients = losses_and_gradients(detector, TwoStageStep(detector), batch, told)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -151,7 +152,7 @@ def test_proposals_are_the_toolboxs(limit, least):
     ],
 )
 def test_a_detector_of_other_parts_is_left_to_the_toolbox(change):
-    assert not is_plain(a_detector("quick", **change))
+    assert unlike(a_detector("quick", **change))
 
 
 def test_an_image_without_any_anchor_inside_is_told():
@@ -413,12 +414,10 @@ def test_graphs_are_looked_at_before_a_state_is_saved(recordings, monkeypatch, t
     monkeypatch.setattr(graphed_features, "_SEEN", 1)
     detector = a_detector("quick")
     detector.loss = TwoStageStep(detector)
-    context = types.SimpleNamespace(
-        _accumulative_counts=1, optim_context=lambda model: contextlib.nullcontext()
-    )
-    runner = types.SimpleNamespace(model=detector, optim_wrapper=context)
+    wrapper = OptimWrapper(torch.optim.SGD(detector.parameters(), lr=0.1))
+    runner = types.SimpleNamespace(model=detector, optim_wrapper=wrapper)
     hook = graphed_features.GraphedFeatures()
-    hook.before_train(runner)
+    hook.install(runner)
     graphs = detector.loss.whole_images
     for _ in range(3):
         graphs(torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64]]))
@@ -561,7 +560,7 @@ def test_rois_that_are_put_in_order_are_pooled_as_the_toolbox_does(protocol, dty
 def test_on_a_gpu_losses_and_gradients_are_the_toolboxs_with_graphs_too(protocol, pooling):
     detector = a_detector(protocol).cuda()
     if pooling:
-        SparseRoIExtraction().before_run(types.SimpleNamespace(model=detector))
+        SparseRoIExtraction().install(types.SimpleNamespace(model=detector))
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
     told = samples(*TWO)

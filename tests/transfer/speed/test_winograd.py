@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.speed import sparse_rpn, winograd
+from transfer.speed.part import Inactive
 from transfer.speed.winograd import WinogradConvolutions, convolve
 
 from mmdet.models.dense_heads import RPNHead  # isort: skip
@@ -152,8 +153,13 @@ LAYERS = {
 
 
 def hooked(model):
-    WinogradConvolutions().before_run(types.SimpleNamespace(model=model))
+    WinogradConvolutions().install(types.SimpleNamespace(model=model))
     return model
+
+
+def test_where_there_is_no_such_convolution_it_says_so(without_amx):
+    with pytest.raises(Inactive, match="256 channels"):
+        hooked(nn.Sequential(copy.deepcopy(LAYERS["of few channels"])))
 
 
 @pytest.fixture
@@ -278,8 +284,8 @@ def test_a_proposal_networks_own_way_goes_through_it_too():
     for changed in (False, True):
         if changed:
             runner = types.SimpleNamespace(model=head)
-            sparse_rpn.SparseRpnGradients().before_run(runner)
-            WinogradConvolutions().before_run(runner)
+            sparse_rpn.SparseRpnGradients().install(runner)
+            WinogradConvolutions().install(runner)
         own = features.clone().requires_grad_()
         head.zero_grad()
         with FlopCounterMode(display=False) as counter:

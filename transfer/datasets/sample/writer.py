@@ -38,8 +38,8 @@ try:
 except ImportError:  # Windows, where a folder in use cannot be renamed anyway
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 1
-"""Goes up whenever the same seed gives another picture, label or layout."""
+VERSION = 2
+"""Goes up whenever the same seed gives another picture, label, layout or number of images."""
 
 JPEG_QUALITY = (75, 95)
 """Least and greatest quality that images are saved with."""
@@ -52,13 +52,13 @@ Progress = Callable[[int, int], None]
 class Sizes:
     """How many images there are of each kind."""
 
-    classification_train_per_class: int = 340
+    classification_train_per_class: int = 256
     classification_val_per_class: int = 40
-    detection_2007_trainval: int = 80
-    detection_2007_test: int = 100
-    detection_2012_trainval: int = 80
-    segmentation_training: int = 160
-    segmentation_validation: int = 80
+    detection_2007_trainval: int = 32
+    detection_2007_test: int = 50
+    detection_2012_trainval: int = 32
+    segmentation_training: int = 64
+    segmentation_validation: int = 40
 
 
 SIZES = Sizes()

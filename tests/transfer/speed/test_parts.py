@@ -13,9 +13,8 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torchvision.ops import nms as torchvision_nms
 
-from backbones.runtime.fused_sgd import FusedSgd
 from tests.support import processes
-from transfer.compat import mmcv_ops
+from transfer.speed import mmcv_ops
 
 mmcv_ops.install()
 
@@ -24,7 +23,9 @@ from mmdet.models.dense_heads import RPNHead  # noqa: E402
 
 from transfer.records import records  # noqa: E402
 from transfer.speed import sparse_rpn  # noqa: E402
+from transfer.speed.general import FusedSteps  # noqa: E402
 from transfer.speed.grouped_nms import GroupedNms, grouped_nms  # noqa: E402
+from transfer.speed.part import Inactive  # noqa: E402
 
 coordinate = st.integers(0, 12)  # few values: boxes that touch, coincide or have no extent
 box = st.tuples(coordinate, coordinate, coordinate, coordinate, st.integers(0, 3))
@@ -70,12 +71,12 @@ def test_the_toolboxes_suppress_so_during_a_run_and_not_after(monkeypatch):
     levels = torch.arange(30) % 3
     settings = {"type": "nms", "iou_threshold": 0.5}
     hook = GroupedNms()
-    hook.before_run(types.SimpleNamespace(model=torch.nn.Module()))
+    hook.install(types.SimpleNamespace(model=torch.nn.Module()))
     try:
         _, inside = batched_nms(boxes, torch.arange(30.0), levels, settings)
         assert seen == [10, 10, 10]
     finally:
-        hook.after_run(None)
+        hook.after_run()
     _, outside = batched_nms(boxes, torch.arange(30.0), levels, settings)
     assert seen == [10, 10, 10, 30]
     assert torch.equal(inside, outside)
@@ -107,7 +108,7 @@ def test_the_proposals_that_are_taken_are_the_toolboxes_own(spread, most, split_
     expected = plain._bbox_post_process(proposals.clone(), cfg)
     seen = []
     suppress = mmcv_ops.nms
-    hook.before_run(types.SimpleNamespace(model=head))
+    hook.install(types.SimpleNamespace(model=head))
     try:
         with monkeypatch.context() as patch:
             patch.setattr(
@@ -117,7 +118,7 @@ def test_the_proposals_that_are_taken_are_the_toolboxes_own(spread, most, split_
             )
             found = head._bbox_post_process(proposals.clone(), cfg)
     finally:
-        hook.after_run(None)
+        hook.after_run()
     for part in ("bboxes", "scores", "labels"):
         assert torch.equal(found[part], expected[part])
     if mmcv_ops.install() == "torchvision" and split_thr > count and spread > most == 20:
@@ -131,11 +132,11 @@ def test_proposals_that_nothing_is_to_suppress_are_left_as_they_are():
         level_ids=torch.zeros(3, dtype=torch.long),
     )
     head, hook = build(), GroupedNms()
-    hook.before_run(types.SimpleNamespace(model=head))
+    hook.install(types.SimpleNamespace(model=head))
     try:
         found = head._bbox_post_process(proposals, ConfigDict(nms=None, max_per_img=2))
     finally:
-        hook.after_run(None)
+        hook.after_run()
     assert found.scores.tolist() == pytest.approx([0.3, 0.2])
 
 
@@ -149,7 +150,7 @@ def a_head(channels_last=False):
 
 def sparse(head):
     changed = copy.deepcopy(head)
-    sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=changed))
+    sparse_rpn.SparseRpnGradients().install(types.SimpleNamespace(model=changed))
     assert "forward" in vars(changed)
     return changed
 
@@ -225,7 +226,8 @@ def test_in_bfloat16_that_gradient_is_nearer_to_float32s_than_the_toolboxes():
 
 def test_a_proposal_network_of_another_shape_is_left_alone():
     head = build(feat_channels=8, num_convs=2)
-    sparse_rpn.SparseRpnGradients().before_run(types.SimpleNamespace(model=head))
+    with pytest.raises(Inactive, match="3 × 3"):
+        sparse_rpn.SparseRpnGradients().install(types.SimpleNamespace(model=head))
     assert "forward" not in vars(head)
 
 
@@ -234,7 +236,7 @@ def an_optimiser(model, fused, **settings):
     optimizer = torch.optim.SGD(model.parameters(), **settings)
     if fused:
         wrapper = types.SimpleNamespace(optimizer=optimizer)
-        FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+        FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
     return optimizer
 
 
@@ -378,7 +380,7 @@ def test_steps_under_a_loss_scale_are_plain_ones_but_for_those_that_it_leaves_ou
     optimizers = [torch.optim.SGD(plain.parameters(), **settings)]
     optimizers += [torch.optim.SGD(fused.parameters(), **settings, fused=True)]
     wrapper = types.SimpleNamespace(optimizer=optimizers[1])
-    FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+    FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
     del [torch.full_like(weight, 1e9) for weight in fused.parameters()][:]  # lies in memory now
     for optimizer in optimizers:
         scaler = torch.amp.GradScaler("cpu")
@@ -419,7 +421,8 @@ def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
     others = torch.optim.Adam(layer.parameters()), Own(layer.parameters(), momentum=0.9)
     wrappers = [types.SimpleNamespace(optimizer=optimizer) for optimizer in others]
     for wrapper in (None, {"optimizer": {"type": "SGD"}}, *wrappers):
-        FusedSgd().before_run(types.SimpleNamespace(optim_wrapper=wrapper))
+        with pytest.raises(Inactive, match="optimizer"):
+            FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
     layer.weight.grad = torch.ones_like(layer.weight)
     for optimizer in others:
         optimizer.step()

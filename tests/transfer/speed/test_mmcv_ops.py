@@ -9,13 +9,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from transfer.compat import mmcv_ops
+from transfer.speed import mmcv_ops
 
 mmcv_ops.install()
 
 from mmcv.ops import RoIAlign, nms  # noqa: E402
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor  # noqa: E402
 
+from transfer.speed.part import Inactive  # noqa: E402
 from transfer.speed.sparse_roi_align import SparseRoIExtraction  # noqa: E402
 
 
@@ -25,7 +26,7 @@ def an_extractor(bins, scales, ratio, *, aligned=True):
 
 
 def sparse(extractor):
-    SparseRoIExtraction().before_run(types.SimpleNamespace(model=extractor))
+    SparseRoIExtraction().install(types.SimpleNamespace(model=extractor))
     assert "forward" in vars(extractor)
     return extractor
 
@@ -216,7 +217,8 @@ def test_rois_keep_float32_under_bfloat16(on_a_gpu):
 def test_extractors_that_do_not_average_all_maps_alike_stay_as_they_are(change):
     extractor = an_extractor(7, [0.25, 0.125], 2)
     vars(extractor.roi_layers[1]).update(change)
-    SparseRoIExtraction().before_run(types.SimpleNamespace(model=extractor))
+    with pytest.raises(Inactive, match="pooled"):
+        SparseRoIExtraction().install(types.SimpleNamespace(model=extractor))
     assert "forward" not in vars(extractor)
 
 

@@ -45,11 +45,17 @@ Suppression = Callable[[Tensor, Tensor, float, int], Tensor]
 """Takes and returns what :func:`nms` does."""
 
 
-def serve_nms(function: Suppression) -> None:
-    """Let the stand-in serve another non-maximum suppression; a compiled mmcv keeps its own."""
+def serve_nms(function: Suppression) -> bool:
+    """Let the stand-in serve another non-maximum suppression.
+
+    Returns:
+        Whether it does; a compiled mmcv keeps its own.
+    """
     stand_in = sys.modules.get(NAME)
-    if isinstance(stand_in, _StandIn):
-        stand_in.nms = function
+    if not isinstance(stand_in, _StandIn):
+        return False
+    stand_in.nms = function
+    return True
 
 
 class _StandIn(ModuleType):

@@ -1,0 +1,61 @@
+"""The hub of timm's weights: what of it lies here, and whether it answers.
+
+Imports neither torch nor timm, so that a run can be planned at once.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from backbones.common.resources import cache_dir
+
+SCHEME = "timm:"
+_FILE = "model.safetensors"
+_SECONDS = 4.0  # for an answer, the name's look-up included
+
+
+def is_here(source: str) -> bool:
+    """Whether weights of the hub were fetched before, or put where this project looks first.
+
+    Args:
+        source: ``timm:<model>.<tag>``.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    name = source.removeprefix(SCHEME)
+    own = cache_dir() / "weights" / f"{name}.safetensors"
+    return own.is_file() or isinstance(try_to_load_from_cache(f"timm/{name}", _FILE), str)
+
+
+def answers(source: str) -> bool:
+    """Whether the hub would send some weights; known within a few seconds.
+
+    Args:
+        source: ``timm:<model>.<tag>``.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = f"{constants.ENDPOINT}/timm/{source.removeprefix(SCHEME)}/resolve/main/{_FILE}"
+    heard: queue.Queue[bool] = queue.Queue()
+    # In a thread: looking a name up, and trying address after address, know no limit of their own.
+    threading.Thread(target=lambda: heard.put(_answers(address)), daemon=True).start()
+    try:
+        return heard.get(timeout=_SECONDS)
+    except queue.Empty:
+        return False
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(Request(address, method="HEAD"), timeout=_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except HTTPError as error:
+        error.close()
+        return False
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,29 @@
+"""The table of what networks cannot be made into, against the networks themselves."""
+
+import csv
+
+import pytest
+
+from backbones.openmmlab.network_limits import OFTEN_ASKED_FOR, limits
+from backbones.zoo import zoo
+from backbones.zoo.limits import LIMITS, limits_of
+
+QUICK = ("resnet18", "inception_v3", "mobilenetv1", "vit_tiny_patch16_224", "convnext_tiny")
+KNOWN = sorted({row.architecture for row in zoo.CATALOGUE.values()}.union(OFTEN_ASKED_FOR))
+
+
+def test_the_table_has_the_zoos_networks_and_those_often_asked_for():
+    with LIMITS.open(encoding="utf-8", newline="") as file:
+        assert [row["architecture"] for row in csv.DictReader(file)] == KNOWN
+    assert limits_of("resnet18t") is None
+
+
+@pytest.mark.parametrize("architecture", QUICK)
+def test_the_table_says_what_building_the_network_says(architecture):
+    assert limits(architecture) == limits_of(architecture)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [name for name in KNOWN if name not in QUICK])
+def test_so_does_the_rest_of_it(architecture):
+    assert limits(architecture) == limits_of(architecture)

@@ -1,0 +1,103 @@
+"""How long a run on the sample will take: said before it begins, corrected by how it goes.
+
+The parts' shares of the whole are known ahead, in seconds of one machine; what this machine takes
+for such a second is guessed from a short measurement, then learned from the parts that are done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from backbones.zoo.sizes import size_of
+from transfer.plan.sample_classifiers import OF_SAMPLE, is_trained
+from transfer.records.cells import Cell
+
+TRAIN_CLASSIFIER, TRAIN, EVALUATE = "train the classifier", "train", "evaluate"
+"""What a run is told to be doing, as its listener hears it."""
+
+_NETWORK = "resnet50"
+_CLASSIFIER_SECONDS = 80.0
+_SECONDS = {  # of a run of resnet50 on two cores of an AMD EPYC, family 25
+    ("detection", TRAIN): 45.0,
+    ("detection", EVALUATE): 6.0,
+    ("segmentation", TRAIN): 45.0,
+    ("segmentation", EVALUATE): 6.0,
+}
+_BELIEF = 3.0
+"""Reference seconds of work that weigh as much as the guess that was made before the start."""
+
+
+@dataclass
+class Forecast:
+    """Time left of some runs, one after another.
+
+    Attributes:
+        parts: By run, the reference seconds of each of its phases, in their order.
+        guess: Seconds that a reference second takes here, as guessed before the start.
+        clock: Tells the time in seconds.
+    """
+
+    parts: Sequence[dict[str, float]]
+    guess: float
+    clock: Callable[[], float] = time.monotonic
+    _began: float | None = None
+    _skipped: float = 0.0  # reference seconds that were done before, in an interrupted run
+    _place: tuple[int, str] = (0, "")
+    _share: float = field(default=0.0)
+
+    def step(self, number: int, phase: str, done: int, total: int) -> None:
+        """Run ``number``, from 0, has come to a step of a phase."""
+        if phase not in self.parts[number] or not total:
+            return
+        if self._began is None:
+            self._began = self.clock()
+        share = done / total
+        if (number, phase) != self._place:
+            self._skipped += share * self.parts[number][phase] if done > 1 else 0.0
+        self._place, self._share = (number, phase), share
+
+    def left(self) -> float:
+        """Seconds until the last run is done."""
+        whole = sum(sum(part.values()) for part in self.parts)
+        done = self._done()
+        spent = 0.0 if self._began is None else self.clock() - self._began
+        computed = max(0.0, done - self._skipped)
+        pace = (self.guess * _BELIEF + spent) / (_BELIEF + computed)
+        return (whole - done) * pace
+
+    def _done(self) -> float:
+        """Reference seconds of work that are behind."""
+        number, current = self._place
+        total = sum(sum(part.values()) for part in self.parts[:number])
+        for phase, seconds in self.parts[number].items():
+            if phase == current:
+                return total + self._share * seconds
+            total += seconds
+        return total if current else 0.0
+
+
+def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
+    """The forecast of some cells of the sample; None where a network's size is not known.
+
+    Args:
+        cells: In the order in which they are run.
+        guess: Seconds that a reference second takes on this machine.
+    """
+    reference = size_of(_NETWORK)
+    assert reference
+    parts: list[dict[str, float]] = []
+    here: set[str] = set()
+    for cell in cells:
+        size = size_of(cell.architecture)
+        if size is None:
+            return None
+        times = size.multiply_adds / reference.multiply_adds
+        part = {phase: times * _SECONDS[cell.task, phase] for phase in (TRAIN, EVALUATE)}
+        if cell.weights.startswith(OF_SAMPLE) and cell.weights not in here:
+            here.add(cell.weights)
+            if not is_trained(cell.weights):
+                part = {TRAIN_CLASSIFIER: times * _CLASSIFIER_SECONDS, **part}
+        parts.append(part)
+    return Forecast(parts, guess)

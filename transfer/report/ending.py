@@ -1,0 +1,82 @@
+"""The end of a run on the sample: what it showed, what it cannot show, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transfer.records.wording import signed
+from transfer.report import collection
+from transfer.report.answer import answer, groups
+from transfer.report.gains import GainRow, GainTable
+
+_NEXT = (
+    "Next, your images: transfer run --backbone {row} --data FILE.toml (docs/data.md)",
+    "Next, your backbone: transfer run --backbone FILE.toml (README, 'Your own backbone')",
+    "Next, the real data: transfer prepare voc0712 --root data, then transfer run --backbone {row} "
+    "--data-root data",
+)
+
+
+def ending(tables: Sequence[GainTable], row: str, results: Path) -> list[str]:
+    """Lines to stand below the tables of a run on the sample.
+
+    Args:
+        tables: Of the run, one a task.
+        row: The backbone that was asked for.
+        results: Folder of results that may hold records of real images.
+    """
+    return [_shown(tables), *(line.format(row=row) for line in _NEXT), *_on_real_images(results)]
+
+
+def _shown(tables: Sequence[GainTable]) -> str:
+    """What the sample showed, in a sentence, and what follows from it."""
+    told = [_compared(table) for table in tables if len(table.rows) > 1]
+    if not told:
+        figures = [
+            f"{table.setting.task} {row.statistics.mean:.2f} {table.setting.metric}"
+            for table in tables
+            for row in table.rows
+        ]
+        return f"What the sample showed: everything works here; {', '.join(figures)}."
+    return (
+        f"What the sample showed: everything works here; {'; '.join(told)}. {_claim(tables)} The "
+        "sample's images are drawn, so none of this is about photographs."
+    )
+
+
+def _compared(table: GainTable) -> str:
+    baseline = table.rows[0]
+    gains = ", ".join(
+        f"{row.name} {signed(row.statistics.gain)}{_top1(row, baseline)}"
+        for row in table.rows
+        if row.name != table.baseline
+    )
+    return f"{table.setting.task} against {table.baseline}, {table.setting.metric}: {gains}"
+
+
+def _top1(row: GainRow, baseline: GainRow) -> str:
+    if row.top1 is None or baseline.top1 is None or row.top1_on != baseline.top1_on:
+        return ""
+    return f" (top-1 {row.top1:.1f} against {baseline.top1:.1f} %)"
+
+
+def _claim(tables: Sequence[GainTable]) -> str:
+    fewest = min(row.statistics.fine_tunings for table in tables for row in table.rows)
+    if fewest > 1:
+        return "The table's verdicts say what can be claimed."
+    return "One seed claims nothing: the next, --seed 1, may turn the sign."
+
+
+def _on_real_images(results: Path) -> list[str]:
+    """What the records of real images say, where there are any."""
+    found = collection.collect(results)
+    if not found.gains:
+        return []
+    told = " ".join(answer(groups(found.gains)[0])[:1])
+    return [f"On real images, measured before: {told}", f"  {_look(results)} shows all of it."]
+
+
+def _look(results: Path) -> str:
+    usual = "" if results == Path("results") else f" --results {results}"
+    return f"'transfer report{usual} --open'"
