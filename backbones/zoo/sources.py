@@ -7,6 +7,8 @@ from pathlib import Path
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded, missing
 
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".params", ".ckpt")
+
 
 def is_public(source: str) -> bool:
     """Whether weights are on timm's hub or at an address; anything else names a file."""
@@ -27,7 +29,13 @@ def weights_file(source: str) -> Path:
     path = expanded(source)
     if not path.is_file():
         raise UserError(
-            f"There are no weights at that place: {missing(path)}. Give a .safetensors, .pth or "
-            ".params file, 'timm:<model>.<tag>', or an https address."
+            f"There are no weights at that place: {missing(path)}{_inside(path)}. Give a "
+            ".safetensors, .pth or .params file, 'timm:<model>.<tag>', or an https address."
         )
     return path
+
+
+def _inside(folder: Path) -> str:
+    """The weights in a folder that was given in place of a file; empty for none."""
+    found = sorted(path.name for path in folder.glob("*") if path.suffix in _ENDINGS)
+    return f"; in it there is '{found[0]}'" if found else ""

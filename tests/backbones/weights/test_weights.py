@@ -163,19 +163,19 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
 @pytest.mark.parametrize(
     ("there", "asked", "expected"),
     [
-        ("net.safetensors", "net.pth", "in its folder there is 'net.safetensors'"),
-        ("Net.pth", "net.pth", "in its folder there is 'Net.pth'"),
-        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in its folder there is 'pie\u0300ce.pth'"),
-        ("resnet50_best.pth", "resnet50_bets.pth", "in its folder there is 'resnet50_best.pth'"),
-        ("net.txt", "net.pth", ""),
-        ("folder/model.safetensors", "folder", "a folder with 'model.safetensors' in it"),
-        ("other.pth", "nowhere/net.pth", "the folder '.*nowhere' does not exist"),
+        ("net.safetensors", "net.pth", "in that folder there is 'net.safetensors'"),
+        ("Net.pth", "net.pth", "in that folder there is 'Net.pth'"),
+        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in that folder there is 'pie\u0300ce.pth'"),
+        ("resnet50_best.pth", "resnet50_bets.pth", "in that folder there is 'resnet50_best.pth'"),
+        ("notes.txt", "net.pth", r"does not exist\. Give"),
+        ("folder/model.safetensors", "folder", "is a folder.*'model.safetensors'"),
+        ("other.pth", "nowhere/net.pth", "of its folders only '.*' is there"),
     ],
 )
 def test_what_is_in_the_place_of_a_missing_file_is_said(there, asked, expected, tmp_path):
     (tmp_path / there).parent.mkdir(exist_ok=True)
     (tmp_path / there).touch()
-    with pytest.raises(UserError, match=f"There are no weights at '{tmp_path}/.*{expected}"):
+    with pytest.raises(UserError, match=f"There are no weights at .*{tmp_path}/.*{expected}"):
         weights.locate(str(tmp_path / asked))
 
 
@@ -187,5 +187,5 @@ def test_the_place_of_a_missing_file_is_absolute(tmp_path, monkeypatch):
 
 def test_a_link_into_nothing_is_named(tmp_path):
     (tmp_path / "net.pth").symlink_to(tmp_path / "gone.pth")
-    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which does not exist"):
+    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which is not there"):
         weights.locate(str(tmp_path / "net.pth"))

@@ -249,7 +249,7 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
         ('architecture = "resnet18"\nweights = "a"\nreference = "b"', "no 'rename' whose outcome"),
         (
             'architecture = "resnet18"\nweights = "a"\nrename = "by shape"\nreference = "b"',
-            "There are no weights at '.*/b'",
+            "There are no weights at .*/b'",
         ),
     ],
 )
