@@ -49,3 +49,11 @@ def real_files() -> Path:
     if not (folder / "VOCdevkit").is_dir():
         pytest.skip(f"the real images are not at '{folder}'; TRANSFER_FIXTURES says where they are")
     return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """An empty working directory, with the tests' own cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
+    return tmp_path

@@ -3,8 +3,6 @@
 import json
 import struct
 
-import pytest
-
 from backbones.zoo import zoo
 from tests.support import chaos_suite
 from transfer.plan import suites
@@ -19,13 +17,6 @@ data = "sample"
 protocol = "quick"
 precision = "float32"
 """
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, cache):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRANSFER_CACHE", str(cache))
-    return tmp_path
 
 
 def suite_file(folder, text):

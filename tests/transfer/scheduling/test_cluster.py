@@ -15,7 +15,7 @@ from rich.console import Console
 
 from backbones.common.errors import UserError
 from tests.support import chaos_suite
-from tests.support.suites import Told, here, tasks_of  # noqa: F401  (a fixture)
+from tests.support.suites import Told, tasks_of
 from transfer import run
 from transfer.plan.durations import Durations
 from transfer.records import records
@@ -35,7 +35,7 @@ def refused(arguments, tmp_path, capsys):
 
 
 @needs_ray
-def test_an_address_that_does_not_answer_is_a_sentence_within_seconds(here, capsys):  # noqa: F811
+def test_an_address_that_does_not_answer_is_a_sentence_within_seconds(here, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -46,7 +46,7 @@ def test_an_address_that_does_not_answer_is_a_sentence_within_seconds(here, caps
     assert "it is not HOST:PORT" in refused(["--ray", "nowhere"], here, capsys)
 
 
-def test_a_missing_ray_is_named(here, capsys, monkeypatch):  # noqa: F811
+def test_a_missing_ray_is_named(here, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     assert "pip install -e '.[cluster]'" in refused(["--ray", "auto"], here, capsys)
 
@@ -99,7 +99,7 @@ class UnsteadyWorker:
         pass
 
 
-def test_a_lost_worker_costs_no_attempt_and_an_unplaced_one_gets_no_cell(here, cache):  # noqa: F811
+def test_a_lost_worker_costs_no_attempt_and_an_unplaced_one_gets_no_cell(here, cache):
     suite = chaos_suite.write_suite(
         here, cache / "sample", rows=["resnet18_scratch"], seeds=range(3), tasks=["detection"]
     )
@@ -172,7 +172,7 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-def eight(here, cache):  # noqa: F811
+def eight(here, cache):
     suite = chaos_suite.write_suite(
         here, cache / "sample", rows=["resnet18_scratch"], seeds=range(4), epochs=2
     )
@@ -183,7 +183,7 @@ def eight(here, cache):  # noqa: F811
 
 @needs_ray
 @pytest.mark.slow
-def test_a_killed_worker_and_a_lost_node_lose_no_cell(here, cache, cluster):  # noqa: F811
+def test_a_killed_worker_and_a_lost_node_lose_no_cell(here, cache, cluster):
     """Eight cells on two nodes; a worker is killed within a cell, then a whole node goes."""
     tasks = eight(here, cache)
     node = cluster.add_node(num_cpus=1)
@@ -216,7 +216,7 @@ def test_a_killed_worker_and_a_lost_node_lose_no_cell(here, cache, cluster):  # 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_node_without_the_data_or_with_other_versions_is_named_before(here, cache, cluster):  # noqa: F811
+def test_a_node_without_the_data_or_with_other_versions_is_named_before(here, cache, cluster):
     from transfer.scheduling import cluster as module
 
     tasks = eight(here, cache)[:1]
