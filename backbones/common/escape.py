@@ -90,7 +90,7 @@ _LATEX = {
 
 def latex(text: str) -> str:
     """Text in LaTeX, at the start of a table's row too."""
-    line = "".join(_LATEX.get(sign, sign) for sign in one_line(text).replace("--", "-\0-"))
+    line = "".join(_LATEX.get(sign, sign) for sign in re.sub("-(?=-)", "-\0", one_line(text)))
     line = line.replace("\0", "{}")
     return f"{{{line[0]}}}{line[1:]}" if line[:1] in ("[", "*") else line
 

@@ -214,7 +214,7 @@ def test_through_what_a_finished_cell_leaves(marker, tmp_path):
     file = io.BytesIO()
     np.savez(file, images=np.array([Plant(marker)], dtype=object))
     (tmp_path / "cell.npz").write_bytes(file.getvalue())
-    with pytest.raises(UserError, match=r"cell.npz' cannot be read"):
+    with pytest.raises(UserError, match=r"cell.npz' is no whole file of arrays"):
         outcomes.read(tmp_path / "cell.npz", "segmentation")
 
 

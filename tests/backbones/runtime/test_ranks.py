@@ -180,7 +180,7 @@ def test_a_cell_of_several_processes_is_another_cell():
 
 MEET = """
 import sys, time
-from backbones.errors import UserError
+from backbones.common.errors import UserError
 from backbones.runtime import ranks
 from backbones.runtime.command import guarded
 
@@ -269,7 +269,7 @@ def test_several_processes_take_the_classifier_that_one_has_made(monkeypatch):
         classifiers, "_locate_in_a_process_of_its_own", lambda name: Path(name.replace(":", "_"))
     )
     for name in ("sample:resnet18_baseline:0", "timm:resnet18.a1_in1k"):
-        assert classifiers._find(name, "resnet18", None) == Path(name.replace(":", "_"))
+        assert classifiers._located(name, None) == Path(name.replace(":", "_"))
 
 
 def lingering(name):
