@@ -157,7 +157,8 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(folder, cache):
     state = Path("work_dirs/classifiers")
     code = (
         "import backbones.runtime.checkpoint as c, time, sys\n"
-        "from backbones import train, training\n"
+        "from backbones import train\n"
+        "from backbones.training import training\n"
         "real = training.train\n"
         "training.train = lambda *a, **k: real(*a, save_minutes=0, **k)\n"
         "step = c.ResumableState.before_train_iter\n"
