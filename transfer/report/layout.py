@@ -75,7 +75,7 @@ def to_markdown(shown: Table) -> str:
         f"### {escape.markdown(shown.title)}",
         "",
         _markdown_row(shown.columns),
-        _markdown_row(["---", *["---:"] * (len(shown.columns) - 1)]),
+        f"| {' | '.join(['---', *['---:'] * (len(shown.columns) - 1)])} |",
         *(_markdown_row(row) for row in shown.rows),
     ]
     if shown.notes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
-from backbones.common.regular_file import read_text
+from backbones.common.regular_file import read_bytes, read_text
 
 _MAX_BYTES = 1 << 24
 
@@ -31,7 +31,7 @@ class MadePart:
 
     def is_in(self, readme: Path) -> bool:
         """Whether a file is there and has a place for it."""
-        return readme.is_file() and self.begin in read_text(readme, _MAX_BYTES)
+        return readme.is_file() and self.begin.encode() in read_bytes(readme, _MAX_BYTES)
 
     def put(self, readme: Path, text: str) -> None:
         """Put a text between the marks.

@@ -167,7 +167,6 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
         ("Net.pth", "net.pth", "in that folder there is 'Net.pth'"),
         ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in that folder there is 'pie\u0300ce.pth'"),
         ("resnet50_best.pth", "resnet50_bets.pth", "in that folder there is 'resnet50_best.pth'"),
-        ("notes.txt", "net.pth", r"does not exist\. Give"),
         ("folder/model.safetensors", "folder", "is a folder.*'model.safetensors'"),
         ("other.pth", "nowhere/net.pth", "of its folders only '.*' is there"),
     ],
