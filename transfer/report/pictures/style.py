@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbones.common.atomic_write import write_atomically
+from backbones.common.escape import terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,21 +154,21 @@ def _fitting(lines: Sequence[str], width: float) -> float:
 
 def svg(figure: Figure) -> bytes:
     """The picture as SVG: the same bytes for the same figures, and no date."""
-    import matplotlib as mpl
-
-    out = io.BytesIO()
-    with mpl.rc_context(_SETTINGS):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+    drawn = _drawn(figure, format="svg", metadata={"Date": None, "Creator": None})
+    return terminal(drawn.decode()).encode()  # XML holds no control characters
 
 
 def png(figure: Figure) -> bytes:
     """The picture as PNG at 200 dots an inch, for print."""
+    return _drawn(figure, format="png", dpi=200, metadata={"Software": None})
+
+
+def _drawn(figure: Figure, **options: Any) -> bytes:
     import matplotlib as mpl
 
     out = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
-        figure.savefig(out, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(out, **options)
     return out.getvalue()
 
 
