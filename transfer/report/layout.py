@@ -101,24 +101,26 @@ def to_csv(several: Iterable[Table]) -> str:
     writer.writeheader()
     for shown in several:
         for line, (written, cells) in enumerate(zip(shown.rows, shown.cells, strict=True), 1):
-            place = {"table": shown.name, "title": escape.csv(shown.title), "line": line}
-            place["row"] = escape.csv(written[0])
+            place = {"table": shown.name, "title": shown.title, "line": line, "row": written[0]}
             for column, cell in zip(shown.columns, cells, strict=True):
-                writer.writerow({**place, "column": escape.csv(column), **_plain(cell)})
+                fields = {**place, "column": column, **_plain(cell)}
+                writer.writerow(
+                    {k: escape.csv(v) if isinstance(v, str) else v for k, v in fields.items()}
+                )
     return text.getvalue()
 
 
 def _plain(cell: Cell) -> dict[str, str | float]:
     """A cell's parts, by their columns."""
     if isinstance(cell, Missing):
-        return {"missing": escape.csv(cell.reason)}
+        return {"missing": cell.reason}
     ends = [_number(part) for part in cell.split(" … ")]
     if len(ends) == 1 and ends[0] is not None:
         return {"value": ends[0]}
     if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
         return {"low": ends[0], "high": ends[1]}
     centre = _number(cell.partition(" ± ")[0])
-    return {"text": escape.csv(cell)} if centre is None else {"value": centre, "text": cell}
+    return {"text": cell} if centre is None else {"value": centre, "text": cell}
 
 
 def _number(words: str) -> float | None:
