@@ -166,7 +166,9 @@ def _kernels() -> list[str]:
     """What torch's kernels are built for, such as ``sm_90``; empty where it does not say."""
     import torch
 
-    return (torch._C._cuda_getArchFlags() or "").split()
+    # torch.cuda.get_arch_list() is empty where the driver is too old; a CPU build lacks the flags.
+    flags = getattr(torch._C, "_cuda_getArchFlags", str)()
+    return (flags or "").split()
 
 
 def fit(kernels: list[str], capability: tuple[int, int]) -> bool:

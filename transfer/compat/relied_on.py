@@ -60,6 +60,7 @@ RELIED_ON = (
         (_BACKBONE, _C4_HEAD, _GRAPHS),
         "batch norms of every dimension are frozen, or known to learn",
     ),
+    Name("torch", "_C", ("transfer.cli.installed",), "asked what its kernels are built for"),
     Name("torch.nn", "Conv2d.forward", (_WINOGRAD, _GPU), "replaced in single layers"),
     Name("torch.utils.data", "DataLoader.pin_memory", (_INPUTS,), "set before a training"),
     *(

@@ -54,7 +54,6 @@ def expected(of):
         (OF_FILE + f"std = {[*STATED]}\n", "auto", IMAGENET_MEAN, STATED),
         (OF_FILE, f"timm:{TIMM}", HALVES, HALVES),
         ("mobilenet_baseline", f"timm:{TIMM}", HALVES, HALVES),
-        ("mobilenet_baseline_shuffled", f"timm:{TIMM}", HALVES, HALVES),
         ("mobilenet_baseline", "own.safetensors", IMAGENET_MEAN, IMAGENET_STD),
         ("mobilenet_ra4", "own.safetensors", HALVES, HALVES),
         (f"timm/{TIMM}", "auto", HALVES, HALVES),

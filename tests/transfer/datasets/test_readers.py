@@ -40,8 +40,8 @@ def test_annotation_is_read_as_the_toolbox_reads_it(path: Path) -> None:
     annotation = read_voc_xml(path)
     assert (annotation.width, annotation.height) == (500, 375)
     assert annotation.objects == [
-        VocObject("person", (45, 1, 300, 375), difficult=False, truncated=True),
-        VocObject("dog", (8, 7, 10, 9), difficult=True, truncated=False),
+        VocObject("person", (45, 1, 300, 375), difficult=False),
+        VocObject("dog", (8, 7, 10, 9), difficult=True),
     ]
 
 
@@ -98,7 +98,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         (".", "is a folder, not a regular file"),
         ("empty", "is empty"),
         ("long", "over the 1,048,576 bytes"),
-        ("\0", "could not be read"),
+        ("\0", "is not a possible file name"),
     ):
         with pytest.raises(BadFile, match=said):
             read_voc_xml(tmp_path / name)
