@@ -185,7 +185,7 @@ def chromium(page, profile, *flags):
 def test_in_a_browser_tables_sort_and_the_console_is_silent(page, results, tmp_path):
     """The script is the page's own; a second one, added here, presses a heading and reports."""
     press = """<script>
-      const table = document.querySelector("#setting2-table1 table, #setting1-table1 table");
+      const table = document.querySelector("#detection-voc0712-paper-table1 table");
       const column = [...table.tHead.rows[0].cells].findIndex(
         (cell) => cell.textContent.trim() === "gain");
       const values = () => [...table.tBodies[0].rows].map(
