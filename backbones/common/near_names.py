@@ -9,8 +9,8 @@ from collections.abc import Collection
 
 def near(name: str, known: Collection[str]) -> list[str]:
     """The two known names that are most like a name, whatever the case of their letters."""
-    plain = {_plain(one): one for one in known}
-    return [plain[one] for one in difflib.get_close_matches(_plain(name), plain, 2, 0.4)]
+    plain = {folded(one): one for one in known}
+    return [plain[one] for one in difflib.get_close_matches(folded(name), plain, 2, 0.4)]
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -25,5 +25,6 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
-def _plain(name: str) -> str:
+def folded(name: str) -> str:
+    """A name in one form of Unicode and without case, to be compared by."""
     return unicodedata.normalize("NFC", name).casefold()

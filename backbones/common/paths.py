@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
 from backbones.common.errors import UserError
-from backbones.common.near_names import near, suggestion
+from backbones.common.near_names import folded, near, suggestion
 
 _SHOWN = 3  # names that may have been meant
 
@@ -86,7 +85,7 @@ def _stem(name: str) -> str:
 
 def _plain(name: str) -> str:
     """A name in one form of Unicode and of letters, without blanks around it."""
-    return unicodedata.normalize("NFC", name).casefold().strip()
+    return folded(name).strip()
 
 
 def unknown_name(what: str, name: str, known: Collection[str]) -> UserError:

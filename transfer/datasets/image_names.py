@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from backbones.common.near_names import did_you_mean
+from backbones.common.near_names import did_you_mean, folded
 from backbones.common.regular_file import UnfitFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -128,10 +128,10 @@ class Neighbours:
             near = self.folder / plain.parent
             files = self._files(near if near.is_dir() else self.folder)
             for last in dict.fromkeys([plain.name, _without_ending(plain.name)]):
-                if found := files.get(_key(last)):
+                if found := files.get(folded(last)):
                     return found, self._difference(name, told, found)
             if self.longer:
-                start = tuple(f"{_key(plain.name)}{sign}" for sign in "_-. ")
+                start = tuple(f"{folded(plain.name)}{sign}" for sign in "_-. ")
                 if found := next((files[key] for key in files if key.startswith(start)), None):
                     return found, "the file's name is longer"
         return None
@@ -145,7 +145,7 @@ class Neighbours:
                 )
             except OSError:
                 names = []
-            self._folders[folder] = {_key(os.path.splitext(name)[0]): name for name in names}
+            self._folders[folder] = {folded(os.path.splitext(name)[0]): name for name in names}
         return self._folders[folder]
 
     def _difference(self, name: str, told: str, found: str) -> str:
@@ -185,7 +185,3 @@ def nearest(path: Path) -> str:
 def _without_ending(name: str) -> str:
     stem, ending = os.path.splitext(name)
     return stem if ending.lower() in ENDINGS else name
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
