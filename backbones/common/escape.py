@@ -38,7 +38,7 @@ def html(text: str) -> str:
 
 _INLINE = re.compile(
     r"[\\`*|<$~]"
-    r"|(?<!\w)_|_(?!\w)"  # inside of a word it is no emphasis
+    r"|(?<![^\W_])_|_(?![^\W_])"  # a single one between two letters is no emphasis
     r"|\](?=[(\[:])"  # of a link
     r"|&(?=#|\w+;)"
     r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # what GitHub makes links of

@@ -7,7 +7,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -26,6 +26,8 @@ def test_no_format_lets_a_control_character_through(name):
 
 
 @given(NAMES)
+@example("__0__")
+@example("a__b_ _c_ *_d_*")
 def test_markdown_shows_the_name_and_nothing_else(name):
     parser = MarkdownIt("gfm-like", {"linkify": False})
     wanted = escape.one_line(name).strip()
