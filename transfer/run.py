@@ -251,18 +251,18 @@ def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
     backends = {"tensorboard": "TensorboardVisBackend", "wandb": "WandbVisBackend"}
     return [
         Task(
-            cell,
-            plan.rows[cell.backbone],
-            plan.data[cell.data],
-            args.data_root,
-            args.results,
-            args.work_dir,
-            _command(args, cell),
-            tuple(backend for name, backend in backends.items() if getattr(args, name)),
-            args.save_minutes,
-            args.evaluate_every,
-            args.state_storage,
-            plan.baseline,
+            cell=cell,
+            row=plan.rows[cell.backbone],
+            data=plan.data[cell.data],
+            data_root=args.data_root,
+            results=args.results,
+            work_dir=args.work_dir,
+            command=_command(args, cell),
+            backends=tuple(backend for name, backend in backends.items() if getattr(args, name)),
+            save_minutes=args.save_minutes,
+            evaluate_every=args.evaluate_every,
+            storage=args.state_storage,
+            baseline=plan.baseline,
         )
         for cell in plan.cells
     ]
@@ -459,7 +459,13 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
                 probe(task)
                 durations = _durations(args.results, plan.data)
-    print_costs(plan.cells, args.results, durations, _jobs(args, len(plan.cells)), console)
+    print_costs(
+        plan.cells,
+        results=args.results,
+        durations=durations,
+        jobs=_jobs(args, len(plan.cells)),
+        console=console,
+    )
 
 
 def _durations(results: Path, data: Iterable[str]) -> Durations:

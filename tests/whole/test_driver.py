@@ -283,7 +283,7 @@ def test_a_run_whose_cell_was_taken_over_says_so_and_writes_nothing(here, monkey
     def take_over():
         while not (found := list(leases.folder.glob("*.001.lease"))):
             time.sleep(0.01)
-        owner = lease.Owner("elsewhere", "elsewhere", 1, "1")
+        owner = lease.Owner(host="elsewhere", machine="elsewhere", pid=1, started="1")
         lease._write_beside(Path(str(found[0]).replace(".001.", ".002.")), owner, os.link)
 
     other = threading.Thread(target=take_over, daemon=True)

@@ -51,7 +51,7 @@ def require_usable_networks(cells: Sequence[Cell], results: Path) -> None:
 
 
 def print_costs(
-    cells: Sequence[Cell], results: Path, durations: Durations, jobs: int, console: Console
+    cells: Sequence[Cell], *, results: Path, durations: Durations, jobs: int, console: Console
 ) -> None:
     """The cells by row with what is done already, and what the rest will take.
 
@@ -67,7 +67,7 @@ def print_costs(
     for cell in todo:
         if failure := failures.read(records.path_of(results, cell)):
             _say(console, f"failed {failure.attempts}x: {cell.name}: {failure.reason}")
-    for line in _sums(cells, todo, results, durations, jobs):
+    for line in _sums(cells, todo=todo, results=results, durations=durations, jobs=jobs):
         _say(console, line)
 
 
@@ -145,7 +145,7 @@ def _state(group: Sequence[Cell], results: Path) -> str:
 
 
 def _sums(
-    cells: Sequence[Cell], todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
+    cells: Sequence[Cell], *, todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
 ) -> list[str]:
     unknown = sum(durations.of(cell) is None for cell in todo)
     seconds = durations.until_done(todo, jobs)

@@ -86,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
     least_score = SHOWN_SCORE if args.score is None else args.score
     cell = FinishedCell(record, data, args.work_dir / record.path.stem)
-    indices = choose(cell, record, args.pick, args.images, least_score)
+    indices = choose(
+        cell, record=record, pick=args.pick, count=args.images, least_score=least_score
+    )
     comparisons = list(cell.compare(indices, least_score))
     folder = args.out or Path("pictures") / record.path.stem / args.pick
     paths = write_sheets(comparisons, cell.classes, folder)
@@ -171,7 +173,7 @@ def _is_of(stem: str, cell: str) -> bool:
 
 
 def choose(
-    cell: FinishedCell, record: Record, pick: str, count: int, least_score: float
+    cell: FinishedCell, *, record: Record, pick: str, count: int, least_score: float
 ) -> list[int]:
     """The numbers of the test images to show."""
     if pick == "first":

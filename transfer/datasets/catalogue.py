@@ -60,7 +60,7 @@ _FORM = {
 """What the entries of a data set's file are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Archive:
     """A public archive that a data set is unpacked from; ``configs/archives.toml`` lists them.
 
@@ -199,12 +199,14 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
         excluded = _excluded(content, path, root)
         detection, segmentation = content.get("detection"), content.get("segmentation")
         data = DataSet(
-            path.stem,
-            content.get("title", content.get("name", path.stem)),
-            root,
-            _detection(detection, root, excluded) if detection is not None else None,
-            _segmentation(segmentation, root, excluded) if segmentation is not None else None,
-            root / images if images else None,
+            name=path.stem,
+            title=content.get("title", content.get("name", path.stem)),
+            root=root,
+            detection=_detection(detection, root, excluded) if detection is not None else None,
+            segmentation=_segmentation(segmentation, root, excluded)
+            if segmentation is not None
+            else None,
+            classifier_images=root / images if images else None,
             own=_is_own(path),
         )
     except KeyError as error:
@@ -312,9 +314,9 @@ def _boxes(split: dict[str, Any]) -> DetectionSplit:
 
 def _masks(split: dict[str, Any]) -> MaskSplit:
     return MaskSplit(
-        split["images"],
-        split["masks"],
-        split.get("list", ""),
-        split.get("count"),
-        split.get("suffix", ""),
+        images=split["images"],
+        masks=split["masks"],
+        list=split.get("list", ""),
+        count=split.get("count"),
+        suffix=split.get("suffix", ""),
     )

@@ -16,7 +16,7 @@ _MOST = 0.98  # share that has to fit as something else
 def is_beyond(box: Box, size: tuple[int, int]) -> bool:
     """Whether a box reaches out of an image of some width and height in pixels."""
     right, bottom = box.left + box.width, box.top + box.height
-    return not _is_inside(box.left, box.top, right, bottom, *size)
+    return not _is_inside(box.left, box.top, right, bottom, size=size)
 
 
 def likely_cause(file: CocoFile) -> str:
@@ -51,14 +51,15 @@ def _is_fraction(box: Box, image: CocoImage) -> bool:
 
 def _is_corners(box: Box, image: CocoImage) -> bool:
     x1, y1, x2, y2 = box.left, box.top, box.width, box.height
-    return x1 < x2 and y1 < y2 and _is_inside(x1, y1, x2, y2, image.width, image.height)
+    return x1 < x2 and y1 < y2 and _is_inside(x1, y1, x2, y2, size=(image.width, image.height))
 
 
 def _is_centred(box: Box, image: CocoImage) -> bool:
     left, top = box.left - box.width / 2, box.top - box.height / 2
     right, bottom = left + box.width, top + box.height
-    return _is_inside(left, top, right, bottom, image.width, image.height)
+    return _is_inside(left, top, right, bottom, size=(image.width, image.height))
 
 
-def _is_inside(x1: float, y1: float, x2: float, y2: float, width: int, height: int) -> bool:
+def _is_inside(x1: float, y1: float, x2: float, y2: float, *, size: tuple[int, int]) -> bool:
+    width, height = size
     return min(x1, y1) >= -SLACK and x2 <= width + SLACK and y2 <= height + SLACK

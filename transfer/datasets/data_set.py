@@ -33,7 +33,7 @@ class DetectionSplit:
     suffix: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskSplit:
     """Pairs of an image and a mask.
 
@@ -52,7 +52,7 @@ class MaskSplit:
     suffix: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Detection:
     """Boxes: how a data set is used for detection.
 
@@ -75,7 +75,7 @@ class Detection:
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Segmentation:
     """Masks: how a data set is used for segmentation.
 
@@ -100,7 +100,7 @@ class Segmentation:
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """A data set that was found.
 

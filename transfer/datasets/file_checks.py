@@ -60,7 +60,7 @@ class Drawn(NamedTuple):
     is_judged: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Looked:
     """What became of one item.
 
@@ -118,7 +118,11 @@ def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
         try:
             annotation = readers.read_voc_xml(item.annotation)
             boxes += _drawn_in_voc(annotation)
-            findings.extend(_check_voc(item, item.annotation, annotation, size, rules))
+            findings.extend(
+                _check_voc(
+                    item, path=item.annotation, annotation=annotation, size=size, rules=rules
+                )
+            )
         except UnfitFile as error:
             findings.append(Finding("annotation", error.path, error.reason, item.image))
     if item.coco:
@@ -126,8 +130,17 @@ def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
         findings.extend(_check_coco(item, item.coco, size, rules))
     labels: dict[int, int] = {}
     if item.mask:
-        findings.extend(_check_mask(item, item.mask, size, rules, labels))
-    return Looked(item, findings, digest, thumbnail, size, brightest, boxes, labels)
+        findings.extend(_check_mask(item, path=item.mask, size=size, rules=rules, labels=labels))
+    return Looked(
+        item=item,
+        findings=findings,
+        digest=digest,
+        thumbnail=thumbnail,
+        size=size,
+        brightest=brightest,
+        boxes=boxes,
+        labels=labels,
+    )
 
 
 def _bounded(path: Path) -> bytes:
@@ -176,6 +189,7 @@ def _drawn_in_coco(coco: CocoImage) -> Iterator[Drawn]:
 
 def _check_voc(
     item: Item,
+    *,
     path: Path,
     annotation: VocAnnotation,
     size: tuple[int, int] | None,
@@ -224,7 +238,7 @@ def _check_size(
 
 
 def _check_mask(
-    item: Item, path: Path, size: tuple[int, int] | None, rules: Rules, labels: dict[int, int]
+    item: Item, *, path: Path, size: tuple[int, int] | None, rules: Rules, labels: dict[int, int]
 ) -> Iterator[Finding]:
     """What is wrong with a mask; its pixels are counted in ``labels``."""
     try:

@@ -225,7 +225,13 @@ def _lay_out(archive: Archive, path: Path, root: Path, tell: Tell) -> None:
     staging = near.resolve() / f".unpacking-{archive.name}"
     shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
     wanted = tuple(f"{archive.inside}/{part}" for part in archive.only or ("",))
-    unpack(path, staging, archive.unpacked, wanted, partial(tell, f"{archive.name}: unpacking"))
+    unpack(
+        path,
+        into=staging,
+        most=archive.unpacked,
+        wanted=wanted,
+        progress=partial(tell, f"{archive.name}: unpacking"),
+    )
     try:
         new = staging / archive.inside
         proofs = [new / os.path.relpath(root / proof, place) for proof in archive.proof]

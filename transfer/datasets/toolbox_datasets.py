@@ -235,7 +235,7 @@ class CocoBoxes(NamesFaults, CocoDataset):
     def load_data_list(self) -> list[dict]:
         """The images of the file with their boxes."""
         found = {Path(info["img_path"]): info for info in super().load_data_list()}
-        items = (Item(path.name, path) for path in found)
+        items = (Item(name=path.name, image=path) for path in found)
         return [found[item.image] for item in keep(items, Path(self.data_root), self.exclude)]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

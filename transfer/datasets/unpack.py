@@ -52,6 +52,7 @@ class _Entry:
 
 def unpack(
     archive: Path,
+    *,
     into: Path,
     most: int,
     wanted: tuple[str, ...] = (),

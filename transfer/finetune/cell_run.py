@@ -90,7 +90,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
             f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
             "test set."
         )
-    content = _content(task, data, ready, cfg, outcome, started)
+    content = _content(task, data=data, ready=ready, cfg=cfg, outcome=outcome, started=started)
     content["memory"] = memory.peaks()
     ranks.on_main(lambda: _write(task, path, content, outcomes))
 
@@ -134,6 +134,7 @@ def _make_folder(place: Path) -> None:
 
 def _content(
     task: Task,
+    *,
     data: DataSet,
     ready: classifiers.Ready,
     cfg: Config,

@@ -16,7 +16,7 @@ from backbones.runtime.runner import QuietRunner, quiet_runner
 from transfer.finetune import final_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a cell's fine-tuning gave.
 
@@ -92,17 +92,17 @@ def finetune(
     }
     loop = runner.train_loop
     outcome = Outcome(
-        metrics,
-        curve.points,
-        curve.evaluations[:-1],
-        seconds,
-        {
+        metrics=metrics,
+        curve=curve.points,
+        evaluations=curve.evaluations[:-1],
+        seconds=seconds,
+        images={
             "train": loop.images,
             "test": len(runner.val_dataloader.dataset),
         },
-        runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
-        loop.dataloader.batch_sampler.whole,
-        runner.world_size,
+        lr=runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
+        batch_size=loop.dataloader.batch_sampler.whole,
+        processes=runner.world_size,
     )
     if ranks.is_main():
         final_weights.keep(runner.model, work_dir)

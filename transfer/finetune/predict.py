@@ -138,15 +138,17 @@ def _comparison(sample: Any, name: str, least_score: float) -> Comparison:
 def _truth(sample: Any) -> Boxes:
     parts = (sample.gt_instances, sample.ignored_instances)
     return Boxes(
-        np.concatenate([_array(part.bboxes) for part in parts]),
-        np.concatenate([_array(part.labels) for part in parts]),
+        frames=np.concatenate([_array(part.bboxes) for part in parts]),
+        labels=np.concatenate([_array(part.labels) for part in parts]),
         difficult=np.repeat([False, True], [len(part) for part in parts]),
     )
 
 
 def _found(sample: Any) -> Boxes:
     found = sample.pred_instances
-    return Boxes(_array(found.bboxes), _array(found.labels), _array(found.scores))
+    return Boxes(
+        frames=_array(found.bboxes), labels=_array(found.labels), scores=_array(found.scores)
+    )
 
 
 def _array(value: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ _MAX_DETECTIONS = 100
 _FORMS = {"coco": slice(None), "coco50": slice(0, 1), "coco75": slice(5, 6)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgedImage:
     """What was found in an image, and what there is.
 

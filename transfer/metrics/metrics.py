@@ -55,7 +55,9 @@ class BoxAP(SharedMetric):
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
             name, path = str(sample["img_id"]), sample.get("img_path", "")
-            self.results.append(JudgedImage(name, found, truth, ignored, path))
+            self.results.append(
+                JudgedImage(name=name, found=found, truth=truth, ignored=ignored, path=path)
+            )
 
     def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
         """All forms, from all images."""

@@ -29,7 +29,7 @@ _BELIEF = 3.0
 """Reference seconds of work that weigh as much as the guess that was made before the start."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Forecast:
     """Time left of some runs, one after another.
 
@@ -100,4 +100,4 @@ def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
             if not is_trained(cell.weights):
                 part = {TRAIN_CLASSIFIER: times * _CLASSIFIER_SECONDS, **part}
         parts.append(part)
-    return Forecast(parts, guess)
+    return Forecast(parts=parts, guess=guess)

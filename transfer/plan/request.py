@@ -25,7 +25,7 @@ from transfer.records.cells import SHUFFLED, Cell
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the command line asks for.
 
@@ -57,7 +57,7 @@ class Request:
     processes: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The cells to run, and what there is to say about them.
 
@@ -128,11 +128,11 @@ def make_plan(request: Request) -> Plan:
     if control:
         remarks += _beside_the_samples(cells, row, control)
     return Plan(
-        cells,
-        {member.name: member for member in rows},
-        control.name if control else "",
-        tuple(remarks),
-        by_name(data_of.values()),
+        cells=cells,
+        rows={member.name: member for member in rows},
+        baseline=control.name if control else "",
+        remarks=tuple(remarks),
+        data=by_name(data_of.values()),
     )
 
 

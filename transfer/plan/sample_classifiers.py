@@ -28,7 +28,7 @@ PUBLIC = "public"
 _BYTES = 4  # of a parameter, in float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleTraining:
     """How the sample's classifiers are trained: the same for every row, small, and fixed.
 

@@ -23,7 +23,7 @@ from transfer.records.settings import LENGTHS
 _GOES_ON = " The rest goes on."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """What the command line changes in a suite.
 
@@ -105,11 +105,11 @@ class _Planner:
             chosen = self._share(chosen, shard)
         notes = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of or row.rename]
         return Plan(
-            tuple(chosen),
-            rows,
-            self._baseline(),
-            tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
-            by_name(self.data.values()),
+            cells=tuple(chosen),
+            rows=rows,
+            baseline=self._baseline(),
+            remarks=tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
+            data=by_name(self.data.values()),
         )
 
     def _rows_by_name(self) -> dict[str, zoo.Variant]:

@@ -53,7 +53,7 @@ Overrides = tuple[tuple[str, Any], ...]
 """Settings of the config, by their dotted names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SuiteRow:
     """One entry of a suite's rows.
 
@@ -72,7 +72,7 @@ class SuiteRow:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """A suite as its file says it.
 
@@ -138,14 +138,14 @@ class _Reader:
         if not isinstance(entries, list) or not entries:
             raise self._wrong("rows", "a list of rows that is not empty")
         return Suite(
-            self.path.stem,
-            self.path,
-            tuple(self._row(entry, content, tasks) for entry in entries),
-            self._data(content.get("data", DEFAULT_DATA)),
-            self._text(content.get("protocol", "auto"), "protocol"),
-            self._precision(content.get("precision", "auto")),
-            self._beside(self._text(content.get("baseline", ""), "baseline")),
-            self._settings(content),
+            name=self.path.stem,
+            path=self.path,
+            rows=tuple(self._row(entry, content, tasks) for entry in entries),
+            data=self._data(content.get("data", DEFAULT_DATA)),
+            protocol=self._text(content.get("protocol", "auto"), "protocol"),
+            precision=self._precision(content.get("precision", "auto")),
+            baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
+            settings=self._settings(content),
         )
 
     def _row(self, entry: Any, suite: dict[str, Any], tasks: tuple[str, ...]) -> SuiteRow:
@@ -159,11 +159,11 @@ class _Reader:
         if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
             raise self._wrong("classifiers", "file names or patterns")
         return SuiteRow(
-            self._beside(name),
-            tuple(files),
-            self._seeds(told, suite, "classifier_seeds"),
-            self._seeds(told, suite, "seeds"),
-            self._tasks(told.get("tasks", list(tasks)), "tasks"),
+            backbone=self._beside(name),
+            classifiers=tuple(files),
+            classifier_seeds=self._seeds(told, suite, "classifier_seeds"),
+            seeds=self._seeds(told, suite, "seeds"),
+            tasks=self._tasks(told.get("tasks", list(tasks)), "tasks"),
         )
 
     def _seeds(self, row: dict[str, Any], suite: dict[str, Any], key: str) -> tuple[int, ...]:

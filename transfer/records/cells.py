@@ -15,7 +15,7 @@ SHUFFLED = "shuffled"
 """Scheme of a cell's weights whose values are shuffled layer by layer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One fine-tuning.
 
@@ -94,7 +94,7 @@ class Cell:
         return f"{self.name}_{self.id}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A cell, and where what it needs is and what it gives goes; none of it changes its result.
 

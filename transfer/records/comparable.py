@@ -16,7 +16,7 @@ RANDOM = "random"
 """The classifier of a run from random weights."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What all rows of a table share.
 

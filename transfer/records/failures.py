@@ -12,7 +12,7 @@ from backbones.common.errors import UserError
 from backbones.common.json_file import read_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """The last attempt at a cell.
 

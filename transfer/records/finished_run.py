@@ -33,7 +33,7 @@ _INTERVAL = 10  # iterations between two lines of training, unless the config sa
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell writes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinishedRun:
     """What a run says of itself.
 
@@ -92,14 +92,14 @@ def read_run(place: Path) -> FinishedRun:
     if not curve and any(isinstance(point, Training) for point in start.points):
         unknown.append("its curve: the log does not say how many iterations an epoch has.")
     return FinishedRun(
-        source,
-        hashlib.sha256(text.encode()).hexdigest(),
-        _metrics(start),
-        curve,
-        config,
-        _seed(config, start, log_start),
-        _gpus(config, start, log_start),
-        tuple(unknown),
+        source=source,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        metrics=_metrics(start),
+        curve=curve,
+        config=config,
+        seed=_seed(config, start, log_start),
+        gpus=_gpus(config, start, log_start),
+        unknown=tuple(unknown),
     )
 
 

@@ -60,7 +60,7 @@ _MAX_BYTES = 1 << 16
 _LOOK_EVERY = 1.0  # seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Owner:
     """A process, told apart from every other on every machine.
 
@@ -81,7 +81,9 @@ class Owner:
     @classmethod
     def of(cls, pid: int) -> Owner:
         """A process of this machine."""
-        return cls(platform.node(), _this_machine(), pid, _start_of(pid) or "")
+        return cls(
+            host=platform.node(), machine=_this_machine(), pid=pid, started=_start_of(pid) or ""
+        )
 
     @classmethod
     def read(cls, path: Path) -> Owner:
@@ -366,7 +368,7 @@ class Leases:
         """A lease's owner if it lives, and has not given the cell back."""
         if path in _heart.owed:
             return None
-        owner, changed = Owner("an unknown machine", "", 0, ""), None
+        owner, changed = Owner(host="an unknown machine", machine="", pid=0, started=""), None
         try:
             changed = path.stat().st_mtime_ns
             owner = Owner.read(path)

@@ -30,7 +30,7 @@ _FORMS = {
 _PER_DETECTION = ("image", "label", "score", "correct", "ignored")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DetectionOutcomes:
     """What a detector did on each test image, already matched at one IoU threshold.
 

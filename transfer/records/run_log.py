@@ -54,7 +54,7 @@ _GPUS = re.compile(r"^ +GPU number: (\d{1,6})$", re.MULTILINE)
 _ALONE = "Distributed training: False"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A line of training.
 
@@ -92,7 +92,7 @@ class Evaluation:
     step: float = 0.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Start:
     """What one start of a training wrote.
 
@@ -196,9 +196,14 @@ def _training(line: str, place: re.Match[str], figures: dict[str, float]) -> Tra
         days, hours, minutes, seconds = (int(number or 0) for number in eta.groups())
         left = (((days * 24 + hours) * 60 + minutes) * 60 + seconds) / figures["time"]
     if epoch is None:
-        return Training(done, _losses(figures), left, length=of)
+        return Training(iteration=done, losses=_losses(figures), left=left, length=of)
     return Training(
-        (epoch - 1) * of + done, _losses(figures), left, of - done, epoch_length=of, epoch=epoch
+        iteration=(epoch - 1) * of + done,
+        losses=_losses(figures),
+        left=left,
+        left_in_epoch=of - done,
+        epoch_length=of,
+        epoch=epoch,
     )
 
 
@@ -251,7 +256,9 @@ def _take(entries: dict[str, Any], starts: list[Start]) -> None:
     if "loss" in figures and is_training:
         step = figures.get("step", figures.get("iter", 0.0))
         epoch = figures.get("epoch", 0.0)
-        start.points.append(Training(_whole(step), _losses(figures), epoch=_whole(epoch)))
+        start.points.append(
+            Training(iteration=_whole(step), losses=_losses(figures), epoch=_whole(epoch))
+        )
     elif "loss" not in figures and figures.keys() - BOOKKEEPING:
         step = 0.0 if start.older else figures.get("step", 0.0)
         start.points.append(Evaluation(figures, figures.get("epoch", 0.0), step))

@@ -48,7 +48,7 @@ def class_table(gains: GainTable, name: str) -> Table | None:
     ]
     figures = measure("AP", gains.setting.form) if prefix != "IoU" else prefix
     title = f"{gains.setting.title}, class by class: {figures} in %"
-    return table(name, title, columns, lines, notes)
+    return table(name, title=title, columns=columns, rows=lines, notes=notes)
 
 
 def _is_told(gains: GainTable, key: str) -> bool:

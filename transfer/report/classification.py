@@ -28,7 +28,7 @@ _PAPER_SIZE = {"inception_v3": 299}
 _PAPER_MIN_AREA = 0.08
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """One trained classifier.
 

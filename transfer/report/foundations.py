@@ -37,8 +37,8 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
 def rests_on(gains: GainTable, name: str) -> Table:
     """What differs between the rows of a table: network, cost, tricks, weights, seeds."""
     columns = ("backbone", "network", "M parameters", "G mult-adds", "tricks", "weights", "seeds")
-    return table(name, f"What the rows rest on, {gains.setting.title}", columns,
-                 [_row(row) for row in gains.rows])  # fmt: skip
+    return table(name, title=f"What the rows rest on, {gains.setting.title}", columns=columns,
+                 rows=[_row(row) for row in gains.rows])  # fmt: skip
 
 
 def commands(tables: Sequence[GainTable]) -> list[str]:

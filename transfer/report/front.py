@@ -38,7 +38,7 @@ def _table(group: Group) -> str:
     rows = [_line(group, name) for name in names]
     setting = group[0].setting
     title = f"{setting.data}, protocol {setting.protocol}"
-    return to_markdown(table("front", title, columns, rows))
+    return to_markdown(table("front", title=title, columns=columns, rows=rows))
 
 
 def _line(group: Group, name: str) -> list[str]:

@@ -59,7 +59,7 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     rows = [_line(gains, row) for row in gains.rows]
     title = gains.setting.title + f", against {gains.baseline}"
     noise = told(gains) if image_noise else []
-    return table(name, title, columns, rows, (*remarks(gains), *noise))
+    return table(name, title=title, columns=columns, rows=rows, notes=(*remarks(gains), *noise))
 
 
 def _line(gains: GainTable, row: GainRow) -> list[Cell]:
@@ -128,7 +128,7 @@ def _sentence(words: str) -> str:
 
 
 def beside_the_paper(
-    number: int, name: str, gains: GainTable | None, data: str, notes: tuple[str, ...]
+    number: int, *, name: str, gains: GainTable | None, data: str, notes: tuple[str, ...]
 ) -> Table:
     """Table 8 or 9: the paper's lines with ours beside them, then rows that the paper lacks.
 
@@ -169,13 +169,21 @@ def beside_the_paper(
         missing = Missing(_how_to_run(line["row"], number, data, gains.setting if gains else None))
         blank: list[Cell] = [missing] * (9 if number == 9 else 8)
         ours = _cells(gains, row) if gains and row else blank
-        rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
+        rows.append(
+            _woven(
+                [line["refinement"], line["row"]],
+                of_paper=of_paper,
+                ours=ours,
+                gain=signed(gain),
+                number=number,
+            )
+        )
     if gains:
         rows += [_beyond_the_paper(gains, row, number) for row in left.values()]
     setting = f", {gains.setting.title}" if gains else ""
     title = f"Table {number}. {_TITLES[number]}{setting}"
     told = _beside_other_figures(gains) if gains else ()
-    return table(name, title, columns, rows, (*told, *notes))
+    return table(name, title=title, columns=columns, rows=rows, notes=(*told, *notes))
 
 
 def _beside_other_figures(gains: GainTable) -> list[str]:
@@ -196,11 +204,11 @@ def _beyond_the_paper(gains: GainTable, row: GainRow, number: int) -> list[Cell]
         nothing = Missing(f"{row.name} stands for {target}: the paper's figures are in that line.")
         ours = [*ours[:-1], nothing]  # whether they agree is told there too
     of_paper = [nothing] * (3 if number == 9 else 2)
-    return _woven(["", row.name], of_paper, ours, nothing, number)
+    return _woven(["", row.name], of_paper=of_paper, ours=ours, gain=nothing, number=number)
 
 
 def _woven(
-    head: Sequence[str], of_paper: Sequence[Cell], ours: Sequence[Cell], gain: Cell, number: int
+    head: Sequence[str], *, of_paper: Sequence[Cell], ours: Sequence[Cell], gain: Cell, number: int
 ) -> list[Cell]:
     """The paper's and our figures, one beside the other."""
     pairs = 3 if number == 9 else 2

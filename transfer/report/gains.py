@@ -17,7 +17,7 @@ from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult, analyse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GainRow:
     """One backbone.
 
@@ -46,7 +46,7 @@ class GainRow:
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GainTable:
     """A table of gains.
 
@@ -96,7 +96,9 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )
     left_out = (*former, *different, *repeated, *_together(analysis.left_out))
-    return GainTable(setting, baseline, rows, analysis, left_out)
+    return GainTable(
+        setting=setting, baseline=baseline, rows=rows, analysis=analysis, left_out=left_out
+    )
 
 
 def paper_row(name: str) -> str:
@@ -129,16 +131,16 @@ def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: st
     known = [c["top1"] for c in {c["sha256"]: c for c in classifiers}.values() if c["top1"]]
     first = classifiers[0]
     return GainRow(
-        result.row,
-        first["architecture"],
-        sum(known) / len(known) if known else None,
-        first["top1_on"],
-        first["parameters"],
-        first["multiply_adds_224"],
-        result,
-        _paper(result.row, metric),
-        _paper_gain(result.row, metric, baseline),
-        tuple(records),
+        name=result.row,
+        architecture=first["architecture"],
+        top1=sum(known) / len(known) if known else None,
+        top1_on=first["top1_on"],
+        parameters=first["parameters"],
+        multiply_adds=first["multiply_adds_224"],
+        statistics=result,
+        paper=_paper(result.row, metric),
+        paper_gain=_paper_gain(result.row, metric, baseline),
+        records=tuple(records),
     )
 
 

@@ -21,7 +21,7 @@ class Missing:
 Cell = str | Missing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table of texts; figures are text already, with the digits they are to be shown with.
 
@@ -44,6 +44,7 @@ class Table:
 
 def table(
     name: str,
+    *,
     title: str,
     columns: Sequence[str],
     rows: Iterable[Sequence[Cell]],
@@ -54,7 +55,14 @@ def table(
     cells = tuple(tuple(row) for row in rows)
     filled = tuple(tuple(_text(cell, marks) for cell in row) for row in cells)
     reasons = (f"[{mark}] {reason}" for reason, mark in marks.items())
-    return Table(name, title, tuple(columns), filled, (*reasons, *notes), cells)
+    return Table(
+        name=name,
+        title=title,
+        columns=tuple(columns),
+        rows=filled,
+        notes=(*reasons, *notes),
+        cells=cells,
+    )
 
 
 def _text(cell: Cell, marks: dict[str, str]) -> str:

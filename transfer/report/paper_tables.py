@@ -39,7 +39,7 @@ class Column:
     ours: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Classification:
     """One of the paper's tables of classifiers.
 
@@ -70,21 +70,24 @@ def _accuracy(prefix: str = "", row: str = "row", heading: str = "") -> tuple[Co
 _FLOPS = Column("G mult-adds", "flops_g", ours="multiply_adds")
 CLASSIFICATION = {
     1: Classification(
-        "Cost and accuracy", ("model",), (_FLOPS, *_accuracy()), notes=("FLOPs are multiply-adds.",)
+        title="Cost and accuracy",
+        labels=("model",),
+        columns=(_FLOPS, *_accuracy()),
+        notes=("FLOPs are multiply-adds.",),
     ),
     2: Classification(
-        "Baselines",
-        ("model",),
-        (
+        title="Baselines",
+        labels=("model",),
+        columns=(
             *_accuracy(),
             Column("reference top-1", "reference_top1", ""),
             Column("reference top-5", "reference_top5", ""),
         ),
     ),
     3: Classification(
-        "Efficient training against the baseline",
-        ("model",),
-        tuple(
+        title="Efficient training against the baseline",
+        labels=("model",),
+        columns=tuple(
             column
             for kind in ("efficient", "baseline")
             for column in (
@@ -99,9 +102,9 @@ CLASSIFICATION = {
         ),
     ),
     4: Classification(
-        "Efficient training, step by step (each line has the tricks above it)",
-        ("heuristic",),
-        tuple(
+        title="Efficient training, step by step (each line has the tricks above it)",
+        labels=("heuristic",),
+        columns=tuple(
             column
             for size in ("256", "1024")
             for column in _accuracy(f"batch_{size}_", f"batch_{size}_row", f"batch {size} ")
@@ -109,18 +112,18 @@ CLASSIFICATION = {
         suite="table4",
     ),
     5: Classification(
-        "Model tweaks",
-        ("model",),
-        (Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
+        title="Model tweaks",
+        labels=("model",),
+        columns=(Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
         suite="table5",
         notes=(
             "The paper's tables do not agree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",
         ),
     ),
     6: Classification(
-        "Training refinements",
-        ("network", "refinement", "version"),
-        _accuracy(),
+        title="Training refinements",
+        labels=("network", "refinement", "version"),
+        columns=_accuracy(),
         suite="table6",
         notes=(
             "The last three lines of a network are alternatives on top of label smoothing.",
@@ -128,9 +131,9 @@ CLASSIFICATION = {
         ),
     ),
     7: Classification(
-        "MIT Places365",
-        ("model",),
-        (
+        title="MIT Places365",
+        labels=("model",),
+        columns=(
             *_accuracy("val_", heading="validation "),
             Column("test top-1", "test_top1", ""),
             Column("test top-5", "test_top5", ""),
@@ -159,13 +162,15 @@ def beside_the_paper(number: int, found: Collection) -> list[Table]:
         notes = tuple(_line_notes(number, ("refinement",)))
         data = PAPER_DATA[TRANSFER[number]]
         return [
-            gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
+            gain_layout.beside_the_paper(
+                number, name=_name(number, place), gains=gains, data=data, notes=notes
+            )
             for place, gains in enumerate(_on_its_data(number, found) or [None])
         ]
     spec = CLASSIFICATION[number]
     own = [group for group in found.groups if group.data == spec.data]
     return [
-        _beside_the_paper(number, spec, group, found, place)
+        _beside_the_paper(number, spec=spec, group=group, found=found, place=place)
         for place, group in enumerate(own or [None])
     ]
 
@@ -186,7 +191,7 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
     rows = {line[c.row] for line in paper_figures.table(number) for c in spec.columns if c.row}
     other_groups = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
     return [
-        _on_other_images(number, spec, group, found, place)
+        _on_other_images(number, spec=spec, group=group, found=found, place=place)
         for place, group in enumerate(other_groups)
     ]
 
@@ -199,7 +204,7 @@ def _on_its_data(number: int, found: Collection) -> list[GainTable]:
 
 
 def _beside_the_paper(
-    number: int, spec: Classification, group: Group | None, found: Collection, place: int
+    number: int, *, spec: Classification, group: Group | None, found: Collection, place: int
 ) -> Table:
     columns = [*spec.labels]
     for column in spec.columns:
@@ -212,16 +217,18 @@ def _beside_the_paper(
         for column in spec.columns:
             cells.append(_of_paper(line, column))
             if column.row:
-                cells.append(_ours(line[column.row], column, spec, group, found))
+                cells.append(
+                    _ours(line[column.row], column=column, spec=spec, group=group, found=found)
+                )
         rows.append(cells)
     suffix = f", trained with {group.training}" if group else ""
     title = f"Table {number}. {spec.title}, {spec.data}{suffix}"
     notes = (*spec.notes, *_line_notes(number, spec.labels))
-    return table(_name(number, place), title, columns, rows, notes)
+    return table(_name(number, place), title=title, columns=columns, rows=rows, notes=notes)
 
 
 def _on_other_images(
-    number: int, spec: Classification, group: Group, found: Collection, place: int
+    number: int, *, spec: Classification, group: Group, found: Collection, place: int
 ) -> Table:
     """Our figures alone: the paper's are of other images and do not belong beside them."""
     columns = [*spec.labels, *(c.heading for c in spec.columns if c.row)]
@@ -231,11 +238,21 @@ def _on_other_images(
     rows = []
     for labels, line in lines.items():
         if {line[c.row] for c in spec.columns if c.row} & group.rows.keys():
-            cells = [_ours(line[c.row], c, spec, group, found) for c in spec.columns if c.row]
+            cells = [
+                _ours(line[c.row], column=c, spec=spec, group=group, found=found)
+                for c in spec.columns
+                if c.row
+            ]
             rows.append([*labels, *cells])
     title = f"Table {number} on {group.data}, not {spec.data}. {spec.title}; {group.training}"
     note = f"Measured on {group.data}: not to be compared with the paper's figures."
-    return table(f"{_name(number, place)}-{group.data}", title, columns, rows, (note,))
+    return table(
+        f"{_name(number, place)}-{group.data}",
+        title=title,
+        columns=columns,
+        rows=rows,
+        notes=(note,),
+    )
 
 
 def _of_paper(line: dict[str, str], column: Column) -> Cell:
@@ -247,7 +264,7 @@ def _of_paper(line: dict[str, str], column: Column) -> Cell:
 
 
 def _ours(
-    row: str, column: Column, spec: Classification, group: Group | None, found: Collection
+    row: str, *, column: Column, spec: Classification, group: Group | None, found: Collection
 ) -> Cell:
     if not row:
         return Missing("The paper quotes this network; it is no row of this project's.")

@@ -68,7 +68,14 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=worker.serve, args=(theirs, environment, log, os.getpid(), run_cell)
+            target=worker.serve,
+            args=(theirs,),
+            kwargs={
+                "environment": environment,
+                "log": log,
+                "driver": os.getpid(),
+                "run_cell": run_cell,
+            },
         )
         # Inherited, so that a Ctrl-C at the terminal cannot end it while it starts.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -58,7 +58,7 @@ def clear_states(task: Task) -> None:
             lease.finish()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
     """A cell on its way.
 
@@ -166,7 +166,7 @@ class Schedule:
                 Leases(leases_of(task)).clear(task.name)
                 self.tally.done.append(task)
             else:
-                self.tally.waiting.append(Job(task))
+                self.tally.waiting.append(Job(task=task))
         self.retry = retry
         self.executor = executor
         self.watcher = watcher
@@ -346,7 +346,9 @@ class Schedule:
         job.failed += 1
         again = job.failed <= self.retry
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        kept = failures.Failure(job.task.name, reason, detail, job.failed, when)
+        kept = failures.Failure(
+            cell=job.task.name, reason=reason, detail=detail, attempts=job.failed, when=when
+        )
         try:
             failures.write(record_path(job.task), kept)
         except UserError as error:  # the disk that failed the cell may fail this too

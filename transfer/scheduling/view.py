@@ -27,7 +27,7 @@ _SHOWN = 12  # running cells that fit on a screen
 _TOLD = 4  # and in a line
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Running:
     """A running cell: what it does, how far it is, and when it began here."""
 
@@ -87,7 +87,7 @@ class SuiteView:
 
     def started(self, task: Task, where: str) -> None:
         """A cell has begun, or goes on from its last state."""
-        self.running[task.name] = _Running(task, time.monotonic())
+        self.running[task.name] = _Running(task=task, since=time.monotonic())
         if not self.console.is_terminal:
             self._say(f"begun   {task.name} ({where})")
 

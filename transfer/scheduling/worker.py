@@ -35,6 +35,7 @@ RunCell = Callable[[Task, Callable[[str, int, int], None]], object]
 
 def serve(
     connection: Connection,
+    *,
     environment: dict[str, str],
     log: Path,
     driver: int,

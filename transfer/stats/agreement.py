@@ -9,7 +9,7 @@ from transfer.stats.rows import RowResult
 Agreement = Literal["agrees", "disagrees"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaperAgreement:
     """The paper's gain of one row, set against what our runs predict for it.
 
@@ -47,7 +47,9 @@ def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAg
     error, sd, df = row.gain_error, row.gain_sd, row.gain_sd_df
     if row.gain is None or error is None or sd is None or df is None:
         reason = "our own gain has no interval, so it predicts nothing"
-        return PaperAgreement(row.row, paper_gain, None, None, None, reason)
+        return PaperAgreement(
+            row=row.row, paper_gain=paper_gain, low=None, high=None, verdict=None, assumption=reason
+        )
     runs = 2 * sd**2 + _within_part(row) + _within_part(baseline)
     # Where two variances are added, those of single runs outweigh those of the means.
     half = float(special.stdtrit(df, 0.975)) * math.sqrt(error**2 + runs)
@@ -62,7 +64,14 @@ def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAg
             "; ours are fine-tunings of given weights, and what another training of the "
             "classifier would add is not in it, so the interval may be too narrow"
         )
-    return PaperAgreement(row.row, paper_gain, low, high, verdict, assumption)
+    return PaperAgreement(
+        row=row.row,
+        paper_gain=paper_gain,
+        low=low,
+        high=high,
+        verdict=verdict,
+        assumption=assumption,
+    )
 
 
 def _within_part(row: RowResult) -> float:

@@ -44,7 +44,7 @@ a figure equals theirs where a recall meets a threshold exactly."""
 _Outcomes = TypeVar("_Outcomes", DetectionOutcomes, SegmentationOutcomes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageNoise:
     """A difference on the whole test set with its 95 % interval over images.
 

@@ -27,7 +27,7 @@ SPREAD_LEVEL = 0.05
 """Share of tables with equal spreads that the spread test sends to Welch's tests."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gain:
     """One row against the baseline, in the metric's points.
 
@@ -170,7 +170,19 @@ def _dunnett(groups: Sequence[_Group]) -> tuple[Gain, ...]:
     results = []
     for i, (gain, error) in enumerate(zip(gains, errors, strict=True)):
         low, high = gain - critical * error, gain + critical * error
-        results.append(Gain(gain, low, high, float(p[i]), _verdict(low, high), error, df, sd, df))
+        results.append(
+            Gain(
+                gain=gain,
+                low=low,
+                high=high,
+                p=float(p[i]),
+                verdict=_verdict(low, high),
+                std_error=error,
+                df=df,
+                sd=sd,
+                sd_df=df,
+            )
+        )
     return tuple(results)
 
 
@@ -195,7 +207,21 @@ def _welch_holm(groups: Sequence[_Group]) -> tuple[Gain, ...]:
         both, dfs = baseline.variance + row.variance, (baseline.df, row.df)
         sd, sd_df = math.sqrt(both / 2), welch_df(baseline.variance, row.variance, *dfs)
         verdict, share = _verdict(low, high), row.variance / both
-        results.append(Gain(gain, low, high, p, verdict, error, df, sd, sd_df, dfs, share))
+        results.append(
+            Gain(
+                gain=gain,
+                low=low,
+                high=high,
+                p=p,
+                verdict=verdict,
+                std_error=error,
+                df=df,
+                sd=sd,
+                sd_df=sd_df,
+                dfs=dfs,
+                share=share,
+            )
+        )
     return tuple(results)
 
 

@@ -13,7 +13,7 @@ FEWEST_ROWS = 5
 RESAMPLES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation:
     """Pearson's and Spearman's correlation over rows, with 95 % bootstrap intervals.
 
@@ -55,12 +55,12 @@ def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlati
     n = len(finite)
     if n < FEWEST_ROWS:
         reason = f"{n} rows; below {FEWEST_ROWS} a correlation says nothing"
-        return Correlation(n, reason=reason, left_out=left_out)
+        return Correlation(n=n, reason=reason, left_out=left_out)
     # Sorted, so that the order in which rows come changes nothing.
     x, y = np.array(sorted(finite.values()), dtype=float).T
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         reason = "one of the two figures is the same in all rows"
-        return Correlation(n, reason=reason, left_out=left_out)
+        return Correlation(n=n, reason=reason, left_out=left_out)
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A draw that repeats one row, or rows of equal figures, has no correlation.
     draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]

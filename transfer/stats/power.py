@@ -26,7 +26,7 @@ MAX_UNITS = 1000
 _RATIO_NODES = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Design:
     """How many units a baseline and its rows have, and whose spread is whose.
 
@@ -89,7 +89,10 @@ def units_needed(
 
     def enough(n: int) -> bool:
         dfs = pooled[0] * (n - 1), pooled[1] * (n - 1)
-        return power(abs(effect), Design(n, n, (n,) * rows, share, dfs)) >= POWER
+        return (
+            power(abs(effect), Design(baseline=n, row=n, family=(n,) * rows, share=share, dfs=dfs))
+            >= POWER
+        )
 
     return _first(enough, MAX_UNITS)
 

@@ -53,7 +53,7 @@ class Observation:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowResult:
     """One row of a table. All figures are in the metric's points; None is an empty cell.
 

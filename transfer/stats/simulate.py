@@ -34,7 +34,7 @@ SCENARIOS: dict[str, tuple[float, ...]] = {
 """Spreads of the baseline and of the six rows, in units of SD."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Counts:
     """Tables in which something happened, out of ``draws``."""
 
@@ -69,7 +69,7 @@ def simulate(
         spread_level: level of the spread test.
     """
     rng = np.random.default_rng(seeds)
-    counts = Counts(draws)
+    counts = Counts(draws=draws)
     scale = SD * np.array(spreads)[:, None]
     for _ in range(draws):
         table = rng.normal(size=(ROWS + 1, seeds)) * scale
@@ -289,7 +289,7 @@ def _print_power(draws: int) -> None:
     print(f"\nSeeds needed for {GAIN:g} point at a spread of {SD:g}: {needed}.\n")
     print("| seeds | power, calculated | power, simulated |\n|---|---|---|")
     for seeds in sorted({*SEEDS, *([needed - 1, needed] if needed else [])}):
-        calculated = power(GAIN / SD, Design(seeds, seeds, (seeds,) * ROWS))
+        calculated = power(GAIN / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * ROWS))
         counts = simulate(SCENARIOS["equal spread"], seeds, draws)
         print(f"| {seeds} | {calculated:.1%} | {counts.share(counts.found):.1%} |")
 

@@ -16,7 +16,7 @@ DEFAULT_TARGET = 1.0
 """Points: the gain whose cost in units is told where the caller names no other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableResult:
     """The statistics of one table.
 
@@ -68,7 +68,15 @@ def analyse(
     family = tuple(name for name in names if name != baseline and not rows[name].no_claim)
     obstacle = _obstacle(baseline, rows, family)
     if obstacle:
-        return TableResult(baseline, tuple(rows.values()), None, obstacle, (), tuple(left_out), ())
+        return TableResult(
+            baseline=baseline,
+            rows=tuple(rows.values()),
+            method=None,
+            reason=obstacle,
+            family=(),
+            left_out=tuple(left_out),
+            notes=(),
+        )
     kinds = [_kind(rows[name]) for name in (baseline, *family)]
     one_kind = len(set(kinds) - {""}) <= 1
     comparison = compare(
@@ -81,7 +89,9 @@ def analyse(
         rows[name] = _with_verdict(rows[name], gain, comparison.method)
         if gain.verdict == "cannot tell":
             target = (targets or {}).get(name, DEFAULT_TARGET)
-            rows[name] = _with_reach(rows[name], rows[baseline], gain, sizes, target)
+            rows[name] = _with_reach(
+                rows[name], baseline=rows[baseline], gain=gain, family=sizes, target=target
+            )
     return TableResult(
         baseline=baseline,
         rows=tuple(rows.values()),
@@ -152,10 +162,12 @@ def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
 
 
 def _with_reach(
-    row: RowResult, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
+    row: RowResult, *, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
 ) -> RowResult:
     """Add what the design could have found, and what the target gain would cost."""
-    effect = smallest_effect(Design(baseline.n, row.n, family, gain.share, gain.dfs))
+    effect = smallest_effect(
+        Design(baseline=baseline.n, row=row.n, family=family, share=gain.share, dfs=gain.dfs)
+    )
     low, high = sd_interval(gain.sd, gain.sd_df)
     pooled = (1, 1)
     if gain.dfs:

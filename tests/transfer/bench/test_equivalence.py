@@ -89,7 +89,9 @@ def sides(monkeypatch):
         if len(state["asked"]) == state.get("breaks_at"):
             raise KeyboardInterrupt
         metric = 20.0 + work.seed + (0.1 * work.seed if work.side == "ours" else 0.0)
-        return Run({"train": 1.0}, work.images, 100.0, {}, metric)
+        return Run(
+            seconds={"train": 1.0}, images=work.images, peak_mb=100.0, breakdown={}, metric=metric
+        )
 
     def circumstances():
         told = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}

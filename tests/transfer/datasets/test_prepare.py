@@ -72,11 +72,15 @@ def test_unpacks_what_is_wanted(tmp_path: Path, suffix: str) -> None:
     archive = pack(tmp_path / f"a.{suffix}", {**FILES, "__MACOSX/x": b"", "./VOCdevkit/2": b"two"})
     told: list[int] = []
 
-    unpack.unpack(archive, tmp_path / "out", MOST, progress=lambda done, _: told.append(done))
+    unpack.unpack(
+        archive, into=tmp_path / "out", most=MOST, progress=lambda done, _: told.append(done)
+    )
     assert tree(tmp_path / "out") == {**FILES, "__MACOSX/x": b"", "VOCdevkit/2": b"two"}
     assert told[-1] == 10
 
-    unpack.unpack(archive, tmp_path / "some", MOST, ("VOCdevkit/VOC2007/", "VOCdevkit/3"))
+    unpack.unpack(
+        archive, into=tmp_path / "some", most=MOST, wanted=("VOCdevkit/VOC2007/", "VOCdevkit/3")
+    )
     assert tree(tmp_path / "some") == FILES
 
 
@@ -116,7 +120,7 @@ def test_tar_entries_that_are_refused(tmp_path: Path, odd: tarfile.TarInfo, said
 def test_link_that_nobody_asked_for_is_passed_over(tmp_path: Path) -> None:
     link = entry("code/latest", type=tarfile.SYMTYPE, linkname="1.0")
     archive = pack(tmp_path / "a.tar", FILES, link)
-    unpack.unpack(archive, tmp_path / "out", MOST, ("VOCdevkit/",))
+    unpack.unpack(archive, into=tmp_path / "out", most=MOST, wanted=("VOCdevkit/",))
     assert tree(tmp_path / "out") == FILES
 
 
@@ -163,7 +167,7 @@ def test_bombs_stop_early(tmp_path: Path) -> None:
 def refused(archive: Path, tmp_path: Path, said: str, wanted: tuple[str, ...] = ()) -> None:
     before = tree(tmp_path)
     with pytest.raises(UserError, match=said) as caught:
-        unpack.unpack(archive, tmp_path / "in" / "out", MOST, wanted)
+        unpack.unpack(archive, into=tmp_path / "in" / "out", most=MOST, wanted=wanted)
     assert str(archive) in str(caught.value)
     assert tree(tmp_path) == before
     assert not (tmp_path / "in" / "out").exists()
@@ -198,7 +202,7 @@ def test_any_bytes_unpack_inside_or_are_refused(
     (tmp_path / "in").mkdir(parents=True)
     (tmp_path / "a").write_bytes(content)
     try:
-        unpack.unpack(tmp_path / "a", tmp_path / "in" / "out", MOST)
+        unpack.unpack(tmp_path / "a", into=tmp_path / "in" / "out", most=MOST)
     except UserError:
         assert not (tmp_path / "in" / "out").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name != "a"] == ["in"]
@@ -210,7 +214,9 @@ def test_room_is_looked_at_before_unpacking(
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(UserError, match="make room"):
-        unpack.unpack(pack(tmp_path / "a.zip", {"x": bytes(1000)}), tmp_path / "out", MOST)
+        unpack.unpack(
+            pack(tmp_path / "a.zip", {"x": bytes(1000)}), into=tmp_path / "out", most=MOST
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -225,14 +231,14 @@ def voc_archives(source: Path, url: str = "http://127.0.0.1:9") -> list[Archive]
         path = pack(source / f"VOC{split}.tar", files)
         made.append(
             Archive(
-                path.name,
-                f"{url}/{path.name}",
-                "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
-                path.stat().st_size,
-                path.stat().st_size,
-                "VOCdevkit",
-                "VOCdevkit",
-                (f"{voc}/ImageSets/Main/{split}.txt",),
+                name=path.name,
+                url=f"{url}/{path.name}",
+                checksum="sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+                size=path.stat().st_size,
+                unpacked=path.stat().st_size,
+                inside="VOCdevkit",
+                place="VOCdevkit",
+                proof=(f"{voc}/ImageSets/Main/{split}.txt",),
             )
         )
     return made

@@ -161,7 +161,15 @@ def test_what_is_worth_knowing_of_data_is_returned_once(here):
     draw.load(data, draw.masks_toml(classes=("ground", "part", "hook")))
     cells = [cell("segmentation", seed=seed) for seed in (0, 1)]
     tasks = [
-        Task(one, zoo.find("resnet18_scratch"), str(data / "own.toml"), here, here, here, "")
+        Task(
+            cell=one,
+            row=zoo.find("resnet18_scratch"),
+            data=str(data / "own.toml"),
+            data_root=here,
+            results=here,
+            work_dir=here,
+            command="",
+        )
         for one in (dataclasses.replace(one, scratch=True) for one in cells)
     ]
     notes = require_sound(tasks)

@@ -721,7 +721,9 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
     durations.add([record_of(running.cell, 60.0)])
     shown = io.StringIO()
     console = Console(file=shown, width=120, force_terminal=terminal)
-    tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
+    tally = Tally(
+        waiting=deque([Job(task=waiting), Job(task=elsewhere, elsewhere="process 7 on another")])
+    )
     with SuiteView(4, console, durations, jobs=2) as view:
         view.started(failing, "process 5")
         view.failed(failing, "no room [on] the disk", again=False)
@@ -749,7 +751,7 @@ def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
     view = SuiteView(2, Console(file=io.StringIO()), Durations(), jobs=1)
     view.started(running, "here")
     view.stepped(running, "train", 10, 110)  # it goes on from an earlier state
-    view.refresh(Tally(waiting=deque([Job(waiting)])))
+    view.refresh(Tally(waiting=deque([Job(task=waiting)])))
     assert view._summary().endswith("time not known")
     now += 30
     view.stepped(running, "train", 40, 110)
@@ -762,7 +764,7 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     durations = Durations()
     durations.add([record_of(known.cell, 60.0)])
     view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
-    view.refresh(Tally(waiting=deque(Job(task) for task in tasks)))
+    view.refresh(Tally(waiting=deque(Job(task=task) for task in tasks)))
     ahead = [task.cell.task for task in tasks]
     told = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
     assert told in view._summary()
@@ -863,7 +865,13 @@ def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(he
     other = here / "results" / "records"  # of other data: says nothing of these
     other.mkdir(parents=True)
     (other / "a.json").write_text("x")
-    print_costs(cells, here / "results", Durations(), 1, Console(file=told, width=400))
+    print_costs(
+        cells,
+        results=here / "results",
+        durations=Durations(),
+        jobs=1,
+        console=Console(file=told, width=400),
+    )
     line = next(line for line in told.getvalue().splitlines() if line.startswith("Disk"))
     kept = float(line.split("public weights, ")[1].split(" MB")[0])
     assert kept == pytest.approx(4 * 4 * (25.557032 + 25), rel=0.06), "four cells of float32"

@@ -190,8 +190,15 @@ def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
     positives[:, synthetic.VOC.index("dog")] = (3, 4)
     positives[0, synthetic.VOC.index("bus")] = 1
     none = np.zeros(0, int)
-    outcomes = DetectionOutcomes(np.array(["a", "b"]), positives, none, none,
-                                 np.zeros(0), none > 0, none > 0)  # fmt: skip
+    outcomes = DetectionOutcomes(
+        images=np.array(["a", "b"]),
+        positives=positives,
+        image=none,
+        label=none,
+        score=np.zeros(0),
+        correct=none > 0,
+        ignored=none > 0,
+    )
     for path in paths:
         np.savez(path.with_suffix(".npz"), **outcomes.to_arrays())
     (gains,) = collect(tmp_path).gains

@@ -889,7 +889,13 @@ def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
     synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_smooth"], seeds=range(3))
     for seed in (2, 3):
         cell = synthetic.cell("resnet50d_smooth", seed=seed)
-        failed = failures.Failure(cell.name, "the loss is not finite.", "", 4 - seed, "2026-11-22")
+        failed = failures.Failure(
+            cell=cell.name,
+            reason="the loss is not finite.",
+            detail="",
+            attempts=4 - seed,
+            when="2026-11-22",
+        )
         failures.write(records.path_of(tmp_path, cell), failed)
     (sentence,) = collect(tmp_path).left_out
     told = "has failed 1 time, and is in no figure: the loss is not finite."

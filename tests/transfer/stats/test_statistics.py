@@ -365,7 +365,13 @@ def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_num
     assert all(row.detectable > 0 for row in table.rows if row.verdict == "cannot tell")
 
 
-@pytest.mark.parametrize("design", [Design(3, 3, (3,) * 6), Design(2, 2, (2, 2, 2), 0.02)])
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design(baseline=3, row=3, family=(3,) * 6),
+        Design(baseline=2, row=2, family=(2, 2, 2), share=0.02),
+    ],
+)
 def test_power_rises_to_one_and_stays_there(design):
     effects = [power(effect, design) for effect in np.geomspace(0.1, 400, 60)]
     assert np.all(np.diff(effects) > -1e-6)
@@ -515,8 +521,8 @@ def test_interval_of_a_standard_deviation_by_hand():
 def test_power_of_dunnetts_comparison_alone():
     # Independent figures (shared by simulation): sd .5, six rows, gain 1.0.
     for seeds, dunnett, welch in ((5, 0.67, 0.38), (3, 0.36, 0.08)):
-        by_welch = power(2.0, Design(seeds, seeds, (seeds,) * 6, share=0.5))
-        both = power(2.0, Design(seeds, seeds, (seeds,) * 6))
+        by_welch = power(2.0, Design(baseline=seeds, row=seeds, family=(seeds,) * 6, share=0.5))
+        both = power(2.0, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
         assert by_welch == pytest.approx(welch, abs=0.01)
         assert (both - 0.05 * by_welch) / 0.95 == pytest.approx(dunnett, abs=0.01)
 
@@ -528,23 +534,23 @@ def test_power_by_welch_agrees_with_simulation_also_where_sizes_and_spreads_diff
     base = rng.normal(0, math.sqrt(2 * (1 - share)), (draws, n_base))
     p = stats.ttest_ind(row, base, axis=1, equal_var=False, alternative="greater").pvalue
     found = (p < 0.05 / 12).mean()
-    calculated = power(effect, Design(n_base, n_row, (n_row,) * 6, share))
+    calculated = power(effect, Design(baseline=n_base, row=n_row, family=(n_row,) * 6, share=share))
     assert found == pytest.approx(calculated, abs=4 * math.sqrt(0.25 / draws))
 
 
 def test_smallest_gain_and_seeds_needed_invert_power():
-    design = Design(5, 5, (5,) * 6)
+    design = Design(baseline=5, row=5, family=(5,) * 6)
     assert power(smallest_effect(design), design) == pytest.approx(0.8)
     needed = units_needed(2.0, 6)
-    assert power(2.0, Design(needed, needed, (needed,) * 6)) >= 0.8
+    assert power(2.0, Design(baseline=needed, row=needed, family=(needed,) * 6)) >= 0.8
     fewer = needed - 1
-    assert power(2.0, Design(fewer, fewer, (fewer,) * 6)) < 0.8
+    assert power(2.0, Design(baseline=fewer, row=fewer, family=(fewer,) * 6)) < 0.8
     assert units_needed(50.0, 6) == 2
     many = units_needed(0.14, 1)
     assert 512 < many <= 1000
-    assert power(0.14, Design(many, many, (many,))) >= 0.8
-    assert power(0.14, Design(many - 1, many - 1, (many - 1,))) < 0.8
-    assert power(0.12, Design(1000, 1000, (1000,))) < 0.8
+    assert power(0.14, Design(baseline=many, row=many, family=(many,))) >= 0.8
+    assert power(0.14, Design(baseline=many - 1, row=many - 1, family=(many - 1,))) < 0.8
+    assert power(0.12, Design(baseline=1000, row=1000, family=(1000,))) < 0.8
     assert units_needed(0.12, 1) is None
     assert units_needed(0.001, 6) is None
     assert units_needed(0.0, 6) is None
@@ -552,8 +558,10 @@ def test_smallest_gain_and_seeds_needed_invert_power():
 
 @pytest.mark.parametrize("told", ["results/notes.md", "configs/suites/animals.toml"])
 def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told):
-    few = smallest_effect(Design(3, 3, (3, 2, 3)))  # two of the shuffled weights
-    many = smallest_effect(Design(5, 5, (5, 5, 5)))
+    few = smallest_effect(
+        Design(baseline=3, row=3, family=(3, 2, 3))
+    )  # two of the shuffled weights
+    many = smallest_effect(Design(baseline=5, row=5, family=(5, 5, 5)))
     text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
     (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
     assert float(figure) == round(few / many, 2)
@@ -607,7 +615,9 @@ def test_by_welch_it_counts_whose_spread_is_whose():
     of_row, of_base = np.var(row, ddof=1), np.var(base, ddof=1)
     share = of_row / (of_row + of_base)
     sd = math.sqrt((of_row + of_base) / 2)
-    assert found.detectable == pytest.approx(sd * smallest_effect(Design(6, 3, (3,), share)))
+    assert found.detectable == pytest.approx(
+        sd * smallest_effect(Design(baseline=6, row=3, family=(3,), share=share))
+    )
     low, high = sd_interval(sd, found.gain_sd_df)
     assert found.needed_low == units_needed(1 / low, 1, share)
     assert found.needed_high == units_needed(1 / high, 1, share)
@@ -749,7 +759,7 @@ def test_simulated_tables_do_as_stated():
     assert within(counts.share(counts.all_covered), 0.95, draws)
     assert within(counts.share(counts.false_verdict), 0.05, draws)
     assert within(counts.share(counts.welch), 0.05, draws)
-    calculated = power(1.0 / SD, Design(seeds, seeds, (seeds,) * 6))
+    calculated = power(1.0 / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
     assert within(counts.share(counts.found), calculated, draws)
 
 
@@ -763,7 +773,7 @@ def test_ten_thousand_tables_do_as_stated(seeds):
         assert all(abs(covered / draws - 0.95) <= 0.01 for covered in counts.mean_covered)
     assert equal.share(equal.all_covered) >= 0.94
     assert equal.share(equal.false_verdict) <= 0.06
-    calculated = power(1.0 / SD, Design(seeds, seeds, (seeds,) * 6))
+    calculated = power(1.0 / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
     assert equal.share(equal.found) == pytest.approx(calculated, abs=0.015)
     # Three seeds cannot show that one row is noisier; docs/statistics.md prints what that costs.
     assert noisy.share(noisy.false_verdict) <= {3: 0.11, 5: 0.075, 10: 0.06}[seeds]

@@ -50,7 +50,7 @@ Progress = Callable[[int, int], None]
 """Told how many images are drawn, and of how many."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How many images there are of each kind."""
 
@@ -130,7 +130,13 @@ def draw_sample(
         try:
             # One level down, because mkdtemp gives its folder to nobody but this user.
             drawn = scratch / "new"
-            _draw_all(drawn, seed, progress, sizes, workers or os.cpu_count() or 1)
+            _draw_all(
+                drawn,
+                seed=seed,
+                progress=progress,
+                sizes=sizes,
+                workers=workers or os.cpu_count() or 1,
+            )
             with _locked(root.parent):
                 if not _is_whole(root, seed, sizes):
                     _refuse_foreign(root)
@@ -294,7 +300,7 @@ def _list_files(jobs: Iterable[_Job]) -> dict[str, list[str]]:
 
 
 def _draw_all(
-    folder: Path, seed: int, progress: Progress | None, sizes: Sizes, workers: int
+    folder: Path, *, seed: int, progress: Progress | None, sizes: Sizes, workers: int
 ) -> None:
     """Draws the sample into a new folder, ``sample.json`` last."""
     jobs = _plan(sizes)

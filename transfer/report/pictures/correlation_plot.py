@@ -55,16 +55,31 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     if len(ours) < 2 or setting.metric not in _PAPER:
         return None
     on = _commonest([row for table in tables for row in table.rows if row.top1 is not None])
-    with canvas(7.2, 3.7, Margins(top=0.65, bottom=0.5), panels=2) as (figure, (left, right)):
-        _panel(left, ours, OURS, "o", f"Ours: {setting.data}, {setting.protocol}")
+    with canvas(7.2, 3.7, margins=Margins(top=0.65, bottom=0.5), panels=2) as (
+        figure,
+        (left, right),
+    ):
+        _panel(
+            left,
+            shown=ours,
+            colour=OURS,
+            marker="o",
+            title=f"Ours: {setting.data}, {setting.protocol}",
+        )
         left.set_xlabel(f"top-1 on {on}, %")
         left.set_ylabel(f"{setting.measure}, %")
-        _panel(right, paper_points(setting.metric), PAPER, "D", "The paper's seven points")
+        _panel(
+            right,
+            shown=paper_points(setting.metric),
+            colour=PAPER,
+            marker="D",
+            title="The paper's seven points",
+        )
         right.set_xlabel("top-1 on ImageNet, %")
         return figure
 
 
-def _panel(axes: Axes, shown: Points, colour: str, marker: str, title: str) -> None:
+def _panel(axes: Axes, *, shown: Points, colour: str, marker: str, title: str) -> None:
     x, y = np.array(list(shown.values())).T
     axes.plot(x, y, marker, color=colour, mfc="none", ls="")
     found = correlate(shown)

@@ -39,7 +39,10 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     lines = math.ceil(len(shown) / _ACROSS)
     margins = Margins(left=0.65, bottom=0.6, top=0.65, between=0.25)
     size = (7.2 if len(shown) > 1 else 4.6, 0.8 + 1.75 * lines)
-    with canvas(*size, margins, len(shown), _ACROSS, shared=True) as (figure, panels):
+    with canvas(*size, margins=margins, panels=len(shown), across=_ACROSS, shared=True) as (
+        figure,
+        panels,
+    ):
         for place, (axes, pair) in enumerate(zip(panels, shown, strict=True)):
             if pair.baseline and _curves(pair.baseline) is not None:
                 _band(axes, pair.baseline, INK, ":")

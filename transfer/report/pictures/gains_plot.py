@@ -28,7 +28,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     setting = tables[0].setting
     margins = Margins(left=0.2 + text_width(pair.name for pair in pairs), bottom=0.8)
     high = margins.top + margins.bottom + 0.36 * len(rows) + 0.1
-    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
+    with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(rows):
             found = row.statistics

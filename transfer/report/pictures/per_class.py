@@ -51,7 +51,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     setting = tables[0].setting
     margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
     high = margins.top + margins.bottom + 0.21 * len(classes)
-    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
+    with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (row, change) in enumerate(found.items()):
             at = [(change[name], y) for y, name in enumerate(classes) if name in change]

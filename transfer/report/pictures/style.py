@@ -59,7 +59,7 @@ _SMALL = 8.0
 """A title on one line is not set in smaller letters, and one on two lines not in larger ones."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Margins:
     """Room around the axes, and between them, in inches.
 
@@ -83,10 +83,10 @@ def text_width(texts: Iterable[str], size: float = 9) -> float:
 def canvas(
     width: float,
     height: float,
+    *,
     margins: Margins,
     panels: int = 1,
     across: int = 2,
-    *,
     shared: bool = False,
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
     """An empty picture in this project's style.

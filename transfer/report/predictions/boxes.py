@@ -18,6 +18,7 @@ _RIM = 3
 
 def boxes_on(
     image: Image.Image,
+    *,
     boxes: Boxes,
     scale: float,
     classes: Sequence[str],

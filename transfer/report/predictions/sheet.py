@@ -57,7 +57,7 @@ def sheet(
     size = (round(image.width * scale), round(image.height * scale))
     large = image.resize(size, Image.Resampling.LANCZOS)
     panels = [
-        boxes_on(large, side, scale, classes, colours)
+        boxes_on(large, boxes=side, scale=scale, classes=classes, colours=colours)
         if isinstance(side, Boxes)
         else mask_on(large, side, classes, colours)
         for side in (comparison.truth, comparison.found)

@@ -39,7 +39,7 @@ class Box:
     dashed: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boxes:
     """The boxes of one image.
 
