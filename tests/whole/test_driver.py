@@ -127,7 +127,7 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
     asked_for = {"against": "none", "data": str(boxes)}
     plan = make_plan(asked(own_rows / "mine.toml", here, tasks=TASKS, **asked_for))
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert plan.remarks == ("'boxes' has nothing for segmentation, which is left out.",)
+    assert plan.remarks == ("'boxes' has no data for segmentation, so this task is left out.",)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* --task detection"):
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
     boxes.write_text(text[: text.index("[detection]")])

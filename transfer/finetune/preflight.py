@@ -21,7 +21,7 @@ from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
-from transfer.plan.network_faults import told_of
+from transfer.plan.network_faults import fault_of_cell
 from transfer.plan.request import load_data
 from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.protocols.compose import network_parts
@@ -82,8 +82,8 @@ def _notes_on(task: Task) -> tuple[str, ...]:
 
 def _raise_all(faults: Iterable[str]) -> None:
     """Raise UserError with a line for each fault that is not empty."""
-    if told := list(dict.fromkeys(filter(None, faults))):
-        raise UserError("\n".join(told))
+    if found := list(dict.fromkeys(filter(None, faults))):
+        raise UserError("\n".join(found))
 
 
 def require_all_settings(tasks: Sequence[Task]) -> None:
@@ -92,8 +92,8 @@ def require_all_settings(tasks: Sequence[Task]) -> None:
     Raises:
         UserError: As :func:`transfer.protocols.overrides.require_settings`; a line for each.
     """
-    if told := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
-        raise UserError("\n".join(dict.fromkeys(told)))
+    if found := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
+        raise UserError("\n".join(dict.fromkeys(found)))
 
 
 def network_faults(cells: Sequence[Cell]) -> list[str]:
@@ -152,7 +152,7 @@ def _require_built(cell: Cell) -> None:
             with torch.device("meta"):
                 MODELS.build(part)
         except UserError as error:
-            raise UserError(told_of(cell, error)) from error
+            raise UserError(fault_of_cell(cell, error)) from error
 
 
 def _require_settings(task: Task) -> None:

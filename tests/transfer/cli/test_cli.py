@@ -170,7 +170,7 @@ def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("address", "proxy", "told"),
     [
-        ("http://localhost:99999", "", "is no address"),
+        ("http://localhost:99999", "", "is not a valid address"),
         ("https://hub.example", "http://proxy.example:3128", "behind the proxy"),
         ("http://localhost:9", "", "not reachable (ConnectionRefusedError)"),
     ],

@@ -322,7 +322,7 @@ def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path
     for asked in (cell.id, cell.id[:6], path.stem):
         assert show.find(asked, tmp_path).path == path
     assert show.find(other.stem, tmp_path).path == other
-    with pytest.raises(UserError, match=r"could be .*; give more digits"):
+    with pytest.raises(UserError, match=r"matches .*; give more digits"):
         show.find("", tmp_path)
 
 

@@ -93,7 +93,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
-        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
+        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 to 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be a whole number from 1 on"),
@@ -108,8 +108,8 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
-        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
-        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
+        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a finite number"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a finite number"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
@@ -176,11 +176,11 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--suite", "quick", "--weights", "a.pth"], "--weights goes with --backbone only"),
-        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs goes with --suite only"),
+        (["--suite", "quick", "--weights", "a.pth"], "--weights only works with --backbone"),
+        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
-        (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
+        (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
         (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
@@ -286,7 +286,7 @@ def test_data_for_one_task_are_enough_for_a_suite(here):
     text = boxes_alone(here)
     plan = plan_of(text, here)
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert "'boxes' has nothing for segmentation, which is left out." in plan.remarks
+    assert "'boxes' has no data for segmentation, so this task is left out." in plan.remarks
     named = plan_of(text + 'tasks = ["detection"]\n', here)
     assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
@@ -307,7 +307,7 @@ def test_seeds_of_the_command_line_take_the_place_of_those_of_rows(here):
 
 
 def test_a_baseline_that_is_no_row_is_named(here):
-    with pytest.raises(UserError, match=r"baseline 'resnet18' .* none of its rows"):
+    with pytest.raises(UserError, match=r"baseline 'resnet18' .* not one of its rows"):
         plan_of(QUICK + 'baseline = "resnet18"\nrows = ["resnet18_scratch"]', here)
 
 
@@ -344,12 +344,12 @@ def test_what_a_suite_says_in_vain_is_told(here):
     with pytest.raises(UserError, match="a setting that 'overrides' does not fix"):
         plan_of(QUICK + rows + both, here)
     named = 'rows = [{ backbone = "resnet18_scratch", classifiers = ["a.pth"] }]\n'
-    with pytest.raises(UserError, match="which begins with random weights: leave them out"):
+    with pytest.raises(UserError, match="which starts from random weights: remove them"):
         plan_of(QUICK + named, here)
     one = QUICK.replace('data = "sample"', 'data = { detection = "sample" }')
     plan = plan_of(one + rows, here)
     assert {cell.task for cell in plan.cells} == {"detection"}
-    assert "The suite names no data for segmentation, which is left out." in plan.remarks
+    assert "The suite names no data set for segmentation, so this task is left out." in plan.remarks
 
 
 def test_a_length_that_is_changed_without_its_schedule_is_told(here):
@@ -441,7 +441,7 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     plan = plan_of(QUICK + row, here)
     assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
     assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
-    with pytest.raises(UserError, match=r"'\*\*c.*' is no pattern|Nothing of the suite"):
+    with pytest.raises(UserError, match=r"'\*\*c.*' is not a valid file pattern|No run of the suite"):
         plan_of(QUICK + f"rows = [{given.replace('c*', '**c*')}]", here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
@@ -594,7 +594,7 @@ def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_pat
     assert processes.children_seconds() - before < 2
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib"}
-    assert "18 cells: 0 recorded, 18 to do." in done.stdout
+    assert "18 runs: 0 recorded, 18 to do." in done.stdout
     assert "25.56" in done.stdout
     assert "4.09" in done.stdout
     assert "--probe times a few steps" in done.stdout

@@ -75,7 +75,7 @@ def test_the_table_command_says_where_nothing_was_measured(tmp_path, capsys):
 def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
     assert main.main(["table", "8", "--write", "--results", str(tmp_path)]) == 2
-    assert "give 'all'" in capsys.readouterr().err
+    assert "pass 'all'" in capsys.readouterr().err
     assert main.main(["table", "all", "--write", "--results", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
     assert text == readme.text(tmp_path)
