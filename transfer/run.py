@@ -433,34 +433,34 @@ def _as_keyboard_interrupt() -> Iterator[None]:
     try:
         yield
     except stopping.Superseded as error:
-        told = str(error)
+        reason = str(error)
         raise UserError(
-            f"{told[0].upper()}{told[1:]}. Nothing was written since; run the same command again "
-            "to wait for what the other finds."
+            f"{reason[0].upper()}{reason[1:]}. This process wrote nothing after that; run the same "
+            "command again to wait for the other driver's result."
         ) from error
     except stopping.Interrupted as error:
         raise KeyboardInterrupt from error
 
 
 def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
-    """Every cell of a suite, in workers; whether some have failed."""
+    """Run every cell of a suite in workers, and return whether some failed."""
     durations = _durations(args.results, {task.cell.data for task in tasks})
     executor = _executor(args, tasks, durations)
     jobs = min(executor.jobs, len(tasks))
     with stopping.on_signals(), SuiteView(len(tasks), console, durations, jobs) as view:
         schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
         tally = schedule.run()
-    told = f"{len(tally.done)} of {len(tasks)} cells have their record"
+    summary = f"{len(tally.done)} of {len(tasks)} runs have a record"
     if tally.failed:
-        told += f"; {len(tally.failed)} failed and are tried again on the next run"
-    console.print(f"suite {args.suite}: {told}", highlight=False, soft_wrap=True)
+        summary += f"; {len(tally.failed)} failed; the next call retries them"
+    console.print(f"suite {args.suite}: {summary}", highlight=False, soft_wrap=True)
     return bool(tally.failed)
 
 
 def _executor(
     args: argparse.Namespace, tasks: list[Task], durations: Durations
 ) -> ProcessExecutor | ClusterExecutor:
-    """Where a suite's cells run."""
+    """The executor of a suite's cells."""
     if not args.ray:
         return ProcessExecutor(_jobs(args, len(tasks)), args.work_dir)
     from transfer.scheduling.cluster import ClusterExecutor
@@ -473,7 +473,7 @@ def _executor(
 
 
 def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:
-    """What would be run and what it costs, after a timed probe of what nobody has timed here."""
+    """Print the planned runs and their cost, after timing those without a time if asked."""
     durations = _durations(args.results, plan.data)
     if args.probe:
         for task in _tasks(plan, args):
@@ -500,12 +500,12 @@ def _durations(results: Path, data: Iterable[str]) -> Durations:
 
 
 def _jobs(args: argparse.Namespace, cells: int) -> int:
-    """Cells side by side."""
+    """Number of cells that run in parallel."""
     return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
-    """The tables that the plan's records stand in, with every seed there is of their rows."""
+    """Print the tables of the plan's records, with every recorded seed of their rows."""
     from transfer.records.comparable import Setting
     from transfer.report.gains import gain_tables
     from transfer.report.terminal import print_gains
@@ -516,8 +516,8 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable
     found, unreadable = _read(results, plan.data)
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
-    standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
-    tables = gain_tables(standing, plan.baseline)
+    of_tables = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
+    tables = gain_tables(of_tables, plan.baseline)
     for table in tables:
         print_gains(table, console)
     return list(tables)
@@ -533,7 +533,7 @@ def _print_ending(tables: list[GainTable], args: argparse.Namespace, console: Co
 
 
 def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], list[str]]:
-    """The records that stand in the folders of some data sets, and what could not be read."""
+    """The records of some data sets, and a sentence for each that could not be read."""
     found: list[records.Record] = []
     unreadable: list[str] = []
     for name in {records.folder(results, name): name for name in data}.values():
@@ -544,7 +544,7 @@ def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], lis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The driver as a script."""
+    """Run the driver as a script."""
     parser = argparse.ArgumentParser(prog="python transfer/run.py", description=SUMMARY)
     add_arguments(parser)
     return guarded(run, parser.parse_args(arguments))

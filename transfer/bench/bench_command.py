@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
-        console.print(speed_tables.told_ceiling(content), highlight=False)
+        console.print(speed_tables.ceiling_sentence(content), highlight=False)
     console.print(f"recorded in {path}", highlight=False)
     return 0
 

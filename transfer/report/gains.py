@@ -1,7 +1,6 @@
-"""Gains: the rows of one table, each beside the baseline and beside the paper's gain.
+"""Gains: the rows of one table, each with its gain over the baseline and the paper's gain.
 
-A table is one task, data set, protocol, precision and metric; rows of anything else never stand in
-it.
+A table has one task, data set, protocol, precision and metric; other rows never enter it.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ class GainRow:
     Attributes:
         name: Row of the zoo, or the user's name.
         architecture: Its network.
-        top1: Mean top-1 of the classifiers used, percent; None where it is not known.
-        top1_on: The data that it was measured on.
-        parameters: Of the classifier.
-        multiply_adds: Of the classifier at 224 pixels.
+        top1: Mean top-1 of the classifiers used, in percent; None if unknown.
+        top1_on: The data set of top-1.
+        parameters: Parameters of the classifier.
+        multiply_adds: Multiply-adds of the classifier at 224 pixels.
         statistics: Mean, interval, gain, verdict.
         paper: The paper's figure of this metric, or None.
-        paper_gain: Over the paper's figure of the baseline, or None.
-        records: What it rests on.
+        paper_gain: The paper's gain over its figure of the baseline, or None.
+        records: The records that it is computed from.
     """
 
     name: str
@@ -51,11 +50,11 @@ class GainTable:
     """A table of gains.
 
     Attributes:
-        setting: What its rows share.
-        baseline: The row that gains are counted from.
+        setting: The setting that its rows share.
+        baseline: The row that gains are computed against.
         rows: The baseline first.
         analysis: The statistics of the table as a whole.
-        left_out: What could not stand in it, and why.
+        left_out: Rows that are left out, with reasons.
     """
 
     setting: Setting
@@ -66,7 +65,7 @@ class GainTable:
 
 
 def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
-    """A table for each setting that occurs, in the order in which they come."""
+    """A table for each setting, in order of appearance."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
@@ -77,9 +76,9 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     """One table.
 
     Args:
-        setting: What the records share.
-        records: One or more; those that cannot stand beside the others are left out and named.
-        baseline: The row that gains are counted from.
+        setting: The setting that the records share.
+        records: One or more; those that cannot be compared with the others are left out and listed.
+        baseline: The row that gains are computed against.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -102,23 +101,23 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
 
 
 def paper_row(name: str) -> str:
-    """The row of the zoo that a name stands for: an alias's target, else the name itself."""
+    """The row of the zoo behind a name: an alias's target, otherwise the name itself."""
     return zoo.meant_by(name)
 
 
 def observation(record: Record, value: float) -> Observation:
-    """A figure of a record, with what it is a figure of."""
+    """A figure of a record, with the row, classifier and seed that it belongs to."""
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
 
 
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:
-    """The paper's gain of each row that has one: what its cost in seeds is asked for."""
+    """The paper's gain of each row that has one; the seeds needed to detect it are estimated."""
     gains = {row: _paper_gain(row, metric, baseline) for row in rows}
     return {row: gain for row, gain in gains.items() if gain}
 
 
 def _together(sentences: Iterable[str]) -> list[str]:
-    """``row: reason`` lines, with the rows of one reason named together."""
+    """``row: reason`` lines, with rows of the same reason together."""
     rows: dict[str, list[str]] = {}
     for sentence in sentences:
         row, _, reason = sentence.partition(": ")

@@ -1,6 +1,6 @@
 """The paper's nine tables, with our figures beside the paper's.
 
-What was measured on other images than the paper's stands in tables of its own, behind them.
+Results on other images than the paper's are in separate tables after them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NUMBERS = tuple(range(1, 10))
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the paper's, and where ours comes from.
+    """A figure of the paper, and the source of ours.
 
     Attributes:
-        heading: What it is.
+        heading: Its heading.
         field: Its column in the paper's CSV.
-        row: The CSV's column that names the row of the zoo; empty where the paper quotes it.
+        row: The CSV column with the row of the zoo; empty if the paper quotes the figure.
         ours: ``top1``, ``top5``, ``minutes_per_epoch``, ``parameters`` or ``multiply_adds``.
     """
 
@@ -44,12 +44,12 @@ class Classification:
     """One of the paper's tables of classifiers.
 
     Attributes:
-        title: What it is about.
-        labels: The CSV's columns that name a line.
+        title: Its subject.
+        labels: The CSV columns that name a line.
         columns: Its figures.
-        data: The images that it was measured on.
-        suite: Suite that fills it; empty where there is none.
-        notes: Where the paper does not agree with itself, and what a reader must know.
+        data: The data set of its figures.
+        suite: The suite that fills it, or empty.
+        notes: Remarks for readers, such as contradictions in the paper.
     """
 
     title: str
@@ -116,9 +116,7 @@ CLASSIFICATION = {
         labels=("model",),
         columns=(Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
         suite="table5",
-        notes=(
-            "The paper's tables do not agree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",
-        ),
+        notes=("The paper's tables disagree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",),
     ),
     6: Classification(
         title="Training refinements",
@@ -127,7 +125,7 @@ CLASSIFICATION = {
         suite="table6",
         notes=(
             "The last three lines of a network are alternatives on top of label smoothing.",
-            "ResNet-50-D stands twice: single runs in v2, means of four runs in CVPR.",
+            "ResNet-50-D is listed twice: single runs in v2, means of four runs in CVPR.",
         ),
     ),
     7: Classification(
@@ -139,25 +137,28 @@ CLASSIFICATION = {
             Column("test top-5", "test_top5", ""),
         ),
         data=PLACES,
-        notes=("Labels of the test images are not public, so ours are of the validation images.",),
+        notes=(
+            "Labels of the test images are not public, so our figures are on the validation "
+            "images.",
+        ),
     ),
 }
 TRANSFER = {8: "detection", 9: "segmentation"}
-"""Task of the two tables of fine-tunings."""
+"""Tasks of the two tables of fine-tunings."""
 
 
 def paper_table(number: int, found: Collection) -> list[Table]:
-    """One of the paper's tables, then what was measured on other images.
+    """One of the paper's tables, then results on other images.
 
     Args:
         number: 1 to 9.
-        found: All that was measured.
+        found: All results.
     """
     return [*beside_the_paper(number, found), *on_other_images(number, found)]
 
 
 def beside_the_paper(number: int, found: Collection) -> list[Table]:
-    """One of the paper's tables with ours of the same images, one for each setting there is."""
+    """One of the paper's tables with ours on the same images, once for each setting."""
     if number in TRANSFER:
         notes = tuple(_line_notes(number, ("refinement",)))
         data = PAPER_DATA[TRANSFER[number]]
@@ -176,7 +177,7 @@ def beside_the_paper(number: int, found: Collection) -> list[Table]:
 
 
 def on_other_images(number: int, found: Collection) -> list[Table]:
-    """What was measured for a table on other images than the paper's."""
+    """Results for a table on other images than the paper's."""
     if number in TRANSFER:
         own = _on_its_data(number, found)
         task = TRANSFER[number]
@@ -197,7 +198,7 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
 
 
 def _on_its_data(number: int, found: Collection) -> list[GainTable]:
-    """The tables of gains whose data and baseline are those of Table 8 or 9."""
+    """The tables of gains with the data and baseline of Table 8 or 9."""
     task, baseline = TRANSFER[number], paper_figures.table(number)[0]["row"]
     wanted = (task, PAPER_DATA[task], baseline)
     return [t for t in found.gains if (t.setting.task, t.setting.data, t.baseline) == wanted]
@@ -230,7 +231,7 @@ def _beside_the_paper(
 def _on_other_images(
     number: int, *, spec: Classification, group: Group, found: Collection, place: int
 ) -> Table:
-    """Our figures alone: the paper's are of other images and do not belong beside them."""
+    """Our figures alone, because the paper's are on other images."""
     columns = [*spec.labels, *(c.heading for c in spec.columns if c.row)]
     lines = {
         tuple(line[label] for label in spec.labels): line for line in paper_figures.table(number)
@@ -245,7 +246,7 @@ def _on_other_images(
             ]
             rows.append([*labels, *cells])
     title = f"Table {number} on {group.data}, not {spec.data}. {spec.title}; {group.training}"
-    note = f"Measured on {group.data}: not to be compared with the paper's figures."
+    note = f"Measured on {group.data}; do not compare with the paper's figures."
     return table(
         f"{_name(number, place)}-{group.data}",
         title=title,
@@ -258,7 +259,7 @@ def _on_other_images(
 def _of_paper(line: dict[str, str], column: Column) -> Cell:
     value = line[column.field]
     if not value:
-        return Missing("The paper gives no figure.")
+        return Missing("Not reported in the paper.")
     spread = line.get(f"{column.field}_std")
     return f"{value} ± {spread}" if spread else value
 
@@ -267,7 +268,7 @@ def _ours(
     row: str, *, column: Column, spec: Classification, group: Group | None, found: Collection
 ) -> Cell:
     if not row:
-        return Missing("The paper quotes this network; it is no row of this project's.")
+        return Missing("The paper quotes this network; it is not a row of this project.")
     if column.ours in ("parameters", "multiply_adds"):
         return _cost(row, column.ours, found)
     value = group.mean(row, column.ours) if group else None
@@ -277,15 +278,15 @@ def _ours(
         return figure(value)
     low, high = group.top1_interval(row)
     seeds = len(group.rows[row])
-    told = f"{interval(low, high)}; {seeds} seeds" if low is not None else "one seed"
-    return f"{figure(value)} ({told})"
+    detail = f"{interval(low, high)}; {seeds} seeds" if low is not None else "one seed"
+    return f"{figure(value)} ({detail})"
 
 
 def _cost(row: str, what: str, found: Collection) -> Cell:
     architecture = zoo.find(row).architecture
     if architecture not in found.costs:
         return Missing(
-            f"No record tells the cost of {architecture}; 'transfer backbones {row}' computes it."
+            f"No record has the cost of {architecture}; 'transfer backbones {row}' computes it."
         )
     parameters, multiply_adds = found.costs[architecture]
     return figure(parameters / 1e6 if what == "parameters" else multiply_adds / 1e9)
@@ -297,16 +298,16 @@ def _how_to_train(row: str, spec: Classification, group: Group | None) -> str:
     command = zoo.find(row).how_to_train(place, spec.suite)
     changed = group.changed if group else ()
     if not changed:
-        return f"Not trained on {data} here; '{command}' does it."
+        return f"Not trained on {data}; run '{command}'."
     if AUTHORS_CODE in changed:
         command += " --authors-code"
     others = changed != (AUTHORS_CODE,)
-    rest = ", with the other settings that the title tells" if others else ""
-    return f"Not trained in this way here, on {data}; '{command}' does it{rest}."
+    rest = ", with the other settings in the title" if others else ""
+    return f"Not trained in this way on {data}; run '{command}'{rest}."
 
 
 def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
-    """What the paper's CSV says of single lines; one note for the lines that share it."""
+    """Notes on single lines in the paper's CSV; lines with the same note share it."""
     lines: dict[str, list[str]] = {}
     for line in paper_figures.table(number):
         if line["note"]:
@@ -323,10 +324,10 @@ def numbers(asked: str) -> tuple[int, ...]:
     """``"all"`` or one number.
 
     Raises:
-        UserError: There is no such table.
+        UserError: The table does not exist.
     """
     if asked == "all":
         return NUMBERS
     if asked.isdecimal() and int(asked) in NUMBERS:
         return (int(asked),)
-    raise UserError(f"The paper has no table '{asked}': give 1 to 9, or all.")
+    raise UserError(f"The paper has no table '{asked}': choose 1 to 9, or all.")

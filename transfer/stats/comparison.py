@@ -17,7 +17,7 @@ import numpy.typing as npt
 from transfer.stats.dunnett import adjusted_p, critical_value
 
 FloatArray = npt.NDArray[np.float64]
-Verdict = Literal["gain", "loss", "cannot tell"]
+Verdict = Literal["gain", "loss", "inconclusive"]
 Method = Literal["Dunnett", "Welch-Holm"]
 
 FAMILY_LEVEL = 0.05
@@ -262,4 +262,4 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 def _verdict(low: float, high: float) -> Verdict:
     if low >= 0:
         return "gain"
-    return "loss" if high <= 0 else "cannot tell"
+    return "loss" if high <= 0 else "inconclusive"

@@ -83,7 +83,7 @@ class RowResult:
         gain_df: degrees of freedom of the error.
         gain_sd_df: degrees of freedom of the standard deviation.
         detectable: smallest true gain that this design finds with 80 % power, at the spread
-            seen; given where the verdict is ``cannot tell``, as are the next five.
+            seen; given where the verdict is ``inconclusive``, as are the next five.
         detectable_low: the same at the lower end of the spread's 95 % interval.
         detectable_high: the same at its upper end.
         target_gain: the gain that the next two speak of; None where its cost is not known.

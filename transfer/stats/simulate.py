@@ -77,7 +77,7 @@ def simulate(
             low, high = mean_interval(values)
             counts.mean_covered[i] += low is not None and high is not None and low <= 0 <= high
         noise = _compare(table, spread_level)
-        counts.false_verdict += any(gain.verdict != "cannot tell" for gain in noise.gains)
+        counts.false_verdict += any(gain.verdict != "inconclusive" for gain in noise.gains)
         counts.welch += noise.method == "Welch-Holm"
         table[1:] += np.array(TRUTH)[:, None]
         real = _compare(table, spread_level)
@@ -116,7 +116,7 @@ def false_verdicts(groups: Sequence[Group], draws: int) -> float:
         table = [g.gain + rng.normal(0, SD * g.spread, g.units) for g in groups]
         gains = compare(table[0], table[1:], kinds=[group.kind for group in groups]).gains
         told = zip(gains, groups[1:], strict=True)
-        false += any(gain.verdict != "cannot tell" and not row.gain for gain, row in told)
+        false += any(gain.verdict != "inconclusive" and not row.gain for gain, row in told)
     return false / draws
 
 
@@ -137,7 +137,7 @@ def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
         chosen = np.zeros(len(units), dtype=bool)
         chosen[[0, *others]] = True
         comparison = compare(units[chosen], [units[~chosen]])
-        false += comparison.gains[0].verdict != "cannot tell"
+        false += comparison.gains[0].verdict != "inconclusive"
         splits += 1
     return false, splits
 
@@ -165,7 +165,7 @@ def _compare(table: FloatArray, spread_level: float = SPREAD_LEVEL) -> Compariso
 def _all_covered(gains: Sequence[Gain], truth: Sequence[float]) -> bool:
     """Whether every interval holds its true gain; one that is cut at zero does not hold zero."""
     return all(
-        gain.low <= true <= gain.high and (true != 0 or gain.verdict == "cannot tell")
+        gain.low <= true <= gain.high and (true != 0 or gain.verdict == "inconclusive")
         for gain, true in zip(gains, truth, strict=True)
     )
 
@@ -200,7 +200,7 @@ def _print_worst_cut(draws: int) -> None:
             table = rng.normal(0, SD, size=(ROWS + 1, seeds))
             table[1:] += np.array(truth)[:, None]
             gains = compare(table[0], list(table[1:]), kinds=range(ROWS + 1)).gains
-            false += gains[-1].verdict != "cannot tell"
+            false += gains[-1].verdict != "inconclusive"
             covered += _all_covered(gains, truth)
         print(f"| {seeds} | {covered / draws:.1%} | {false / draws:.1%} |")
 

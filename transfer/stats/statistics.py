@@ -87,7 +87,7 @@ def analyse(
     sizes = tuple(sorted(rows[name].n for name in family))
     for name, gain in zip(family, comparison.gains, strict=True):
         rows[name] = _with_verdict(rows[name], gain, comparison.method)
-        if gain.verdict == "cannot tell":
+        if gain.verdict == "inconclusive":
             target = (targets or {}).get(name, DEFAULT_TARGET)
             rows[name] = _with_reach(
                 rows[name], baseline=rows[baseline], gain=gain, family=sizes, target=target

@@ -423,10 +423,10 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="no record of 'transfer bench --equivalence'"):
         tables(tmp_path)
-    content["difference"]["verdict"] = "cannot tell"
+    content["difference"]["verdict"] = "inconclusive"
     path.write_text(json.dumps(content))
     (line,) = [row for row in tables(tmp_path).splitlines() if "float32 | +0.00" in row]
-    assert "| -0.63 … +0.63 | 2 | cannot tell |" in line
+    assert "| -0.63 … +0.63 | 2 | inconclusive |" in line
 
 
 def a_work(task, small_sample, **changes):

@@ -34,7 +34,7 @@ def test_the_interval_is_students_and_agrees_with_two_one_sided_tests():
     [
         ((0.1, -0.1, 0.0), "equivalent"),
         ((2.0, 2.1, 2.2), "different"),
-        ((-3.0, 3.0, 0.0), "cannot tell"),
+        ((-3.0, 3.0, 0.0), "inconclusive"),
         ((0.0, 0.0), "equivalent"),
     ],
 )

@@ -441,7 +441,9 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     plan = plan_of(QUICK + row, here)
     assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
     assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
-    with pytest.raises(UserError, match=r"'\*\*c.*' is not a valid file pattern|No run of the suite"):
+    with pytest.raises(
+        UserError, match=r"'\*\*c.*' is not a valid file pattern|No run of the suite"
+    ):
         plan_of(QUICK + f"rows = [{given.replace('c*', '**c*')}]", here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):

@@ -381,8 +381,8 @@ def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
         for seed in range(4)
     )
     result = row_of(table, "resnet50d_mixup").statistics
-    assert result.verdict == "cannot tell"
-    (note,) = [n for n in remarks.remarks(table) if "cannot tell" in n]
+    assert result.verdict == "inconclusive"
+    (note,) = [n for n in remarks.remarks(table) if "inconclusive" in n]
     assert f"would have found a gain of {result.detectable:.2f}" in note
     assert "a gain of +3.56 needs" in note, "the paper's gain: 81.10 - 77.54"
     assert f"{result.needed_low} to {result.needed_high} seeds" in note
@@ -686,9 +686,9 @@ def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():
         (table,) = families([as_baseline(r, "resnet50d_mixup") for r in found])
         verdicts.append(row_of(table, "resnet50d_tricks").statistics.verdict)
     assert len(verdicts) == 126
-    share = sum(one != "cannot tell" for one in verdicts) / 126
+    share = sum(one != "inconclusive" for one in verdicts) / 126
     assert share <= 0.079, "the largest share that docs/statistics.md states for a single row"
-    assert verdicts.count("cannot tell") > 0
+    assert verdicts.count("inconclusive") > 0
 
 
 def as_baseline(record, name):

@@ -181,7 +181,7 @@ def test_dunnetts_own_examples(example, low, high, p):
     assert [gain.low for gain in result.gains] == pytest.approx(low, abs=2e-3)
     assert [gain.high for gain in result.gains] == pytest.approx(high, abs=2e-3)
     assert [gain.p for gain in result.gains] == pytest.approx(p, abs=3e-4)
-    assert result.gains[-1].verdict == ("gain" if p[-1] < 0.05 else "cannot tell")
+    assert result.gains[-1].verdict == ("gain" if p[-1] < 0.05 else "inconclusive")
 
 
 @pytest.mark.parametrize(("df", "rows", "published"), TABLE_1964)
@@ -232,7 +232,7 @@ def test_a_plainly_noisier_row_calls_for_welch_and_holm():
     holm[second] = max(holm[first], 2 * raw[second])
     holm[third] = min(1, max(holm[second], raw[third]))
     assert [gain.p for gain in result.gains] == pytest.approx([holm[i] for i in range(3)])
-    assert {gain.verdict for gain in result.gains} == {"gain", "cannot tell", "loss"}
+    assert {gain.verdict for gain in result.gains} == {"gain", "inconclusive", "loss"}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -326,7 +326,7 @@ def test_two_units_whose_spread_stands_for_itself_claim_next_to_nothing():
     base, row = np.array([80.0, 80.4, 79.6, 80.2, 79.8]), np.array([81.500, 81.501])
     (gain,) = compare(base, [row], kinds=range(2)).gains
     assert gain.df == 1
-    assert gain.verdict == "cannot tell"
+    assert gain.verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_num
         ],
         "base",
     )
-    assert all(row.detectable > 0 for row in table.rows if row.verdict == "cannot tell")
+    assert all(row.detectable > 0 for row in table.rows if row.verdict == "inconclusive")
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_the_verdict_the_interval_and_p_agree(table):
             continue
         assert row.gain_low <= row.gain <= row.gain_high
         assert 0 <= row.p <= 1
-        told = row.verdict != "cannot tell"
+        told = row.verdict != "inconclusive"
         assert told == (row.gain_low >= 0 or row.gain_high <= 0)
         assert told == (row.p < 0.05)
         assert (row.verdict == "gain") == (told and row.gain > 0)
@@ -508,7 +508,7 @@ def test_equal_figures_are_not_taken_for_certainty():
     assert "all 3 fine-tunings gave one and the same figure" in table.left_out[0]
 
 
-# --- what "cannot tell" carries
+# --- what "inconclusive" carries
 
 
 def test_interval_of_a_standard_deviation_by_hand():
@@ -594,7 +594,7 @@ def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
     base, row = noise(4, rows=2)
     result = analyse(observe({"base": list(base), "row": list(row)}), "base", targets={"row": -0.5})
     found = rows_of(result)["row"]
-    assert found.verdict == "cannot tell"
+    assert found.verdict == "inconclusive"
     assert found.detectable_low < found.detectable < found.detectable_high
     assert found.target_gain == -0.5
     assert 2 <= found.needed_low < found.needed_high
@@ -611,7 +611,7 @@ def test_by_welch_it_counts_whose_spread_is_whose():
     base, row = [79.7, 80.3, 80.0, 79.5, 80.5, 80.1], [80.2, 80.3, 80.2]
     table = analyse(observe({"base": base}) + recipe_of("row", row), "base")
     found = rows_of(table)["row"]
-    assert (table.method, found.verdict) == ("Welch-Holm", "cannot tell")
+    assert (table.method, found.verdict) == ("Welch-Holm", "inconclusive")
     of_row, of_base = np.var(row, ddof=1), np.var(base, ddof=1)
     share = of_row / (of_row + of_base)
     sd = math.sqrt((of_row + of_base) / 2)
