@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the cells that have no record yet, and print the tables.
 
     Returns:
-            0 when every cell has its record, 1 when some cells of a suite failed.
+        0 when every cell has its record, 1 when some cells of a suite failed.
 
     Raises:
         UserError: The user has to fix something first; no partial result is recorded.

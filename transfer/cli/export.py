@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the rows; what is left out goes to standard error.
 
     Raises:
-            UserError: No such folder, a file that is not writable, or Parquet without pyarrow.
+        UserError: No such folder, a file that is not writable, or Parquet without pyarrow.
     """
     if args.format == "parquet":
         _require_parquet(args.output)

@@ -138,7 +138,7 @@ class Record:
 
     @cached_property
     def comparable(self) -> str:
-        """Hash of what must be the same in all rows of a table; see :func:`told_config`.
+        """Hash of what must be the same in all rows of a table; see :func:`config_entry`.
 
         Elder records of a detector whose head is the classifier's last stage counted that stage.
         """
@@ -182,7 +182,7 @@ _OF_LAST_STAGE = (
 """Channels that are told to the neighbours of a classifier's last stage, where that is a head."""
 
 
-def told_config(resolved: dict[str, Any]) -> dict[str, str]:
+def config_entry(resolved: dict[str, Any]) -> dict[str, str]:
     """A resolved config as a record holds it.
 
     ``json`` is the whole of it; ``comparable_sha256`` is the hash of what must be the same in all
@@ -201,7 +201,7 @@ def _comparable_sha256(resolved: dict[str, Any]) -> str:
     return _sha256(json.dumps(compared(resolved), sort_keys=True))
 
 
-def told_weights(weights: str) -> str:
+def public_name(weights: str) -> str:
     """Where weights come from, without this machine's folders: a record travels."""
     scheme, colon, path = weights.rpartition(":")
     if not path.startswith("/") or path.startswith("//"):

@@ -27,7 +27,7 @@ def in_words(name: str, value: Any) -> str:
     return f"1 {what[:-1]}" if value == 1 else f"{value} {what}"
 
 
-def told(overrides: Iterable[tuple[str, Any]]) -> list[str]:
+def in_title(overrides: Iterable[tuple[str, Any]]) -> list[str]:
     """The settings that a title names: lengths first, and no schedule that merely ends with one."""
     settings = dict(overrides)
     length = next((value for name, value in settings.items() if name in LENGTHS), None)
@@ -38,7 +38,7 @@ def told(overrides: Iterable[tuple[str, Any]]) -> list[str]:
 def unsaid(overrides: Iterable[tuple[str, Any]]) -> str:
     """All settings by their names where a title leaves some out; empty where it does not."""
     settings: Mapping[str, Any] = dict(overrides)
-    if len(told(settings.items())) == len(settings):
+    if len(in_title(settings.items())) == len(settings):
         return ""
     return ", ".join(f"{name} = {value}" for name, value in settings.items())
 

@@ -322,7 +322,7 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["ratios"] == [4.5, 2.0, 5.0]
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
-    assert "ours is at 50 %, without GroupedNms at 17 % of that" in " ".join(printed.split())
+    assert "ours reaches 50 %, without GroupedNms reaches 17 % of that" in " ".join(printed.split())
     told = tables(tmp_path)
     assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in told
     assert "| 3 | 100 | 200 | 50 | 17 |" in told

@@ -184,7 +184,7 @@ def others_weights(here, record):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without_weights, "are not there"),
+        (without_weights, "do not exist"),
         (cut_weights, "does not hold the weights"),
         (others_weights, "does not hold the weights"),
     ],
@@ -311,7 +311,7 @@ def cie_lab(linear):
 
 def test_signs_of_patterns_mean_themselves_in_a_cell(tmp_path, capsys):
     assert main.main(["show", "*", "--results", str(tmp_path)]) == 2
-    assert "is of a cell '*'" in capsys.readouterr().err
+    assert "belongs to a run '*'" in capsys.readouterr().err
 
 
 def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path):

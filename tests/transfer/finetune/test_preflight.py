@@ -112,8 +112,8 @@ def judge(task, protocol, small_sample, *overrides):
         ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
         ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
-        ("detection", "randomness.seed", 7, "give a suite's 'seeds'"),
-        ("detection", "model.backbone.architecture", "resnet50", "name another row"),
+        ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
+        ("detection", "model.backbone.architecture", "resnet50", "use another row"),
     ],
 )
 def test_what_an_override_would_not_set_is_named_with_the_nearest(

@@ -403,7 +403,7 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
         UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"
     ) as raised:
         plan_of(text + '["resnet50d_cosine"]', here)
-    assert "goes on" not in str(raised.value)
+    assert "continues" not in str(raised.value)
     assert str(raised.value).count("needs training") == 1, "once for both tasks"
 
 
@@ -735,12 +735,12 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
         view.refresh(tally)
         summary = view._summary()
     far = "" if terminal else " (train 30/60)"
-    counts = f"4 cells: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
+    counts = f"4 runs: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
     assert summary.startswith(counts)
     assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
     assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
     assert ("30/60" in shown.getvalue()) == terminal
-    assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+    assert (f"started {running.name} (process 6)" in shown.getvalue()) != terminal
 
 
 def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
@@ -754,7 +754,7 @@ def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
     view.started(running, "here")
     view.stepped(running, "train", 10, 110)  # it goes on from an earlier state
     view.refresh(Tally(waiting=deque([Job(task=waiting)])))
-    assert view._summary().endswith("time not known")
+    assert view._summary().endswith("time left unknown")
     now += 30
     view.stepped(running, "train", 40, 110)
     assert view._summary().endswith("about 0:03:00 left"), "70 of the one's steps, 110 of the other"
@@ -770,7 +770,7 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     ahead = [task.cell.task for task in tasks]
     told = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
     assert told in view._summary()
-    assert view._summary().endswith("of a kind that has not been run here")
+    assert view._summary().endswith("without an estimate")
 
 
 def test_sigterm_and_kill_9_lose_nothing(here, cache):

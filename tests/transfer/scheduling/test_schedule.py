@@ -314,7 +314,7 @@ def test_a_disk_that_fails_the_telling_of_a_failure_too_ends_no_driver(tasks, di
 
     tally, _, _ = run(tasks[:1], {0: [fail]})
     ((_, reason),) = tally.failed
-    assert reason.startswith("no room (not kept: ")
+    assert reason.startswith("no room (not saved: ")
     assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
 
 

@@ -100,8 +100,8 @@ def canvas(
         shared: Whether all axes share a scale.
 
     Yields:
-            The figure and its axes; places without a panel stay empty. Neither a window system nor
-            pyplot's global state is used.
+        The figure and its axes; places without a panel stay empty. Neither a window system nor
+        pyplot's global state is used.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
