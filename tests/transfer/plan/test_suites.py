@@ -115,11 +115,11 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (
             QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),

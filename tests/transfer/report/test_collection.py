@@ -276,7 +276,7 @@ def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
         assert row[shown.columns.index("95 % interval")].startswith("–")
         assert row[shown.columns.index("verdict")] in ("baseline", "no claim")
     assert "no verdicts" in verdict(table)
-    lines = [n for n in shown.notes if "shows no interval and claims nothing" in n]
+    lines = [n for n in shown.notes if "no interval and no verdict" in n]
     together = [line for line in lines if line.count("resnet50d_") == 6]
     assert len(together) == 1, "one line for all rows of one reason"
 
@@ -675,7 +675,7 @@ def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, ca
 def test_a_user_row_alone_makes_a_table_without_gains():
     (table,) = families([in_memory("my_own", s, 50 + s) for s in range(3)])
     assert [row.name for row in table.rows] == ["my_own"]
-    assert "no gain is judged" in " ".join(remarks.remarks(table))
+    assert "No verdicts" in " ".join(remarks.remarks(table))
 
 
 def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():

@@ -225,7 +225,7 @@ def test_a_plainly_noisier_row_calls_for_welch_and_holm():
     rows = [rows[0] + 1.4, 80 + 8 * (rows[1] - 80), rows[2] - 2]
     result = compare(base, rows)
     assert result.method == "Welch-Holm"
-    assert "plainly exceeds" in result.reason
+    assert "clearly exceeds" in result.reason
     raw = [stats.ttest_ind(row, base, equal_var=False).pvalue for row in rows]
     first, second, third = np.argsort(raw)
     holm = {first: 3 * raw[first]}
@@ -280,7 +280,7 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
     observations = observe({"base": [77.0, 77.5, 78.1]}) + recipe_of("recipe", [78.0, 78.4, 78.9])
     table = analyse(observations, "base")
     assert table.method == "Welch-Holm"
-    assert "not of one kind" in table.reason
+    assert "of different kinds" in table.reason
     assert "recipe: several classifiers" in table.notes[0]
     assert rows_of(table)["recipe"].p == pytest.approx(
         stats.ttest_ind([78.0, 78.4, 78.9], [77.0, 77.5, 78.1], equal_var=False).pvalue
@@ -457,7 +457,7 @@ def test_values_that_are_not_finite_are_left_out_and_named():
 
 def test_a_fine_tuning_given_twice_is_refused_by_name():
     observations = observe({"base": [77.0, 77.5]})
-    with pytest.raises(UserError, match="base, classifier hub, seed 1 is there twice"):
+    with pytest.raises(UserError, match="base, classifier hub, seed 1 appears twice"):
         analyse([*observations, observations[1]], "base")
 
 
@@ -480,7 +480,7 @@ def test_other_seeds_than_the_baselines_are_reported():
 
 @pytest.mark.parametrize(
     ("base", "reason"),
-    [([77.0], "has one fine-tuning only"), ([77.0] * 3, "gave one and the same figure")],
+    [([77.0], "has only one fine-tuning"), ([77.0] * 3, "gave the same figure")],
 )
 def test_a_baseline_without_spread_gives_no_verdicts(base, reason):
     with warnings.catch_warnings():
@@ -505,7 +505,7 @@ def test_equal_figures_are_not_taken_for_certainty():
     stuck = rows_of(table)["stuck"]
     assert (stuck.ci_low, stuck.verdict) == (None, None)
     assert table.family == ("row",)
-    assert "all 3 fine-tunings gave one and the same figure" in table.left_out[0]
+    assert "all 3 fine-tunings gave the same figure" in table.left_out[0]
 
 
 # --- what "inconclusive" carries
@@ -741,7 +741,7 @@ def test_correlation_is_refused_below_five_rows_or_without_variation():
     assert (refused.n, refused.pearson) == (4, None)
     assert "below 5" in refused.reason
     assert refused.left_out == ("4: its top-1 or its metric is not a number",)
-    assert "same in all rows" in correlate({str(i): (70.0, i) for i in range(6)}).reason
+    assert "equal in all rows" in correlate({str(i): (70.0, i) for i in range(6)}).reason
 
 
 # --- by simulation
