@@ -22,7 +22,7 @@ from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
-from transfer.report.image_noise import image_noise, told
+from transfer.report.image_noise import image_noise, noise_sentences
 from transfer.report.layout import to_markdown
 from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.choice import compared
@@ -723,7 +723,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
     assert noise.low < noise.difference < noise.high
     assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
-    assert len(told(table)) == 2
+    assert len(noise_sentences(table)) == 2
     (path,) = (tmp_path / "records").glob("*mixup*s0*.npz")
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]

@@ -1,6 +1,6 @@
 """The six figures of the sample.
 
-A figure is told by its shape, its parts and its pattern together. No colour belongs to a class, and
+A figure is recognised by its shape, parts and pattern together. No colour belongs to a class, and
 no pattern to one class alone.
 """
 
