@@ -33,7 +33,7 @@ class LoadReport:
 
     Attributes:
         source: Where the weights came from.
-        convention: Whose names the file uses: timm, mmseg, mmpretrain, gluoncv, unknown, or other.
+        convention: Whose names the file uses, as ``key_maps`` has them, or other.
         matched: Backbone keys that were loaded.
         missing: Backbone keys that the file lacks.
         mismatched: Keys whose shapes differ, with both shapes.
