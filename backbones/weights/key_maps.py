@@ -1,4 +1,6 @@
-"""The names that libraries give to the parts of one ResNet, translated into timm's.
+"""The names that libraries give to the parts of a network, translated into timm's.
+
+Of a ResNet:
 
 ================  =======================  ===========================  ========================
 part              timm, torchvision        mmdet, mmseg                 mmpretrain
@@ -20,7 +22,8 @@ prefix may be absent. These flat names do not tell how many layers a shortcut ha
 
 Sources: timm ``models/resnet.py``; mmdet and mmseg ``ResNet`` and ``ResLayer``; mmpretrain
 ``models/backbones/resnet.py`` and ``seresnet.py``; GluonCV ``model_zoo/resnetv1b.py``; Gluon's
-rules for names in MXNet's ``gluon/block.py``.
+rules for names in MXNet's ``gluon/block.py``. Names of EfficientNets are in
+:mod:`backbones.weights.efficientnet_names`.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from backbones.common.errors import UserError
+from backbones.weights import efficientnet_names
 
-Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "unknown"]
+Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "efficientnet_pytorch", "unknown"]
 """Whose names: ``timm`` is also torchvision's, ``mmseg`` is also mmdet's."""
 
 
@@ -87,7 +91,7 @@ _VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
 
 
 def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
-    """Translate the names of a ResNet's weights into timm's.
+    """Translate the names of a ResNet's or an EfficientNet's weights into timm's.
 
     torch's own prefixes (``module.``, ``_orig_mod.``) are taken off in any case. Names of parts
     that a classifier does not have, such as a detector's neck, stay as they are: what is left over
@@ -100,7 +104,7 @@ def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
 
     Returns:
         The weights under timm's names, and the convention found. Of an unknown convention, which
-        any network but a ResNet has, the names are unchanged.
+        other networks have, the names are unchanged.
 
     Raises:
         UserError: Two names of the file mean the same part; or flat names, and neither the
@@ -109,6 +113,9 @@ def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
     state = without_torchs_prefixes(table)
     if any(_is_flat_block(name) for name in state):
         return Renamed(_rename(state, _flat_names(state, architecture)), "gluoncv")
+    if efficientnet_names.has_these_names(state):
+        renamed = _rename(state, efficientnet_names.timm_names(state))
+        return Renamed(renamed, "efficientnet_pytorch")
     names, from_toolbox = _without_backbone(state)
     convention = _recognise(set(names.values()), from_toolbox)
     if convention == "unknown":

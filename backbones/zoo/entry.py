@@ -99,7 +99,8 @@ class Weights:
     """Where a row's public weights are.
 
     Attributes:
-        source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
+        source: ``timm:<name>.<tag>`` on timm's hub, ``package:<module>/<path>`` in an installed
+            package, or an ``https://`` address.
         near: ``"exact"``, the authors' own weights of this row; ``"proxy"``; ``"own"``, a user's.
         top1: Top-1 of these very weights in percent, as published; None if unknown.
         note: How they differ from the row.
