@@ -65,7 +65,7 @@ def test_a_model_that_is_none_of_the_toolboxes_is_told_part_by_part(lines):
     told = dict(zip(PARTS, lines, strict=True))
     assert "is active" in told["KeptMemory"]
     assert "SingleRoIExtractor" in told["SparseRoIExtraction"]
-    assert "no two-stage detector" in told["HostSampling"]
+    assert "not a two-stage detector" in told["HostSampling"]
     assert "GPU" in told["PointwiseProducts"]
     assert "bfloat16" in told["ChannelsLast"]
     assert "nothing is trained" in told["FusedSgd"]
