@@ -162,8 +162,8 @@ def test_the_largest_image_takes_no_more_than_the_page_on_security_says(tmp_path
         "print(time.process_time() - began)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True)
-    seconds, kib = map(float, told.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True)
+    seconds, kib = map(float, done.stdout.split())
     assert seconds < 10
     assert kib < 700 << 10
 

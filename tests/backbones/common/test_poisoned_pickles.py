@@ -185,8 +185,8 @@ def test_through_the_state_of_a_classifiers_training(marker, small_sample, capfd
     again = load_file(output)
     assert again.keys() == first.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
-    told = (place / "log.txt").read_text()
-    assert all(f"{path}' was refused: it is a pickle" in told for path in states)
+    log = (place / "log.txt").read_text()
+    assert all(f"{path}' was refused: it is a pickle" in log for path in states)
 
 
 def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
@@ -199,9 +199,9 @@ def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
         poison(task.place / name, marker)
     (task.place / "last_checkpoint").write_text(str(task.place / "epoch_1.pth"))
     record = run_cell(task)
-    told = (task.place / "log.txt").read_text()
-    assert "state.pt' was refused: it is a pickle" in told
-    assert "epoch_1.pth" not in told
+    log = (task.place / "log.txt").read_text()
+    assert "state.pt' was refused: it is a pickle" in log
+    assert "epoch_1.pth" not in log
     calm = tmp_path / "calm"
     shutil.copytree(task.results, calm / "results")
     assert chaos_suite.records_of(calm).keys() == {record.name}
@@ -275,10 +275,10 @@ def test_mmengines_own_checkpoints_are_still_read_and_getattr_reaches_nothing_el
 
     class Reach:
         def __init__(self, owner, name):
-            self.told = (owner, name)
+            self.name = (owner, name)
 
         def __reduce__(self):
-            return getattr, self.told
+            return getattr, self.name
 
     for owner, name in ((HistoryBuffer, "__init__"), (np.ndarray, "tofile")):
         torch.save({"state_dict": {}, "reach": Reach(owner, name)}, "reach.pth")

@@ -43,8 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         if start >= len(CONTENT):
             self.start(416, {"Content-Length": "0", "Content-Range": f"bytes */{len(CONTENT)}"})
         elif start:
-            told = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-            self.send(CONTENT[start:], status=206, headers={"Content-Range": told})
+            content_range = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+            self.send(CONTENT[start:], status=206, headers={"Content-Range": content_range})
         else:
             self.send(CONTENT)
 
@@ -175,13 +175,13 @@ def left(place: Path) -> list[str]:
 @pytest.mark.parametrize("way", ["file.bin", "plain.bin", "chunked.bin", "moved.bin"])
 @pytest.mark.parametrize("checksum", ["", SHA256, SHA256[:15].upper().replace("SHA", "sha")])
 def test_whole_file_arrives(server: Server, place: Path, way: str, checksum: str) -> None:
-    told: list[tuple[int, int | None]] = []
+    steps: list[tuple[int, int | None]] = []
 
-    assert fetch(server.url(way), place, checksum, progress=lambda *p: told.append(p)) == place
+    assert fetch(server.url(way), place, checksum, progress=lambda *p: steps.append(p)) == place
 
     assert place.read_bytes() == CONTENT
     assert left(place) == ["file.bin"]
-    assert told[-1] == (len(CONTENT), None if way == "chunked.bin" else len(CONTENT))
+    assert steps[-1] == (len(CONTENT), None if way == "chunked.bin" else len(CONTENT))
 
 
 def test_present_file_is_verified_and_not_fetched(server: Server, place: Path) -> None:

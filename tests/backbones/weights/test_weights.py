@@ -100,7 +100,7 @@ def require_loaded(loaded, architecture):
     "prefix", ["model.", "backbone.", "module.model.", "net.encoder.backbone."]
 )
 @pytest.mark.parametrize("architecture", ["resnet18d", "convnext_atto", "efficientnet_b0"])
-def test_names_behind_a_prefix_are_found_and_the_prefix_is_told(architecture, prefix, tmp_path):
+def test_names_behind_a_prefix_are_found_and_the_prefix_is_reported(architecture, prefix, tmp_path):
     loaded, report = load(behind(prefix, state_of(architecture)), architecture, tmp_path)
     require_loaded(loaded, architecture)
     by_key_maps = {"module.model.": "model."}  # torch's own is taken off in any case
@@ -126,14 +126,14 @@ def test_parts_outside_of_the_prefix_are_left_over(tmp_path):
     assert report.head == ("head.fc.weight",)
 
 
-def test_one_stray_name_is_told_and_does_not_hide_the_prefix_of_all_others(tmp_path):
+def test_one_stray_name_is_reported_and_does_not_hide_the_prefix_of_all_others(tmp_path):
     state = behind("model.", state_of("convnext_atto")) | {"stem.0.bias": torch.ones(40)}
     with pytest.raises(UserError, match=r"'stem\.0\.bias'") as caught:
         load(state, "convnext_atto", tmp_path)
     assert "0 keys match" not in str(caught.value)
 
 
-def test_names_without_a_prefix_are_told_without_one(tmp_path):
+def test_names_without_a_prefix_are_reported_without_one(tmp_path):
     _, report = load(state_of("convnext_atto"), "convnext_atto", tmp_path)
     assert report.place == ""
     assert "behind" not in report.lines()[0]

@@ -327,8 +327,8 @@ def test_what_is_refused_would_have_been_called(tmp_path):
 
 
 def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sample):
-    told = recorded("segmentation")
-    told["test_dataloader"]["dataset"].update(
+    config = recorded("segmentation")
+    config["test_dataloader"]["dataset"].update(
         type="VocBoxes",
         data_root="/etc",
         ann_file="passwd",
@@ -336,7 +336,7 @@ def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sa
         suffix=".exe",
         exclude=["a"],
     )
-    cfg = compose.located(told, catalogue.load("sample", small_sample.parent))
+    cfg = compose.located(config, catalogue.load("sample", small_sample.parent))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         built = DATASETS.build(cfg.test_dataloader.dataset)
     assert type(built).__name__ == "IndexMasks"

@@ -1,4 +1,4 @@
-"""What happens to trainings that run for days: each fault is provoked, told, and survived.
+"""What happens to trainings that run for days: each fault is provoked, reported, and survived.
 
 The trainings are of a network of one layer, with the runner, the loop, the loader and the states of
 the real ones; the last tests run a cell.
@@ -221,9 +221,9 @@ def test_a_log_without_room_is_said_once_and_the_training_goes_on(
     states = tmp_path / "states"
     ended = trained(small_disk, At(2, lambda: fill(small_disk)), states=states)
     assert torch.equal(ended, calm)
-    told = capfd.readouterr().err
-    assert told.count("log.txt' cannot be written ([Errno 28] No space left on device)") == 1
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert printed.count("log.txt' cannot be written ([Errno 28] No space left on device)") == 1
+    assert "Traceback" not in printed
 
 
 def test_any_other_file_without_room_is_one_sentence(tmp_path):
@@ -448,12 +448,12 @@ def test_cudnn_without_a_plan_has_no_memory_where_it_had_one_before(tmp_path, it
             raise RuntimeError("GET was unable to find an engine to execute this computation")
 
     seen = []
-    kind, told = (
+    kind, message = (
         (UserError, r"Memory ran out.*the GPU has.*\(torchrun\), or leave it out\.$")
         if iteration
         else (RuntimeError, "^GET was unable")
     )
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         trained(tmp_path, Holds(), net=Net(fail))
 
 
@@ -516,8 +516,8 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
         f"print(trained(Path({str(tmp_path / 'work')!r})))"
     )
     done = processes.alone(program)
-    told = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
-    assert re.match(r"A loader worker( \(process \d+\))? was killed", told), told
+    message = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
+    assert re.match(r"A loader worker( \(process \d+\))? was killed", message), message
     resumed = trained(tmp_path / "work", workers=1)
     assert torch.equal(resumed, calm)
 
@@ -528,11 +528,11 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
 def test_a_loss_that_is_no_number_names_iteration_state_and_a_way_out(tmp_path):
     with pytest.raises(UserError) as caught:
         trained(tmp_path, lr=1e15)
-    told = str(caught.value)
+    message = str(caught.value)
     state = checkpoint.load_state(tmp_path / "state", "it")
-    assert "the training diverged" in told
-    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in told
-    assert "lower the learning rate" in told
+    assert "the training diverged" in message
+    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in message
+    assert "lower the learning rate" in message
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 
 
@@ -599,8 +599,8 @@ def test_a_cell_that_was_taken_over_leaves_nothing_of_its_own(phase, tmp_path, c
     monkeypatch.setenv("TRANSFER_CACHE", str(cache))
     (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
 
-    def listen(told, done, total):
-        if told == phase:
+    def listen(current, done, total):
+        if current == phase:
             take_over(held_in(task.work_leases))
 
     with pytest.raises(stopping.Superseded):
@@ -627,7 +627,7 @@ def test_a_classifier_that_was_taken_over_is_left_to_the_other(small_sample, mon
 
     monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
 
-    def listen(told, done, total):
+    def listen(current, done, total):
         take_over(held_in(place / "leases"))
         time.sleep(0.2)
 
@@ -723,7 +723,9 @@ def test_whatever_a_loader_says_of_dead_readers_is_one_sentence(fault):
     ("kind_of_error", "to_the_end"),
     [(BrokenProcess, True), (Untrusted, True), (UserError, False)],
 )
-def test_a_process_that_cannot_go_on_is_told_from_a_cell_that_cannot(kind_of_error, to_the_end):
+def test_a_process_that_cannot_go_on_is_distinguished_from_a_cell_that_cannot(
+    kind_of_error, to_the_end
+):
     def run_cell(task, teller):
         raise kind_of_error("a")
 
