@@ -12,7 +12,7 @@ from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
-from backbones.training.known_images import told_name_of_images
+from backbones.training.known_images import recorded_name_of_images
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
@@ -212,7 +212,7 @@ def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> 
     """What to say where given weights were trained on other images than the control's."""
     if weights in ("auto", "none") or is_public(weights) or not control.weights:
         return []
-    images = told_name_of_images(read_own_metadata(weights_file(weights)))
+    images = recorded_name_of_images(read_own_metadata(weights_file(weights)))
     of_control = control.weights.top1_on
     if images in ("", of_control) or not of_control:
         return []

@@ -111,7 +111,7 @@ def test_an_eps_named_jpg_starts_no_ghostscript(tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", started)
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/gs")
-    with pytest.raises(UnfitFile, match="no image of a known format"):
+    with pytest.raises(UnfitFile, match="not an image of a known format"):
         read_image(write(tmp_path / "a.jpg", EPS))
 
 

@@ -102,7 +102,7 @@ def test_as_weights(form, suffix, marker):
 
 def test_as_safetensors_and_inside_of_a_zip(marker):
     path = poison(Path("evil.safetensors"), marker)
-    with pytest.raises(UserError, match=r"evil.safetensors' is not a whole safetensors file"):
+    with pytest.raises(UserError, match=r"evil.safetensors' is not a complete safetensors file"):
         weights.read(path, "resnet18")
     with zipfile.ZipFile("evil.zip", "w") as archive:
         archive.write(path, "weights.pth")
@@ -139,7 +139,7 @@ def test_through_the_option_teacher(marker, small_sample, capsys):
 def test_through_the_projects_own_cache(marker, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
     poison(tmp_path / "cache/weights/resnet18.a1_in1k.safetensors", marker)
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         weights.read(weights.locate("timm:resnet18.a1_in1k"), "resnet18")
     address = "https://host.invalid/net.pth"
     folder = hashlib.sha256(address.encode()).hexdigest()[:12]
@@ -287,8 +287,8 @@ def test_mmengines_own_checkpoints_are_still_read_and_getattr_reaches_nothing_el
 
 
 def test_a_state_with_code_does_not_hide_the_one_before_it(marker, tmp_path):
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 1})
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 2})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 1})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 2})
     poison(tmp_path / checkpoint.LATEST, marker)
     assert checkpoint.load_state(tmp_path, "a") == {"identity": "a", "iteration": 1}
 

@@ -66,7 +66,7 @@ def test_a_missing_file_is_missing_and_no_fault_of_its_kind(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
 def test_a_name_that_no_file_can_have_is_a_sentence(name):
-    with pytest.raises(UnfitFile, match="is not a possible file name") as raised:
+    with pytest.raises(UnfitFile, match="is not a valid file name") as raised:
         open_regular(Path(name))
     str(raised.value).encode()
 

@@ -525,14 +525,14 @@ def test_errors_that_a_storage_alone_knows_cost_the_copy_only(tmp_path, monkeypa
 
 def put_state(folder, state):
     """A state as it is saved, or the bytes that are left of one; nothing for None."""
-    from backbones.runtime.checkpoint import save_state
+    from backbones.runtime.checkpoint import save_checkpoint
     from backbones.runtime.state_files import LATEST
 
     folder.mkdir()
     if isinstance(state, bytes):
         (folder / LATEST).write_bytes(state)
     elif state:
-        save_state(folder, state)
+        save_checkpoint(folder, state)
 
 
 @pytest.mark.parametrize("here", [None, b"", b"PK\x03\x04 cut short", 3, 5, 7])

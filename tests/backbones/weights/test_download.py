@@ -292,7 +292,7 @@ def test_stalled_server_leaves_the_part(
     server: Server, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paced_answer, "STALL_SECONDS", 0.3)
-    with pytest.raises(UserError, match=r"broke off.*(timed out|nothing came).*to go on"):
+    with pytest.raises(UserError, match=r"was interrupted.*(timed out|it sent nothing).*to resume"):
         fetch(server.url("stall.bin"), place, SHA256)
     assert place.with_name("file.bin.part").stat().st_size == HALF
 
@@ -300,8 +300,8 @@ def test_stalled_server_leaves_the_part(
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        ("trickle.bin", "fewer than 4096 bytes a second"),
-        ("extension.bin", "nothing came for|timed out"),
+        ("trickle.bin", "fewer than 4096 bytes per second"),
+        ("extension.bin", "it sent nothing for|timed out"),
     ],
 )
 def test_a_server_that_is_too_slow_is_left(
@@ -359,7 +359,7 @@ def test_unreachable_address_says_what_to_do(
     place: Path, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(UserError, match="Fetch it on a machine that reaches it and put it at"):
+    with pytest.raises(UserError, match="Download it on another machine and put it at"):
         fetch(f"http://{host}/file.bin", place)
 
 

@@ -83,7 +83,7 @@ def test_a_state_dict_that_is_nested_by_modules(tmp_path):
 
 @pytest.mark.parametrize("saved", [{}, {"epoch": 3}, {"a": {"b": [1, {"c": "d"}]}}, []])
 def test_no_tensors_at_any_level(saved, tmp_path):
-    with pytest.raises(UserError, match="holds no tensors at any level"):
+    with pytest.raises(UserError, match="contains no tensors at any level"):
         load(saved, NETWORK, tmp_path)
 
 

@@ -163,12 +163,12 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
 @pytest.mark.parametrize(
     ("there", "asked", "expected"),
     [
-        ("net.safetensors", "net.pth", "in that folder there is 'net.safetensors'"),
-        ("Net.pth", "net.pth", "in that folder there is 'Net.pth'"),
-        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in that folder there is 'pie\u0300ce.pth'"),
-        ("resnet50_best.pth", "resnet50_bets.pth", "in that folder there is 'resnet50_best.pth'"),
+        ("net.safetensors", "net.pth", "that folder contains 'net.safetensors'"),
+        ("Net.pth", "net.pth", "that folder contains 'Net.pth'"),
+        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "that folder contains 'pie\u0300ce.pth'"),
+        ("resnet50_best.pth", "resnet50_bets.pth", "that folder contains 'resnet50_best.pth'"),
         ("folder/model.safetensors", "folder", "is a folder.*'model.safetensors'"),
-        ("other.pth", "nowhere/net.pth", "of its folders only '.*' is there"),
+        ("other.pth", "nowhere/net.pth", "of its parent folders, only '.*' exists"),
     ],
 )
 def test_what_is_in_the_place_of_a_missing_file_is_said(there, asked, expected, tmp_path):
@@ -186,5 +186,5 @@ def test_the_place_of_a_missing_file_is_absolute(tmp_path, monkeypatch):
 
 def test_a_link_into_nothing_is_named(tmp_path):
     (tmp_path / "net.pth").symlink_to(tmp_path / "gone.pth")
-    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which is not there"):
+    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which does not exist"):
         weights.locate(str(tmp_path / "net.pth"))

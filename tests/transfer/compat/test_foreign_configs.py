@@ -210,7 +210,7 @@ def test_no_other_reader_calls_what_it_reads(tree, tmp_path):
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.py").write_text(f"model = {tree!r}\ntrain_cfg = dict(max_epochs=1)")
     (run / "scalars.json").write_text('{"mIoU": 10.0, "step": 1}')
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 1, "config": tree})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 1, "config": tree})
     row = tmp_path / "row.toml"
     row.write_text(f'architecture = {json.dumps(str(tree.get("type") if tree else tree))}'
                    if isinstance(tree, dict) else 'architecture = "planted"')  # fmt: skip

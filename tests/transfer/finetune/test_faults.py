@@ -197,7 +197,7 @@ def limit_on_files(size):
 
 def test_a_disk_that_fills_up_while_a_state_is_written_costs_nothing(small_disk, tmp_path, calm):
     """The first state has room, the second beside it has not: the first is gone on from."""
-    with pytest.raises(UserError, match=r"could not be written to .*the last whole one is kept"):
+    with pytest.raises(UserError, match=r"could not be written to .*the last complete one is kept"):
         trained(small_disk, At(1, lambda: fill(small_disk, leave=200_000)))
     state = checkpoint.load_state(small_disk / "state", "it")
     assert state["iteration"] < STEPS
@@ -383,8 +383,8 @@ def test_where_no_state_is_whole_the_training_starts_anew(tmp_path, calm):
 
 
 def test_a_state_of_something_else_under_our_name_is_one_sentence(tmp_path):
-    checkpoint.save_state(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
-    with pytest.raises(UserError, match="is not one of this training"):
+    checkpoint.save_checkpoint(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
+    with pytest.raises(UserError, match="is does not belong to this training"):
         trained(tmp_path)
 
 
@@ -397,7 +397,7 @@ def test_of_a_checkpoint_with_an_odd_iteration_the_one_before_it_serves(iteratio
     odd = {**last, "iteration": iteration}
     if iteration == "missing":
         del odd["iteration"]
-    checkpoint.save_state(folder, odd)
+    checkpoint.save_checkpoint(folder, odd)
     assert checkpoint.load_state(folder, "it")["iteration"] == last["iteration"]
     assert torch.equal(trained(tmp_path / "work"), calm)
 
@@ -407,7 +407,7 @@ def test_a_checkpoint_from_behind_the_end_is_one_sentence(tmp_path):
         trained(tmp_path / "work", At(5, stopping.request))
     folder = tmp_path / "work" / "state"
     last = checkpoint.load_state(folder, "it")
-    checkpoint.save_state(folder, {**last, "iteration": 10**12})
+    checkpoint.save_checkpoint(folder, {**last, "iteration": 10**12})
     with pytest.raises(UserError, match=r"iteration 1000000000000 of \d+"):
         trained(tmp_path / "work")
 
@@ -557,8 +557,8 @@ def test_a_finished_training_is_kept_without_momenta_and_is_not_gone_on_with(tmp
     state = checkpoint.load_state(tmp_path / "work" / "state", "it")
     assert (state["iteration"], state["optimizer"]) == (STEPS, None)
     assert torch.equal(trained(tmp_path / "work"), calm)
-    checkpoint.save_state(tmp_path / "work" / "state", {**state, "iteration": 5})
-    with pytest.raises(UserError, match="no momenta, and steps are left"):
+    checkpoint.save_checkpoint(tmp_path / "work" / "state", {**state, "iteration": 5})
+    with pytest.raises(UserError, match="no momenta, but steps remain"):
         trained(tmp_path / "work")
 
 
@@ -726,7 +726,7 @@ def test_whatever_a_loader_says_of_dead_readers_is_one_sentence(fault):
 def test_a_process_that_cannot_go_on_is_distinguished_from_a_cell_that_cannot(
     kind_of_error, to_the_end
 ):
-    def run_cell(task, teller):
+    def run_cell(task, notifier):
         raise kind_of_error("a")
 
     kind, reason, detail = worker._run(None, None, run_cell)

@@ -181,7 +181,10 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
-        (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
+        (
+            ["--suite", "quick", "--state-storage", "foo://x"],
+            "No checkpoint can be copied to 'foo://x'",
+        ),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
             "No state can be copied to 'foo::memory://x'",
@@ -504,15 +507,15 @@ def test_the_header_of_any_bytes_is_a_table_or_a_sentence(tmp_path_factory, cont
     except UserError as error:
         metadata = {"sentence": str(error)}
     assert isinstance(metadata, dict)
-    assert "not a whole safetensors file" in metadata.get(
-        "sentence", "not a whole safetensors file"
+    assert "not a complete safetensors file" in metadata.get(
+        "sentence", "not a complete safetensors file"
     )
 
 
 def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         read_own_metadata(path)
 
 
@@ -787,7 +790,7 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(60) == 130
-    assert "run the same command again to go on" in (here / "driver.log").read_text()
+    assert "run the same command again to resume" in (here / "driver.log").read_text()
     assert chaos_suite.records_of(here) == {}
     assert (task.place / "state" / "state.pt").exists()
     victims, faults = chaos_suite.run_with_kills(suite, here, 1, random.Random(), longest=6)

@@ -133,7 +133,7 @@ def test_without_records_the_page_says_so(tmp_path, capsys):
     assert main.main(["report", "--results", str(tmp_path)]) == 0
     for command in (["report"], ["table", "all", "--write"]):
         assert main.main([*command, "--results", str(tmp_path / "nowhere")]) == 2
-        assert "There is no folder of results" in capsys.readouterr().err
+        assert "There is no results folder" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
     text = (tmp_path / "report.html").read_text()
     assert "No fine-tuning has been measured yet" in text
