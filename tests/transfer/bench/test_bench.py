@@ -140,7 +140,7 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
     trained = runner.train_loop.max_iters * work.batch_size
     assert products.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
     assert products.ceiling.keys() == {"float32", "bfloat16"}
-    assert all(1e8 < speed_tables < 1e15 for speed_tables in products.ceiling.values())
+    assert all(1e8 < speed < 1e15 for speed in products.ceiling.values())
 
 
 @pytest.mark.parametrize("side", ["timm", "network alone", "torchvision"])
