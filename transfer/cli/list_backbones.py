@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from rich.console import Console
@@ -26,12 +27,13 @@ _LAST_TRICKS = {
 """The paper's short names of cumulative steps (Tables 4, 6 and 8), by the last trick that is on."""
 
 _NOTES = """
-top-1: the paper's, in percent. Recipes are cumulative, as in the paper: '+
-smooth' includes efficient training and cosine decay. Weights: exact, as
-published; proxy, a close relative; train: 'python backbones/train.py --recipe
-ROW --data IMAGENET'. More rows: 'timm/<name>', '<network>_scratch' (random
-weights), '<row>_shuffled', or your own .toml file. 'transfer backbones ROW'
-shows all of a row."""
+top-1: the paper's, in percent; of other recipes, as published with the weights.
+Recipes are cumulative, as in the paper: '+ smooth' includes efficient training
+and cosine decay. Weights: exact, as published; proxy, a close relative; train:
+'python backbones/train.py --recipe ROW --data IMAGENET'.
+More rows: 'timm/<name>', '<network>_scratch' (random weights),
+'<row>_shuffled', or your own .toml file. 'transfer backbones ROW' shows all of
+a row."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,29 +69,45 @@ def _matching(pattern: str) -> list[Variant]:
 
 
 def _list(rows: list[Variant], console: Console) -> None:
-    """A line a row, 79 columns wide at most."""
-    header = ("row", "network", "recipe", "top-1", "weights")
-    lines = [
-        (row.name, row.architecture, _step(row), figure(row.paper.top1), _availability(row))
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    for line in (header, *lines):
+    """A line a row, 79 columns wide at most: rows of the paper's recipes, then the others."""
+    ours = [row for row in rows if row.recipe]
+    others = [row for row in rows if not row.recipe]
+    if ours:
+        header = ("row", "network", "recipe", "top-1", "weights")
+        lines = [
+            (row.name, row.architecture, _step(row), figure(row.paper.top1), _availability(row))
+            for row in ours
+        ]
+        _columns([header, *lines], console)
+    if ours and others:
+        console.print()
+    if others:
+        header_of_others = ("row, other recipes", "network", "top-1", "weights")
+        published = [(row, row.weights.top1 if row.weights else None) for row in others]
+        lines_of_others = [
+            (row.name, row.architecture, figure(top1), _availability(row))
+            for row, top1 in published
+        ]
+        _columns([header_of_others, *lines_of_others], console)
+    console.print(_NOTES, highlight=False)
+
+
+def _columns(lines: Sequence[Sequence[str]], console: Console) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
         cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         console.print(
             "  ".join(cells).rstrip(),
-            style="bold" if line is header else "",
+            style="bold" if line is lines[0] else "",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    console.print(_NOTES, highlight=False)
 
 
 def _step(row: Variant) -> str:
     """The last step of the row's recipe, in the paper's short words."""
-    if row.recipe is None:
-        return "as published"
+    assert row.recipe
     tricks = row.recipe.tricks()
     if not tricks:
         return "baseline"

@@ -101,7 +101,7 @@ def finetune(
             "test": len(runner.val_dataloader.dataset),
         },
         runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
-        loop.dataloader.batch_sampler.whole,
+        loop.dataloader.batch_sampler.global_batch_size,
         runner.world_size,
     )
     if ranks.is_main():

@@ -70,7 +70,7 @@ def compose(
     if epochs := changed.get(EPOCHS, 0):
         set_epochs(cfg, epochs, _train_images(data, cell.task))
     _add_hook(cfg, "Speed", **({"without": list(left_out)} if left_out else {}))
-    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
+    _override(cfg, cell)
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
@@ -90,9 +90,38 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
+    _override(cfg, cell)
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
+
+
+def _override(cfg: Config, cell: Cell) -> None:
+    """Set what a cell overrides.
+
+    A cell's values are tuples all the way down, since it is hashed. Where the config has a list,
+    the class may insist on one: ``RandomResize`` takes a list of tuples, not a tuple of tuples.
+    """
+    settings = _settings(cell, cfg.default_scope)
+    cfg.merge_from_dict({name: _like(_at(cfg, name), value) for name, value in settings.items()})
+
+
+def _at(cfg: Config, name: str) -> Any:
+    """The config's own value under a dotted name; None where it has none."""
+    node: Any = cfg
+    for part in name.split("."):
+        try:
+            node = node[int(part)] if isinstance(node, list | tuple) else node.get(part)
+        except (AttributeError, IndexError, ValueError):
+            return None
+    return node
+
+
+def _like(own: Any, value: Any) -> Any:
+    """A value with lists where the config's own value has them, at every depth."""
+    if not isinstance(own, list | tuple) or not isinstance(value, tuple):
+        return value
+    parts = [_like(own[min(i, len(own) - 1)] if own else None, v) for i, v in enumerate(value)]
+    return parts if isinstance(own, list) else tuple(parts)
 
 
 def _settings(cell: Cell, scope: str) -> dict[str, Any]:

@@ -3,10 +3,11 @@ import json
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 
 import transfer.openmmlab  # noqa: F401
 from backbones.zoo import zoo
@@ -84,6 +85,18 @@ def test_pretrained_ones_are_as_the_protocol_says(small_sample):
     frozen = [n for n, p in model.backbone.network.named_parameters() if not p.requires_grad]
     assert {name.split(".")[0] for name in frozen} == {"conv1", "bn1", "layer1"}
     assert not any(norm.training for norm in model.backbone._norms())
+
+
+def test_an_override_has_lists_where_the_config_has_them(small_sample):
+    place = "train_dataloader.dataset.dataset.pipeline.3.scale"
+    planned = dataclasses.replace(
+        cell("segmentation", protocol="paper"), overrides=((place, ((640, 16), (640, 64))),)
+    )
+    resize = composed(planned, small_sample).train_dataloader.dataset.dataset.pipeline[3]
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        transform = TRANSFORMS.build(resize)
+    shown = transform({"img": np.zeros((32, 48, 3), np.uint8), "seg_fields": []})
+    assert 16 <= min(shown["img"].shape[:2]) <= 64
 
 
 def test_the_identity_does_not_tell_where_files_lie(small_sample):
