@@ -686,7 +686,7 @@ def test_a_kill_between_the_removal_of_states_leaves_those_that_tell_of_the_copy
     state.touch()
     monkeypatch.setattr(cell_run.storage, "forget", be_killed)
     with pytest.raises(KeyboardInterrupt):
-        cell_run._forget_states(SimpleNamespace(place=tmp_path, state_copy="memory://copy.pt"))
+        cell_run._remove_checkpoints(SimpleNamespace(place=tmp_path, state_copy="memory://copy.pt"))
     assert state.exists(), "the next run finds it beside the record, and removes both"
 
 
