@@ -178,11 +178,13 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     found = {task: DEFAULT_DATA[task] for task, lack in lacks.items() if not lack}
     missing = [DEFAULT_DATA[task] for task in lacks if task not in found]
     if missing:
-        lacks: dict[str, list[str]] = {}
+        names_by_lack: dict[str, list[str]] = {}
         for task, lack in lacks.items():
             if lack:
-                lacks.setdefault(lack, []).append(DEFAULT_DATA[task])
-        lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in lacks.items())
+                names_by_lack.setdefault(lack, []).append(DEFAULT_DATA[task])
+        lacking = "; ".join(
+            f"{' and '.join(names)} {lack}" for lack, names in names_by_lack.items()
+        )
         root = shlex.quote(str(request.data_root))
         fetch = [f"'transfer prepare {name} --root {root}'" for name in missing]
         remarks.append(

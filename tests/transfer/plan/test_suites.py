@@ -181,7 +181,10 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
-        (["--suite", "quick", "--state-storage", "foo://x"], "No checkpoint can be copied to 'foo://x'"),
+        (
+            ["--suite", "quick", "--state-storage", "foo://x"],
+            "No checkpoint can be copied to 'foo://x'",
+        ),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
             "No checkpoint can be copied to 'foo::memory://x'",
