@@ -1,4 +1,4 @@
-"""Progress on the screen: a bar for people, a line now and then for logs."""
+"""Progress display: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from backbones.common.escape import one_line
 from backbones.common.screen import Screen
 
-_LINE_EVERY = 30.0  # seconds, where there is no terminal
+_LINE_EVERY = 30.0  # seconds, without a terminal
 
 
 class StepBar:
@@ -27,7 +26,7 @@ class StepBar:
 
     Args:
         title: What is being trained.
-        left: Tells the seconds until all is done that the training is a part of.
+        left: Returns the seconds until the whole command is done.
     """
 
     def __init__(self, title: str, left: Callable[[], float] | None = None) -> None:
@@ -39,14 +38,13 @@ class StepBar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left" if left is None else "left of all"),
-            TimeRemainingColumn() if left is None else TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         self.task = self.progress.add_task(title, total=None, left="")
         self.phase = ""
-        self.started = self.told = time.monotonic()
+        self.started = self.printed = time.monotonic()
         self.first = 0
 
     def __enter__(self) -> StepBar:
@@ -62,7 +60,7 @@ class StepBar:
         self.progress.stop()
 
     def step(self, phase: str, done: int, total: int) -> None:
-        """What is being done has come to ``done`` of ``total`` steps; without steps, a sentence."""
+        """Show ``done`` of ``total`` steps of a phase; with no steps, ``phase`` is a message."""
         if phase != self.phase:
             self.phase, self.first = phase, done
             self.started = time.monotonic()
@@ -70,18 +68,24 @@ class StepBar:
                 self.console.print(f"{self.title}: {phase}", highlight=False, soft_wrap=True)
         if not total:
             return
+        now = time.monotonic()
+        steps = done - self.first
+        of_phase = (now - self.started) / steps * (total - done) if steps > 0 else None
+        in_all = self.left() if self.left else None
         self.progress.update(
             self.task,
             description=f"{self.title}: {phase}",
             completed=done,
             total=total,
-            left=f"{timedelta(seconds=round(self.left()))}" if self.left else "",
+            left=_left(of_phase) if in_all is None else f"{_left(in_all)} in all",
         )
-        now = time.monotonic()
-        if self.progress.disable and now - self.told >= _LINE_EVERY and done > self.first:
-            self.told = now
-            left = (now - self.started) / (done - self.first) * (total - done)
-            told = f"{self.title}: {phase} {done}/{total}, {left:.0f} s left"
-            if self.left:
-                told += f", {self.left():.0f} s of all"
-            self.console.print(told, highlight=False, soft_wrap=True)
+        if self.progress.disable and now - self.printed >= _LINE_EVERY and of_phase is not None:
+            self.printed = now
+            line = f"{self.title}: {phase} {done}/{total}, {of_phase:.0f} s left"
+            if in_all is not None:
+                line += f", {in_all:.0f} s in all"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"

@@ -1,7 +1,7 @@
-"""How weights are named.
+"""Sources of weights.
 
-``timm:<model>[.<tag>]`` is on timm's hub, ``package:<module>/<path>`` inside an installed package;
-``https://…`` is an address, and anything else a file.
+``timm:<model>[.<tag>]`` is on timm's hub, ``package:<module>/<path>`` is in an installed package,
+``https://…`` is an address, and anything else is a file.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".params", ".ckpt")
 
 
 def is_public(source: str) -> bool:
-    """Whether weights are published under that name; anything else names a file."""
+    """Whether weights are published under that name; anything else is a file."""
     return source.startswith(("timm:", PACKAGE, "http:", "https:"))
 
 
 def is_random(source: str | None) -> bool:
-    """Whether a config or a row asks for a start from random weights."""
+    """Whether a config or a row asks for random weights."""
     return source in (None, "", "none", "random")
 
 
 def weights_file(source: str) -> Path:
-    """The file that weights were given as.
+    """The path of a file of weights.
 
     Raises:
-        UserError: There is none; the sentence says what is in its place, and what can be given.
+        UserError: It does not exist; the message says what is there instead, and what can be given.
     """
     path = expanded(source)
     if not path.is_file():
         raise UserError(
-            f"There are no weights at that place: {missing(path)}{_inside(path)}. Give a "
+            f"There are no weights at that path: {missing(path)}{_inside(path)}. Give a "
             ".safetensors, .pth or .params file, 'timm:<model>.<tag>', or an https address."
         )
     return path
@@ -74,6 +74,6 @@ def file_in_package(name: str) -> Path:
 
 
 def _inside(folder: Path) -> str:
-    """The weights in a folder that was given in place of a file; empty for none."""
+    """Names the weights in a folder that was given instead of a file; empty for none."""
     found = sorted(path.name for path in folder.glob("*") if path.suffix in _ENDINGS)
-    return f"; in it there is '{found[0]}'" if found else ""
+    return f"; it contains '{found[0]}'" if found else ""

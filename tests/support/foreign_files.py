@@ -250,8 +250,8 @@ def read_data_set(path: Path) -> Any:
 
 
 def read_suite(path: Path) -> Any:
-    told = suites.load(str(path))
-    return json.dumps([told.settings, told.data, [row.seeds for row in told.rows]])
+    loaded = suites.load(str(path))
+    return json.dumps([loaded.settings, loaded.data, [row.seeds for row in loaded.rows]])
 
 
 def read_backbone(path: Path) -> Any:
@@ -264,7 +264,7 @@ def read_backbone(path: Path) -> Any:
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    told = {
+    fields = {
         "identity": IDENTITY,
         "iteration": 3,
         "model": {"weight": torch.ones(2, 3)},
@@ -272,7 +272,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "schedulers": [{"last_step": 1}],
         "hooks": {"curve": {"points": [{"iteration": 1.0}]}},
     }
-    return {**told, **changes}
+    return {**fields, **changes}
 
 
 def saved(content: Any, zipped: bool = True) -> bytes:

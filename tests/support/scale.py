@@ -163,13 +163,13 @@ class _SimulatedGPU:
 
     def end(self) -> None:
         began = time.perf_counter()
-        empty_cell(self.task, lambda *told: self.said.append(("step", *told)))
+        empty_cell(self.task, lambda *progress: self.said.append(("step", *progress)))
         self.gpus.since += time.perf_counter() - began  # the node writes it, not the driver
         self.said.append(("done",))
 
     def messages(self) -> list[tuple]:
-        told, self.said = self.said, []
-        return told
+        taken, self.said = self.said, []
+        return taken
 
     def stop(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""A/A: one row under two names with other seeds must not be told apart."""
+"""A/A: one row under two names with other seeds must give no verdict."""
 
 import itertools
 import re

@@ -16,7 +16,7 @@ from backbones.common.errors import Untrusted, UserError
 from backbones.common.versions import versions
 from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
-from backbones.runtime.progress import Listener, teller
+from backbones.runtime.progress import Listener, notifier
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.data_set import DataSet
 from transfer.datasets.requirements import require_large_boxes, require_usable
@@ -49,7 +49,7 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     path = records.path_of(task.results, task.cell)
     # The driver owns the cell in the results folder; another may use this work folder too.
     leases = Leases(task.work_leases)
-    with owned_together(leases, task.name, path.exists, teller(listener)) as ours:
+    with owned_together(leases, task.name, path.exists, notifier(listener)) as ours:
         if ours:
             _run(task, path, listener)
     return path

@@ -18,9 +18,9 @@ from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.runtime import child_processes, ranks, stopping
-from backbones.runtime.progress import Listener, teller
+from backbones.runtime.progress import Listener, notifier
 from backbones.training import training
-from backbones.training.known_images import told_name_of_images
+from backbones.training.known_images import recorded_name_of_images
 from backbones.weights import weights
 from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
@@ -167,14 +167,14 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     stem = f"{name}_s{seed}_{planned.identity}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
-    lease = wait_for(Leases(place / "leases"), stem, output.is_file, teller(listener))
+    lease = wait_for(Leases(place / "leases"), stem, output.is_file, notifier(listener))
     if lease:
         with owned(lease):
             training.train(
                 planned, output, place / stem, cache=True, listener=_of_classifier(listener)
             )
         top1 = read_own_metadata(output)["metrics"]["top1"]
-        teller(listener)(f"the classifier of {name} is trained: top-1 {top1:.2f} % on the sample")
+        notifier(listener)(f"the classifier of {name} is trained: top-1 {top1:.2f} % on the sample")
     return output
 
 
@@ -228,7 +228,7 @@ def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Rec
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
     """The data set of top-1; empty if unknown."""
     if own:
-        return told_name_of_images(own)
+        return recorded_name_of_images(own)
     return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
 
 

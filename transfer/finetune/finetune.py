@@ -101,7 +101,7 @@ def finetune(
             "test": len(runner.val_dataloader.dataset),
         },
         lr=runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
-        batch_size=loop.dataloader.batch_sampler.whole,
+        batch_size=loop.dataloader.batch_sampler.global_batch_size,
         processes=runner.world_size,
     )
     if ranks.is_main():

@@ -12,7 +12,7 @@ from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
-from backbones.training.known_images import told_name_of_images
+from backbones.training.known_images import recorded_name_of_images
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
@@ -178,11 +178,13 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     found = {task: DEFAULT_DATA[task] for task, lack in lacks.items() if not lack}
     missing = [DEFAULT_DATA[task] for task in lacks if task not in found]
     if missing:
-        lacks: dict[str, list[str]] = {}
+        names_by_lack: dict[str, list[str]] = {}
         for task, lack in lacks.items():
             if lack:
-                lacks.setdefault(lack, []).append(DEFAULT_DATA[task])
-        lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in lacks.items())
+                names_by_lack.setdefault(lack, []).append(DEFAULT_DATA[task])
+        lacking = "; ".join(
+            f"{' and '.join(names)} {lack}" for lack, names in names_by_lack.items()
+        )
         root = shlex.quote(str(request.data_root))
         fetch = [f"'transfer prepare {name} --root {root}'" for name in missing]
         remarks.append(
@@ -214,7 +216,7 @@ def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> 
     """A remark if the given weights were trained on other images than the control's."""
     if weights in ("auto", "none") or is_public(weights) or not control.weights:
         return []
-    images = told_name_of_images(read_own_metadata(weights_file(weights)))
+    images = recorded_name_of_images(read_own_metadata(weights_file(weights)))
     of_control = control.weights.top1_on
     if images in ("", of_control) or not of_control:
         return []

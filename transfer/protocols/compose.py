@@ -179,10 +179,10 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
 def _with_tuples(value: Any) -> Any:
     """JSON made lists of the pipeline's tuples; Resize takes a list for several scales."""
     if isinstance(value, dict):
-        return {key: _with_tuples(value) for key, value in value.items()}
+        return {key: _with_tuples(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        numbers = all(isinstance(value, int | float) for value in value)
-        return tuple(value) if numbers else [_with_tuples(value) for value in value]
+        numbers = all(isinstance(entry, int | float) for entry in value)
+        return tuple(value) if numbers else [_with_tuples(entry) for entry in value]
     return value
 
 

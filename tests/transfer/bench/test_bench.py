@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def a_run(seconds, memory=100.0):
-    told = {"start_up": 1.0, "train": seconds - 2.0, "evaluate": 1.0}
+    phases = {"start_up": 1.0, "train": seconds - 2.0, "evaluate": 1.0}
     parts = {"start_up": 1.0, "forward": 0.5 * (seconds - 2), "evaluate": 1.0}
     return {
-        "seconds": told,
+        "seconds": phases,
         "images": 8,
         "peak_mb": memory,
         "breakdown": completed(parts, seconds),
@@ -36,7 +36,7 @@ def a_run(seconds, memory=100.0):
 
 
 def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", hardware=None, **work):
-    told = {
+    fields = {
         "task": "detection",
         "data": "fruit",
         "protocol": "openmmlab",
@@ -48,7 +48,7 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", hardw
     }
     content = {
         "against": "stock",
-        "work": {**told, **work},
+        "work": {**fields, **work},
         "ours": [a_run(seconds) for seconds in ours],
         "other": [a_run(seconds, 250.0) for seconds in other],
         "hardware": hardware or {"cpu": "A processor", "cores": 2},
@@ -77,13 +77,13 @@ def test_the_tables_of_speed_are_not_stale():
 def test_the_table_has_the_median_of_the_pairs_ratios_and_both_memories(tmp_path):
     a_record(tmp_path, [10.0, 20.0, 10.0], [30.0, 50.0, 40.0])
     a_record(tmp_path, [10.0], [15.0], image_size=600)
-    told = tables(tmp_path)
-    assert "A processor (2 cores)" in told
-    line = next(row for row in told.splitlines() if "320 px" in row)
+    text = tables(tmp_path)
+    assert "A processor (2 cores)" in text
+    line = next(row for row in text.splitlines() if "320 px" in row)
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[1:9] == ["stock", "10.0", "40.0", "**3.00**", "2.50 … 4.00", "3", "100", "250"]
     assert cells[9:] == ["", ""], "the arithmetic was not counted"
-    assert "**1.50**" in told
+    assert "**1.50**" in text
     shares = next(
         row
         for row in speed_tables.breakdowns(speed_tables.collect(tmp_path)).splitlines()
@@ -98,8 +98,8 @@ def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp
     a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
     gpu = {"cpu": "A processor", "cores": 2, "gpus": ["A GPU"]}
     a_record(tmp_path, [10.0], [20.0], hardware=gpu, finished="2026-01-03T00:00:00+00:00")
-    for told in (tables(tmp_path), speed_tables.breakdowns(speed_tables.collect(tmp_path))):
-        first, second = told.split("\nA processor (2 cores)\n")
+    for text in (tables(tmp_path), speed_tables.breakdowns(speed_tables.collect(tmp_path))):
+        first, second = text.split("\nA processor (2 cores)\n")
         assert "A processor (2 cores), A GPU\n" in first
         assert ("**2.00**" in first) is ("**4.00**" in second)
 
@@ -135,7 +135,7 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
 ):
     """Two operations for each weight at each position, as often again for each gradient."""
     work = a_work(task, small_sample, side="ours", images=2)
-    told = ceiling.count(work, tmp_path / "counted")
+    products = ceiling.count(work, tmp_path / "counted")
     operations = []
 
     def add(layer, given, output):
@@ -149,9 +149,9 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
     with nn.modules.module.register_module_forward_hook(add):
         runner.train()
     trained = runner.train_loop.max_iters * work.batch_size
-    assert told.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
-    assert told.ceiling.keys() == {"float32", "bfloat16"}
-    assert all(1e8 < speed_tables < 1e15 for speed_tables in told.ceiling.values())
+    assert products.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
+    assert products.ceiling.keys() == {"float32", "bfloat16"}
+    assert all(1e8 < speed < 1e15 for speed in products.ceiling.values())
 
 
 @pytest.mark.parametrize("side", ["timm", "network alone", "torchvision"])
@@ -162,9 +162,9 @@ def test_a_side_that_leaves_a_gpu_alone_is_not_set_beside_one(side, monkeypatch,
     assert "CUDA_VISIBLE_DEVICES" in capsys.readouterr().err
 
 
-def test_processors_of_one_name_and_two_generations_are_told_apart(monkeypatch):
-    told = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
-    monkeypatch.setattr(hardware, "_cpuinfo", lambda: told)
+def test_processors_of_one_name_and_two_generations_are_distinguished(monkeypatch):
+    text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+    monkeypatch.setattr(hardware, "_cpuinfo", lambda: text)
     assert hardware.cpu_name.__wrapped__() == "AMD EPYC, family 25, model 17"
     monkeypatch.setattr(hardware, "_cpuinfo", lambda: "model name\t: A processor\n")
     assert hardware.cpu_name.__wrapped__() == "A processor"
@@ -207,7 +207,7 @@ def test_stock_with_amp_is_the_toolboxes_own_and_needs_a_gpu(small_sample, tmp_p
         assert "needs an NVIDIA GPU" in capsys.readouterr().err
 
 
-def test_only_the_last_of_two_measurements_of_the_same_is_told(tmp_path):
+def test_only_the_last_of_two_measurements_of_the_same_is_reported(tmp_path):
     a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
     a_record(tmp_path, [10.0], [20.0], finished="2026-01-01T00:00:00+00:00")
     assert "**4.00**" in tables(tmp_path)
@@ -230,7 +230,7 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("--pairs 0", "--pairs must be 1"),
         ("--equivalence --pairs 1", "--pairs must be 2"),
@@ -240,9 +240,9 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
         ("--workers -1", "--workers must be 0"),
     ],
 )
-def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, told, capsys):
+def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, message, capsys):
     assert main.main(["bench", "--task", "detection", *arguments.split()]) == 2
-    assert f"error: {told} or more." in capsys.readouterr().err
+    assert f"error: {message} or more." in capsys.readouterr().err
 
 
 def test_equivalence_with_something_else_than_stock_is_refused(capsys):
@@ -323,9 +323,9 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
     assert "ours reaches 50 %, without GroupedNms reaches 17 % of that" in " ".join(printed.split())
-    told = tables(tmp_path)
-    assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in told
-    assert "| 3 | 100 | 200 | 50 | 17 |" in told
+    text = tables(tmp_path)
+    assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in text
+    assert "| 3 | 100 | 200 | 50 | 17 |" in text
 
 
 @pytest.mark.parametrize("end", [UserError("The side 'stock' failed."), KeyboardInterrupt()])
@@ -405,10 +405,10 @@ def test_a_part_inside_of_another_counts_once():
     with watch.time("load"):
         pass
     assert set(watch.seconds) == {"evaluate", "load"}
-    told = completed({"start_up": 2.0, "load": 3.0}, 10.0)
-    assert tuple(told) == PARTS
-    assert told["other"] == 5.0
-    assert sum(told.values()) == 10.0
+    phases = completed({"start_up": 2.0, "load": 3.0}, 10.0)
+    assert tuple(phases) == PARTS
+    assert phases["other"] == 5.0
+    assert sum(phases.values()) == 10.0
 
 
 def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
@@ -430,12 +430,12 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
 
 
 def a_work(task, small_sample, **changes):
-    told = {
+    fields = {
         "side": "stock", "backbone": "resnet18_baseline", "data": "sample",
         "data_root": str(small_sample), "images": 8, "image_size": 64, "batch_size": 2,
         "precision": "bfloat16", "workers": 0,
     }  # fmt: skip
-    return Work(task=task, **{**told, **changes})
+    return Work(task=task, **{**fields, **changes})
 
 
 def of_ours(config):

@@ -68,9 +68,9 @@ def test_cells_recorded_in_both_precisions_are_pairs(tmp_path, capsys, monkeypat
     command = ["bench", "--equivalence", "--task", "segmentation", "--data", data]
     assert main.main([*command, "--recorded", "half", "full"]) == 0
     expected = difference(half[:3], full)
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"{expected.mean:+.2f} points" in told
-    assert "3 pairs: equivalent" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{expected.mean:+.2f} points" in printed
+    assert "3 pairs: equivalent" in printed
     (path,) = Path("results/records/equivalence").iterdir()
     kept = json.loads(path.read_text())
     assert [pair["bfloat16"] for pair in kept["pairs"]] == half[:3]
@@ -94,8 +94,8 @@ def sides(monkeypatch):
         )
 
     def circumstances():
-        told = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}
-        return {**told, "git": state["git"], "versions": state["versions"]}
+        fields = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}
+        return {**fields, "git": state["git"], "versions": state["versions"]}
 
     monkeypatch.setattr(equivalence, "run_side", run_side)
     monkeypatch.setattr(bench_command, "_circumstances", circumstances)

@@ -89,9 +89,9 @@ def test_evaluations_on_the_way_are_recorded(finished, task):
     """After every second epoch of eight and of six; the last one is the result itself."""
     record = record_of(finished(task), task)
     last = record.content["curve"][-1]["iteration"]
-    told = [point["iteration"] for point in record.content["evaluations"]]
+    iterations = [point["iteration"] for point in record.content["evaluations"]]
     twice = last // {"detection": 4, "segmentation": 3}[task]
-    assert told == list(range(twice, last, twice))
+    assert iterations == list(range(twice, last, twice))
     assert all(record.metric in point for point in record.content["evaluations"])
 
 
@@ -285,7 +285,7 @@ def test_one_colour_a_class_the_most_distinct_for_the_frequent(image):
 
 
 @pytest.mark.parametrize("matrix", ["normal", "deuteranopia", "protanopia"])
-def test_frequent_classes_can_be_told_apart_by_the_colour_blind(matrix):
+def test_frequent_classes_can_be_distinguished_by_the_colour_blind(matrix):
     """Viénot, Brettel and Mollon (1999), in linear RGB; distances in CIE L*a*b*."""
     seen = {
         "normal": np.eye(3),
@@ -328,8 +328,8 @@ def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path
 
 def test_an_imported_run_is_not_to_be_drawn(tmp_path, capsys):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "imported": {"from": "scalars.json"}}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "imported": {"from": "scalars.json"}}))
     assert main.main(["show", path.stem, "--results", str(tmp_path)]) == 2
     assert "was imported" in capsys.readouterr().err
 
@@ -368,9 +368,9 @@ def test_results_of_other_images_are_refused(tmp_path):
 def test_where_nothing_passes_the_threshold_a_word_says_so(image):
     found = Boxes(frames=np.array([[1, 1, 9, 9]]), labels=np.array([1]), scores=np.array([0.21]))
     weak = Comparison(image, found, found, "north/0000")
-    (told,) = show._remarks([weak], CLASSES)
-    assert "1 of 1 pictures" in told
-    assert "0.21" in told
+    (remark,) = show._remarks([weak], CLASSES)
+    assert "1 of 1 pictures" in remark
+    assert "0.21" in remark
     strong = Comparison(image, found, dataclasses.replace(found, least_score=0.2))
     assert not list(show._remarks([strong], CLASSES))
     titles = [sheet_module._found_title(one) for one in (weak, strong)]

@@ -284,8 +284,8 @@ def test_a_training_set_that_is_background_to_the_protocol_is_found_before(own, 
     monkeypatch.chdir(own.parent)
     command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "detection"]
     assert run.main([*command, "--data", str(own), "--protocol", "openmmlab"]) == 2
-    told = capfd.readouterr().err
-    assert "boxes under 32 pixels wide or high are background in training, and in 'own'" in told
+    printed = capfd.readouterr().err
+    assert "boxes under 32 pixels wide or high are background in training, and in 'own'" in printed
 
 
 def test_boxes_outside_the_headline_are_no_training_set(own):
@@ -323,7 +323,7 @@ def test_an_unknown_class_in_what_is_trained_on_is_found_as_the_loader_is_built(
         built(loader, "mmdet").full_init()
 
 
-def test_a_missing_split_is_told_when_the_run_is_planned(own):
+def test_a_missing_split_is_reported_when_the_run_is_planned(own):
     path = missing_split(own)
     with pytest.raises(UserError, match=f"{path.name}' cannot be read"):
         load(own).fingerprint("detection")
@@ -620,9 +620,9 @@ def test_coco_is_composed_and_its_labels_are_the_classes_order(coco, protocol):
     train.full_init()
     assert len(test) == 2
     assert len(train) <= 2
-    told = test[0]["data_samples"].gt_instances
-    assert told.labels.tolist() == [0, 1]
-    assert told.bboxes.tensor.tolist() == [[10.5, 10, 40.5, 30], [50, 40, 70, 70]]
+    truth = test[0]["data_samples"].gt_instances
+    assert truth.labels.tolist() == [0, 1]
+    assert truth.bboxes.tensor.tolist() == [[10.5, 10, 40.5, 30], [50, 40, 70, 70]]
     there = [len(test.get_data_info(index)["instances"]) for index in range(2)]
     assert there == [2, 2], "a test judges every box of the file"
     form = cfg.val_evaluator.form

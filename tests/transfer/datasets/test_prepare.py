@@ -70,13 +70,13 @@ def silent(what: str, done: int, total: int | None) -> None:
 @pytest.mark.parametrize("suffix", ["tar", "tgz", "zip"])
 def test_unpacks_what_is_wanted(tmp_path: Path, suffix: str) -> None:
     archive = pack(tmp_path / f"a.{suffix}", {**FILES, "__MACOSX/x": b"", "./VOCdevkit/2": b"two"})
-    told: list[int] = []
+    steps: list[int] = []
 
     unpack.unpack(
-        archive, into=tmp_path / "out", most=MOST, progress=lambda done, _: told.append(done)
+        archive, into=tmp_path / "out", most=MOST, progress=lambda done, _: steps.append(done)
     )
     assert tree(tmp_path / "out") == {**FILES, "__MACOSX/x": b"", "VOCdevkit/2": b"two"}
-    assert told[-1] == 10
+    assert steps[-1] == 10
 
     unpack.unpack(
         archive, into=tmp_path / "some", most=MOST, wanted=("VOCdevkit/VOC2007/", "VOCdevkit/3")
@@ -275,15 +275,15 @@ def test_fetched_archives_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         archives = voc_archives(tmp_path / "from", f"http://127.0.0.1:{server.server_port}")
-        told: dict[str, int] = {}
+        steps: dict[str, int] = {}
         said = prepare_archives(
-            archives, root, None, lambda what, done, total: told.update({what: done})
+            archives, root, None, lambda what, done, total: steps.update({what: done})
         )
         server.shutdown()
     assert tree(root / "VOCdevkit") == LAID_OUT
     assert sorted(tree(root / "downloads")) == ["VOCtest.tar", "VOCtrainval.tar"]
     assert "you can remove them" in said[-1]
-    assert any("fetching" in what for what in told)
+    assert any("fetching" in what for what in steps)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -223,11 +223,11 @@ def test_coco_forms_are_those_of_mmdetections_metric(seed):
         mean = np.mean(list(ours[form].values())) if ours[form] else -1
         assert mean == pytest.approx(expected[f"bbox_{key}"], abs=6e-4)  # it rounds to 3 digits
     for name in CLASSES:
-        told = expected[f"{name}_precision"]
+        reference = expected[f"{name}_precision"]
         if name in ours["coco"]:
-            assert ours["coco"][name] == pytest.approx(told, abs=6e-4)
+            assert ours["coco"][name] == pytest.approx(reference, abs=6e-4)
         else:
-            assert np.isnan(told)
+            assert np.isnan(reference)
 
 
 def test_ap50_is_pycocotools_where_the_definitions_meet():
@@ -388,8 +388,8 @@ def test_a_class_that_no_mask_has_stands_in_no_mean_whatever_is_predicted(tmp_pa
     kept = SegmentationOutcomes.from_arrays(np.load(file, allow_pickle=False))
     assert metric_value(kept, "mIoU") == pytest.approx(figures["mIoU"])
     theirs = IoUMetric.intersect_and_union(called, truth, num_classes=3, ignore_index=255)
-    told = IoUMetric.total_area_to_metrics(*theirs, metrics=["mIoU"])
-    assert told["IoU"].tolist() == pytest.approx([3 / 4, 1, 0])
+    reference = IoUMetric.total_area_to_metrics(*theirs, metrics=["mIoU"])
+    assert reference["IoU"].tolist() == pytest.approx([3 / 4, 1, 0])
 
 
 def test_pixels_are_counted_to_the_last_of_a_large_image():

@@ -38,9 +38,9 @@ def test_after_a_minute_the_time_left_is_right_within_a_factor_of_1_5(pace, wron
         now += seconds * pace * odd[place % len(odd)]
         outlook.step(number, phase, done, total)
         lengths.append((now, outlook.left()))
-    for told_at, left in lengths:
-        true = now - told_at
-        if told_at > 60 and true > 20:
+    for stated_at, left in lengths:
+        true = now - stated_at
+        if stated_at > 60 and true > 20:
             assert true / 1.5 <= left <= true * 1.5
 
 

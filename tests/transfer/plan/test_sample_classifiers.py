@@ -30,12 +30,12 @@ def weights(plan):
     return [cell.weights for cell in plan.cells]
 
 
-def test_public_weights_come_first_and_their_size_is_told(cache, answering):
+def test_public_weights_come_first_and_their_size_is_reported(cache, answering):
     plan = make_plan(asked(cache))
     assert weights(plan) == ["timm:resnet50.tv_in1k", "timm:resnet50d.gluon_in1k"]
-    told = " ".join(plan.remarks)
-    assert "204" in told, "megabytes of both"
-    assert "--weights sample" in told
+    text = " ".join(plan.remarks)
+    assert "204" in text, "megabytes of both"
+    assert "--weights sample" in text
 
 
 @pytest.mark.parametrize(

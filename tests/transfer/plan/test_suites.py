@@ -181,10 +181,13 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
-        (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
+        (
+            ["--suite", "quick", "--state-storage", "foo://x"],
+            "No checkpoint can be copied to 'foo://x'",
+        ),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
-            "No state can be copied to 'foo::memory://x'",
+            "No checkpoint can be copied to 'foo::memory://x'",
         ),
         (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
         (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
@@ -212,8 +215,8 @@ def test_a_missing_package_for_curves_is_named(here, capsys, monkeypatch):
 def test_cells_come_task_by_task_and_seed_by_seed(here):
     text = QUICK + 'seeds = [4, 2]\nrows = ["resnet18_scratch", "resnet18_baseline"]'
     plan = plan_of(text, here)
-    told = [(cell.task, cell.seed, cell.backbone) for cell in plan.cells]
-    assert told == [
+    values = [(cell.task, cell.seed, cell.backbone) for cell in plan.cells]
+    assert values == [
         (task, seed, row)
         for task in ("detection", "segmentation")
         for seed in (2, 4)
@@ -329,16 +332,16 @@ def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_
     assert masks == {(("train_cfg.max_epochs", 3),)}
     boxes = [cell for cell in plan.cells if cell.task == "detection"]
     assert len(boxes) == 2 * 4
-    told = {
+    variations = {
         (dict(c.overrides)["optim_wrapper.optimizer.lr"], dict(c.overrides)["model.x"])
         for c in boxes
     }
-    assert told == {(lr, x) for lr in (0.1, 0.2) for x in ((1, 2), (3,))}
+    assert variations == {(lr, x) for lr in (0.1, 0.2) for x in ((1, 2), (3,))}
     assert {dict(cell.overrides)["train_cfg.max_epochs"] for cell in boxes} == {2}
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
-def test_what_a_suite_says_in_vain_is_told(here):
+def test_what_a_suite_says_in_vain_is_reported(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     both = '[overrides]\n"train_cfg.max_epochs" = 4\n[vary]\n"train_cfg.max_epochs" = [2, 3]\n'
     with pytest.raises(UserError, match="a setting that 'overrides' does not fix"):
@@ -352,7 +355,7 @@ def test_what_a_suite_says_in_vain_is_told(here):
     assert "The suite names no data set for segmentation, so this task is left out." in plan.remarks
 
 
-def test_a_length_that_is_changed_without_its_schedule_is_told(here):
+def test_a_length_that_is_changed_without_its_schedule_is_reported(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     text = QUICK + rows + '[overrides.detection]\n"train_cfg.max_epochs" = 4\n'
     (remark,) = plan_of(text, here).remarks
@@ -420,8 +423,8 @@ rows = [
 ]"""
     )
     cells = plan_of(text, here).cells
-    told = [(cell.classifier, cell.seed) for cell in cells]
-    assert sorted(told) == [
+    values = [(cell.classifier, cell.seed) for cell in cells]
+    assert sorted(values) == [
         ("seed 0", 0),
         ("seed 1", 0),
         ("seed 1", 1),
@@ -502,17 +505,19 @@ def test_the_header_of_any_bytes_is_a_table_or_a_sentence(tmp_path_factory, cont
     path = tmp_path_factory.mktemp("header") / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content)
     try:
-        told = read_own_metadata(path)
+        metadata = read_own_metadata(path)
     except UserError as error:
-        told = {"sentence": str(error)}
-    assert isinstance(told, dict)
-    assert "not a whole safetensors file" in told.get("sentence", "not a whole safetensors file")
+        metadata = {"sentence": str(error)}
+    assert isinstance(metadata, dict)
+    assert "not a complete safetensors file" in metadata.get(
+        "sentence", "not a complete safetensors file"
+    )
 
 
 def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         read_own_metadata(path)
 
 
@@ -525,8 +530,8 @@ def test_the_table_of_costs_has_every_network_and_is_what_is_computed():
     assert all(size_of(row.architecture) for row in zoo.CATALOGUE.values())
     for architecture in ("resnet18d", "resnet50v1", "mobilenetv1"):
         cost = classifier_cost(architecture)
-        told = size_of(architecture)
-        assert (told.parameters, told.multiply_adds) == (cost.parameters, cost.multiply_adds)
+        size = size_of(architecture)
+        assert (size.parameters, size.multiply_adds) == (cost.parameters, cost.multiply_adds)
 
 
 @pytest.mark.slow
@@ -610,11 +615,11 @@ def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_pat
 def test_workers_have_a_gpu_each_and_their_share_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    told = [environment_of(number, 3, 2)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
-    assert told == ["0", "1", "0"]
+    devices = [environment_of(number, 3, 2)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
+    assert devices == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
-    told = [environment_of(number, 2, 2)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
-    assert told == ["5", "7"]
+    devices = [environment_of(number, 2, 2)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
+    assert devices == ["5", "7"]
     assert int(environment_of(0, 64, 0)["OMP_NUM_THREADS"]) == 1
     assert environment_of(0, 1, 0) == {}
 
@@ -661,18 +666,18 @@ def test_one_work_folder_serves_one_driver_at_a_time(here, cache):
 
     (task,) = tasks_of(quick_suite(here, cache, tasks=["segmentation"]), here)
     held = lease.Leases(task.work_leases).take(task.name)
-    told = []
+    seen = []
 
     def listen(phase, done, total):
-        told.append(phase)
+        seen.append(phase)
         if not task.place.joinpath("log.txt").exists():
             held.give_back()
 
     run_cell(task, listen)
     assert (
-        told[0] == f"waiting for {task.name}, which process {os.getpid()} on {held.owner.host} runs"
+        seen[0] == f"waiting for {task.name}, which process {os.getpid()} on {held.owner.host} runs"
     )
-    assert set(told[1:]) == {"train", "evaluate"}
+    assert set(seen[1:]) == {"train", "evaluate"}
 
     state = task.place / "state" / "state.pt"
     state.parent.mkdir()
@@ -743,7 +748,7 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
     assert (f"started {running.name} (process 6)" in shown.getvalue()) != terminal
 
 
-def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
+def test_the_time_left_is_reported_before_there_is_any_record(here, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     suite = suite_file(
@@ -768,8 +773,8 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
     view.refresh(Tally(waiting=deque(Job(task=task) for task in tasks)))
     ahead = [task.cell.task for task in tasks]
-    told = f"0:0{ahead.count('segmentation')}:00 left, plus {ahead.count('detection')} run"
-    assert told in view._summary()
+    summary = f"0:0{ahead.count('segmentation')}:00 left, plus {ahead.count('detection')} run"
+    assert summary in view._summary()
     assert view._summary().endswith("without an estimate")
 
 
@@ -789,7 +794,7 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(60) == 130
-    assert "run the same command again to go on" in (here / "driver.log").read_text()
+    assert "run the same command again to resume" in (here / "driver.log").read_text()
     assert chaos_suite.records_of(here) == {}
     assert (task.place / "state" / "state.pt").exists()
     victims, faults = chaos_suite.run_with_kills(suite, here, 1, random.Random(), longest=6)
@@ -821,8 +826,8 @@ def test_a_process_of_a_pool_dies_with_the_one_that_started_it():
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", script]
-    told = processes.environment()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told) as parent:
+    result = processes.environment()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=result) as parent:
         child = int(parent.stdout.readline())
         assert lease._start_of(child) is not None
         parent.kill()
@@ -863,7 +868,7 @@ def test_four_drivers_together_run_every_cell_once(here, cache):
 
 def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(here):
     cells = plan_of(QUICK + 'seeds = [0, 1]\nrows = ["resnet50_scratch"]', here).cells
-    told = io.StringIO()
+    stream = io.StringIO()
     other = here / "results" / "records"  # of other data: says nothing of these
     other.mkdir(parents=True)
     (other / "a.json").write_text("x")
@@ -872,9 +877,9 @@ def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(he
         results=here / "results",
         durations=Durations(),
         jobs=1,
-        console=Console(file=told, width=400),
+        console=Console(file=stream, width=400),
     )
-    line = next(line for line in told.getvalue().splitlines() if line.startswith("Disk"))
+    line = next(line for line in stream.getvalue().splitlines() if line.startswith("Disk"))
     kept = float(line.split("public weights, ")[1].split(" MB")[0])
     assert kept == pytest.approx(4 * 4 * (25.557032 + 25), rel=0.06), "four cells of float32"
     assert "8.4 MB of records" in line or "8.0 MB of records" in line, line

@@ -58,7 +58,7 @@ def test_the_detector_of_quick_multiplies_as_the_toolbox_does(
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv1_100", "ecaresnet26t"])
-def test_channels_are_told_to_the_neck(architecture, small_sample):
+def test_the_neck_knows_the_channels(architecture, small_sample):
     model = built(composed(cell("detection", architecture=architecture), small_sample)).eval()
     with torch.no_grad():
         maps = model.extract_feat(torch.zeros(1, 3, 64, 64))
@@ -121,8 +121,8 @@ def test_rows_of_a_table_differ_in_the_backbone_alone(task, protocol, other, sma
     """Each protocol's own config, resolved for each kind of row, is one and the same elsewhere."""
 
     def hashed(changed, *overrides):
-        told = cell(task, protocol, **{"architecture": "resnet50", **changed})
-        cfg = composed(dataclasses.replace(told, overrides=overrides), small_sample)
+        comparable = cell(task, protocol, **{"architecture": "resnet50", **changed})
+        cfg = composed(dataclasses.replace(comparable, overrides=overrides), small_sample)
         return config_entry(compose.resolved(cfg))["comparable_sha256"]
 
     assert hashed(other) == hashed({})
@@ -228,7 +228,7 @@ def steps(loader):
     dataset = loader.dataset
     while "pipeline" not in dataset:
         dataset = dataset.get("dataset") or dataset.datasets[0]
-    told = plain(dataset.pipeline)
-    for step in told:
+    transforms = plain(dataset.pipeline)
+    for step in transforms:
         step.pop("reduce_zero_label", None)  # of the data set, in the driver's configs
-    return told
+    return transforms

@@ -226,14 +226,14 @@ def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_
               "train_dataloader = dict(batch_size=2)")  # fmt: skip
     log = "Runtime environment:\n    seed: 0\n    GPU number: {}\n"
 
-    def told(row, load_from, resume, gpus):
+    def config_of(row, load_from, resume, gpus):
         scalars = json.dumps({"mIoU": 12.0 if row == "base" else 14.0, "step": 3})
         beside = log.format(gpus) if gpus else ""
         run = write_run(tmp_path / row, scalars, config.format(load_from, resume), beside)
         return imported(capsys, run, "--backbone", row, "--results", tmp_path)[1].out
 
-    told("base", None, False, 1)
-    unknown = told("n", load_from, resume, gpus)
+    config_of("base", None, False, 1)
+    unknown = config_of("n", load_from, resume, gpus)
     (table,) = collect(tmp_path, against="base").gains
     assert [row.name for row in table.rows] == (["base"] if sentence else ["base", "n"])
     assert sentence in " ".join(table.left_out)
@@ -242,7 +242,7 @@ def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_
 
 
 @pytest.mark.parametrize(
-    ("config", "source", "told_apart_by"),
+    ("config", "source", "distinguished_by"),
     [
         ("model = dict(backbone=dict(type='ResNet'))", "", ""),
         ("model = dict(backbone=dict(type='TIMMBackbone', pretrained=True))", "pretrained",
@@ -259,14 +259,16 @@ def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_
         (None, "", "unknown: "),
     ],
 )  # fmt: skip
-def test_random_weights_are_told_from_unknown_ones(config, source, told_apart_by, tmp_path, capsys):
+def test_random_weights_are_distinguished_from_unknown_ones(
+    config, source, distinguished_by, tmp_path, capsys
+):
     run = write_run(tmp_path / "run", '{"pascal_voc/mAP": 0.8, "step": 3}', config)
     imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     (path,) = (tmp_path / "records").glob("*.json")
     record = records.read(path)
-    told = record.content["classifier"]
-    assert (told["source"], told["sha256"]) == (source, told_apart_by)
-    assert (comparable.classifier(record) == comparable.RANDOM) == (told_apart_by == "")
+    recorded = record.content["classifier"]
+    assert (recorded["source"], recorded["sha256"]) == (source, distinguished_by)
+    assert (comparable.classifier(record) == comparable.RANDOM) == (distinguished_by == "")
 
 
 @pytest.mark.parametrize(
@@ -319,10 +321,10 @@ def test_an_evaluation_that_tells_no_iteration_is_as_old_as_the_training_before_
     if of == "scalars":
         (run / "20260101_000000" / "vis_data" / "scalars.json").write_text("\n".join(lines))
     else:
-        told = [f"{line}    {'mIoU: 12.0' if line == val else 'loss: 1.0'}" for line in lines]
+        rows = [f"{line}    {'mIoU: 12.0' if line == val else 'loss: 1.0'}" for line in lines]
         run = tmp_path / "a.log"
         before = "2026/01/01 00:00:01 - mmengine - INFO - "
-        run.write_text(log + "\n".join(before + line for line in told) + "\n")
+        run.write_text(log + "\n".join(before + line for line in rows) + "\n")
     code, out = imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     assert code == (0 if is_finished else 2), out.err
     if not is_finished:

@@ -41,8 +41,8 @@ def newer(done, epochs=12, *, first=1, seed=7, config=NEWER_CONFIG, resume=False
     lines = [f" - mmengine - INFO - \n----\nSystem environment:\n    seed: {seed}\n"
              "    GPU number: 1\n----\n"]  # fmt: skip
     if config:
-        told = config.format(epochs=epochs, seed=seed, resume=resume)
-        lines.append(f" - mmengine - INFO - Config:\n{told}")
+        text = config.format(epochs=epochs, seed=seed, resume=resume)
+        lines.append(f" - mmengine - INFO - Config:\n{text}")
     for epoch in range(first, done + 1):
         left = (100 * (epochs - epoch) + 50) * 0.3
         lines.append(

@@ -158,7 +158,7 @@ def test_reading_many_records_is_quick(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "recorded"),
     [
         ("/home/me/mine.safetensors", "mine.safetensors"),
         ("shuffled:/home/me/mine.pt", "shuffled:mine.pt"),
@@ -167,5 +167,5 @@ def test_reading_many_records_is_quick(tmp_path):
         ("", ""),
     ],
 )
-def test_a_record_names_weights_without_the_folders_of_a_machine(weights, told):
-    assert records.public_name(weights) == told
+def test_a_record_names_weights_without_the_folders_of_a_machine(weights, recorded):
+    assert records.public_name(weights) == recorded

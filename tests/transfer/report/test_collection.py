@@ -372,8 +372,8 @@ def test_pixel_accuracy_counts_the_units_that_the_miou_beside_it_counts(tmp_path
     means = [np.mean([v for of, v in own if of == trained]) for trained in "abc"]
     half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / np.sqrt(3)
     low, high = np.mean(means) - half, np.mean(means) + half
-    told = shown.rows[0][shown.columns.index("pixAcc, ours")]
-    assert told == f"{np.mean(means):.2f} ({low:.2f} … {high:.2f})"
+    entry = shown.rows[0][shown.columns.index("pixAcc, ours")]
+    assert entry == f"{np.mean(means):.2f} ({low:.2f} … {high:.2f})"
 
 
 def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
@@ -429,7 +429,7 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "command_line"),
     [
         ({"protocol": "paper"},
          "'transfer run --backbone {} --task detection --data voc0712 --protocol paper"),
@@ -442,10 +442,12 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
         ({"protocol": "imported"}, "'transfer import WORK_DIR --backbone {} --data voc0712'"),
     ],
 )  # fmt: skip
-def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(changed, told, tmp_path):
+def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(
+    changed, command_line, tmp_path
+):
     synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
     (shown,) = paper_table(8, collect(tmp_path))
-    of_smooth, of_cosine = (told.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
+    of_smooth, of_cosine = (command_line.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
     assert any(f"; {of_smooth.rstrip(chr(39))}' " in note for note in shown.notes)
     with_weights = of_cosine if changed["protocol"] == "imported" else f"{of_cosine} --weights"
     assert any(with_weights in note for note in shown.notes)
@@ -462,14 +464,14 @@ def test_where_settings_were_changed_only_the_suite_fills_an_empty_line(tmp_path
                "the file to the suite" in note for note in shown.notes)  # fmt: skip
 
 
-def test_a_gain_that_the_paper_lacks_is_told_from_a_row_that_it_lacks(tmp_path):
+def test_a_gain_that_the_paper_lacks_is_distinguished_from_a_row_that_it_lacks(tmp_path):
     rows = ["resnet50d_ra2", "resnet50d_mixup", "resnet50_bt"]
     synthetic.write_suite(tmp_path, rows, seeds=range(2))
     tables = collect(tmp_path, against=rows[0]).gains
     shown = gain_table(next(table for table in tables if table.baseline == rows[0]), "t")
-    told = {row[0]: row[-1] for row in shown.rows}
+    marks = {row[0]: row[-1] for row in shown.rows}
     reasons = dict(note.split(" ", 1) for note in shown.notes if note.startswith("["))
-    of_mixup, of_bt = (reasons[told[name].removeprefix("– ")] for name in rows[1:])
+    of_mixup, of_bt = (reasons[marks[name].removeprefix("– ")] for name in rows[1:])
     assert of_mixup == "The paper does not report mAP of resnet50d_ra2, so there is no gain."
     assert of_bt == "The paper tells no mAP of this row."
 
@@ -495,8 +497,8 @@ def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
     assert line[-1].startswith("agrees (")
     of_paper = [i for i, name in enumerate(shown.columns) if "paper" in name and "," in name]
     (mark,) = {alias[i] for i in [*of_paper, -1]}
-    told = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
-    assert f"{mark.removeprefix('– ')} {told}" in shown.notes
+    text = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
+    assert f"{mark.removeprefix('– ')} {text}" in shown.notes
     (table,) = collect(tmp_path).gains
     assert remarks.judged_agreement(table, row_of(table, "resnet50d_tricks")) is None
 
@@ -514,20 +516,20 @@ def write_proxies(results, **changed):
     """As elder records are: of the zoo's own near relatives, with the rows' tricks."""
     synthetic.write_suite(results, [*PROXIES, "resnet50d_mixup"], protocol="paper", **changed)
     for path in records.files(records.folder(results, "")):
-        told = json.loads(path.read_text())
-        row = told["cell"]["backbone"]
+        content = json.loads(path.read_text())
+        row = content["cell"]["backbone"]
         if row in PROXIES:
-            told["classifier"] |= {"near": "proxy", "source": zoo.find(row).weights.source}
-        records.write(path, told)
+            content["classifier"] |= {"near": "proxy", "source": zoo.find(row).weights.source}
+        records.write(path, content)
 
 
 def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tmp_path):
     write_proxies(tmp_path)
     table = only_table(tmp_path)
-    told = {row[0]: row[4] for row in rests_on(table, "t").rows}
+    tricks = {row[0]: row[4] for row in rests_on(table, "t").rows}
     note = "step schedule, zero gamma, no warmup, decay on everything"
-    assert told["resnet50d_efficient"] == f"public weights near the row: {note}"
-    assert told["resnet50d_mixup"].startswith("large batch, warmup")
+    assert tricks["resnet50d_efficient"] == f"public weights near the row: {note}"
+    assert tricks["resnet50d_mixup"].startswith("large batch, warmup")
     console = Console(width=400, record=True, file=io.StringIO())
     print_gains(table, console)
     shown = console.export_text()
@@ -535,7 +537,7 @@ def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tm
     assert all("large batch" not in line for line in shown.splitlines() if PROXIES[1] in line)
 
 
-def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told(tmp_path):
+def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_reported(tmp_path):
     write_proxies(tmp_path)
     (shown,) = paper_table(8, collect(tmp_path))
     (named,) = [note for note in shown.notes if note.startswith("Public weights that are close")]
@@ -549,7 +551,7 @@ def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("stated", "shown"),
     [
         ({}, "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
         ({"recipe": None, "tricks": []}, "as published"),
@@ -561,10 +563,10 @@ def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told
         ({"near": "", "source": "shuffled:a", "recipe": None, "tricks": []}, "none"),
     ],
 )  # fmt: skip
-def test_tricks_are_told_of_weights_of_which_they_are_known(told, shown, tmp_path):
+def test_tricks_are_reported_of_weights_of_which_they_are_known(stated, shown, tmp_path):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50d_cosine"), 80.0)
     content = json.loads(path.read_text())
-    content["classifier"] |= told
+    content["classifier"] |= stated
     records.write(path, content)
     assert rests_on(only_table(tmp_path), "t").rows[0][4] == shown
 
@@ -589,7 +591,7 @@ def write_runs(results, baseline, gains, **changed):
             synthetic.write(results, of, 60 + gain + seed / 10, points=2, baseline=baseline)
 
 
-def told_tables(found):
+def rows_of_tables(found):
     return {t.baseline: [row.name for row in t.rows] for t in found.gains}
 
 
@@ -606,11 +608,11 @@ def test_gains_are_counted_from_the_row_that_the_run_counted_them_from(tmp_path,
     assert "has no record in this setting" not in shown
 
 
-def test_another_row_never_stands_in_for_a_baseline_that_was_told(tmp_path):
+def test_another_row_never_replaces_a_recorded_baseline(tmp_path):
     write_runs(tmp_path, "b", {"m": 2})
     write_runs(tmp_path, None, {"resnet50_baseline": 0, "resnet50d_mixup": 1})
     found = collect(tmp_path)
-    assert told_tables(found) == {
+    assert rows_of_tables(found) == {
         "resnet50_baseline": ["resnet50_baseline", "resnet50d_mixup"],
         "b": ["m"],
     }
@@ -626,7 +628,7 @@ def test_a_row_of_runs_with_several_baselines_stands_against_each(tmp_path):
         of = synthetic.cell("m", seed=seed, data="own")
         synthetic.write(tmp_path, of, 62.0 + seed / 10, points=2, baseline="c")
     found = collect(tmp_path)
-    assert told_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
+    assert rows_of_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
     assert [row_of(t, "m").statistics.fine_tunings for t in found.gains] == [5, 5]
     assert any(line.startswith("Records: 11.") for line in foundations(found.gains))
     names = [pair.name for pair in compared(found.gains)]
@@ -637,7 +639,7 @@ def test_the_papers_rows_on_the_papers_data_keep_the_papers_baseline(tmp_path):
     gains = {"resnet50_baseline": 0, "resnet50d_efficient": 1, "resnet50d_mixup": 4, "m": 3}
     write_runs(tmp_path, "resnet50d_efficient", gains, data="voc0712")
     found = collect(tmp_path)
-    assert told_tables(found) == {
+    assert rows_of_tables(found) == {
         "resnet50_baseline": ["resnet50_baseline", "resnet50d_efficient", "resnet50d_mixup"],
         "resnet50d_efficient": ["resnet50d_efficient", "resnet50_baseline", "resnet50d_mixup", "m"],
     }
@@ -678,7 +680,7 @@ def test_a_user_row_alone_makes_a_table_without_gains():
     assert "No verdicts" in " ".join(remarks.remarks(table))
 
 
-def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():
+def test_a_row_under_two_names_with_other_seeds_cannot_be_distinguished():
     """A/A through records and table, over all 126 splits of ten runs of one row."""
     values = 78 + np.random.default_rng(5).normal(0, 0.5, 10)
     verdicts = []
@@ -758,7 +760,7 @@ def test_the_headline_is_drawn_anew_over_its_own_classes():
     assert len(some.label) == (outcomes.label > 0).sum()
 
 
-def test_imagenet_is_told_by_its_counts_and_other_images_stand_apart(tmp_path):
+def test_imagenet_is_recognised_by_its_counts_and_other_images_stand_apart(tmp_path):
     for seed, top1 in ((0, 77.0), (1, 77.4), (2, 77.2)):
         synthetic.write_classifier(tmp_path, "resnet50d_efficient", seed, top1=top1,
                                    **synthetic.IMAGENET)  # fmt: skip
@@ -803,7 +805,7 @@ def test_only_trainings_alike_share_a_group():
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({}, "Not trained on ImageNet here; '{}' does it."),
         ({"authors_code": True},
@@ -812,11 +814,13 @@ def test_only_trainings_alike_share_a_group():
          "settings that the title tells."),
     ],
 )  # fmt: skip
-def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(changed, told, tmp_path):
+def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(
+    changed, message, tmp_path
+):
     synthetic.write_classifier(tmp_path, "resnet50d_efficient", **synthetic.IMAGENET, **changed)
     (shown,) = paper_table(6, collect(tmp_path))
     command = "python backbones/train.py --suite table6 --data IMAGENET"
-    assert any(note.endswith(f"] {told.format(command)}") for note in shown.notes)
+    assert any(note.endswith(f"] {message.format(command)}") for note in shown.notes)
 
 
 def test_a_classifier_that_is_missing_on_other_images_is_to_be_trained_on_them(tmp_path):
@@ -838,9 +842,9 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
 
 def test_a_classifiers_record_that_lacks_its_classes_is_named(tmp_path):
     path = synthetic.write_classifier(tmp_path, "resnet50d_efficient")
-    told = json.loads(path.read_text())
-    del told["classes"]
-    path.write_text(json.dumps(told))
+    content = json.loads(path.read_text())
+    del content["classes"]
+    path.write_text(json.dumps(content))
     good, bad = classification.read_all(tmp_path)
     assert good == []
     assert "KeyError: 'classes'" in bad[0]
@@ -903,8 +907,8 @@ def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
         )
         failures.write(records.path_of(tmp_path, cell), failed)
     (sentence,) = collect(tmp_path).left_out
-    told = "has failed 1 time, and is in no figure: the loss is not finite."
-    assert sentence == f"{cell.name} {told}"
+    text = "has failed 1 time, and is in no figure: the loss is not finite."
+    assert sentence == f"{cell.name} {text}"
 
 
 @pytest.mark.parametrize("width", [80, 60])

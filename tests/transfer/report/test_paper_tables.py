@@ -59,10 +59,10 @@ def test_the_csv_files_hold_nothing_but_the_transcription(number):
 def test_every_empty_cell_says_why_and_what_fills_it(number, nothing):
     (shown,) = paper_tables.paper_table(number, nothing)
     marks = {cell[2:] for row in shown.rows for cell in row if cell.startswith("–")}
-    told = {note.split(" ")[0]: note for note in shown.notes if note.startswith("[")}
-    assert marks == told.keys()
+    fields = {note.split(" ")[0]: note for note in shown.notes if note.startswith("[")}
+    assert marks == fields.keys()
     assert not any(cell == "" for row in shown.rows[1:] for cell in row)
-    for note in told.values():
+    for note in fields.values():
         fills = "python backbones/train.py" in note or "transfer " in note
         assert fills or "The paper" in note
 

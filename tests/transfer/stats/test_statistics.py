@@ -287,7 +287,7 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
     )
 
 
-def test_a_baseline_of_fewer_units_than_its_rows_is_told():
+def test_a_baseline_of_fewer_units_than_its_rows_is_reported():
     values = {"base": [77.0, 77.5, 78.1], "a": [78.0, 78.4, 78.9, 78.2], "b": [77.9, 78.0, 78.6]}
     (note,) = analyse(observe(values), "base").notes
     assert "base has 3 units, other rows up to 4" in note
@@ -351,7 +351,7 @@ def test_the_spread_behind_a_gain_has_its_own_degrees_of_freedom():
     assert gain.sd_df > gain.df
 
 
-def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_number():
+def test_what_could_have_been_found_is_reported_where_scipys_distribution_has_no_number():
     """Two units a row and one row of another kind: a shift far above the critical value."""
     values = {"base": [74.62, 75.84], "a": [74.86, 75.79], "b": [74.78, 74.63], "c": [75.12, 75.52]}
     table = analyse(
@@ -402,11 +402,11 @@ def test_the_verdict_the_interval_and_p_agree(table):
             continue
         assert row.gain_low <= row.gain <= row.gain_high
         assert 0 <= row.p <= 1
-        told = row.verdict != "inconclusive"
-        assert told == (row.gain_low >= 0 or row.gain_high <= 0)
-        assert told == (row.p < 0.05)
-        assert (row.verdict == "gain") == (told and row.gain > 0)
-        assert (row.detectable is None) == told
+        decided = row.verdict != "inconclusive"
+        assert decided == (row.gain_low >= 0 or row.gain_high <= 0)
+        assert decided == (row.p < 0.05)
+        assert (row.verdict == "gain") == (decided and row.gain > 0)
+        assert (row.detectable is None) == decided
 
 
 @settings(max_examples=25, deadline=None)
@@ -556,20 +556,20 @@ def test_smallest_gain_and_seeds_needed_invert_power():
     assert units_needed(0.0, 6) is None
 
 
-@pytest.mark.parametrize("told", ["results/notes.md", "configs/suites/animals.toml"])
-def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told):
+@pytest.mark.parametrize("path", ["results/notes.md", "configs/suites/animals.toml"])
+def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(path):
     few = smallest_effect(
         Design(baseline=3, row=3, family=(3, 2, 3))
     )  # two of the shuffled weights
     many = smallest_effect(Design(baseline=5, row=5, family=(5, 5, 5)))
-    text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
+    text = " ".join((ROOT / path).read_text(encoding="utf-8").replace("\n# ", " ").split())
     (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
     assert float(figure) == round(few / many, 2)
 
 
 def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have():
     text = " ".join((ROOT / "results" / "notes.md").read_text(encoding="utf-8").split())
-    told = re.search(
+    match = re.search(
         r"Student's p is (\S+) in detection and (\S+) in segmentation; "
         r"by Welch's test, for unequal spreads, (\S+) and (\S+)\.",
         text,
@@ -586,8 +586,8 @@ def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have
                     of_classifier[record["cell"]["classifier"]].append(value)
                 units.append([sum(values) / len(values) for values in of_classifier.values()])
             found.append(stats.ttest_ind(*units, equal_var=equal).pvalue)
-    assert told is not None
-    assert [float(figure) for figure in told.groups()] == [round(p, 3) for p in found]
+    assert match is not None
+    assert [float(figure) for figure in match.groups()] == [round(p, 3) for p in found]
 
 
 def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
@@ -852,7 +852,7 @@ def test_twice_the_rows_are_at_most_three_times_the_work():
 
 
 @pytest.mark.parametrize(
-    ("ends", "told"),
+    ("ends", "text"),
     [
         ((0.0, 7.98), "above 0 … 7.98"),
         ((-7.98, 0.0), "-7.98 … below 0"),
@@ -861,5 +861,5 @@ def test_twice_the_rows_are_at_most_three_times_the_work():
         ((None, None), "–"),
     ],
 )
-def test_an_interval_that_is_cut_at_zero_says_so(ends, told):
-    assert wording.gain_interval(*ends) == told
+def test_an_interval_that_is_cut_at_zero_says_so(ends, text):
+    assert wording.gain_interval(*ends) == text
