@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from backbones.common.errors import UserError
 from backbones.weights.download import size_text
-from backbones.zoo.sizes import size_of
+from backbones.zoo.sizes import Size, size_of
 from backbones.zoo.sources import PACKAGE
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
@@ -65,8 +65,9 @@ def print_costs(
         console: Where to print.
     """
     todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
+    sizes = _sizes(cells)
     shared = _shared_settings(cells)
-    console.print(_table(cells, shared, results, durations))
+    console.print(_table(cells, shared=shared, sizes=sizes, results=results, durations=durations))
     for task, settings in shared.items():
         _say(console, f"{task}: {', '.join(settings)}")
     for cell in todo:
@@ -74,6 +75,22 @@ def print_costs(
             _say(console, f"failed {failure.attempts} times: {cell.name}: {failure.reason}")
     for line in _sums(cells, todo=todo, results=results, durations=durations, jobs=jobs):
         _say(console, line)
+    if todo:
+        _say(console, _disk(todo, sizes=sizes, results=results, jobs=jobs))
+
+
+def _sizes(cells: Sequence[Cell]) -> dict[str, Size]:
+    """The size of each network, by name; those outside the zoo are built, which needs torch."""
+    sizes = {}
+    for architecture in dict.fromkeys(cell.architecture for cell in cells):
+        size = size_of(architecture)
+        if size is None:
+            from backbones.zoo.cost import classifier_cost
+
+            cost = classifier_cost(architecture)
+            size = Size(cost.parameters, cost.multiply_adds)
+        sizes[architecture] = size
+    return sizes
 
 
 def _settings(cell: Cell) -> list[str]:
@@ -94,7 +111,12 @@ def _shared_settings(cells: Sequence[Cell]) -> dict[str, list[str]]:
 
 
 def _table(
-    cells: Sequence[Cell], shared: dict[str, list[str]], results: Path, durations: Durations
+    cells: Sequence[Cell],
+    *,
+    shared: Mapping[str, list[str]],
+    sizes: Mapping[str, Size],
+    results: Path,
+    durations: Durations,
 ) -> Table:
     """A line for each row of each task; what its cells share stands below the table."""
     groups: dict[tuple, list[Cell]] = {}
@@ -111,15 +133,15 @@ def _table(
         shown.add_column(name, justify="right")
     for (*_, own), group in groups.items():
         first = group[0]
-        size = size_of(first.architecture)
+        size = sizes[first.architecture]
         shown.add_row(
             first.task,
             first.backbone,
             _classifier(first),
             _numbers([cell.seed for cell in group]),
             *(["\n".join(own)] if varied else []),
-            f"{size.parameters / 1e6:.2f}" if size else "?",
-            f"{size.multiply_adds / 1e9:.2f}" if size else "?",
+            f"{size.parameters / 1e6:.2f}",
+            f"{size.multiply_adds / 1e9:.2f}",
             _hours([c for c in group if not records.path_of(results, c).exists()], durations),
             _state(group, results),
         )
@@ -186,27 +208,22 @@ def _sums(
         peaks = [peak for e in estimates if (peak := getattr(e, name)) is not None]
         if peaks:
             lines.append(f"Memory ({place}): up to {size_text(int(max(peaks)))} for a run.")
-    if todo:
-        lines.append(_disk(todo, results, jobs))
     return lines
 
 
-def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
+def _disk(todo: Sequence[Cell], *, sizes: Mapping[str, Size], results: Path, jobs: int) -> str:
     """Upper bounds: checkpoints of running cells, weights to download, and files that stay."""
-    sizes = [size.parameters for cell in todo if (size := size_of(cell.architecture))]
-    checkpoints = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
-    kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
-    unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
+    parameters = [sizes[cell.architecture].parameters for cell in todo]
+    checkpoints = jobs * _STATE_BYTES * (max(parameters) + _HEADS)
+    kept = _VALUE_BYTES * sum(own + _HEADS for own in parameters)
     public = [c for c in todo if c.classifier == "public" and not c.weights.startswith(PACKAGE)]
     fetched = {c.weights: c.architecture for c in public}
-    weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
+    weights = sum(_VALUE_BYTES * sizes[a].parameters for a in fetched.values())
     largest = _largest_records({cell.data for cell in todo}, results)
     stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)
     return (
         f"Disk: at most {size_text(checkpoints)} of checkpoints during runs, {size_text(weights)} "
-        "of "
-        f"public weights, {size_text(kept)} of final weights, {size_text(stay)} of "
-        "records" + (f"; the size of {', '.join(unknown)} is unknown." if unknown else ".")
+        f"of public weights, {size_text(kept)} of final weights, {size_text(stay)} of records."
     )
 
 
