@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -65,7 +66,10 @@ def print_costs(
     """
     todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
     sizes = _sizes(cells)
-    console.print(_table(cells, sizes=sizes, results=results, durations=durations))
+    shared = _shared_settings(cells)
+    console.print(_table(cells, shared=shared, sizes=sizes, results=results, durations=durations))
+    for task, settings in shared.items():
+        _say(console, f"{task}: {', '.join(settings)}")
     for cell in todo:
         if failure := failures.read(records.path_of(results, cell)):
             _say(console, f"failed {failure.attempts} times: {cell.name}: {failure.reason}")
@@ -89,22 +93,45 @@ def _sizes(cells: Sequence[Cell]) -> dict[str, Size]:
     return sizes
 
 
+def _settings(cell: Cell) -> list[str]:
+    """Data set, protocol, precision and what the suite changes in the protocol, in words."""
+    overrides = [in_words(name, value) for name, value in cell.overrides]
+    return [cell.data, f"protocol {cell.protocol}", cell.precision, *overrides]
+
+
+def _shared_settings(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """For each task, the settings of all its cells."""
+    by_task: dict[str, list[list[str]]] = {}
+    for cell in cells:
+        by_task.setdefault(cell.task, []).append(_settings(cell))
+    return {
+        task: [setting for setting in of_task[0] if all(setting in other for other in of_task)]
+        for task, of_task in by_task.items()
+    }
+
+
 def _table(
-    cells: Sequence[Cell], *, sizes: Mapping[str, Size], results: Path, durations: Durations
+    cells: Sequence[Cell],
+    *,
+    shared: Mapping[str, list[str]],
+    sizes: Mapping[str, Size],
+    results: Path,
+    durations: Durations,
 ) -> Table:
-    shown = Table(title="Planned runs")
-    shown.add_column("task", no_wrap=True)
-    shown.add_column("backbone", no_wrap=True)
-    shown.add_column("classifier", overflow="fold")
-    for name in ("seeds", "data", "protocol", "precision"):
-        shown.add_column(name)
-    for name in ("M params", "G mult-adds", "hours", "status"):
-        shown.add_column(name, justify="right", no_wrap=name != "G mult-adds")
+    """One line for each row of each task; settings common to a task are printed below."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, cell.backbone, cell.weights_id, cell.overrides)
-        groups.setdefault(key, []).append(cell)
-    for group in groups.values():
+        own = tuple(s for s in _settings(cell) if s not in shared[cell.task])
+        groups.setdefault((cell.task, cell.backbone, cell.weights_id, own), []).append(cell)
+    varied = any(own for *_, own in groups)
+    shown = Table(title="Planned runs", box=box.SIMPLE_HEAD, padding=0, title_justify="left")
+    shown.add_column("task", no_wrap=True)
+    shown.add_column("backbone", no_wrap=True)
+    for name in ("classifier", "seeds", *(["settings"] if varied else [])):
+        shown.add_column(name, overflow="fold")
+    for name in ("M\nparams", "G mult-\nadds", "hours", "status"):
+        shown.add_column(name, justify="right")
+    for (*_, own), group in groups.items():
         first = group[0]
         size = sizes[first.architecture]
         shown.add_row(
@@ -112,9 +139,7 @@ def _table(
             first.backbone,
             _classifier(first),
             _numbers([cell.seed for cell in group]),
-            first.data,
-            _protocol(first),
-            first.precision,
+            *(["\n".join(own)] if varied else []),
             f"{size.parameters / 1e6:.2f}",
             f"{size.multiply_adds / 1e9:.2f}",
             _hours([c for c in group if not records.path_of(results, c).exists()], durations),
@@ -128,14 +153,10 @@ def _classifier(cell: Cell) -> str:
     if not cell.weights:
         return "random"
     if cell.weights.startswith(OF_SAMPLE):
-        return f"from the sample, {cell.classifier}"
+        return f"sample, {cell.classifier}"
     if cell.classifier.startswith("seed "):
         return f"trained, {cell.classifier}"
     return cell.weights.rsplit("/", 1)[-1]
-
-
-def _protocol(cell: Cell) -> str:
-    return "\n".join([cell.protocol, *(in_words(name, value) for name, value in cell.overrides)])
 
 
 def _numbers(values: Sequence[int]) -> str:

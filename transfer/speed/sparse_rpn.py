@@ -78,13 +78,14 @@ class _Head(torch.autograd.Function):
         maps, hidden = ctx.saved_tensors[:levels], ctx.saved_tensors[levels : 2 * levels]
         # Rounded to the precision of the forward pass.
         conv, *outputs = (each.to(hidden[0].dtype) for each in ctx.saved_tensors[2 * levels :])
-        outputs = [
+        incoming = [
             [_positions(each) for each in part] for part in (gradients[:levels], gradients[levels:])
         ]
         where = [
-            torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0] for each in zip(*outputs, strict=True)
+            torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0]
+            for each in zip(*incoming, strict=True)
         ]
-        there = [_gathered(of_output, where) for of_output in outputs]
+        there = [_gathered(of_output, where) for of_output in incoming]
         active = _gathered([_positions(each) for each in hidden], where)
         of_hidden = sum(g @ w.float().flatten(1) for g, w in zip(there, outputs, strict=True))
         of_hidden = of_hidden * (active > 0)
@@ -93,7 +94,7 @@ class _Head(torch.autograd.Function):
             for gradient, weight in zip(there, outputs, strict=True)
             for each in ((gradient.T @ active).view_as(weight), gradient.sum(dim=0))
         ]
-        few = len(of_hidden) <= _FEW * sum(len(of_level) for of_level in outputs[0])
+        few = len(of_hidden) <= _FEW * sum(len(of_level) for of_level in incoming[0])
         backward = _where_it_is if few else _everywhere
         of_maps, of_conv = backward(of_hidden, where, maps, conv)
         return None, None, *of_maps, of_conv, of_hidden.sum(dim=0), *of_outputs

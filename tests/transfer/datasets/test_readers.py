@@ -67,7 +67,7 @@ def test_encodings(path: Path, encoding: str) -> None:
         ("<xmax>300</xmax>", "<xmax>1e9</xmax>", "the xmax '1e9'"),
         ("<name>person</name>", "", "object without a name"),
         ("<difficult>1</difficult>", "<difficult>2</difficult>", "difficult '2', which is not 0"),
-        ("<pose>Left</pose>", "<p>" * 20 + "</p>" * 20, "nests over 16"),
+        ("<pose>Left</pose>", "<p>" * 20 + "</p>" * 20, "more than 16 nested"),
     ],
 )
 def test_annotations_that_are_refused(path: Path, old: str, new: str, said: str) -> None:
