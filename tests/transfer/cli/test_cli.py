@@ -207,7 +207,7 @@ def test_doctor_tells_of_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "file"))
     found = doctor._cache()
     assert found.state == "missing"
-    assert "cannot be written" in found.found
+    assert "is not writable" in found.found
 
 
 def test_ctrl_c_while_a_command_is_imported_is_one_sentence(monkeypatch, capsys):
