@@ -158,7 +158,7 @@ def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path):
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         2,
-        "error: the output cannot be written; its disk is full\n",
+        "error: the output cannot be written because its disk is full\n",
     )
 
 

@@ -194,7 +194,7 @@ def command(*arguments: str) -> int:
             lambda t: t.image("000001").write_text("no image"),
             "image",
             "000001.jpg",
-            "is no image of a known format",
+            "is not an image of a known format",
         ),
         (
             lambda t: t.change(t.xml("000001"), "<xmax>60<", "<xmax>0<"),

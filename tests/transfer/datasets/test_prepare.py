@@ -213,7 +213,7 @@ def test_room_is_looked_at_before_unpacking(
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free some space"):
         unpack.unpack(
             pack(tmp_path / "a.zip", {"x": bytes(1000)}), into=tmp_path / "out", most=MOST
         )
