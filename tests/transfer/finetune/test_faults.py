@@ -357,7 +357,7 @@ def test_folders_that_can_only_be_read_are_one_sentence(read_only_disk, tmp_path
     with pytest.raises(UserError, match=r"could not be written \(Read-only file system"):
         write_atomically(read_only_disk / "records" / "a.json", b"")
     (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), read_only_disk)
-    with pytest.raises(UserError, match=r"work folder .* cannot be written \(Read-only"):
+    with pytest.raises(UserError, match=r"work folder .* is not writable \(Read-only"):
         run_cell(task)
 
 

@@ -704,7 +704,7 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     suite = quick_suite(here, cache)
     (here / "blocked").write_text("a file where the folder should be")
     assert run.main(["--suite", str(suite), "--results", str(here / "blocked")]) == 2
-    assert f"{here / 'blocked'}' cannot be written" in capsys.readouterr().err
+    assert f"{here / 'blocked'}' is not writable" in capsys.readouterr().err
     assert multiprocessing.active_children() == []
 
 
