@@ -194,7 +194,9 @@ def test_a_record_that_is_not_whole_is_named(changed, tmp_path):
     (path,) = (tmp_path / "records" / "bench").iterdir()
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **changed}))
-    with pytest.raises(UserError, match=f"{path.name}' is no record of 'transfer bench'"):
+    with pytest.raises(
+        UserError, match=f"{path.name}' is not a complete record of 'transfer bench'"
+    ):
         speed_tables.collect(tmp_path)
 
 

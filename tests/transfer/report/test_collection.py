@@ -197,8 +197,8 @@ def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before,
     assert [record.content["classifier"][trait] for record in row.records] == [now, now]
     assert (row.top1, row.statistics.mean) == (72.0, 70.5)
     (sentence,) = table.left_out
-    assert f"n (detection_openmmlab_n_public_s0_14.json and 1 more) belongs to another model: it has " \
-        f"the {trait} {before}" in sentence  # fmt: skip
+    assert f"belongs to another model: it has the {trait} {before}" in sentence
+    assert "n (detection_openmmlab_n_public_s0_14.json and 1 more)" in sentence
     assert "the newest record (detection_openmmlab_n_public_s1_21.json) has" in sentence
 
 
@@ -290,7 +290,7 @@ def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
     mark = row[shown.columns.index("95 % interval")].removeprefix("– ")
     assert row[shown.columns.index("simultaneous 95 %")] == f"– {mark}"
     (note,) = [note for note in shown.notes if note.startswith(mark)]
-    assert "All 3 classifiers gave one and the same figure" in note
+    assert "All 3 classifiers gave the same figure" in note
     assert not any("One fine-tuning" in note for note in shown.notes)
 
     synthetic.write_suite(tmp_path, ["resnet50d_smooth"], seeds=range(3))
@@ -299,7 +299,7 @@ def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
     assert "…" in row[shown.columns.index("95 % interval")]
     mark = row[shown.columns.index("simultaneous 95 %")].removeprefix("– ")
     (note,) = [note for note in shown.notes if note.startswith(mark)]
-    assert "resnet50_baseline has no finished fine-tuning, so no gain is judged" in note
+    assert "resnet50_baseline has no finished fine-tuning" in note
 
 
 def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recipe():
@@ -528,7 +528,7 @@ def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tm
     table = only_table(tmp_path)
     tricks = {row[0]: row[4] for row in rests_on(table, "t").rows}
     note = "step schedule, zero gamma, no warmup, decay on everything"
-    assert tricks["resnet50d_efficient"] == f"public weights near the row: {note}"
+    assert tricks["resnet50d_efficient"] == f"public weights close to the row: {note}"
     assert tricks["resnet50d_mixup"].startswith("large batch, warmup")
     console = Console(width=400, record=True, file=io.StringIO())
     print_gains(table, console)
@@ -730,7 +730,10 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
     path.write_bytes(b"PK\x03\x04 half")
-    assert "no whole file" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+    assert (
+        "not a complete NumPy archive"
+        in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+    )
 
 
 def test_the_published_noise_is_of_the_published_gains():
