@@ -156,7 +156,7 @@ def gifs(year: Path) -> None:
     ("spoil", "difference"),
     [
         (flags, "further columns"),
-        (endings, "the ending .jpg"),
+        (endings, "the extension .jpg"),
         (paths, "\\ for /, it starts with a folder's name, it has the extension .jpg"),
         (capitals, "upper and lower case differ"),
         (gifs, "files in .gif are not read"),
