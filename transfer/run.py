@@ -124,9 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one("--classifier-seed", type=int, default=0, help="seed of classifiers trained on the sample")
     many = parser.add_argument_group("with --suite").add_argument
     many("--seeds", type=int, help="runs of each classifier (default: as the suite states)")
-    many(
-        "--only", default="", help="run only cells whose name contains this or matches this pattern"
-    )
+    many("--only", default="", help="only the runs whose name contains or matches this pattern")
     many(
         "--shard",
         metavar="I/N",

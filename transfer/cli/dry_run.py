@@ -25,7 +25,7 @@ from transfer.records.wording import count
 _HEADS = 25_000_000
 """Most parameters that a detector or segmenter adds to its classifier: FPN's and FCN's heads."""
 
-_STATE_BYTES = 3 * 2 * 4
+_CHECKPOINT_BYTES = 3 * 2 * 4
 """Of a parameter: at worst three checkpoints, each with value and momentum, in float32."""
 
 _VALUE_BYTES = 4  # float32
@@ -129,7 +129,7 @@ def _table(
     shown.add_column("backbone", no_wrap=True)
     for name in ("classifier", "seeds", *(["settings"] if varied else [])):
         shown.add_column(name, overflow="fold")
-    for name in ("M\nparams", "G mult-\nadds", "hours", "state"):
+    for name in ("M\nparams", "G mult-\nadds", "hours", "status"):
         shown.add_column(name, justify="right")
     for (*_, own), group in groups.items():
         first = group[0]
@@ -143,7 +143,7 @@ def _table(
             f"{size.parameters / 1e6:.2f}",
             f"{size.multiply_adds / 1e9:.2f}",
             _hours([c for c in group if not records.path_of(results, c).exists()], durations),
-            _state(group, results),
+            _status(group, results),
         )
     return shown
 
@@ -176,7 +176,7 @@ def _hours(group: Sequence[Cell], durations: Durations) -> str:
     return f"{'' if estimate.same_network else '≈ '}{hours:.2g}"
 
 
-def _state(group: Sequence[Cell], results: Path) -> str:
+def _status(group: Sequence[Cell], results: Path) -> str:
     paths = [records.path_of(results, cell) for cell in group]
     todo = [path for path in paths if not path.exists()]
     done = len(paths) - len(todo)
@@ -214,7 +214,7 @@ def _sums(
 def _disk(todo: Sequence[Cell], *, sizes: Mapping[str, Size], results: Path, jobs: int) -> str:
     """Upper bounds: checkpoints of running cells, weights to download, and files that stay."""
     parameters = [sizes[cell.architecture].parameters for cell in todo]
-    checkpoints = jobs * _STATE_BYTES * (max(parameters) + _HEADS)
+    checkpoints = jobs * _CHECKPOINT_BYTES * (max(parameters) + _HEADS)
     kept = _VALUE_BYTES * sum(own + _HEADS for own in parameters)
     public = [c for c in todo if c.classifier == "public" and not c.weights.startswith(PACKAGE)]
     fetched = {c.weights: c.architecture for c in public}
