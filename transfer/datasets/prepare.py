@@ -209,9 +209,9 @@ def _obtain(archive: Archive, root: Path, source: Path | None, tell: Tell) -> Pa
         return fetch(
             archive.url,
             root / "downloads" / archive.name,
-            archive.checksum,
-            archive.size,
-            partial(tell, f"{archive.name}: fetching {size_text(archive.size)}"),
+            checksum=archive.checksum,
+            size=archive.size,
+            progress=partial(tell, f"{archive.name}: fetching {size_text(archive.size)}"),
         )
     path = source / archive.name
     verify(path, archive.checksum, archive.size, partial(tell, f"{archive.name}: verifying"))

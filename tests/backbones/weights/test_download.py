@@ -177,7 +177,10 @@ def left(place: Path) -> list[str]:
 def test_whole_file_arrives(server: Server, place: Path, way: str, checksum: str) -> None:
     steps: list[tuple[int, int | None]] = []
 
-    assert fetch(server.url(way), place, checksum, progress=lambda *p: steps.append(p)) == place
+    assert (
+        fetch(server.url(way), place, checksum=checksum, progress=lambda *p: steps.append(p))
+        == place
+    )
 
     assert place.read_bytes() == CONTENT
     assert left(place) == ["file.bin"]
@@ -187,21 +190,21 @@ def test_whole_file_arrives(server: Server, place: Path, way: str, checksum: str
 def test_present_file_is_verified_and_not_fetched(server: Server, place: Path) -> None:
     place.parent.mkdir()
     place.write_bytes(CONTENT)
-    fetch(server.url("gone.bin"), place, SHA256, len(CONTENT))
+    fetch(server.url("gone.bin"), place, checksum=SHA256, size=len(CONTENT))
     assert not server.asked
 
     place.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(UserError, match=r"not the file that was expected.*remove it"):
-        fetch(server.url("file.bin"), place, SHA256)
+        fetch(server.url("file.bin"), place, checksum=SHA256)
     assert place.exists()
 
 
 def test_interrupted_download_goes_on(server: Server, place: Path) -> None:
     with pytest.raises(UserError, match=r"broke off after 512\.0 kB of 1\.0 MB.*is kept"):
-        fetch(server.url("cut.bin"), place, SHA256)
+        fetch(server.url("cut.bin"), place, checksum=SHA256)
     assert left(place) == ["file.bin.part"]
 
-    fetch(server.url("file.bin"), place, SHA256)
+    fetch(server.url("file.bin"), place, checksum=SHA256)
 
     assert place.read_bytes() == CONTENT
     assert server.asked[-1] == ("/file.bin", f"bytes={HALF}-")
@@ -212,11 +215,11 @@ def test_server_that_cannot_go_on(server: Server, place: Path, way: str) -> None
     place.parent.mkdir()
     place.with_name("file.bin.part").write_bytes(b"not its beginning")
     if way == "plain.bin":
-        fetch(server.url(way), place, SHA256)
+        fetch(server.url(way), place, checksum=SHA256)
         assert place.read_bytes() == CONTENT
     else:  # it sends another part than was asked for, and then asked for all
         with pytest.raises(UserError, match="not the file that was expected"):
-            fetch(server.url(way), place, SHA256)
+            fetch(server.url(way), place, checksum=SHA256)
         assert [asked for _, asked in server.asked] == ["bytes=17-", None]
 
 
@@ -231,13 +234,13 @@ def test_without_checksum_a_part_is_not_trusted(server: Server, place: Path) -> 
 def test_complete_part_needs_no_more(server: Server, place: Path, extra: bytes) -> None:
     place.parent.mkdir()
     place.with_name("file.bin.part").write_bytes(CONTENT + extra)
-    fetch(server.url("file.bin"), place, SHA256)
+    fetch(server.url("file.bin"), place, checksum=SHA256)
     assert place.read_bytes() == CONTENT
 
 
 def test_wrong_checksum_removes_what_arrived(server: Server, place: Path) -> None:
     with pytest.raises(UserError, match=r"its md5 is [0-9a-f]{32}, not 00000000.*was removed"):
-        fetch(server.url("file.bin"), place, "md5:00000000")
+        fetch(server.url("file.bin"), place, checksum="md5:00000000")
     assert left(place) == []
 
 
@@ -293,7 +296,7 @@ def test_stalled_server_leaves_the_part(
 ) -> None:
     monkeypatch.setattr(paced_answer, "STALL_SECONDS", 0.3)
     with pytest.raises(UserError, match=r"was interrupted.*(timed out|it sent nothing).*to resume"):
-        fetch(server.url("stall.bin"), place, SHA256)
+        fetch(server.url("stall.bin"), place, checksum=SHA256)
     assert place.with_name("file.bin.part").stat().st_size == HALF
 
 
@@ -334,7 +337,7 @@ def test_an_endless_body_fills_no_disk(
 @pytest.mark.parametrize("way", ["square.bin", "digits.bin"])
 def test_an_odd_length_is_no_length(server: Server, place: Path, way: str) -> None:
     """Python's own client takes it for none, and reads to the connection's end."""
-    fetch(server.url(way), place, SHA256)
+    fetch(server.url(way), place, checksum=SHA256)
     assert place.read_bytes() == CONTENT
 
 
@@ -386,7 +389,7 @@ def test_disk_that_fills_up_keeps_the_part(server: Server, place: Path) -> None:
     assert "could not be written" in run.stderr
     assert 0 < place.with_name("file.bin.part").stat().st_size <= HALF
 
-    fetch(server.url("file.bin"), place, SHA256)
+    fetch(server.url("file.bin"), place, checksum=SHA256)
     assert place.read_bytes() == CONTENT
 
 
@@ -403,7 +406,7 @@ def test_several_at_once_fetch_once(server: Server, place: Path, way: str) -> No
 
     def work() -> None:
         gate.wait()
-        done.append(fetch(server.url(way), place, SHA256))
+        done.append(fetch(server.url(way), place, checksum=SHA256))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -421,7 +424,7 @@ def test_waiting_process_takes_over_after_a_failure(server: Server, place: Path)
 
     def fail() -> None:
         try:
-            fetch(server.url("stall.bin"), place, "md5:00000000")
+            fetch(server.url("stall.bin"), place, checksum="md5:00000000")
         except UserError as error:
             failures.append(error)
 
