@@ -185,7 +185,18 @@ def main() -> int:
     os.environ.setdefault("TRANSFER_CACHE", str(folder / "cache"))
     from transfer.datasets import sample
 
-    sample.draw_sample(folder / "sample", sizes=sample.Sizes(8, 4, 8, 9, 8, 8, 5))
+    sample.draw_sample(
+        folder / "sample",
+        sizes=sample.Sizes(
+            classification_train_per_class=8,
+            classification_val_per_class=4,
+            detection_2007_trainval=8,
+            detection_2007_test=9,
+            detection_2012_trainval=8,
+            segmentation_training=8,
+            segmentation_validation=5,
+        ),
+    )
     rows = ("resnet18_scratch", "resnet18d_scratch")
     suite = write_suite(folder, folder / "sample", rows=rows, seeds=range(args.seeds), epochs=4)
     began = time.monotonic()

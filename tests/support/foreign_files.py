@@ -336,7 +336,7 @@ def zip_of(members: dict[str, bytes]) -> bytes:
 def read_archive(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         into = Path(folder, "into")
-        unpack.unpack(path, into, most=1 << 16)
+        unpack.unpack(path, into=into, most=1 << 16)
         assert sum(f.stat().st_size for f in into.rglob("*")) <= 1 << 20
         assert list(Path(folder).iterdir()) == [into]
 

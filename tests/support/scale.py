@@ -49,13 +49,13 @@ def tasks_of(count: int, folder: Path) -> list[Task]:
     every = itertools.product(range(count), ("detection", "segmentation"), ROWS)
     return [
         Task(
-            synthetic.cell(row, task, seed=seed),
-            zoo.find(row),
-            "voc0712",
-            folder,
-            folder / "results",
-            folder / "work",
-            "",
+            cell=synthetic.cell(row, task, seed=seed),
+            row=zoo.find(row),
+            data="voc0712",
+            data_root=folder,
+            results=folder / "results",
+            work_dir=folder / "work",
+            command="",
         )
         for seed, task, row in itertools.islice(every, count)
     ]

@@ -45,19 +45,19 @@ def tasks_of(suite, folder):
     plan = make_suite_plan(suites.load(str(suite)), Choice(data_root=folder))
     return [
         Task(
-            cell,
-            plan.rows[cell.backbone],
-            plan.data[cell.data],
-            folder,
-            folder / "results",
-            folder / "work",
-            "",
+            cell=cell,
+            row=plan.rows[cell.backbone],
+            data=plan.data[cell.data],
+            data_root=folder,
+            results=folder / "results",
+            work_dir=folder / "work",
+            command="",
         )
         for cell in plan.cells
     ]
 
 
-class Told:
+class EventLog:
     """A watcher that records its events, and may act on them."""
 
     def __init__(self, act=None):

@@ -148,7 +148,7 @@ def content(
             "multiply_adds_224": 4328824832,
         },
         "data": {"name": of.data, "title": of.data, "fingerprint": of.data_fingerprint},
-        "config": records.told_config(config(of.task, of.architecture, of.seed, lr)),
+        "config": records.config_entry(config(of.task, of.architecture, of.seed, lr)),
         "training": {"lr": lr, "batch_size": 16, "images": {"train": 198612, "test": 4952}},
         "seconds": {"start_up": 9.1, "train": 7200.4, "evaluate": 100.2},
         "images_per_second": {"train": 27.6, "evaluate": 49.4},

@@ -127,7 +127,7 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
     asked_for = {"against": "none", "data": str(boxes)}
     plan = make_plan(asked(own_rows / "mine.toml", here, tasks=TASKS, **asked_for))
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert plan.remarks == ("'boxes' has nothing for segmentation, which is left out.",)
+    assert plan.remarks == ("'boxes' has no data for segmentation, so this task is left out.",)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* --task detection"):
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
     boxes.write_text(text[: text.index("[detection]")])
@@ -288,7 +288,7 @@ def test_a_run_whose_cell_was_taken_over_says_so_and_writes_nothing(here, monkey
     def take_over():
         while not (found := list(leases.folder.glob("*.001.lease"))):
             time.sleep(0.01)
-        owner = lease.Owner("elsewhere", "elsewhere", 1, "1")
+        owner = lease.Owner(host="elsewhere", machine="elsewhere", pid=1, started="1")
         lease._write_beside(Path(str(found[0]).replace(".001.", ".002.")), owner, os.link)
 
     other = threading.Thread(target=take_over, daemon=True)

@@ -346,7 +346,11 @@ def test_a_gpu_that_the_environment_names_and_nobody_has_is_named(monkeypatch, t
     [
         (["--launcher", "pytorch"], {}, "torchrun --nproc_per_node"),
         (["--launcher", "slurm"], {}, "start the command with srun"),
-        (["--jobs", "2"], {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "--jobs goes with"),
+        (
+            ["--jobs", "2"],
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+            "--jobs needs a single process",
+        ),
     ],
 )
 def test_a_launcher_that_did_not_launch_is_named(

@@ -114,7 +114,18 @@ def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp
     ],
 )
 def test_the_ceiling_of_a_side_is_that_of_the_precision_it_computes_in(side, precision):
-    work = Work("detection", side, "resnet50_baseline", "sample", "", 2, 64, 2, "bfloat16", 0)
+    work = Work(
+        task="detection",
+        side=side,
+        backbone="resnet50_baseline",
+        data="sample",
+        data_root="",
+        images=2,
+        image_size=64,
+        batch_size=2,
+        precision="bfloat16",
+        workers=0,
+    )
     assert work.computed_in == precision
 
 
@@ -279,7 +290,10 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     def measured(ours, other, pairs, tell):
         asked.extend([ours, other, pairs])
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
-            yield Run({"train": seconds}, 72, 100.0), Run({"train": theirs}, 72, 200.0)
+            yield (
+                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                Run(seconds={"train": theirs}, images=72, peak_mb=200.0),
+            )
 
     def counted(work):
         asked.append(work)
@@ -308,7 +322,7 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["ratios"] == [4.5, 2.0, 5.0]
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
-    assert "ours is at 50 %, without GroupedNms at 17 % of that" in " ".join(printed.split())
+    assert "ours reaches 50 %, without GroupedNms reaches 17 % of that" in " ".join(printed.split())
     text = tables(tmp_path)
     assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in text
     assert "| 3 | 100 | 200 | 50 | 17 |" in text
@@ -318,7 +332,10 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
 def test_pairs_that_are_measured_are_kept_however_it_ends(tmp_path, capsys, monkeypatch, end):
     def measured(*_):
         for seconds in (2.0, 4.0):
-            yield Run({"train": seconds}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+            yield (
+                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
+            )
         raise end
 
     monkeypatch.setattr(bench_command, "alternate", measured)
@@ -362,7 +379,10 @@ def test_pairs_that_could_not_be_written_are_not_called_recorded(tmp_path, capsy
     def full(path, content):
         raise UserError("The disk is full.")
 
-    pair = Run({"train": 2.0}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+    pair = (
+        Run(seconds={"train": 2.0}, images=72, peak_mb=100.0),
+        Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
+    )
     monkeypatch.setattr(bench_command, "alternate", lambda *_: iter([pair]))
     monkeypatch.setattr(bench_command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
     monkeypatch.setattr(bench_command, "write_atomically", full)
@@ -403,10 +423,10 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="no record of 'transfer bench --equivalence'"):
         tables(tmp_path)
-    content["difference"]["verdict"] = "cannot tell"
+    content["difference"]["verdict"] = "inconclusive"
     path.write_text(json.dumps(content))
     (line,) = [row for row in tables(tmp_path).splitlines() if "float32 | +0.00" in row]
-    assert "| -0.63 … +0.63 | 2 | cannot tell |" in line
+    assert "| -0.63 … +0.63 | 2 | inconclusive |" in line
 
 
 def a_work(task, small_sample, **changes):
@@ -518,6 +538,17 @@ def test_a_pair_for_results_has_the_protocols_length_draws_and_metric(task, smal
 
 
 def test_a_side_that_cannot_be_measured_says_why_in_its_own_sentence(tmp_path):
-    work = Work("detection", "ours", "resnet18_baseline", "nowhere", str(tmp_path), 2, 64, 2, "", 0)
+    work = Work(
+        task="detection",
+        side="ours",
+        backbone="resnet18_baseline",
+        data="nowhere",
+        data_root=str(tmp_path),
+        images=2,
+        image_size=64,
+        batch_size=2,
+        precision="",
+        workers=0,
+    )
     with pytest.raises(UserError, match=r"^The side 'ours' failed: [^:]*'nowhere'"):
         run_side(work)

@@ -34,7 +34,7 @@ def test_the_interval_is_students_and_agrees_with_two_one_sided_tests():
     [
         ((0.1, -0.1, 0.0), "equivalent"),
         ((2.0, 2.1, 2.2), "different"),
-        ((-3.0, 3.0, 0.0), "cannot tell"),
+        ((-3.0, 3.0, 0.0), "inconclusive"),
         ((0.0, 0.0), "equivalent"),
     ],
 )
@@ -89,7 +89,9 @@ def sides(monkeypatch):
         if len(state["asked"]) == state.get("breaks_at"):
             raise KeyboardInterrupt
         metric = 20.0 + work.seed + (0.1 * work.seed if work.side == "ours" else 0.0)
-        return Run({"train": 1.0}, work.images, 100.0, {}, metric)
+        return Run(
+            seconds={"train": 1.0}, images=work.images, peak_mb=100.0, breakdown={}, metric=metric
+        )
 
     def circumstances():
         fields = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}

@@ -62,7 +62,9 @@ def test_data_that_are_there_in_part_are_reported_with_what_they_lack(tmp_path):
     command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
     output = python(*command, cwd=tmp_path).stdout
     missing = Path("data", "VOCdevkit", "VOC2012", "ImageSets", "Main", "trainval.txt")
-    assert f"voc0712 not whole, without '{tmp_path / missing}'; ade20k not found under" in output
+    assert (
+        f"voc0712 incomplete: '{tmp_path / missing}' is missing; ade20k not found under" in output
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_data_that_are_there_in_part_are_reported_with_what_they_lack(tmp_path):
         (["--backbone", "resnet50d_trick"], "did you mean resnet50d_tricks"),
         (["--backbone", "resnet50d_tricks", "--protocol", "quik"], "did you mean quick"),
         (["--backbone", "resnet50d_tricks", "--data", "voc0721"], "did you mean voc0712"),
-        (["--backbone", "resnet50d_tricks", "--data", "voc0712"], "was not found: looked for"),
+        (["--backbone", "resnet50d_tricks", "--data", "voc0712"], "was not found at"),
         (["--backbone", "resnet50d_tricks", "--weights", "no.pth"], "There are no weights at"),
         (["--backbone", "resnet50d_tricks", "--against", "nobody"], "Unknown backbone 'nobody'"),
         (["--backbone", "resnet50d_distill"], "has no teacher"),
@@ -170,7 +172,7 @@ def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("address", "proxy", "message"),
     [
-        ("http://localhost:99999", "", "is no address"),
+        ("http://localhost:99999", "", "is not a valid address"),
         ("https://hub.example", "http://proxy.example:3128", "behind the proxy"),
         ("http://localhost:9", "", "not reachable (ConnectionRefusedError)"),
     ],

@@ -41,7 +41,19 @@ def finished(cache, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("TRANSFER_CACHE", str(cache))
-            patch.setattr(writer, "SIZES", writer.Sizes(8, 4, 8, 9, 8, 8, 5))
+            patch.setattr(
+                writer,
+                "SIZES",
+                writer.Sizes(
+                    classification_train_per_class=8,
+                    classification_val_per_class=4,
+                    detection_2007_trainval=8,
+                    detection_2007_test=9,
+                    detection_2012_trainval=8,
+                    segmentation_training=8,
+                    segmentation_validation=5,
+                ),
+            )
             command = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
             command += ["--task", task, "--precision", "float32", "--evaluate-every", "2"]
             assert run.main(command) == 0
@@ -112,10 +124,10 @@ def test_the_kept_weights_of_a_detector_give_what_was_recorded(copy_of, small_sa
         found, truth, hard = pair.found, pair.truth, pair.truth.difficult
         images.append(
             JudgedImage(
-                name,
-                {"bboxes": found.frames, "labels": found.labels, "scores": found.scores},
-                {"bboxes": truth.frames[~hard], "labels": truth.labels[~hard]},
-                {"bboxes": truth.frames[hard], "labels": truth.labels[hard]},
+                name=name,
+                found={"bboxes": found.frames, "labels": found.labels, "scores": found.scores},
+                truth={"bboxes": truth.frames[~hard], "labels": truth.labels[~hard]},
+                ignored={"bboxes": truth.frames[hard], "labels": truth.labels[hard]},
             )
         )
     outcomes = judge_all(images, len(cell.classes))
@@ -172,7 +184,7 @@ def others_weights(here, record):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without_weights, "are not there"),
+        (without_weights, "do not exist"),
         (cut_weights, "does not hold the weights"),
         (others_weights, "does not hold the weights"),
     ],
@@ -234,9 +246,15 @@ def image(tmp_path):
 def test_boxes_are_where_they_belong_and_weak_ones_left_out():
     grey = Image.new("RGB", (320, 240), (128, 128, 128))
     found = Boxes(
-        np.array([[10, 30, 40, 50], [50, 10, 70, 40]]), np.array([1, 2]), np.array([0.9, 0.2])
+        frames=np.array([[10, 30, 40, 50], [50, 10, 70, 40]]),
+        labels=np.array([1, 2]),
+        scores=np.array([0.9, 0.2]),
     )
-    panel = np.asarray(boxes_on(grey, found, 4.0, CLASSES, {1: (255, 0, 0), 2: (0, 255, 0)}))
+    panel = np.asarray(
+        boxes_on(
+            grey, boxes=found, scale=4.0, classes=CLASSES, colours={1: (255, 0, 0), 2: (0, 255, 0)}
+        )
+    )
     red = (panel == (255, 0, 0)).all(axis=2)
     rows, columns = np.nonzero(red[118:])  # the name stands above the box
     assert (columns.min(), columns.max()) == pytest.approx((40, 160), abs=3)
@@ -293,7 +311,7 @@ def cie_lab(linear):
 
 def test_signs_of_patterns_mean_themselves_in_a_cell(tmp_path, capsys):
     assert main.main(["show", "*", "--results", str(tmp_path)]) == 2
-    assert "is of a cell '*'" in capsys.readouterr().err
+    assert "belongs to a run '*'" in capsys.readouterr().err
 
 
 def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path):
@@ -304,7 +322,7 @@ def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path
     for asked in (cell.id, cell.id[:6], path.stem):
         assert show.find(asked, tmp_path).path == path
     assert show.find(other.stem, tmp_path).path == other
-    with pytest.raises(UserError, match=r"could be .*; give more digits"):
+    with pytest.raises(UserError, match=r"matches .*; give more digits"):
         show.find("", tmp_path)
 
 
@@ -348,7 +366,7 @@ def test_results_of_other_images_are_refused(tmp_path):
 
 
 def test_where_nothing_passes_the_threshold_a_word_says_so(image):
-    found = Boxes(np.array([[1, 1, 9, 9]]), np.array([1]), np.array([0.21]))
+    found = Boxes(frames=np.array([[1, 1, 9, 9]]), labels=np.array([1]), scores=np.array([0.21]))
     weak = Comparison(image, found, found, "north/0000")
     (remark,) = show._remarks([weak], CLASSES)
     assert "1 of 1 pictures" in remark

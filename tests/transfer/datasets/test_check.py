@@ -152,10 +152,10 @@ def test_ten_planted_faults_are_all_named(
         "Annotations/000006.xml: names 'zebra'",
         "Annotations/000007.xml: says 50 × 40, the image has 60 × 40",
         "SegmentationClassAug/000008.png: has the value 3",
-        "SegmentationClassAug/000009.png: has 60 × 39 pixels, the image 60 × 40",
+        "SegmentationClassAug/000009.png: has 60 × 39 pixels, but the image 60 × 40",
         "JPEGImages/000010.jpg: equals '000021.jpg'",
         "16 images of a toy were looked at: 10 faults.",
-        "10 images to leave out are listed in",
+        "10 images to exclude are listed in",
     ):
         assert said in printed
 
@@ -271,7 +271,7 @@ def test_image_turned_or_mirrored_by_exif_in_its_own_size(toy: Toy, orientation:
     exif = Image.Exif()
     exif[0x0112] = orientation
     draw(1).save(toy.image("000001"), exif=exif)
-    expected = [("turned", "000001.jpg", f"stored as 60 × 40, with the orientation {orientation}")]
+    expected = [("turned", "000001.jpg", f"stored as 60 × 40, with orientation {orientation}")]
     assert toy.found() == (expected if orientation > 1 else [])
 
 
@@ -300,7 +300,7 @@ def test_boxes_that_are_mostly_small_are_noted(toy: Toy) -> None:
         toy.change(toy.xml(name), "<xmax>60<", "<xmax>32<")
         assert toy.found() == []
     toy.change(toy.xml(TRAIN[6]), "<ymin>1<", "<ymin>9<")
-    text = "7 of 12 boxes to train on are under 32 pixels wide or high"
+    text = "7 of 12 training boxes are under 32 pixels wide or high"
     assert toy.found() == [("small", "Annotations", text)]
     assert not check.check(toy.load()).faults
     for name in TRAIN[5:7]:

@@ -138,7 +138,7 @@ def test_a_list_starts_from_the_root(tmp_path: Path) -> None:
     extra = '[segmentation.train]\nlist = "lists/some.txt"'
     toml = 'root = "data"\n' + draw.masks_toml().replace("[segmentation.train]", extra)
     for place in (tmp_path, tmp_path / "data/images/train", tmp_path / "data"):
-        with pytest.raises(UserError, match=r"data/lists/some.txt.*starts from 'root'"):
+        with pytest.raises(UserError, match=r"data/lists/some.txt.*is relative to 'root'"):
             draw.load(tmp_path, toml).fingerprint("segmentation")
         (place / "lists").mkdir()
         (place / "lists/some.txt").write_text("b\n")
@@ -148,7 +148,7 @@ def test_a_list_starts_from_the_root(tmp_path: Path) -> None:
 def test_a_suffix_is_no_part_of_coco(tmp_path: Path) -> None:
     draw.draw_coco(tmp_path)
     toml = draw.coco_toml().replace('"train.json" }', '"train.json", suffix = ".jpg" }')
-    with pytest.raises(UserError, match="'suffix' for COCO's layout"):
+    with pytest.raises(UserError, match="'suffix' in COCO's layout"):
         draw.load(tmp_path, toml)
 
 

@@ -166,7 +166,7 @@ def test_a_training_set_without_anything_to_train_on_is_a_fault(
     data = draw.load(tmp_path, spoil(tmp_path))
     assert draw.faults(data) == {"nothing"}
     task = "segmentation" if data.segmentation else "detection"
-    assert "nothing to train on" in refused(data, task)
+    assert "without anything to learn" in refused(data, task)
 
 
 def test_images_without_boxes_and_small_ones_are_noted(tmp_path: Path) -> None:

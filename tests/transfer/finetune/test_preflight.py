@@ -112,8 +112,8 @@ def judge(task, protocol, small_sample, *overrides):
         ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
         ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
-        ("detection", "randomness.seed", 7, "give a suite's 'seeds'"),
-        ("detection", "model.backbone.architecture", "resnet50", "name another row"),
+        ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
+        ("detection", "model.backbone.architecture", "resnet50", "use another row"),
     ],
 )
 def test_what_an_override_would_not_set_is_named_with_the_nearest(
@@ -161,7 +161,15 @@ def test_what_is_worth_knowing_of_data_is_returned_once(here):
     draw.load(data, draw.masks_toml(classes=("ground", "part", "hook")))
     cells = [cell("segmentation", seed=seed) for seed in (0, 1)]
     tasks = [
-        Task(one, zoo.find("resnet18_scratch"), str(data / "own.toml"), here, here, here, "")
+        Task(
+            cell=one,
+            row=zoo.find("resnet18_scratch"),
+            data=str(data / "own.toml"),
+            data_root=here,
+            results=here,
+            work_dir=here,
+            command="",
+        )
         for one in (dataclasses.replace(one, scratch=True) for one in cells)
     ]
     notes = require_sound(tasks)

@@ -78,5 +78,5 @@ def test_every_row_is_trained_by_the_same_schedule_and_its_own_tricks():
 
 
 def test_classifiers_of_the_sample_are_for_the_sample_only(cache):
-    with pytest.raises(UserError, match="goes with --data sample only"):
+    with pytest.raises(UserError, match="needs --data sample"):
         make_plan(asked(cache, data="voc2012-animals", weights="sample"))

@@ -228,7 +228,7 @@ def test_a_disk_that_fails_while_files_are_moved_is_reported_and_gone_on_from(
     with pytest.raises(UserError) as caught:
         merge.merge([tmp_path / "a"], tmp_path / "r")
     monkeypatch.undo()
-    outcome = f"{whole} of 80 files are in their places" if whole else "nothing was moved"
+    outcome = f"{whole} of 80 files were moved" if whole else "nothing was moved"
     assert f"(Input/output error): {outcome}." in str(caught.value).replace("[Errno 5] ", "")
     there = files(tmp_path / "r")
     assert len(there) == whole

@@ -29,7 +29,7 @@ from backbones.zoo.sizes import COSTS, size_of
 from tests.support import chaos_suite, processes, synthetic
 from tests.support.suites import (
     QUICK,
-    Told,
+    EventLog,
     classifier,
     plan_of,
     quick_suite,
@@ -93,7 +93,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
-        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
+        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 to 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be a whole number from 1 on"),
@@ -108,18 +108,18 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
-        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
-        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
+        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a finite number"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a finite number"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (
             QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),
@@ -176,18 +176,18 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--suite", "quick", "--weights", "a.pth"], "--weights goes with --backbone only"),
-        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs goes with --suite only"),
+        (["--suite", "quick", "--weights", "a.pth"], "--weights only works with --backbone"),
+        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
-        (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
+        (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
         (
             ["--suite", "quick", "--state-storage", "foo://x"],
             "No checkpoint can be copied to 'foo://x'",
         ),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
-            "No state can be copied to 'foo::memory://x'",
+            "No checkpoint can be copied to 'foo::memory://x'",
         ),
         (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
         (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
@@ -289,7 +289,7 @@ def test_data_for_one_task_are_enough_for_a_suite(here):
     text = boxes_alone(here)
     plan = plan_of(text, here)
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert "'boxes' has nothing for segmentation, which is left out." in plan.remarks
+    assert "'boxes' has no data for segmentation, so this task is left out." in plan.remarks
     named = plan_of(text + 'tasks = ["detection"]\n', here)
     assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
@@ -310,7 +310,7 @@ def test_seeds_of_the_command_line_take_the_place_of_those_of_rows(here):
 
 
 def test_a_baseline_that_is_no_row_is_named(here):
-    with pytest.raises(UserError, match=r"baseline 'resnet18' .* none of its rows"):
+    with pytest.raises(UserError, match=r"baseline 'resnet18' .* not one of its rows"):
         plan_of(QUICK + 'baseline = "resnet18"\nrows = ["resnet18_scratch"]', here)
 
 
@@ -347,12 +347,12 @@ def test_what_a_suite_says_in_vain_is_reported(here):
     with pytest.raises(UserError, match="a setting that 'overrides' does not fix"):
         plan_of(QUICK + rows + both, here)
     named = 'rows = [{ backbone = "resnet18_scratch", classifiers = ["a.pth"] }]\n'
-    with pytest.raises(UserError, match="which begins with random weights: leave them out"):
+    with pytest.raises(UserError, match="which starts from random weights: remove them"):
         plan_of(QUICK + named, here)
     one = QUICK.replace('data = "sample"', 'data = { detection = "sample" }')
     plan = plan_of(one + rows, here)
     assert {cell.task for cell in plan.cells} == {"detection"}
-    assert "The suite names no data for segmentation, which is left out." in plan.remarks
+    assert "The suite names no data set for segmentation, so this task is left out." in plan.remarks
 
 
 def test_a_length_that_is_changed_without_its_schedule_is_reported(here):
@@ -406,7 +406,7 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
         UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"
     ) as raised:
         plan_of(text + '["resnet50d_cosine"]', here)
-    assert "goes on" not in str(raised.value)
+    assert "continues" not in str(raised.value)
     assert str(raised.value).count("needs training") == 1, "once for both tasks"
 
 
@@ -444,7 +444,9 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     plan = plan_of(QUICK + row, here)
     assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
     assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
-    with pytest.raises(UserError, match=r"'\*\*c.*' is no pattern|Nothing of the suite"):
+    with pytest.raises(
+        UserError, match=r"'\*\*c.*' is not a valid file pattern|No run of the suite"
+    ):
         plan_of(QUICK + f"rows = [{given.replace('c*', '**c*')}]", here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
@@ -599,7 +601,7 @@ def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_pat
     assert processes.children_seconds() - before < 2
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib"}
-    assert "18 cells: 0 recorded, 18 to do." in done.stdout
+    assert "18 runs: 0 recorded, 18 to do." in done.stdout
     assert "25.56" in done.stdout
     assert "4.09" in done.stdout
     assert "--probe times a few steps" in done.stdout
@@ -644,7 +646,7 @@ def test_failures_are_kept_and_a_cell_that_runs_elsewhere_is_waited_for(here, ca
             done.append(arguments[0])
             held.give_back()
 
-    watcher = Told(give_back_once)
+    watcher = EventLog(give_back_once)
     tally = schedule([broken, first, second], watcher, retry=1).run()
 
     assert [task.name for task in tally.done] == [second.name, first.name]
@@ -681,10 +683,10 @@ def test_one_work_folder_serves_one_driver_at_a_time(here, cache):
     state.parent.mkdir()
     state.touch()
     other = lease.Leases(task.work_leases).take(task.name)
-    schedule([task], Told())
+    schedule([task], EventLog())
     assert state.exists(), "of a driver with other results, that is on its way"
     other.give_back()
-    schedule([task], Told())
+    schedule([task], EventLog())
     assert not state.exists(), "left by a kill after the record was written"
 
 
@@ -726,7 +728,9 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
     durations.add([record_of(running.cell, 60.0)])
     shown = io.StringIO()
     console = Console(file=shown, width=120, force_terminal=terminal)
-    tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
+    tally = Tally(
+        waiting=deque([Job(task=waiting), Job(task=elsewhere, elsewhere="process 7 on another")])
+    )
     with SuiteView(4, console, durations, jobs=2) as view:
         view.started(failing, "process 5")
         view.failed(failing, "no room [on] the disk", again=False)
@@ -736,12 +740,12 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
         view.refresh(tally)
         summary = view._summary()
     far = "" if terminal else " (train 30/60)"
-    counts = f"4 cells: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
+    counts = f"4 runs: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
     assert summary.startswith(counts)
     assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
     assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
     assert ("30/60" in shown.getvalue()) == terminal
-    assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+    assert (f"started {running.name} (process 6)" in shown.getvalue()) != terminal
 
 
 def test_the_time_left_is_reported_before_there_is_any_record(here, monkeypatch):
@@ -754,8 +758,8 @@ def test_the_time_left_is_reported_before_there_is_any_record(here, monkeypatch)
     view = SuiteView(2, Console(file=io.StringIO()), Durations(), jobs=1)
     view.started(running, "here")
     view.stepped(running, "train", 10, 110)  # it goes on from an earlier state
-    view.refresh(Tally(waiting=deque([Job(waiting)])))
-    assert view._summary().endswith("time not known")
+    view.refresh(Tally(waiting=deque([Job(task=waiting)])))
+    assert view._summary().endswith("time left unknown")
     now += 30
     view.stepped(running, "train", 40, 110)
     assert view._summary().endswith("about 0:03:00 left"), "70 of the one's steps, 110 of the other"
@@ -767,11 +771,11 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     durations = Durations()
     durations.add([record_of(known.cell, 60.0)])
     view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
-    view.refresh(Tally(waiting=deque(Job(task) for task in tasks)))
+    view.refresh(Tally(waiting=deque(Job(task=task) for task in tasks)))
     ahead = [task.cell.task for task in tasks]
     summary = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
     assert summary in view._summary()
-    assert view._summary().endswith("of a kind that has not been run here")
+    assert view._summary().endswith("without an estimate")
 
 
 def test_sigterm_and_kill_9_lose_nothing(here, cache):
@@ -868,7 +872,13 @@ def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(he
     other = here / "results" / "records"  # of other data: says nothing of these
     other.mkdir(parents=True)
     (other / "a.json").write_text("x")
-    print_costs(cells, here / "results", Durations(), 1, Console(file=stream, width=400))
+    print_costs(
+        cells,
+        results=here / "results",
+        durations=Durations(),
+        jobs=1,
+        console=Console(file=stream, width=400),
+    )
     line = next(line for line in stream.getvalue().splitlines() if line.startswith("Disk"))
     kept = float(line.split("public weights, ")[1].split(" MB")[0])
     assert kept == pytest.approx(4 * 4 * (25.557032 + 25), rel=0.06), "four cells of float32"

@@ -14,7 +14,7 @@ from backbones.zoo import zoo
 from tests.support.composed import MEAN, STD, cell, composed
 from transfer.datasets import catalogue
 from transfer.protocols import compose, protocols
-from transfer.records.records import told_config
+from transfer.records.records import config_entry
 from transfer.speed import winograd
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -123,7 +123,7 @@ def test_rows_of_a_table_differ_in_the_backbone_alone(task, protocol, other, sma
     def hashed(changed, *overrides):
         comparable = cell(task, protocol, **{"architecture": "resnet50", **changed})
         cfg = composed(dataclasses.replace(comparable, overrides=overrides), small_sample)
-        return told_config(compose.resolved(cfg))["comparable_sha256"]
+        return config_entry(compose.resolved(cfg))["comparable_sha256"]
 
     assert hashed(other) == hashed({})
     assert hashed({}, ("optim_wrapper.optimizer.lr", 0.123)) != hashed({})

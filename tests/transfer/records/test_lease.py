@@ -289,5 +289,7 @@ def test_owned_finishes_or_gives_back(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "leases").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"the results folder and the work folder must be writable"):
+    with pytest.raises(
+        UserError, match=r"the results folder and the work directory must be writable"
+    ):
         Leases(tmp_path / "leases").take("cell")

@@ -63,11 +63,11 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
         text = f"{table.setting.task} +4.00 {measure}{row.gain_low:.2f} … "
         assert text in transferred
     assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
-    assert "3 classifiers a row" in sure
+    assert "3 classifiers per row" in sure
     assert controls.startswith(f"2 controls against {CONTROL}: ")
     assert "resnet18_scratch: detection -6.00 mAP" in controls
     assert f"{CONTROL}_shuffled: detection +0.00 mAP" in controls
-    assert "cannot tell" in controls
+    assert "inconclusive" in controls
 
 
 def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
@@ -96,8 +96,8 @@ def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_
         path.write_text(json.dumps(content))
     (group,) = groups(collect(tmp_path, against="mine").gains)
     transferred, sure = answer(group)
-    assert "one_scratch in place of mine: detection +4.00 mAP" in transferred
-    assert "3 runs from random weights a row" in sure
+    assert "one_scratch instead of mine: detection +4.00 mAP" in transferred
+    assert "3 runs from random weights per row" in sure
 
 
 def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(results):
@@ -106,7 +106,7 @@ def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(res
         content["cell"]["backbone"] = "from_nothing"
         path.write_text(json.dumps(content))
     (group,) = groups(collect(results).gains)
-    assert any("from_nothing in place of" in sentence for sentence in answer(group)[:2])
+    assert any("from_nothing instead of" in sentence for sentence in answer(group)[:2])
 
 
 def test_tables_of_one_task_are_distinguished_by_what_they_differ_in(results):
@@ -168,7 +168,7 @@ def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_reported(resu
         status = main.main(["table", "all", "--write", "--results", str(results)])
         assert top.read_text() == text
         assert status == (2 if front.PART.begin in text else 0)
-    assert "put them back" in capsys.readouterr().err
+    assert "Restore these lines" in capsys.readouterr().err
     top.write_bytes(f"# Mine\n{front.PART.begin}\n{front.PART.end}\n".encode() + b"p\xe8re\n")
     assert main.main(["table", "all", "--write", "--results", str(results)]) == 2
     assert "is not text in UTF-8" in capsys.readouterr().err
@@ -180,7 +180,11 @@ def test_notes_of_the_folder_stand_below_the_answer(results):
     (results / "notes.md").write_text("What this cannot say.\n")
     assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
     text = (results / "README.md").read_text()
-    assert text.index("How sure") < text.index("What this cannot say.") < text.index("### Table 1")
+    assert (
+        text.index("95 % intervals in brackets")
+        < text.index("What this cannot say.")
+        < text.index("### Table 1")
+    )
 
 
 def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
@@ -190,13 +194,20 @@ def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
     positives[:, synthetic.VOC.index("dog")] = (3, 4)
     positives[0, synthetic.VOC.index("bus")] = 1
     none = np.zeros(0, int)
-    outcomes = DetectionOutcomes(np.array(["a", "b"]), positives, none, none,
-                                 np.zeros(0), none > 0, none > 0)  # fmt: skip
+    outcomes = DetectionOutcomes(
+        images=np.array(["a", "b"]),
+        positives=positives,
+        image=none,
+        label=none,
+        score=np.zeros(0),
+        correct=none > 0,
+        ignored=none > 0,
+    )
     for path in paths:
         np.savez(path.with_suffix(".npz"), **outcomes.to_arrays())
     (gains,) = collect(tmp_path).gains
     shown = class_table.class_table(gains, "x")
-    assert shown.columns == ("class", "boxes tested on", *(row.name for row in gains.rows))
+    assert shown.columns == ("class", "test boxes", *(row.name for row in gains.rows))
     lines = {row[0]: row[1:] for row in shown.rows}
     at = shown.columns.index(TRICKS) - 1
     assert lines["mean of the 2 with *"][at] == "15.00"

@@ -22,7 +22,7 @@ from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
-from transfer.report.image_noise import image_noise, told
+from transfer.report.image_noise import image_noise, noise_sentences
 from transfer.report.layout import to_markdown
 from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.choice import compared
@@ -75,7 +75,7 @@ def test_the_table_command_says_where_nothing_was_measured(tmp_path, capsys):
 def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
     assert main.main(["table", "8", "--write", "--results", str(tmp_path)]) == 2
-    assert "give 'all'" in capsys.readouterr().err
+    assert "pass 'all'" in capsys.readouterr().err
     assert main.main(["table", "all", "--write", "--results", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
     assert text == readme.text(tmp_path)
@@ -122,7 +122,7 @@ def test_a_row_with_another_optimiser_is_refused_by_name_and_the_rest_stands(tmp
     assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_mixup"]
     (sentence,) = table.left_out
     assert "resnet50d_smooth (" in sentence
-    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, in the baseline 0.02" in sentence
 
 
 def test_one_elder_run_of_the_baseline_does_not_decide_what_is_comparable(tmp_path):
@@ -137,7 +137,7 @@ def test_one_elder_run_of_the_baseline_does_not_decide_what_is_comparable(tmp_pa
     ]
     (sentence,) = table.left_out
     assert "resnet50_baseline (" in sentence
-    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, in the baseline 0.02" in sentence
 
 
 @pytest.mark.parametrize(("batch", "lr"), [(4, 0.02), (16, 0.005), (4, 0.005)])
@@ -153,7 +153,10 @@ def test_rows_of_another_batch_or_rate_under_the_same_config_are_refused(batch, 
     assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_smooth"]
     (sentence,) = table.left_out
     assert "and 2 more) was fine-tuned differently" in sentence
-    assert f"a batch of {batch} in all at a rate of {lr}, the baseline's is 16 at 0.02" in sentence
+    assert (
+        f"global batch size {batch} and learning rate {lr}, the baseline has 16 and 0.02"
+        in sentence
+    )
 
 
 def test_a_batch_that_is_not_known_stands_beside_any(tmp_path):
@@ -196,7 +199,7 @@ def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before,
     (sentence,) = table.left_out
     assert f"n (detection_openmmlab_n_public_s0_14.json and 1 more) is of another model: it has " \
         f"the {trait} {before}" in sentence  # fmt: skip
-    assert "that of the newest (detection_openmmlab_n_public_s1_21.json) has" in sentence
+    assert "the newest record (detection_openmmlab_n_public_s1_21.json) has" in sentence
 
 
 def test_runs_from_random_weights_are_no_classifier_beside_trained_ones(tmp_path):
@@ -272,8 +275,8 @@ def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
     for row in shown.rows:
         assert row[shown.columns.index("95 % interval")].startswith("–")
         assert row[shown.columns.index("verdict")] in ("baseline", "no claim")
-    assert "nothing is claimed" in verdict(table)
-    lines = [n for n in shown.notes if "shows no interval and claims nothing" in n]
+    assert "no verdicts" in verdict(table)
+    lines = [n for n in shown.notes if "no interval and no verdict" in n]
     together = [line for line in lines if line.count("resnet50d_") == 6]
     assert len(together) == 1, "one line for all rows of one reason"
 
@@ -381,14 +384,16 @@ def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
         for seed in range(4)
     )
     result = row_of(table, "resnet50d_mixup").statistics
-    assert result.verdict == "cannot tell"
-    (note,) = [n for n in remarks.remarks(table) if "cannot tell" in n]
+    assert result.verdict == "inconclusive"
+    (note,) = [n for n in remarks.remarks(table) if "inconclusive" in n]
     assert f"would have found a gain of {result.detectable:.2f}" in note
     assert "a gain of +3.56 needs" in note, "the paper's gain: 81.10 - 77.54"
     assert f"{result.needed_low} to {result.needed_high} seeds" in note
 
 
-NOT_THE_PAPERS = "Not the paper's protocol: compare gains with the paper's, not figures."
+NOT_THE_PAPERS = (
+    "Not the paper's protocol: compare gains with the paper's gains, not absolute figures."
+)
 
 
 def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
@@ -467,7 +472,7 @@ def test_a_gain_that_the_paper_lacks_is_distinguished_from_a_row_that_it_lacks(t
     marks = {row[0]: row[-1] for row in shown.rows}
     reasons = dict(note.split(" ", 1) for note in shown.notes if note.startswith("["))
     of_mixup, of_bt = (reasons[marks[name].removeprefix("– ")] for name in rows[1:])
-    assert of_mixup == "The paper tells no mAP of resnet50d_ra2, so no gain from it."
+    assert of_mixup == "The paper does not report mAP of resnet50d_ra2, so there is no gain."
     assert of_bt == "The paper tells no mAP of this row."
 
 
@@ -535,7 +540,7 @@ def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tm
 def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_reported(tmp_path):
     write_proxies(tmp_path)
     (shown,) = paper_table(8, collect(tmp_path))
-    (named,) = [note for note in shown.notes if note.startswith("Public weights that are near")]
+    (named,) = [note for note in shown.notes if note.startswith("Public weights that are close")]
     assert named.endswith(
         "resnet50_baseline (torchvision's step schedule), resnet50d_efficient (step schedule, "
         "zero gamma, no warmup, decay on everything)."
@@ -550,10 +555,10 @@ def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_repo
     [
         ({}, "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
         ({"recipe": None, "tricks": []}, "as published"),
-        ({"near": ""}, "not told"),
+        ({"near": ""}, "not recorded"),
         ({"near": "", "training": {"row": "resnet50d_cosine"}},
          "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
-        ({"near": "own", "recipe": None, "tricks": []}, "not told"),
+        ({"near": "own", "recipe": None, "tricks": []}, "not recorded"),
         ({"near": "", "sha256": "", "recipe": None, "tricks": []}, "none"),
         ({"near": "", "source": "shuffled:a", "recipe": None, "tricks": []}, "none"),
     ],
@@ -665,14 +670,14 @@ def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, ca
         assert "leave out" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("# My own\n")
     assert main.main(["table", "all", "--write", *asked[:-1]]) == 2
-    assert "was not made by this command" in capsys.readouterr().err
+    assert "was not written by this command" in capsys.readouterr().err
     assert (tmp_path / "README.md").read_text() == "# My own\n"
 
 
 def test_a_user_row_alone_makes_a_table_without_gains():
     (table,) = families([in_memory("my_own", s, 50 + s) for s in range(3)])
     assert [row.name for row in table.rows] == ["my_own"]
-    assert "no gain is judged" in " ".join(remarks.remarks(table))
+    assert "No verdicts" in " ".join(remarks.remarks(table))
 
 
 def test_a_row_under_two_names_with_other_seeds_cannot_be_distinguished():
@@ -688,9 +693,9 @@ def test_a_row_under_two_names_with_other_seeds_cannot_be_distinguished():
         (table,) = families([as_baseline(r, "resnet50d_mixup") for r in found])
         verdicts.append(row_of(table, "resnet50d_tricks").statistics.verdict)
     assert len(verdicts) == 126
-    share = sum(one != "cannot tell" for one in verdicts) / 126
+    share = sum(one != "inconclusive" for one in verdicts) / 126
     assert share <= 0.079, "the largest share that docs/statistics.md states for a single row"
-    assert verdicts.count("cannot tell") > 0
+    assert verdicts.count("inconclusive") > 0
 
 
 def as_baseline(record, name):
@@ -720,7 +725,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
     assert noise.low < noise.difference < noise.high
     assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
-    assert len(told(table)) == 2
+    assert len(noise_sentences(table)) == 2
     (path,) = (tmp_path / "records").glob("*mixup*s0*.npz")
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
@@ -893,7 +898,13 @@ def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
     synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_smooth"], seeds=range(3))
     for seed in (2, 3):
         cell = synthetic.cell("resnet50d_smooth", seed=seed)
-        failed = failures.Failure(cell.name, "the loss is not finite.", "", 4 - seed, "2026-11-22")
+        failed = failures.Failure(
+            cell=cell.name,
+            reason="the loss is not finite.",
+            detail="",
+            attempts=4 - seed,
+            when="2026-11-22",
+        )
         failures.write(records.path_of(tmp_path, cell), failed)
     (sentence,) = collect(tmp_path).left_out
     text = "has failed 1 time, and is in no figure: the loss is not finite."
@@ -921,8 +932,8 @@ def test_elder_records_that_counted_the_last_stage_stand_beside_new_ones(tmp_pat
             stage = {"type": "RoIStage", "architecture": architecture, "weights": True}
             config["model"]["roi_head"] = {"shared_head": stage}
             elder = f"{architecture} as it was counted" if seed else None
-            content["config"] = records.told_config(config)
-            content["config"]["comparable_sha256"] = elder or records.told_config(config)["sha256"]
+            content["config"] = records.config_entry(config)
+            content["config"]["comparable_sha256"] = elder or records.config_entry(config)["sha256"]
             records.write(records.path_of(tmp_path, cell), content)
     table = only_table(tmp_path)
     assert [row.statistics.fine_tunings for row in table.rows] == [3, 3]

@@ -64,7 +64,7 @@ def test_gains_are_drawn_where_they_are_and_the_papers_dots_beside_them(tables):
     ],
 )
 def test_a_long_title_stands_on_two_lines_and_inside_the_picture(text, lines, smallest):
-    with style.canvas(7.0, 2.0, style.Margins()) as (figure, _):
+    with style.canvas(7.0, 2.0, margins=style.Margins()) as (figure, _):
         style.title(figure, text)
     title_lines = figure.get_suptitle().split("\n")
     assert (len(title_lines), " ".join(title_lines)) == (lines, text)

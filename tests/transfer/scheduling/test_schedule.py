@@ -95,13 +95,13 @@ def tasks(tmp_path):
     """Three cells."""
     return [
         Task(
-            synthetic.cell("resnet50_baseline", seed=seed),
-            zoo.find("resnet50_baseline"),
-            "voc0712",
-            tmp_path,
-            tmp_path / "results",
-            tmp_path / "work",
-            "",
+            cell=synthetic.cell("resnet50_baseline", seed=seed),
+            row=zoo.find("resnet50_baseline"),
+            data="voc0712",
+            data_root=tmp_path,
+            results=tmp_path / "results",
+            work_dir=tmp_path / "work",
+            command="",
         )
         for seed in range(3)
     ]
@@ -285,7 +285,10 @@ def test_a_cell_is_finished_though_the_disk_fails_its_lease_which_is_removed_lat
     tasks, disk, monkeypatch
 ):
     monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
-    failures.write(record_path(tasks[0]), failures.Failure("", "of another day", "", 1, ""))
+    failures.write(
+        record_path(tasks[0]),
+        failures.Failure(cell="", reason="of another day", detail="", attempts=1, when=""),
+    )
 
     def stale(task):
         content = record(task)
@@ -311,7 +314,7 @@ def test_a_disk_that_fails_the_telling_of_a_failure_too_ends_no_driver(tasks, di
 
     tally, _, _ = run(tasks[:1], {0: [fail]})
     ((_, reason),) = tally.failed
-    assert reason.startswith("no room (not kept: ")
+    assert reason.startswith("no room (not saved: ")
     assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
 
 

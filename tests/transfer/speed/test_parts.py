@@ -433,7 +433,7 @@ def test_what_only_saves_time_does_not_set_records_apart():
     def recorded(*hooks):
         config = {"model": {"backbone": {}, "data_preprocessor": {}}}
         config["custom_hooks"] = [{"type": name} for name in hooks]
-        return records.told_config(config)
+        return records.config_entry(config)
 
     plain = recorded("SeedIterations", "ChannelsLast")
     fast = recorded(
@@ -452,7 +452,7 @@ def test_the_hook_counts_as_those_of_its_parts_that_published_hashes_count(scope
     def recorded(*hooks):
         config = {"model": {"backbone": {}, "data_preprocessor": {}}}
         settings = {"default_scope": scope, "optim_wrapper": {"type": wrapper}}
-        return records.told_config({**config, **settings, "custom_hooks": list(hooks)})
+        return records.config_entry({**config, **settings, "custom_hooks": list(hooks)})
 
     of_scope = {"mmdet": "SparseRoIExtraction", "mmseg": "FusedSegmentationLoss"}[scope]
     counted = [of_scope, *(["ChannelsLast"] if wrapper.startswith("B") else [])]
