@@ -167,10 +167,10 @@ def with_values(name, *values):
     ("saved", "expected"),
     [
         (lambda: with_values("layer3.0.bn1.running_var", NAN),
-         r"layer3\.0\.bn1\.running_var holds 1 value of 48 that is NaN or infinite"),
-        (lambda: with_values("layer2.0.conv1.weight", INF, -INF, NAN), r"holds 3 values of \d+"),
+         r"layer3\.0\.bn1\.running_var has 1 value of 48 that is NaN or infinite"),
+        (lambda: with_values("layer2.0.conv1.weight", INF, -INF, NAN), r"has 3 values of \d+"),
         (lambda: with_values("bn1.running_var", -0.5, -1e-9),
-         r"bn1\.running_var is a variance and holds 2 values of \d+ that are negative"),
+         r"bn1\.running_var is a variance but has 2 values of \d+ that are negative"),
         (lambda: {**state(), "conv1.0.weight": state()["conv1.0.weight"].to(torch.complex64)},
          r"conv1\.0\.weight is of type complex64"),
         (lambda: {**state(), "bn1.weight": (100 * state()["bn1.weight"]).to(torch.int8)},
