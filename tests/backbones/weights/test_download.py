@@ -221,7 +221,7 @@ def test_server_that_cannot_go_on(server: Server, place: Path, way: str) -> None
         assert place.read_bytes() == CONTENT
     else:  # it sends another part than was asked for, and then asked for all
         with pytest.raises(
-            UserError, match="not (the file that was expected|send the expected file)"
+            UserError, match=r"not (the file that was expected|send the expected file)"
         ):
             fetch(server.url(way), place, checksum=SHA256)
         assert [asked for _, asked in server.asked] == ["bytes=17-", None]
@@ -386,7 +386,7 @@ def test_disk_that_fills_up_keeps_the_part(server: Server, place: Path) -> None:
         "import resource, signal, sys; from pathlib import Path\n"
         "from backbones.weights.download import *\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({HALF}, resource.RLIM_INFINITY))\n"
-        "fetch(sys.argv[1], Path(sys.argv[2]), sys.argv[3])"
+        "fetch(sys.argv[1], Path(sys.argv[2]), checksum=sys.argv[3])"
     )
     command = [sys.executable, "-c", code, server.url("file.bin"), str(place), SHA256]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -437,7 +437,9 @@ def test_waiting_process_takes_over_after_a_failure(server: Server, place: Path)
     part = place.with_name("file.bin.part")
     while not part.exists() or part.stat().st_size == 0:
         time.sleep(0.01)
-    second = threading.Thread(target=fetch, args=(server.url("file.bin"), place, SHA256))
+    second = threading.Thread(
+        target=fetch, args=(server.url("file.bin"), place), kwargs={"checksum": SHA256}
+    )
     second.start()
     server.release.set()  # the stalled answer ends, short of what it promised
     first.join()

@@ -234,5 +234,5 @@ def test_a_part_of_no_size_is_of_another_shape(tmp_path):
 def test_the_other_format_is_looked_at_too(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(with_values("bn1.running_mean", NAN), path)
-    with pytest.raises(UserError, match=r"bn1\.running_mean holds 1 value"):
+    with pytest.raises(UserError, match=r"bn1\.running_mean has 1 value"):
         weights.match(NETWORK, weights.read(path, NETWORK), str(path))
