@@ -34,7 +34,7 @@ from backbones.runtime.progress import Curve
 from backbones.runtime.randomness import ReplayableDataset
 from backbones.runtime.runner import quiet_runner
 from tests.support import processes
-from tests.support.suites import Told, quick_suite, schedule, tasks_of
+from tests.support.suites import EventLog, quick_suite, schedule, tasks_of
 from transfer.records import lease as leasing
 from transfer.records.lease import Leases
 from transfer.scheduling import worker
@@ -299,7 +299,7 @@ def test_a_cell_that_fails_on_a_full_disk_is_tried_again_when_there_is_room(
         elif event == "failed":
             (small_disk / "filler").unlink()
 
-    watcher = Told(fill_and_make_room)
+    watcher = EventLog(fill_and_make_room)
     patience = threading.Timer(120, stopping.request)
     patience.start()
     try:
