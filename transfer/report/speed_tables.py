@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief, markdown
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from transfer.records.records import files
@@ -42,14 +43,15 @@ _NOT_WHOLE = (
 Bench = dict[str, Any]
 
 
-def collect(results: Path) -> list[Bench]:
+def collect(results: Path) -> tuple[list[Bench], list[str]]:
     """The last record of each measurement: of each work, other side and processor.
 
-    One that came to its end stands before one that did not.
+    One that came to its end comes before one that did not.
 
-    Raises:
-        UserError: A record cannot be read.
+    Returns:
+        The records, and a sentence for each file that cannot be read as one.
     """
+    bad: list[str] = []
     latest: dict[tuple[Any, ...], tuple[tuple[bool, str], Bench]] = {}
     for path in files(results / "records" / "bench"):
         try:
@@ -59,10 +61,11 @@ def collect(results: Path) -> list[Bench]:
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
             rank = _rank(record)
         except _NOT_WHOLE as error:
-            raise no_record(path, "transfer bench", error) from error
+            bad.append(str(no_record(path, "transfer bench", error)))
+            continue
         if key not in latest or latest[key][0] <= rank:
             latest[key] = rank, record
-    return [latest[key][1] for key in sorted(latest, key=str)]
+    return [latest[key][1] for key in sorted(latest, key=str)], bad
 
 
 def _rank(record: Bench) -> tuple[bool, str]:
@@ -70,23 +73,33 @@ def _rank(record: Bench) -> tuple[bool, str]:
     return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
 
 
-def write(results: Path, readme: Path) -> None:
+def write(results: Path, readme: Path) -> list[str]:
     """Put the tables in their places.
 
+    Returns:
+        A sentence for each file that is left out.
+
     Raises:
-        UserError: A record cannot be read, or the README has no place for them.
+        UserError: The README has no place for them.
     """
-    found = collect(results)
-    PART.put(readme, text(found, results))
+    found, bad = collect(results)
+    same, bad_pairs = differences(results)
+    PART.put(readme, text(found, same))
     docs = readme.parent / "docs" / "speed.md"
     if BREAKDOWN.is_in(docs):
         BREAKDOWN.put(docs, breakdowns(found))
+    return bad + bad_pairs
 
 
-def text(found: Sequence[Bench], results: Path) -> str:
-    """Tables in Markdown: the ratios, machine by machine, and equivalence."""
+def text(found: Sequence[Bench], same: str) -> str:
+    """Tables in Markdown: the ratios, machine by machine, and equivalence.
+
+    Args:
+        found: The records of :func:`collect`.
+        same: The table of :func:`differences`.
+    """
     parts = _speeds(found)
-    if same := _differences(results):
+    if same:
         parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
     return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
 
@@ -96,7 +109,7 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
     return [
         part
         for machine, records in _by_machine(found)
-        for part in (f"{machine}{_told_of_machine(records)}\n", _ratios(records))
+        for part in (markdown(f"{machine}{_told_of_machine(records)}") + "\n", _ratios(records))
     ]
 
 
@@ -105,7 +118,7 @@ def breakdowns(found: Sequence[Bench]) -> str:
     told = [record for record in found if record["ours"][0].get("breakdown")]
     parts = ["Percent of each side's own time.\n"]
     for machine, records in _by_machine(told):
-        parts += [f"{machine}\n", _breakdown(records)]
+        parts += [f"{markdown(machine)}\n", _breakdown(records)]
     return "\n".join(parts)
 
 
@@ -172,8 +185,13 @@ def _shares(record: Bench) -> tuple[str, str]:
     return f"{ours:.0f}", f"{other:.0f}"
 
 
-def _differences(results: Path) -> str:
-    """A line for each record of ``transfer bench --equivalence``; empty where there is none."""
+def differences(results: Path) -> tuple[str, list[str]]:
+    """A row for each record of ``transfer bench --equivalence``.
+
+    Returns:
+        The table, empty where there is no row, and a sentence for each file that cannot be read.
+    """
+    bad: list[str] = []
     rows: list[tuple[str, ...]] = []
     for path in files(results / "records" / "equivalence"):
         try:
@@ -183,25 +201,25 @@ def _differences(results: Path) -> str:
             work, found = record["work"], record["difference"]
             rows.append(
                 (
-                    f"{work['task']}, {work['data']}, {work['precision']}",
-                    f"{record['against']}",
+                    markdown(f"{work['task']}, {work['data']}, {work['precision']}"),
+                    markdown(f"{record['against']}"),
                     f"{found['mean']:+.2f}",
                     f"{found['low']:+.2f} … {found['high']:+.2f}",
                     f"{len(found['values'])}",
-                    f"{found['verdict']}",
+                    markdown(f"{found['verdict']}"),
                 )
             )
         except _NOT_WHOLE as error:
-            raise no_record(path, "transfer bench --equivalence", error) from error
+            bad.append(str(no_record(path, "transfer bench --equivalence", error)))
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
-    return _table(head, rows) if rows else ""
+    return _table(head, rows) if rows else "", bad
 
 
 def no_record(path: Path, command: str, error: Exception) -> UserError:
     """The sentence for a file that a command did not write, or not whole."""
     return UserError(
-        f"'{path}' is no record of '{command}' ({type(error).__name__}: {error}); move it away and "
-        "measure again."
+        f"'{path.absolute()}' is no record of '{command}' ({type(error).__name__}: "
+        f"{brief(error)}); move it away and measure again."
     )
 
 
@@ -221,7 +239,7 @@ def _ratios(found: list[Bench]) -> str:
         rows.append(
             (
                 _work(record),
-                record["against"],
+                markdown(record["against"]),
                 *(f"{_median(record[side], whole):.1f}" for side in ("ours", "other")),
                 f"**{statistics.median(ratios):.2f}**",
                 f"{min(ratios):.2f} … {max(ratios):.2f}",
@@ -236,7 +254,7 @@ def _ratios(found: list[Bench]) -> str:
 def _breakdown(found: list[Bench]) -> str:
     rows = []
     for record in found:
-        for side, name in (("ours", "ours"), ("other", record["against"])):
+        for side, name in (("ours", "ours"), ("other", markdown(record["against"]))):
             runs = record[side]
             shares = (
                 100
@@ -257,7 +275,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _work(record: Bench) -> str:
     work = record["work"]
     protocol = "" if work["task"] == "classification" else f"{work['protocol']}, "
-    return (
+    return markdown(
         f"{work['task']}, {work['backbone']}, {work['data']}, {protocol}{work['image_size']} px, "
         f"batch {work['batch_size']}, {work['precision']}"
     )
