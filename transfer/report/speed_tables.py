@@ -26,8 +26,11 @@ PART = MadePart("speed", "transfer bench --table")
 BREAKDOWN = MadePart("breakdown", "transfer bench --table")
 """Of ``docs/speed.md``, beside the README."""
 
-_PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
-_KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
+PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
+"""Of the time of a side, as its record has them."""
+
+KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
+"""By which the work of two records is the same."""
 
 _NOT_WHOLE = (
     OSError,
@@ -56,7 +59,7 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
     for path in files(results / "records" / "bench"):
         try:
             record = read_json(path)
-            key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
+            key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
             _speeds([record]), breakdowns([record])  # what tables can be made of is whole
             rank = _rank(record)
@@ -261,10 +264,10 @@ def _breakdown(found: list[Bench]) -> str:
                 * statistics.median(
                     run["breakdown"][part] / sum(run["breakdown"].values()) for run in runs
                 )
-                for part in _PARTS
+                for part in PARTS
             )
             rows.append((_work(record), name, *(f"{share:.1f}" for share in shares)))
-    return _table(("measured", "side", *(part.replace("_", "-") for part in _PARTS)), rows)
+    return _table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
