@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from backbones.common.errors import UserError
-from backbones.common.paths import expanded, missing, missing_folder, unknown_name
+from backbones.common.paths import expanded, missing, missing_folder, nearby, unknown_name
 from backbones.zoo.sources import weights_file
 
 
@@ -72,3 +72,10 @@ def test_the_home_of_nobody_is_an_error_for_people(monkeypatch):
     for path in ("~/mine.toml", "~nobody-of-that-name/mine.toml"):
         with pytest.raises(UserError, match="home folder"):
             expanded(path)
+
+
+@pytest.mark.parametrize("name", ["there", "x" * 300, "\0", "gone"])
+def test_nothing_is_near_what_is_there_or_cannot_be(tmp_path, name):
+    (tmp_path / "there").mkdir()
+    assert nearby(tmp_path / name) == ""
+    assert "'there'" in nearby(tmp_path / "ther")

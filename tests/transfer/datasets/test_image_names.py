@@ -243,7 +243,7 @@ def test_a_missing_folder_is_told_with_what_is_like_it(
     data = draw.load(tmp_path, draw.masks_toml().replace(old, new))
     (told,) = draw.found(data)
     assert told[0] == "list"
-    assert f"is no folder (did you mean '{near}'" in told[2]
+    assert f"; in that folder there is '{near}'" in told[2]
 
 
 def test_a_list_that_is_no_file_is_named(tmp_path: Path) -> None:
