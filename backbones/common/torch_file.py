@@ -25,6 +25,7 @@ from backbones.common.zip_directory import directory_bytes
 MAX_PICKLE_BYTES = 1 << 23
 """Most bytes of a file beside its tensors; a training's checkpoint has under 1 MB of them."""
 
+_MAX_OPERATIONS = 1 << 20  # of a pickle; a training's checkpoint has some 100,000
 _MAX_DIRECTORY_BYTES = 1 << 23
 _SLOW_CODECS = frozenset({"punycode", "idna"})  # whose time grows with the square of the text
 _PICKLES_BEHIND_MAGIC = 4
@@ -201,8 +202,10 @@ def _operations(path: Path, content: Any, more: MoreNames) -> Iterator[tuple[str
     """
     start = content.tell()
     for number, (operation, argument, place) in enumerate(pickletools.genops(content)):
-        if (place or 0) - start > more.pickle_bytes or number > MAX_PICKLE_BYTES:
+        if (place or 0) - start > more.pickle_bytes:
             raise DamagedFile(f"'{path}' has over {more.pickle_bytes:,} bytes beside its tensors.")
+        if number > _MAX_OPERATIONS:
+            raise DamagedFile(f"'{path}' has a pickle of over {_MAX_OPERATIONS:,} operations.")
         if operation.name in ("GLOBAL", "INST"):
             named = ".".join(str(argument).split(" ")).replace("__builtin__.", "builtins.", 1)
             if named not in _PLAIN and named not in more.names:

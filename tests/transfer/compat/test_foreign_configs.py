@@ -299,7 +299,7 @@ def test_words_are_those_of_their_key(name, value):
         ("model.neck.num_outs", -(10**9)),
         ("model.data_preprocessor.size", (10**5, 10**5)),
         ("model.data_preprocessor.pad_size_divisor", 10**4),
-        ("train_dataloader.dataset.pipeline.0.scale", [[10**4, 10**4]]),
+        ("train_dataloader.dataset.pipeline.0.scale", [[10**5, 10**5]]),
         ("optim_wrapper.optimizer.lr", float("nan")),
         ("train_cfg.max_epochs", 10**10),
         ("train_cfg.max_epochs", 10**400),
