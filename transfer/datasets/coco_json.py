@@ -15,6 +15,9 @@ from transfer.datasets.readers import BadFile, read_file
 MAX_BYTES = 1 << 30
 """Most bytes of an annotation file; COCO's longest has 0.5 GB."""
 
+_MAX_VALUES = 1 << 27
+"""Most values of an annotation file, each of up to 64 bytes once read; COCO has some 70 million."""
+
 
 class Box(NamedTuple):
     """One box of an annotation file.
@@ -125,8 +128,11 @@ def load_json(path: Path) -> dict[str, list[Any]]:
     Raises:
         BadFile: No JSON, without one of the lists, or over :data:`MAX_BYTES`.
     """
+    text = read_file(path, MAX_BYTES)
+    if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise BadFile(path, f"holds over {_MAX_VALUES:,} values")
     try:
-        content = json.loads(read_file(path, MAX_BYTES))  # takes a byte order mark too
+        content = json.loads(text)  # takes a byte order mark too
     except (ValueError, RecursionError) as error:
         raise BadFile(path, f"is not JSON ({brief(str(error))})") from error
     for name in ("images", "annotations", "categories"):
