@@ -19,6 +19,9 @@ _MAX_VALUES = 1 << 27
 """Most values of an annotation file, each of up to 64 bytes once read; COCO has some 70 million."""
 
 
+_MOST_FAULTS = 100_000
+
+
 class Box(NamedTuple):
     """One box of an annotation file.
 
@@ -86,11 +89,11 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file.
 
     Raises:
-        BadFile: Not such a file at all, or over :data:`MAX_BYTES`. What is wrong with single
-            entries stands in :attr:`CocoFile.faults`.
+        BadFile: Not such a file at all, over :data:`MAX_BYTES`, or of very many faults. What is
+            wrong with single entries is in :attr:`CocoFile.faults`.
     """
     content = load_json(path)
-    faults: list[str] = []
+    faults = _Faults(path)
     categories = _categories(content["categories"], faults)
     images = _images(content["images"], faults)
     orphans: list[str] = []
@@ -139,6 +142,24 @@ def load_json(path: Path) -> dict[str, list[Any]]:
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise BadFile(path, f"is not in COCO's layout: it has no list '{name}'")
     return content
+
+
+class _Faults(list[str]):
+    """Sentences about entries, up to a number after which the file as a whole is none.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def append(self, fault: str) -> None:
+        super().append(fault)
+        if len(self) > _MOST_FAULTS:
+            what = f"has over {_MOST_FAULTS:,} entries that cannot be used"
+            raise BadFile(self._path, f"{what}; the first: {self[0]}")
 
 
 class _Fault(ValueError):

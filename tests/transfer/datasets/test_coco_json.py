@@ -213,3 +213,10 @@ def test_values_are_counted_before_they_are_read(coco: Path, monkeypatch: Any) -
     monkeypatch.setattr(coco_json.json, "loads", None)
     with pytest.raises(BadFile, match="over 90 values"):
         coco_json.load_json(coco)
+
+
+def test_a_file_of_faults_alone_is_one_fault(coco: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(coco_json, "_MOST_FAULTS", 50)
+    coco.write_text('{"images": [], "categories": [], "annotations": [' + "1," * 60 + "1]}")
+    with pytest.raises(BadFile, match="over 50 entries .* the first: annotation number 1"):
+        read_coco(coco)
