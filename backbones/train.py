@@ -29,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python backbones/train.py",
-        description="Train classifiers of the zoo with their recipes. A training that was "
-        "interrupted goes on where it was.",
+        description="Train classifiers of the zoo with their recipes. An interrupted "
+        "training resumes from its last checkpoint.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--recipe", help="row of the zoo, e.g. resnet50d_cosine")
@@ -38,32 +38,43 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", required=True, type=Path, help="ImageFolder: train/<class>, val/<class>")
     add("--epochs", type=int, help="passes over the data (default: the recipe's)")
-    add("--batch-size", type=int, help="images a step; the learning rate follows it")
+    add("--batch-size", type=int, help="images per step; the learning rate follows it")
     add("--image-size", type=int, help="side of the crops in pixels (default: 224)")
-    add("--base-lr", type=float, help="learning rate at a batch of 256 (default: 0.1)")
-    add("--min-area", type=float, default=0.08, help="smallest share of an image a crop covers")
-    add("--seed", type=int, default=0, help="of the one training; a suite names its own")
-    add("--teacher", action="append", default=[], metavar="[ROW=]WEIGHTS", help="of the teacher, "
-        "for the distilled rows; with its row where a suite's rows have several")  # fmt: skip
+    add("--base-lr", type=float, help="learning rate for a batch size of 256 (default: 0.1)")
+    add(
+        "--min-area", type=float, default=0.08, help="smallest share of an image that a crop covers"
+    )
+    add("--seed", type=int, default=0, help="seed of a single training; a suite lists its own")
+    add("--teacher", action="append", default=[], metavar="[ROW=]WEIGHTS", help="weights of the "
+        "teacher of distilled rows; name its row if a suite has several teachers")  # fmt: skip
     add("--precision", choices=("float32", "bfloat16"), default="", help="default: the recipe's")
-    add("--authors-code", action="store_true", help="where paper and code differ, do as the code")
+    add(
+        "--authors-code",
+        action="store_true",
+        help="follow the authors' code where it differs from the paper",
+    )
     add(
         "--workers",
         type=int,
         default=hardware.loader_workers(),
-        help="processes that read images, for each GPU (default here: %(default)s)",
+        help="processes that read images, per GPU (default on this machine: %(default)s)",
     )
-    add("--cache", action="store_true", help="hold the images decoded in memory")
+    add("--cache", action="store_true", help="keep decoded images in memory")
     add("--resume", action=argparse.BooleanOptionalAction, default=True)
-    add("--work-dir", type=Path, default=Path("work_dirs/classifiers"), help="logs and states")
+    add("--work-dir", type=Path, default=Path("work_dirs/classifiers"), help="logs and checkpoints")
     add("--output", type=Path, help="folder for the .safetensors (default: in the cache)")
-    add("--launcher", choices=LAUNCHERS, default="auto", help="what started these processes")
+    add(
+        "--launcher",
+        choices=LAUNCHERS,
+        default="auto",
+        help="distributed launcher; torchrun is detected automatically",
+    )
     add("--results", type=Path, default=Path("results"), help="folder of the records")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; 0 when done, 1 when some of a suite could not be, 2 when none could."""
+    """Train; 0 if all is done, 1 if a part of a suite failed, 2 if all of it failed."""
     return guarded(run, build_parser().parse_args(arguments))
 
 
@@ -71,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     """Train a row or a suite; see :func:`main`.
 
     Raises:
-        UserError: Something has to be mended first.
-        Interrupted: Stopped; the state is saved.
+        UserError: The user must correct something first.
+        Interrupted: The training was stopped; its checkpoint is saved.
     """
     hardware.require_asked_gpus()
     with ranks.together(args.launcher, versions()), stopping.on_signals():
@@ -86,13 +97,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_suite(args: argparse.Namespace) -> int:
-    """Every training of a suite that has no record yet; one that fails does not stop the rest."""
+    """Run every training of a suite that has no record; a failed one does not stop the rest."""
     chosen = suite.load(args.suite)
     teachers = sorted({teacher for row in chosen.rows if (teacher := _teacher_row(row))})
     if len(teachers) > 1 and "" in _teachers(args.teacher):
         raise UserError(
-            f"The rows of suite {chosen.name} have the teachers {' and '.join(teachers)}; say "
-            f"whose weights these are: --teacher {teachers[0]}=WEIGHTS, and so on."
+            f"The rows of suite {chosen.name} have the teachers {' and '.join(teachers)}; name the "
+            f"row of each file: --teacher {teachers[0]}=WEIGHTS, and so on."
         )
     failed = 0
     for row in chosen.rows:
@@ -101,7 +112,7 @@ def train_suite(args: argparse.Namespace) -> int:
                 train_one(args, row, seed)
             except UserError as error:
                 if ranks.world_size() > 1:
-                    raise  # the others wait for this process: none can go on
+                    raise  # the others wait for this process, so none can continue
                 failed += 1
                 print(f"{row}, seed {seed}: {error}", file=sys.stderr)
     total = len(chosen.rows) * len(chosen.seeds)
@@ -110,13 +121,13 @@ def train_suite(args: argparse.Namespace) -> int:
 
 
 def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
-    """Train a row, unless that was done, and keep its record.
+    """Train a row, unless it has been trained, and write its record.
 
     Returns:
         The classifier's file.
 
     Raises:
-        UserError: Something has to be mended first.
+        UserError: The user must correct something first.
     """
     from backbones.runtime.console import StepBar
     from backbones.training import training
@@ -148,35 +159,36 @@ def train_one(args: argparse.Namespace, row: str, seed: int) -> Path:
                 resume=args.resume,
             )
     if ranks.is_main():
-        _tell(args, output, f"{row}, seed {seed}", stem)
+        _report(args, output, f"{row}, seed {seed}", stem)
     return output
 
 
-def _tell(args: argparse.Namespace, output: Path, title: str, stem: str) -> None:
-    """Keep the record of a classifier, and print what it says."""
-    told = read_own_metadata(output)
-    suite.write_record(suite.record_path(args.results, stem), told)
+def _report(args: argparse.Namespace, output: Path, title: str, stem: str) -> None:
+    """Write the record of a classifier and print its metrics."""
+    metadata = read_own_metadata(output)
+    suite.write_record(suite.record_path(args.results, stem), metadata)
     print(
-        f"{title}: top-1 {told['metrics']['top1']:.2f} %, top-5 "
-        f"{told['metrics']['top5']:.2f} %, {told['images_per_second']:.0f} images/s\n  {output}"
+        f"{title}: top-1 {metadata['metrics']['top1']:.2f} %, top-5 "
+        f"{metadata['metrics']['top5']:.2f} %, {metadata['images_per_second']:.0f} images/s\n"
+        f"  {output}"
     )
 
 
 def _teacher(row: str, args: argparse.Namespace) -> str:
-    """The weights that teach a row; empty where it has no teacher, or none was given."""
+    """The weights of a row's teacher; empty if it has no teacher or none was given."""
     given = _teachers(args.teacher)
     wanted = _teacher_row(row)
     return given.get(wanted, given.get("", "")) if wanted else ""
 
 
 def _teacher_row(row: str) -> str:
-    """The row that teaches a row; empty for none."""
+    """The row of a row's teacher; empty for none."""
     recipe = zoo.find(row).recipe
     return recipe.teacher if recipe else ""
 
 
 def _teachers(given: list[str]) -> dict[str, str]:
-    """Weights by the row that they were given for, "" for any."""
+    """Weights by the row that they belong to; "" stands for any row."""
     found = {}
     for text in given:
         row, _, weights = text.partition("=")

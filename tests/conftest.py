@@ -27,7 +27,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transfer.datasets import sample
 
     folder = tmp_path_factory.mktemp("cache")
-    sample.draw_sample(folder / "sample", sizes=sample.Sizes(8, 4, 8, 9, 8, 8, 5))
+    sample.draw_sample(
+        folder / "sample",
+        sizes=sample.Sizes(
+            classification_train_per_class=8,
+            classification_val_per_class=4,
+            detection_2007_trainval=8,
+            detection_2007_test=9,
+            detection_2012_trainval=8,
+            segmentation_training=8,
+            segmentation_validation=5,
+        ),
+    )
     return folder
 
 
@@ -37,7 +48,19 @@ def small_sample(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from transfer.datasets.sample import writer
 
     monkeypatch.setenv("TRANSFER_CACHE", str(cache))
-    monkeypatch.setattr(writer, "SIZES", writer.Sizes(8, 4, 8, 9, 8, 8, 5))
+    monkeypatch.setattr(
+        writer,
+        "SIZES",
+        writer.Sizes(
+            classification_train_per_class=8,
+            classification_val_per_class=4,
+            detection_2007_trainval=8,
+            detection_2007_test=9,
+            detection_2012_trainval=8,
+            segmentation_training=8,
+            segmentation_validation=5,
+        ),
+    )
     return cache / "sample"
 
 

@@ -1,3 +1,3 @@
 """Does a better classifier make a better detector and a better segmenter?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

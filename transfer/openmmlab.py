@@ -1,7 +1,7 @@
-"""Everything this project adds to MMEngine's registries; name it in ``custom_imports``.
+"""Everything this project adds to MMEngine's registries; list it in ``custom_imports``.
 
-Checkpoints are read as data from then on. Toolboxes that have lost a name that is relied on are
-refused. The order matters: mmdet and mmseg can only be imported once mmcv's operators are there.
+After this import, checkpoints are loaded as data only, and toolboxes that lack a name this project
+relies on are refused. The order matters: mmdet and mmseg need mmcv's operators to be present.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ _OURS = (
     "transfer.protocols.gluoncv.fcn_head",
 )
 
-relied_on.require("torch", "torchvision", "timm", "mmengine")  # before anything is assigned over
+relied_on.require("torch", "torchvision", "timm", "mmengine")  # before anything is replaced
 safe_loading.install()
 importlib.import_module("transfer.speed")
-# Both toolboxes tell at import which optional packages they do without; none is needed here.
+# Both toolboxes report at import which optional packages are missing; none is needed here.
 with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     for _name in _TOOLBOXES:

@@ -1,6 +1,6 @@
 """The driver: ``python transfer/run.py --backbone resnet50d_tricks``.
 
-Turns a classifier into a detector and a segmenter, measures both, and prints what was gained over
+Fine-tunes a classifier as a detector and as a segmenter, evaluates both, and prints the gain over
 its control.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
-    # Started as a script, this folder would come first on the path, and what lies in it would
-    # shadow libraries of that name (timm imports ``datasets``). The checkout takes its place.
+    # A script's own folder comes first on the path, where its subfolders would shadow libraries of
+    # the same name (timm imports ``datasets``). The checkout takes its place.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from rich.console import Console
@@ -49,14 +49,14 @@ from transfer.records.lease import Leases, owned_together
 from transfer.records.wording import count
 from transfer.records.writable import require_writable
 from transfer.scheduling.process import ProcessExecutor
-from transfer.scheduling.schedule import Schedule, clear_states, leases_of, record_path
+from transfer.scheduling.schedule import Schedule, clear_checkpoints, leases_of, record_path
 from transfer.scheduling.view import SuiteView
 
 if TYPE_CHECKING:
     from transfer.report.gains import GainTable
     from transfer.scheduling.cluster import ClusterExecutor
 
-SUMMARY = "fine-tune a backbone and its control, or a suite, and print what was gained"
+SUMMARY = "fine-tune a backbone and its control, or a suite, and print the gain"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
 _OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "ray": None, "retry": 0}
 
@@ -64,64 +64,87 @@ _OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "jobs": None, "ray": No
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--backbone", help="row of the zoo, timm/<name>, or a .toml of your own")
-    what.add_argument("--suite", help="quick, paper, animals, lr-sweep, or a .toml of your own")
+    what.add_argument("--backbone", help="row of the zoo, timm/<name>, or your own .toml file")
+    what.add_argument("--suite", help="quick, paper, animals, lr-sweep, or your own .toml file")
     add = parser.add_argument
     add("--task", choices=(*TASKS, "all"), default="all")
-    add("--data", default="auto", help="data set or .toml (default: voc0712, ade20k, or sample)")
-    add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
+    add(
+        "--data",
+        default="auto",
+        help="data set or .toml file (default: voc0712, ade20k, or sample)",
+    )
+    add(
+        "--data-root",
+        type=Path,
+        default=default_data_root(),
+        help="folder that holds the data sets",
+    )
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab, paper; of detection paper-long, quick-coco and openmmlab-coco too "
-        "(default: by data and machine)",
+        help="quick, openmmlab or paper; for detection also paper-long, quick-coco and "
+        "openmmlab-coco (default: chosen by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
-    add("--work-dir", type=Path, default=Path("work_dirs"), help="logs and states to resume from")
+    add("--work-dir", type=Path, default=Path("work_dirs"), help="folder for logs and checkpoints")
     add(
         "--evaluate-every",
         type=int,
         default=0,
         metavar="N",
-        help="evaluate on the way too, every N epochs (iterations in protocols that count those)",
+        help="evaluate during training too, every N epochs (every N iterations in protocols that "
+        "count iterations)",
     )
-    add("--save-minutes", type=float, default=10.0, help="between two savings of a state")
+    add("--save-minutes", type=float, default=10.0, help="checkpoint interval, in minutes")
+    add("--state-storage", default="", metavar="URL", help="copy checkpoints to s3://… or file://…")
+    add("--results", type=Path, default=Path("results"), help="results folder")
     add(
-        "--state-storage", default="", metavar="URL", help="copies of states, as s3://… or file://…"
+        "--launcher",
+        choices=ranks.LAUNCHERS,
+        default="auto",
+        help="distributed launcher; torchrun is detected automatically",
     )
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--launcher", choices=ranks.LAUNCHERS, default="auto", help="torchrun is known by itself")
-    add("--dry-run", action="store_true", help="say what would be run and what it costs, and stop")
-    add("--probe", action="store_true", help="with --dry-run: time a few steps where needed")
-    add("--tensorboard", action="store_true", help="write curves for TensorBoard too")
-    add("--wandb", action="store_true", help="send curves to Weights & Biases too")
+    add("--dry-run", action="store_true", help="print the planned runs and their cost, then exit")
+    add(
+        "--probe",
+        action="store_true",
+        help="with --dry-run: time a few steps where no record gives a time",
+    )
+    add("--tensorboard", action="store_true", help="also write curves for TensorBoard")
+    add("--wandb", action="store_true", help="also send curves to Weights & Biases")
     one = parser.add_argument_group("with --backbone").add_argument
-    one("--against", default="auto", help="row to compare with: auto (its control), NAME or none")
+    one("--against", default="auto", help="baseline: auto (the row's control), NAME or none")
     one(
         "--weights",
         default="auto",
-        help="auto, none or random, sample (trained on it, nothing fetched), a file, "
-        "timm:<model>.<tag> or an address",
+        help="auto, none or random, sample (train on the sample, download nothing), a file, "
+        "timm:<model>.<tag> or a URL",
     )
-    one("--seed", type=int, default=0, help="of the fine-tuning")
-    one("--classifier-seed", type=int, default=0, help="of classifiers trained for the sample")
+    one("--seed", type=int, default=0, help="seed of the fine-tuning")
+    one("--classifier-seed", type=int, default=0, help="seed of classifiers trained on the sample")
     many = parser.add_argument_group("with --suite").add_argument
-    many("--seeds", type=int, help="fine-tunings of each classifier (default: the suite's)")
-    many("--only", default="", help="run only cells of this name: a part of it, or a pattern")
-    many("--shard", metavar="I/N", help="run only the I-th of N equal parts, for N machines")
-    many("--jobs", type=int, help="cells side by side (default: one a GPU, one without)")
+    many("--seeds", type=int, help="runs of each classifier (default: as the suite states)")
+    many(
+        "--only", default="", help="run only cells whose name contains this or matches this pattern"
+    )
+    many(
+        "--shard",
+        metavar="I/N",
+        help="run only part I of N equal parts, one for each of N machines",
+    )
+    many("--jobs", type=int, help="runs in parallel (default: one for each GPU, one without a GPU)")
     many("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT or ray://…")
-    many("--retry", type=int, default=0, help="further attempts at a cell that fails")
+    many("--retry", type=int, default=0, help="number of retries of a run that fails")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells that have no record yet, and print the tables.
 
     Returns:
-        0 when every cell has its record, 1 when some of a suite have failed.
+        0 when every cell has its record, 1 when some cells of a suite failed.
 
     Raises:
-        UserError: Something has to be mended first; nothing half-done is recorded.
+        UserError: The user has to fix something first; no partial result is recorded.
     """
     _refuse_unfit_arguments(args)
     hardware.require_asked_gpus()
@@ -133,18 +156,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_for_processes(args: argparse.Namespace) -> None:
-    """Several processes run a suite's cells one after another, all of them each cell."""
+    """Refuse options that need a single process; launched processes share each cell of a suite."""
     if ranks.place_of(args.launcher).of > 1:
         for name in ("jobs", "ray", "retry"):
             if getattr(args, name):
                 raise UserError(
-                    f"--{name} goes with a single process: those of a launcher run every cell "
-                    "together, one after another."
+                    f"--{name} needs a single process: processes of a launcher run all cells "
+                    "together, "
+                    "one after another."
                 )
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run what is asked for, in one process or in several together; one of them prints."""
+    """Run the request, in one process or in several together; one of them prints."""
     console = screen(quiet=not ranks.is_main())
     plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
     _tell_remarks(plan, console)
@@ -169,8 +193,8 @@ def _run(args: argparse.Namespace) -> int:
 def _where_curves_are(work_dir: Path) -> str:
     folder = work_dir.absolute()
     return (
-        f"TensorBoard's files go to '{folder}/RUN/TIME/vis_data', in a folder for each run: "
-        f"tensorboard --logdir {shlex.quote(str(folder))}"
+        f"TensorBoard files go to '{folder}/RUN/TIME/vis_data', one folder for each run. View them "
+        f"with: tensorboard --logdir {shlex.quote(str(folder))}"
     )
 
 
@@ -180,7 +204,7 @@ def _tell_remarks(plan: Plan, console: Console) -> None:
 
 
 def _tell_costs(args: argparse.Namespace, processes: int) -> int:
-    """The dry run."""
+    """Print the dry run."""
     console = screen()
     plan = _plan(args, processes)
     tasks = _tasks(plan, args)
@@ -196,11 +220,11 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     unfit, other = (_OF_A_BACKBONE, "--backbone") if args.suite else (_OF_A_SUITE, "--suite")
     for name, default in unfit.items():
         if getattr(args, name) != default:
-            raise UserError(f"--{name.replace('_', '-')} goes with {other} only.")
+            raise UserError(f"--{name.replace('_', '-')} only works with {other}.")
     if args.suite:
         _refuse_for_processes(args)
     if args.probe and not args.dry_run:
-        raise UserError("--probe goes with --dry-run only.")
+        raise UserError("--probe only works with --dry-run.")
     least = {"seeds": 1, "jobs": 1, "retry": 0, "evaluate_every": 0, "save_minutes": 0}
     require_at_least(args, least)
     for name in ("seed", "classifier_seed"):
@@ -253,25 +277,25 @@ def _tasks(plan: Plan, args: argparse.Namespace) -> list[Task]:
     backends = {"tensorboard": "TensorboardVisBackend", "wandb": "WandbVisBackend"}
     return [
         Task(
-            cell,
-            plan.rows[cell.backbone],
-            plan.data[cell.data],
-            args.data_root,
-            args.results,
-            args.work_dir,
-            _command(args, cell),
-            tuple(backend for name, backend in backends.items() if getattr(args, name)),
-            args.save_minutes,
-            args.evaluate_every,
-            args.state_storage,
-            plan.baseline,
+            cell=cell,
+            row=plan.rows[cell.backbone],
+            data=plan.data[cell.data],
+            data_root=args.data_root,
+            results=args.results,
+            work_dir=args.work_dir,
+            command=_command(args, cell),
+            backends=tuple(backend for name, backend in backends.items() if getattr(args, name)),
+            save_minutes=args.save_minutes,
+            evaluate_every=args.evaluate_every,
+            storage=args.state_storage,
+            baseline=plan.baseline,
         )
         for cell in plan.cells
     ]
 
 
 def _command(args: argparse.Namespace, cell: Cell) -> str:
-    """What runs one cell again."""
+    """The command that runs one cell again."""
     given = ["transfer", "run"]
     if args.suite:
         seeds = ["--seeds", str(args.seeds)] if args.seeds else []
@@ -286,23 +310,23 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
 
 
 def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> list[str]:
-    """Find what is wrong with cells before the first is paid for, and what is worth knowing.
+    """Check the cells before the first one starts, and return remarks for the user.
 
-    A suite's driver starts workers and imports nothing heavy itself: a process of its own looks.
+    A suite's driver only starts workers and imports nothing heavy, so another process checks.
     """
     todo = [task for task in tasks if not record_path(task).exists()]
     _require_writable(todo)
     if todo and in_process:
         return _require_sound(todo, data_is_here)
     if todo:
-        # A process that is killed there has found nothing: the cells tell their faults themselves.
+        # If that process is killed, it has found nothing; each cell then reports its own faults.
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
             return one.submit(_require_sound, todo, data_is_here).result()
     return []
 
 
 def _require_writable(tasks: list[Task]) -> None:
-    """See that records, leases and work folders can be written, as another user's cannot."""
+    """Check that records, leases and work folders are writable, as another user's are not."""
     folders = [
         pair
         for task in tasks
@@ -318,11 +342,11 @@ def _require_writable(tasks: list[Task]) -> None:
 
 
 def _look_at_settings(tasks: list[Task]) -> None:
-    """Find what a suite sets wrongly, without a look at data, and importing nothing heavy here."""
+    """Check a suite's settings, without reading data or importing anything heavy here."""
     changed = {
         (task.cell.task, task.cell.protocol, task.cell.data, task.cell.overrides): task
         for task in tasks
-        if task.cell.overrides and task.cell.data_fingerprint  # the data are on this machine
+        if task.cell.overrides and task.cell.data_fingerprint  # the data set is on this machine
     }
     if changed:
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
@@ -342,22 +366,22 @@ def _require_sound(tasks: list[Task], data_is_here: bool) -> list[str]:
 
 
 def _todo(tasks: list[Task]) -> list[Task]:
-    """Those without a record; of the others, states that a kill left behind are removed."""
+    """Tasks without a record; leftover checkpoints of the others are removed."""
     todo = []
     for task in tasks:
         if record_path(task).exists():
-            clear_states(task)
+            clear_checkpoints(task)
         else:
             todo.append(task)
     return todo
 
 
 def _run_here(tasks: list[Task], console: Console) -> None:
-    """Cells one after another in this process, and in those together with it; a failure ends it.
+    """Run cells one after another, in this process and those launched with it, until one fails.
 
     Raises:
-        UserError: A cell could not be run, or another driver has taken it over.
-        KeyboardInterrupt: Stopped; the state is saved.
+        UserError: A cell could not run, or another driver has taken its lease.
+        KeyboardInterrupt: The user stopped the run; its checkpoint is saved.
     """
     todo = ranks.on_main(lambda: _todo(tasks))
     outlook = _outlook(todo) if ranks.is_main() else None
@@ -397,7 +421,7 @@ def _run_cell(task: Task, title: str, number: int, outlook: Forecast | None) -> 
 
 
 def _outlook(todo: list[Task]) -> Forecast | None:
-    """How long some runs on the sample will take; nothing is known of others."""
+    """The forecast of runs on the sample; None for other data."""
     known = (catalogue.SAMPLE, "quick")
     if not todo or any((task.cell.data, task.cell.protocol) != known for task in todo):
         return None
@@ -411,34 +435,34 @@ def _as_keyboard_interrupt() -> Iterator[None]:
     try:
         yield
     except stopping.Superseded as error:
-        told = str(error)
+        reason = str(error)
         raise UserError(
-            f"{told[0].upper()}{told[1:]}. Nothing was written since; run the same command again "
-            "to wait for what the other finds."
+            f"{reason[0].upper()}{reason[1:]}. This process wrote nothing after that; run the same "
+            "command again to wait for the other driver's result."
         ) from error
     except stopping.Interrupted as error:
         raise KeyboardInterrupt from error
 
 
 def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
-    """Every cell of a suite, in workers; whether some have failed."""
+    """Run every cell of a suite in workers, and return whether some failed."""
     durations = _durations(args.results, {task.cell.data for task in tasks})
     executor = _executor(args, tasks, durations)
     jobs = min(executor.jobs, len(tasks))
     with stopping.on_signals(), SuiteView(len(tasks), console, durations, jobs) as view:
         schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
         tally = schedule.run()
-    told = f"{len(tally.done)} of {len(tasks)} cells have their record"
+    summary = f"{len(tally.done)} of {len(tasks)} runs have a record"
     if tally.failed:
-        told += f"; {len(tally.failed)} failed and are tried again on the next run"
-    console.print(f"suite {args.suite}: {told}", highlight=False, soft_wrap=True)
+        summary += f"; {len(tally.failed)} failed; the next call retries them"
+    console.print(f"suite {args.suite}: {summary}", highlight=False, soft_wrap=True)
     return bool(tally.failed)
 
 
 def _executor(
     args: argparse.Namespace, tasks: list[Task], durations: Durations
 ) -> ProcessExecutor | ClusterExecutor:
-    """Where a suite's cells run."""
+    """The executor of a suite's cells."""
     if not args.ray:
         return ProcessExecutor(_jobs(args, len(tasks)), args.work_dir)
     from transfer.scheduling.cluster import ClusterExecutor
@@ -451,7 +475,7 @@ def _executor(
 
 
 def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:
-    """What would be run and what it costs, after a timed probe of what nobody has timed here."""
+    """Print the planned runs and their cost, after timing those without a time if asked."""
     durations = _durations(args.results, plan.data)
     if args.probe:
         for task in _tasks(plan, args):
@@ -461,7 +485,13 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
                 probe(task)
                 durations = _durations(args.results, plan.data)
-    print_costs(plan.cells, args.results, durations, _jobs(args, len(plan.cells)), console)
+    print_costs(
+        plan.cells,
+        results=args.results,
+        durations=durations,
+        jobs=_jobs(args, len(plan.cells)),
+        console=console,
+    )
 
 
 def _durations(results: Path, data: Iterable[str]) -> Durations:
@@ -472,12 +502,12 @@ def _durations(results: Path, data: Iterable[str]) -> Durations:
 
 
 def _jobs(args: argparse.Namespace, cells: int) -> int:
-    """Cells side by side."""
+    """Number of cells that run in parallel."""
     return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
-    """The tables that the plan's records stand in, with every seed there is of their rows."""
+    """Print the tables of the plan's records, with every recorded seed of their rows."""
     from transfer.records.comparable import Setting
     from transfer.report.gains import gain_tables
     from transfer.report.terminal import print_gains
@@ -488,8 +518,8 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable
     found, unreadable = _read(results, plan.data)
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
-    standing = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
-    tables = gain_tables(standing, plan.baseline)
+    of_tables = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
+    tables = gain_tables(of_tables, plan.baseline)
     for table in tables:
         print_gains(table, console)
     return list(tables)
@@ -505,7 +535,7 @@ def _print_ending(tables: list[GainTable], args: argparse.Namespace, console: Co
 
 
 def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], list[str]]:
-    """The records that stand in the folders of some data sets, and what could not be read."""
+    """The records of some data sets, and a sentence for each that could not be read."""
     found: list[records.Record] = []
     unreadable: list[str] = []
     for name in {records.folder(results, name): name for name in data}.values():
@@ -516,7 +546,7 @@ def _read(results: Path, data: Iterable[str]) -> tuple[list[records.Record], lis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The driver as a script."""
+    """Run the driver as a script."""
     parser = argparse.ArgumentParser(prog="python transfer/run.py", description=SUMMARY)
     add_arguments(parser)
     return guarded(run, parser.parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What numbers given to a command have to be."""
+"""Checks of a command's arguments."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from backbones.common.paths import missing_folder
 
 
 def require_folder(results: Path) -> None:
-    """See that there is a folder of results to make something of.
+    """Check that the results folder exists.
 
     Raises:
-        UserError: There is none.
+        UserError: It does not exist.
     """
     if not results.is_dir():
         raise UserError(
-            f"There is no folder of results: {missing_folder(results)}. Give it with --results."
+            f"There is no results folder: {missing_folder(results)}. Name it with --results."
         )
 
 
 def require_at_least(args: argparse.Namespace, least: Mapping[str, int]) -> None:
-    """See that numbers are not too small; one that was not given may be None.
+    """Check lower bounds of numbers; an argument that was not given may be None.
 
     Args:
-        args: The command's.
-        least: The smallest that there may be, by the argument's name.
+        args: The command's arguments.
+        least: Smallest allowed value by the argument's name.
 
     Raises:
-        UserError: One is below it, or NaN.
+        UserError: A number is below its bound, or NaN.
     """
     for name, lowest in least.items():
         given = getattr(args, name)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, with the permissions that the umask leaves."""
+"""Atomic writing of files, with the permissions of the umask."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _swept: set[Path] = set()
 
 
 def write_atomically(path: Path, content: bytes, option: str = "--results") -> None:
-    """Write a file beside its place, and move it there once it is on the disk.
+    """Write a file under a temporary name, flush it to disk, and rename it.
 
     Args:
-        path: Its place.
-        content: All of it.
-        option: What another folder is chosen with, for the sentence.
+        path: The file.
+        content: Its content.
+        option: The option that chooses another folder, for the error message.
 
     Raises:
-        UserError: The folder cannot be written; nothing is left half-written.
+        UserError: The folder cannot be written; no partial file remains.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,13 +45,13 @@ def write_atomically(path: Path, content: bytes, option: str = "--results") -> N
 
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file beside a place, to be written and moved there; removed if it was not moved.
+    """Open a temporary file beside ``path``; it is removed unless the caller renames it.
 
-    It is locked while it is written: what a killed process leaves is no longer, and the next
-    process that writes in the folder removes it.
+    The file is locked while it is written. A killed process releases the lock, and the next process
+    that writes in the folder removes the file.
 
     Yields:
-        The file, and its path.
+        The open file and its path.
 
     Raises:
         OSError: The folder cannot be written.
@@ -62,16 +62,16 @@ def staged(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
     try:
         with part.open("xb") as file:
-            with contextlib.suppress(OSError):  # a disk that knows no locks
+            with contextlib.suppress(OSError):  # a disk without locks
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file, part
     finally:
-        with contextlib.suppress(OSError):  # the disk may be away for this too
+        with contextlib.suppress(OSError):  # the disk may be unmounted
             part.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left half-written in a folder."""
+    """Remove partial files of killed processes from a folder."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.name.startswith(".") and path.name.endswith(_PART):
@@ -81,7 +81,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether nobody writes a file: its lock is free, or it is old on a disk that knows none."""
+    """Whether no process writes a file: its lock is free, or it is old on a disk without locks."""
     with part.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,26 +1,26 @@
-"""What is meant for the person at the keyboard."""
+"""Errors that are meant for the user."""
 
 from backbones.common.escape import terminal
 
 
 class UserError(Exception):
-    """Something the user can mend: what was wrong, where, and what to do next, in one sentence.
+    """An error that the user can correct: what is wrong, where, and what to do next.
 
-    Commands print the sentence and end with exit code 2; nothing is recorded and no traceback is
-    shown. Everything else that is raised is a defect of this project.
+    Commands print the message and end with exit code 2. They record nothing and show no traceback.
+    Any other exception is a defect of this project.
     """
 
     def __str__(self) -> str:
         text = super().__str__()
         if text.startswith("Caught "):
-            # torch raises a loader worker's error again with the worker's whole traceback as text.
+            # torch re-raises a loader worker's error with the worker's traceback as text.
             text = text.rsplit("UserError: ", 1)[-1].strip()
-        return terminal(text)  # a sentence may quote a stranger's name
+        return terminal(text)  # a message may quote an untrusted name
 
 
 class BrokenProcess(UserError):
-    """Nothing more may be computed in this process; another may go on."""
+    """This process must not compute any more; another process may."""
 
 
 class Untrusted(BrokenProcess):
-    """What was computed so far may be wrong; no state of it may be gone on from."""
+    """The results so far may be wrong; no training may resume from them."""

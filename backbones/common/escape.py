@@ -1,7 +1,7 @@
-"""Texts of strangers (names of classes, files, data sets) as each format shows them: as text.
+"""Escapes untrusted text (names of classes, files, data sets) for each output format.
 
-One function a format. All of them write a control character as its code: printed as it is, it would
-move the cursor of a terminal, and files of every format are printed there too.
+There is one function per format. All of them replace control characters by their codes, because
+files of every format may be printed on a terminal.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import html as _html
 import re
 
-_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # let text run the other way
+_TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of text
 _CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029{_TURNS}]")
 _LINES = re.compile(r"[\t\n\r\v\f]+")
 
 
 def terminal(text: str) -> str:
-    """Text for a terminal or a log: tabs and ends of lines are kept, nothing else that controls."""
+    """Text for a terminal or a log; of all control characters, only tabs and line ends are kept."""
     return _CONTROL.sub(lambda found: _code(found[0]), text)
 
 
 def one_line(text: str) -> str:
-    """Text as one line without control characters, for a name in a sentence or a cell."""
+    """Text as one line without control characters, for a name in a message or a table."""
     return terminal(_LINES.sub(" ", text))
 
 
 def brief(text: object, most: int = 100) -> str:
-    """The first line of a text, cut to a length, for the reason in a sentence."""
+    """The first line of a text, shortened, for the reason in a message."""
     lines = str(text).splitlines()
     line = one_line(lines[0]) if lines else type(text).__name__
     return line if len(line) <= most else f"{line[: most - 3]}..."
@@ -38,10 +38,10 @@ def html(text: str) -> str:
 
 _INLINE = re.compile(
     r"[\\`*|<$~]"
-    r"|(?<![^\W_])_|_(?![^\W_])"  # a single one between two letters is no emphasis
+    r"|(?<![^\W_])_|_(?![^\W_])"  # between two letters it is not emphasis
     r"|\](?=[(\[:])"  # of a link
     r"|&(?=#|\w+;)"
-    r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # what GitHub makes links of
+    r"|(?<=\w):(?=//)|(?<=www)\.|(?<=WWW)\.|(?<=\w)@(?=\w)"  # GitHub turns these into links
 )
 _BLOCK = re.compile(r">|(?:#+|[-+=]+)(?=\s|$)|\d+(?=[.)](?:\s|$))")
 
@@ -61,10 +61,10 @@ _NUMBER = re.compile(rf"{_END}(?: … {_END})?(?: \({_END} … {_END}\))?(?: %)?
 
 
 def csv(text: str) -> str:
-    """Text as a field of a CSV table, which a spreadsheet takes for a formula in no case.
+    """Text as a field of a CSV table that no spreadsheet reads as a formula.
 
-    Numbers and intervals stay as they are, with their signs; before anything else that would be
-    computed stands an apostrophe.
+    Numbers and intervals are unchanged. An apostrophe precedes any other text that a spreadsheet
+    would compute.
     """
     line = one_line(text)
     start = line.lstrip()[:1]

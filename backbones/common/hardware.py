@@ -1,4 +1,4 @@
-"""What this machine computes with, told without importing torch."""
+"""The hardware of this machine, found without importing torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from backbones.common.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
-_NONE = ("-1", "NoDevFiles")  # ways of asking for no GPU
+_NONE = ("-1", "NoDevFiles")  # values that ask for no GPU
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 @cache
 def cuda_devices() -> int:
-    """Number of CUDA devices that the driver offers and the installed torch can use."""
+    """Number of CUDA devices that the installed torch can use."""
     built_for = torch_cuda()
     if not built_for or driver_cuda() < built_for:
         return 0
@@ -31,7 +31,7 @@ def cuda_devices() -> int:
 
 @cache
 def driver_devices() -> int:
-    """Number of GPUs that NVIDIA's driver offers, whether or not torch can use them."""
+    """Number of GPUs that NVIDIA's driver reports, whether or not torch can use them."""
     count = ctypes.c_int()
     driver = _driver()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
@@ -41,7 +41,7 @@ def driver_devices() -> int:
 
 @cache
 def driver_cuda() -> int:
-    """Major version of the newest CUDA that NVIDIA's driver serves; 0 without a driver."""
+    """Major version of the newest CUDA that NVIDIA's driver supports; 0 without a driver."""
     version = ctypes.c_int()
     driver = _driver()
     if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)):
@@ -70,23 +70,23 @@ def _driver() -> ctypes.CDLL | None:
 
 
 def require_asked_gpus() -> None:
-    """See that every GPU that the environment names is there.
+    """Check that every GPU in CUDA_VISIBLE_DEVICES exists.
 
     Raises:
-        UserError: One is not; the driver would leave it out, and all that follow, without a word.
+        UserError: One does not; the driver would silently ignore it and all that follow.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     asked = [name.strip() for name in visible.split(",") if name.strip()]
     if asked and asked[0] not in _NONE and cuda_devices() < len(asked):
         raise UserError(
             f"CUDA_VISIBLE_DEVICES asks for GPU {', '.join(asked)}, but only {cuda_devices()} of "
-            "them can be used here ('nvidia-smi' lists what there is); name others, or unset it."
+            "them can be used here ('nvidia-smi' lists the GPUs); change the list, or unset it."
         )
 
 
 @cache
 def cuda_names() -> tuple[str, ...]:
-    """Names of the CUDA devices that may be used."""
+    """Names of the usable CUDA devices."""
     names = []
     for index in range(cuda_devices()):
         name = ctypes.create_string_buffer(256)
@@ -98,22 +98,22 @@ def cuda_names() -> tuple[str, ...]:
 @cache
 def cpu_flags() -> frozenset[str]:
     """The CPU's feature flags as Linux lists them; empty elsewhere."""
-    return frozenset(_told_of_cpu("flags").split())
+    return frozenset(_cpu_field("flags").split())
 
 
 @cache
 def cpu_name() -> str:
-    """The CPU's model name, with family and model where Linux tells them.
+    """The CPU's model name, with family and model where Linux reports them.
 
-    A virtual machine often calls processors of several generations by one name.
+    A virtual machine often gives processors of several generations the same name.
     """
-    name, family, model = map(_told_of_cpu, ("model name", "cpu family", "model"))
+    name, family, model = map(_cpu_field, ("model name", "cpu family", "model"))
     name = name or platform.processor() or platform.machine()
     return f"{name}, family {family}, model {model}" if family and model else name
 
 
-def _told_of_cpu(key: str) -> str:
-    """A line of ``/proc/cpuinfo``; empty where there is none."""
+def _cpu_field(key: str) -> str:
+    """The value of a field of ``/proc/cpuinfo``; empty if it is absent."""
     match = re.search(rf"^{key}\s*:(.*)$", _cpuinfo(), re.MULTILINE)
     return match.group(1).strip() if match else ""
 
@@ -124,9 +124,9 @@ def cpu_cores() -> int:
 
 
 def loader_workers() -> int:
-    """Processes that read images for one training: a GPU's share of the cores, at most 8.
+    """Number of loader workers of one training: a GPU's share of the cores, at most 8.
 
-    None without a GPU: there all cores compute.
+    0 without a GPU, where all cores compute.
     """
     gpus = cuda_devices()
     return min(8, cpu_cores() // gpus) if gpus else 0

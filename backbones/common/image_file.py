@@ -1,8 +1,8 @@
-"""Images that others have made: what decoding them takes is known before it begins.
+"""Reads untrusted images; time and memory are bounded before decoding starts.
 
 The size in an image's header bounds the memory; the size times the scans of a progressive JPEG
-bounds the time. Formats are named outright, so that no decoder starts another program: Pillow would
-hand an EPS file to Ghostscript.
+bounds the time. Formats are listed explicitly, so that no decoder starts another program: Pillow
+would pass an EPS file to Ghostscript.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from backbones.common.escape import brief
 from backbones.common.regular_file import UnfitFile, read_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""All that is an image here, by Pillow's names."""
+"""Supported formats, by Pillow's names."""
 
 MAX_BYTES = 1 << 28
-"""Most bytes of an image file."""
+"""Maximum size of an image file in bytes."""
 
 MAX_PIXELS = 1 << 26
-"""Most pixels of an image, 67 million, judged by its header; a large photograph has 24 million."""
+"""Maximum number of pixels by the header, 67 million; a large photograph has 24 million."""
 
 MAX_SCANNED = 1 << 30
-"""Most pixels times scans of a JPEG; a progressive one of an encoder has about ten scans."""
+"""Maximum of pixels times scans of a JPEG; usual progressive JPEGs have about ten scans."""
 
 DECODING_ERRORS = (
     OSError,
@@ -46,9 +46,9 @@ DECODING_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
-"""All that Pillow's decoders let through on bytes that are not a proper image."""
+"""Exceptions that Pillow's decoders raise on malformed images."""
 
-_SLOW = "bmp_rle"  # Pillow decodes it in Python, as many pixels as a few bytes claim
+_SLOW = "bmp_rle"  # Pillow decodes it in Python, with as many pixels as the header claims
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _START_OF_SCAN = 0xDA
 _WITHOUT_LENGTH = {0x01, 0xD8, 0xD9}
@@ -63,7 +63,7 @@ def read_image(path: Path) -> Image.Image:
     """Decode an image file to its end.
 
     Returns:
-        The image, in the file's own mode and not yet turned as its EXIF data ask for.
+        The image in the file's own mode, without the rotation that its EXIF data ask for.
 
     Raises:
         UnfitFile: Not a regular file, empty, too large, or as :func:`decode`.
@@ -73,13 +73,13 @@ def read_image(path: Path) -> Image.Image:
 
 
 def require_bounded(path: Path) -> bytes:
-    """See that a decoder other than Pillow's may be given an image file: OpenCV, torchvision.
+    """Check that an image file is safe for other decoders, such as OpenCV and torchvision.
 
     Returns:
         The file's bytes.
 
     Raises:
-        UnfitFile: Not a regular file, or of no format, or of more pixels or scans, than is read.
+        UnfitFile: Not a regular file, an unknown format, or too many pixels or scans.
         OSError: It cannot be opened.
     """
     content = read_content(path)
@@ -91,24 +91,24 @@ def decode(path: Path, content: bytes) -> Image.Image:
     """Decode the bytes of an image to their end.
 
     Args:
-        path: Where they are from, for the sentence.
+        path: Their file, for the error message.
         content: The bytes.
 
     Raises:
-        UnfitFile: Cut short, of none of :data:`FORMATS`, or of more pixels or scans than is read.
+        UnfitFile: Truncated, not of :data:`FORMATS`, or with too many pixels or scans.
     """
     return loaded(path, header(path, content))
 
 
 def loaded(path: Path, image: Image.Image) -> Image.Image:
-    """An image of :func:`header`, decoded to its end.
+    """Decode an image of :func:`header` to its end.
 
     Raises:
-        UnfitFile: It is cut short or damaged.
+        UnfitFile: It is truncated or damaged.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("ignore")  # about odd metadata
             image.load()
     except DECODING_ERRORS as error:
         raise UnfitFile(path, f"does not decode ({brief(error)})") from error
@@ -119,7 +119,7 @@ def read_content(path: Path) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        UnfitFile: Not a regular file, empty, or of over :data:`MAX_BYTES`.
+        UnfitFile: Not a regular file, empty, or larger than :data:`MAX_BYTES`.
         OSError: It cannot be opened.
     """
     content = read_bytes(path, MAX_BYTES)
@@ -129,59 +129,61 @@ def read_content(path: Path) -> bytes:
 
 
 def header(path: Path, content: bytes) -> ImageFile.ImageFile:
-    """An image of which the header was judged, and nothing more is decoded yet.
+    """An image whose header has been checked; nothing else is decoded yet.
 
     Args:
-        path: Where the bytes are from, for the sentence.
+        path: Their file, for the error message.
         content: The bytes.
 
     Raises:
-        UnfitFile: Of none of :data:`FORMATS`, or of more pixels or scans than is read.
+        UnfitFile: Not of :data:`FORMATS`, or with too many pixels or scans.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are judged here
+            warnings.simplefilter("ignore")  # odd metadata; sizes are checked here
             if content[:4] in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"):
                 _require_few_pieces(path, content)
             image = Image.open(BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise UnfitFile(path, f"has over the {MAX_PIXELS:,} pixels that are read") from error
+        raise UnfitFile(
+            path, f"has more than the {MAX_PIXELS:,} pixels that are allowed"
+        ) from error
     except Image.UnidentifiedImageError as error:
-        raise UnfitFile(path, f"is no image of a known format ({', '.join(FORMATS)})") from error
+        raise UnfitFile(
+            path, f"is not an image of a known format ({', '.join(FORMATS)})"
+        ) from error
     except DECODING_ERRORS as error:
         raise UnfitFile(path, f"does not decode ({brief(error)})") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise UnfitFile(
-            path, f"has {width} × {height} pixels, over the {MAX_PIXELS:,} that are read"
-        )
+        raise UnfitFile(path, f"has {width} × {height} pixels; at most {MAX_PIXELS:,} are allowed")
     if image.format == "TIFF":
         _require_usual_tiff(path, image)
     elif image.format == "BMP" and any(tile[0] == _SLOW for tile in image.tile):
-        raise UnfitFile(path, "is a run-length coded BMP, which takes seconds to decode")
+        raise UnfitFile(path, "is a run-length encoded BMP, which takes seconds to decode")
     elif image.format in ("JPEG", "MPO"):
         most = MAX_SCANNED // (width * height)
         if _scans(content, most) > most:
-            raise UnfitFile(path, f"has over {most} scans of {width} × {height} pixels")
+            raise UnfitFile(path, f"has more than {most} scans of {width} × {height} pixels")
     return image
 
 
 def _scans(content: bytes, most: int) -> int:
-    """How many scans a JPEG has, as far as ``most`` and one more."""
+    """Number of scans of a JPEG, counted up to ``most`` + 1."""
     scans, at = 0, 2
     while scans <= most and (found := _MARKER.search(content, at)):
         at, kind = found.end(), found[1][0]
         scans += kind == _START_OF_SCAN
-        if kind not in _WITHOUT_LENGTH:  # what is in a segment is no marker
+        if kind not in _WITHOUT_LENGTH:  # the content of a segment has no markers
             at += int.from_bytes(content[at : at + 2], "big")
     return scans
 
 
 def _require_few_pieces(path: Path, content: bytes) -> None:
-    """Bound the strips and tiles of a TIFF before Pillow makes an object for each of them."""
+    """Limit the strips and tiles of a TIFF before Pillow creates an object for each."""
     order = "<" if content[:2] == b"II" else ">"
     if struct.unpack_from(order + "H", content, 2)[0] != 42:
-        raise UnfitFile(path, "is a BigTIFF, which is not read")
+        raise UnfitFile(path, "is a BigTIFF, which is not supported")
     (place,) = struct.unpack_from(order + "I", content, 4)
     (entries,) = struct.unpack_from(order + "H", content, place)
     for number in range(entries):
@@ -193,7 +195,7 @@ def _require_few_pieces(path: Path, content: bytes) -> None:
 def _require_usual_tiff(path: Path, image: ImageFile.ImageFile) -> None:
     packed = image.info.get("compression")
     if packed not in _TIFF_PACKED:
-        raise UnfitFile(path, f"is a TIFF packed by {packed}; save it with LZW or deflate")
+        raise UnfitFile(path, f"is a TIFF compressed by {packed}; save it with LZW or deflate")
     width, height = (image.tag_v2.get(tag, 1) for tag in _TIFF_TILE_SIDES)  # type: ignore[attr-defined]
     if not isinstance(width, int) or not isinstance(height, int) or width * height > MAX_PIXELS:
         raise UnfitFile(path, f"has tiles of {width} × {height} pixels")

@@ -1,4 +1,4 @@
-"""JSON that others have made, read within bounds: no number, text or depth that breaks a reader."""
+"""Reads untrusted JSON; numbers, text, depth and size are bounded."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from backbones.common.regular_file import UnfitFile, read_bytes
 from backbones.common.text_encoding import decoded
 
 MAX_BYTES = 1 << 23
-"""Most bytes of a record or another small file; a record has some 50,000."""
+"""Maximum size of a record or another small file in bytes; a record has about 50,000."""
 
 MAX_DEPTH = 64
-"""Most lists and tables in one another; a toolbox's config has about ten."""
+"""Maximum depth of nested lists and tables; a toolbox's config has about ten levels."""
 
 _LARGEST = 1 << 63
 
 
 def read_json(path: Path, most: int = MAX_BYTES) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Args:
         path: The file.
-        most: How many bytes it may have.
+        most: Maximum size in bytes.
 
     Raises:
         UnfitFile: Not a regular file, too large, or as :func:`parse_json`.
@@ -38,34 +38,34 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text holds.
+    """The content of a JSON text.
 
     Raises:
-        ValueError: It is not JSON, or holds what :func:`require_plain` refuses.
+        ValueError: It is not JSON, or :func:`require_plain` refuses its content.
     """
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"it nests over {MAX_DEPTH} levels") from error
+        raise ValueError(f"it nests more than {MAX_DEPTH} levels") from error
     require_plain(value)
     return value
 
 
 def require_plain(value: Any, infinite: bool = False) -> None:
-    """See that a value of JSON or TOML can be computed with, written and printed.
+    """Check that a value of JSON or TOML can be computed with, written and printed.
 
     Args:
-        value: What a parser made.
+        value: The output of a parser.
         infinite: Whether numbers may be NaN or infinite, as in TOML.
 
     Raises:
-        ValueError: It holds a number that is not finite or has over 64 bits, text that is not
-            Unicode (half of a surrogate pair), or over :data:`MAX_DEPTH` levels.
+        ValueError: It contains a number that is not finite or has more than 64 bits, text that is
+            not Unicode (half of a surrogate pair), or more than :data:`MAX_DEPTH` levels.
     """
     level, depth = [value], 0
     while level:
         if depth > MAX_DEPTH:
-            raise ValueError(f"it nests over {MAX_DEPTH} levels")
+            raise ValueError(f"it nests more than {MAX_DEPTH} levels")
         inside: list[Any] = []
         for one in level:
             if isinstance(one, str):
@@ -78,7 +78,7 @@ def require_plain(value: Any, infinite: bool = False) -> None:
                 inside += one
             elif isinstance(one, int):
                 if not -_LARGEST <= one < 2 * _LARGEST:
-                    raise ValueError("it holds a whole number of over 64 bits")
+                    raise ValueError("it contains an integer of more than 64 bits")
             elif isinstance(one, float) and not infinite and not math.isfinite(one):
-                raise ValueError(f"it holds the number {one}")
+                raise ValueError(f"it contains the number {one}")
         level, depth = inside, depth + 1

@@ -1,24 +1,24 @@
-"""Libraries that are installed and still cannot be imported: what is wrong, and what to do."""
+"""Explains why an installed library cannot be imported, and what to do."""
 
 from __future__ import annotations
 
 import re
 
 HEADLESS = "python -m pip install --force-reinstall --no-deps 'opencv-python-headless<4.13'"
-"""Puts the OpenCV that needs no display in the place of the other; both fill one folder, cv2."""
+"""Replaces OpenCV by the build that needs no display; both use the folder cv2."""
 
 _ABSENT = re.compile(r"^(?P<file>\S+\.so[\w.]*): cannot open shared object file")
 _OTHER_TORCH = re.compile(r"operator torchvision::\w+ does not exist")
 
 
 def remedy(error: BaseException) -> str:
-    """The sentence for an import that failed for want of a system library or a matching torch.
+    """The message for an import that failed because of a system library or another torch.
 
     Args:
         error: What the import raised.
 
     Returns:
-        What is wrong and the command that mends it; empty for any other error.
+        What is wrong and the command that fixes it; empty for any other error.
     """
     if isinstance(error, ImportError) and (absent := _ABSENT.match(str(error))):
         file = absent["file"]

@@ -7,9 +7,9 @@ from typing import IO, Any
 
 
 def try_lock(file: IO[Any] | int) -> bool:
-    """Take the lock of an open file or folder; False where another process has it.
+    """Lock an open file or folder; returns False if another process holds the lock.
 
-    On a disk that knows no locks the answer is True: nothing protects there.
+    On a disk without locks it returns True; nothing protects there.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What an unknown name may have been meant to be."""
+"""Suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Collection
 
 
 def near(name: str, known: Collection[str]) -> list[str]:
-    """The two known names that are most like a name, whatever the case of their letters."""
+    """The two known names most similar to a name, ignoring case."""
     plain = {folded(one): one for one in known}
     return [plain[one] for one in difflib.get_close_matches(folded(name), plain, 2, 0.4)]
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """``did you mean a or b?``, or all that there are where nothing is near."""
+    """``did you mean a or b?``, or a list of all known names if none is similar."""
     found = near(name, known)
     return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}."
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """`` (did you mean 'a' or 'b'?)`` to follow a name; empty where nothing is near."""
+    """`` (did you mean 'a' or 'b'?)`` to follow a name; empty if no name is similar."""
     found = [f"'{one}'" for one in near(name, known)]
     return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def folded(name: str) -> str:
-    """A name in one form of Unicode and without case, to be compared by."""
+    """A name in a normal form of Unicode and without case, for comparison."""
     return unicodedata.normalize("NFC", name).casefold()

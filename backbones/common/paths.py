@@ -1,4 +1,4 @@
-"""Paths that users name: where they lead, and what lies there in the place of a missing file."""
+"""Paths given by users: expansion, and explanations for missing files."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 from backbones.common.errors import UserError
 from backbones.common.near_names import folded, near, suggestion
 
-_SHOWN = 3  # names that may have been meant
+_SHOWN = 3  # similar names in a message
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` in its place.
+    """A path with ``~`` expanded.
 
     Raises:
-        UserError: The home folder that it begins with is not known.
+        UserError: The home folder is unknown.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(
-            f"'{path}' begins with a home folder that is not known: give the whole path."
+            f"'{path}' begins with an unknown home folder; give the full path."
         ) from error
 
 
 def missing(path: Path) -> str:
-    """Why there is no regular file at a path, and what lies in its place.
+    """Why there is no regular file at a path, and what is there instead.
 
     Returns:
-        The rest of a sentence that starts with the path, absolute; without a full stop.
+        A clause that starts with the absolute path, without a full stop.
     """
     try:
         if path.is_dir():
@@ -39,25 +39,25 @@ def missing(path: Path) -> str:
             return f"'{path.absolute()}' is not a regular file"
         return f"'{path.absolute()}' does not exist{nearby(path)}"
     except OSError as error:  # a name too long, a folder that may not be entered
-        return f"'{path.absolute()}' cannot be looked at ({error.strerror})"
+        return f"'{path.absolute()}' cannot be accessed ({error.strerror})"
     except ValueError:
-        return f"{str(path)!r} is not a possible file name"
+        return f"{str(path)!r} is not a valid file name"
 
 
 def missing_folder(path: Path) -> str:
-    """Why there is no folder at a path; as :func:`missing`."""
+    """Why there is no folder at a path; like :func:`missing`."""
     try:
         if path.exists() and not path.is_dir():
             return f"'{path.absolute()}' is a file, not a folder"
     except OSError as error:
-        return f"'{path.absolute()}' cannot be looked at ({error.strerror})"
+        return f"'{path.absolute()}' cannot be accessed ({error.strerror})"
     except ValueError:
-        return f"{str(path)!r} is not a possible file name"
+        return f"{str(path)!r} is not a valid file name"
     return f"'{path.absolute()}' does not exist{nearby(path)}"
 
 
 def nearby(path: Path) -> str:
-    """What may have been meant by a path at which nothing is, in a clause; empty for nothing."""
+    """A clause that suggests what a missing path may have meant; empty for no suggestion."""
     try:
         return "" if path.exists() else _nearby(path)
     except (OSError, ValueError):  # what cannot be looked at
@@ -66,15 +66,15 @@ def nearby(path: Path) -> str:
 
 def _nearby(path: Path) -> str:
     if path.is_symlink():
-        return f": it is a link to '{os.readlink(path)}', which is not there"
+        return f": it is a link to '{os.readlink(path)}', which does not exist"
     if "\\" in str(path) and (turned := Path(str(path).replace("\\", "/"))).exists():
-        return f"; with / in place of \\ there is '{turned}'"
+        return f"; with / instead of \\ there is '{turned}'"
     place = path.absolute()
     while not place.parent.is_dir():
         place = place.parent
     told = ";"
     if place != path.absolute():
-        told = f": of its folders only '{place.parent}' is there;"
+        told = f"; of its parent folders, only '{place.parent}' exists;"
     names = os.listdir(place.parent)
     like = [name for name in names if _plain(name) == _plain(place.name)]
     if not like:
@@ -84,33 +84,33 @@ def _nearby(path: Path) -> str:
     if not like:
         return told.removesuffix(";")
     shown = "' and '".join(sorted(like)[:_SHOWN])
-    return f"{told} in that folder there is '{shown}'"
+    return f"{told} that folder contains '{shown}'"
 
 
 def _stem(name: str) -> str:
-    """A name without any of its endings: ``a`` of ``a.toml.txt``."""
+    """A name without all of its suffixes: ``a`` for ``a.toml.txt``."""
     return name.lstrip(".").partition(".")[0]
 
 
 def _plain(name: str) -> str:
-    """A name in one form of Unicode and of letters, without blanks around it."""
+    """A name in a normal form of Unicode, without case and surrounding blanks."""
     return folded(name).strip()
 
 
 def unknown_name(what: str, name: str, known: Collection[str]) -> UserError:
-    """The error for a name that is neither known nor leads to a user's ``.toml`` file.
+    """The error for a name that is neither known nor the path of a ``.toml`` file.
 
     Args:
-        what: What it should have named, such as ``"data set"``.
+        what: The kind of thing, such as ``"data set"``.
         name: As the user gave it.
-        known: The names that there are.
+        known: All known names.
     """
     path = Path(name)
     if name.endswith(".toml"):
-        return UserError(f"There is no {what} at that place: {missing(path)}.")
+        return UserError(f"There is no {what} at that path: {missing(path)}.")
     if path.is_file():
         return UserError(
-            f"'{path.absolute()}' does not end in .toml, as the file of a {what} must: rename it."
+            f"'{path.absolute()}' does not end in .toml, as the file of a {what} must; rename it."
         )
     if "/" in name or "\\" in name:
         return UserError(

@@ -1,4 +1,4 @@
-"""Opening files that others have made: regular ones only, and no more of them than is of use."""
+"""Opens untrusted files: regular files only, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _KINDS = {
 
 
 class UnfitFile(UserError):
-    """A file that is not read.
+    """A file that is refused.
 
     Args:
         path: The file.
-        reason: What is wrong with it, as the rest of a sentence that starts with its name.
+        reason: What is wrong with it, as the rest of a sentence that starts with its path.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -36,9 +36,9 @@ class UnfitFile(UserError):
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read its bytes, without waiting for anybody.
+    """Open a file for reading, without blocking.
 
-    A named pipe would wait for a writer, and opening a device may do something.
+    Opening a named pipe would wait for a writer; opening a device may have an effect.
 
     Raises:
         UnfitFile: It is a folder, a named pipe, a socket or a device, or a link to one.
@@ -47,11 +47,11 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         _require_regular(path, os.stat(path))
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as error:  # a byte 0, or what no file system can store
-        raise UnfitFile(path, "is not a possible file name") from error
+    except ValueError as error:  # a NUL byte, or characters that no file system can store
+        raise UnfitFile(path, "is not a valid file name") from error
     file = os.fdopen(handle, "rb")
     try:
-        _require_regular(path, os.fstat(handle))  # another may have taken its place
+        _require_regular(path, os.fstat(handle))  # the file may have been replaced meanwhile
     except UnfitFile:
         file.close()
         raise
@@ -63,7 +63,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
     Args:
         path: The file.
-        most: How many bytes it may have; of a larger file none are kept.
+        most: Maximum size in bytes.
 
     Raises:
         UnfitFile: It is not a regular file, or too large.
@@ -73,7 +73,7 @@ def read_bytes(path: Path, most: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         content = file.read(min(size, most) + 1)  # that much is allocated at once
     if len(content) > most:
-        raise UnfitFile(path, f"has over the {most:,} bytes that are read")
+        raise UnfitFile(path, f"has more than the {most:,} bytes that are allowed")
     return content
 
 
@@ -82,7 +82,7 @@ def read_text(path: Path, most: int) -> str:
 
     Args:
         path: The file.
-        most: How many bytes it may have.
+        most: Maximum size in bytes.
 
     Raises:
         UnfitFile: It is not a regular file, too large, or not UTF-8.
@@ -95,9 +95,9 @@ def read_text(path: Path, most: int) -> str:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a name begins with a dot: file managers and editors leave such files beside others.
+    """Whether a name begins with a dot, like the files that file managers and editors leave.
 
-    macOS keeps a ``._NAME`` for each file on foreign disks, Jupyter ``.ipynb_checkpoints``.
+    macOS writes a ``._NAME`` for each file on foreign disks, Jupyter ``.ipynb_checkpoints``.
     """
     return path.name.startswith(".")
 

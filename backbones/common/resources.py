@@ -1,4 +1,4 @@
-"""Where files are: those that travel with the code, and those kept between runs."""
+"""Locations of the data files that come with the code, and of the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def resource_dir(packaged: str, in_checkout: str) -> Path:
     """A folder of data files.
 
     Args:
-        packaged: Its name inside the installed ``transfer`` package.
+        packaged: Its name in the installed ``transfer`` package.
         in_checkout: Its path from the root of a checkout.
     """
     root = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ def resource_dir(packaged: str, in_checkout: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where downloads and trained classifiers are kept: ``$TRANSFER_CACHE`` or the user's cache.
+    """The folder of downloads and trained classifiers: ``$TRANSFER_CACHE`` or the user's cache.
 
     Raises:
         UserError: Neither is known.
@@ -34,6 +34,6 @@ def cache_dir() -> Path:
         return Path.home() / ".cache" / "transfer-bench"
     except RuntimeError as error:
         raise UserError(
-            "This user has no home folder to keep downloads and trained classifiers in: set "
-            "TRANSFER_CACHE to a folder that can be written."
+            "This user has no home folder for downloads and trained classifiers: set "
+            "TRANSFER_CACHE to a writable folder."
         ) from error

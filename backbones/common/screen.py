@@ -1,4 +1,4 @@
-"""The terminal: what is printed there is text, whatever names are in it."""
+"""The console: prints names as plain text, never as markup."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.text import Text
 
 from backbones.common.escape import terminal
 
-_WIDTH = 140  # where there is no terminal to ask
+_WIDTH = 140  # without a terminal
 
 
 class Screen(Console):
-    """A console that prints brackets, colons and control characters of names as they are written.
+    """A console that prints brackets, colons and control characters literally.
 
     Args:
         options: As rich's ``Console``.
@@ -25,21 +25,21 @@ class Screen(Console):
         super().__init__(**options, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more when the reader has left, as head does; rich would end the process."""
+        """Stop printing when the reader has closed the pipe; rich would end the process."""
         self.quiet = True
         write_no_more()
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every text that is printed, in a table too."""
+        """Render any text, also in tables."""
         return super().render_str(terminal(text), **options)
 
 
 def screen(quiet: bool = False) -> Screen:
-    """The console that results are printed on; a quiet one prints nothing."""
+    """The console for results; a quiet one prints nothing."""
     console = Screen(quiet=quiet)
     return console if console.is_terminal else Screen(width=_WIDTH, quiet=quiet)
 
 
 def write_no_more() -> None:
-    """Discard what is written to standard output from now on, at the interpreter's end too."""
+    """Discard all further standard output, including what the interpreter flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,19 +1,19 @@
-"""Which seeds there are."""
+"""The range of seeds."""
 
 from __future__ import annotations
 
 from backbones.common.errors import UserError
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that NumPy's generator takes."""
+"""The largest seed that NumPy's generator accepts."""
 
 
 def require_seed(seed: int, what: str) -> None:
-    """See that NumPy's generator takes a seed.
+    """Check that NumPy's generator accepts a seed.
 
     Args:
         seed: The number.
-        what: What it was given as, for the sentence.
+        what: Where it was given, for the error message.
 
     Raises:
         UserError: It is negative or too large.

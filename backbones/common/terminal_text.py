@@ -1,11 +1,11 @@
-"""Text on terminals and in pipes that do not know all signs, as with LANG=C."""
+"""Text for terminals and pipes that lack Unicode, as with LANG=C."""
 
 from __future__ import annotations
 
 import codecs
 
 LEGIBLE = "transfer-bench-legible"
-"""Name of the handler of :func:`legible`, for ``errors`` of a text stream."""
+"""Name of the error handler :func:`legible`, for ``errors`` of a text stream."""
 
 _PLAIN = {
     "…": "...",
@@ -23,15 +23,15 @@ _PLAIN = {
 
 
 def legible(error: UnicodeError) -> tuple[str, int]:
-    """A plain sign in the place of a typographic one, and a number in that of a letter.
+    """Replace typographic characters by ASCII ones, and letters by their codes.
 
-    Names in another script can still be told apart, which they could not as question marks.
+    Unlike question marks, codes keep names in other scripts distinguishable.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
-    told = (_PLAIN.get(sign) or sign.encode("unicode_escape").decode() for sign in signs)
-    return "".join(told), error.end
+    replaced = (_PLAIN.get(sign) or sign.encode("unicode_escape").decode() for sign in signs)
+    return "".join(replaced), error.end
 
 
 codecs.register_error(LEGIBLE, legible)

@@ -1,10 +1,10 @@
-"""Text that people's editors have saved: in UTF-8, or marked as another form of Unicode."""
+"""Decodes text files: UTF-8, or UTF-16 and UTF-32 with a byte order mark."""
 
 from __future__ import annotations
 
 import codecs
 
-_MARKS = (  # the longer ones first: that of UTF-32 begins like that of UTF-16
+_MARKS = (  # longest first: the mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -14,7 +14,7 @@ _MARKS = (  # the longer ones first: that of UTF-32 begins like that of UTF-16
 
 
 def decoded(content: bytes) -> str:
-    """A file's text, without its byte order mark; UTF-16 and UTF-32 are known by theirs.
+    """The text of a file, without its byte order mark.
 
     Raises:
         ValueError: It is in another encoding; the message is the rest of a sentence that starts
@@ -26,9 +26,11 @@ def decoded(content: bytes) -> str:
                 return content.decode(encoding)
             except UnicodeDecodeError as error:
                 name = encoding.removesuffix("-sig").upper()
-                raise ValueError(f"begins as {name} and is not ({error.reason})") from error
+                raise ValueError(
+                    f"has the byte order mark of {name} but is not ({error.reason})"
+                ) from error
     if len(content) > 3 and 3 * content.count(0) > len(content):
-        raise ValueError("is text in UTF-16 without a mark, or none; save it as UTF-8")
+        raise ValueError("is not text, or UTF-16 without a byte order mark; save it as UTF-8")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What timm is told of a network that this project adds to it: it has no weights anywhere."""
+"""The timm configuration of networks that this project adds; they have no public weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def untrained_cfg(architecture: str, *, first_conv: str, classifier: str) -> Any
 
     Args:
         architecture: The network's name.
-        first_conv: Name of the layer that sees the image.
-        classifier: Name of the last one.
+        first_conv: Name of the first layer.
+        classifier: Name of the last layer.
     """
-    told = {
+    cfg = {
         "input_size": (3, 224, 224),
         "num_classes": 1000,
         "pool_size": (7, 7),
@@ -27,4 +27,4 @@ def untrained_cfg(architecture: str, *, first_conv: str, classifier: str) -> Any
         "first_conv": first_conv,
         "classifier": classifier,
     }
-    return generate_default_cfgs({f"{architecture}.untrained": told})
+    return generate_default_cfgs({f"{architecture}.untrained": cfg})

@@ -1,4 +1,4 @@
-"""TOML files that people write: data sets, suites and backbones of their own."""
+"""Reads TOML files: data sets, suites and backbones."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ else:
 
 
 MAX_BYTES = 1 << 20
-"""Most bytes of a file; a person's has a few hundred."""
+"""Maximum size of a file in bytes; usual ones have a few hundred."""
 
 Form = Any
-"""What a value must be: a type, a list of one form for every element, or a table of forms."""
+"""The form of a value: a type, a list with the form of its elements, or a table of forms."""
 
 _KINDS = {
     str: "a text",
@@ -34,11 +34,11 @@ _KINDS = {
 
 
 def read_toml(path: Path, what: str = "") -> dict[str, Any]:
-    """What a TOML file says.
+    """The content of a TOML file.
 
     Args:
         path: The file.
-        what: What it is, for the sentence; empty for the path alone.
+        what: The kind of file, for error messages; may be empty.
 
     Raises:
         UserError: It is not valid TOML in Unicode, not a regular file, or longer than
@@ -54,22 +54,25 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
     try:
         found = tomllib.loads(text)
         require_plain(found, infinite=True)
-    except (ValueError, RecursionError) as error:  # its own errors, and numbers of 5,000 digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also numbers of 5,000 digits
         raise UserError(f"{name} is not valid TOML: {brief(error)}.") from error
     return found
 
 
 def misfit(value: Any, form: Form, place: str = "") -> str:
-    """Where a value has another form than it must, such as ``'train[0].folder' must be a text``.
+    """Describe where a value lacks its form, such as ``'train[0].folder' must be a text``.
 
     Args:
-        value: What a file says.
-        form: What it must be; entries of a table that the form does not name may be anything, and
-            those that it names may be missing.
-        place: Where the value stands.
+        value: The content of a file.
+        form: The required form. Entries that the form lacks are not checked; entries of the form
+            may be missing.
+        place: The location of the value.
 
     Returns:
-        The first such place; empty where the value fits.
+        The first such place; empty if the value fits.
     """
     parts: list[tuple[Any, Form, str]] = []
     if isinstance(form, dict):
@@ -88,18 +91,18 @@ def misfit(value: Any, form: Form, place: str = "") -> str:
     return next(filter(None, (misfit(*part) for part in parts)), "")
 
 
-def unknown(told: Any, form: Form) -> Iterator[tuple[str, list[str]]]:
-    """Entries of a file that mean nothing, each with those that are known in its place.
+def unknown(content: Any, form: Form) -> Iterator[tuple[str, list[str]]]:
+    """Unknown entries of a file, each with the entries that are known there.
 
     Args:
-        told: What a file says; it fits the form.
-        form: As :func:`misfit` takes it, with all entries that there are.
+        content: The content of a file; it fits the form.
+        form: As in :func:`misfit`, with all known entries.
     """
     if isinstance(form, list) and isinstance(form[0], dict):
-        for one in told:
+        for one in content:
             yield from unknown(one, form[0])
     elif isinstance(form, dict):
-        for name, value in told.items():
+        for name, value in content.items():
             if name in form:
                 yield from unknown(value, form[name])
             else:
@@ -110,5 +113,5 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if isinstance(value, str):
-        return kind is str and "\0" not in value  # which no path and no name has
+        return kind is str and "\0" not in value  # not allowed in a path or a name
     return isinstance(value, int | float if kind is float else kind)

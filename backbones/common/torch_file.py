@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, read as tensors and plain data; what would execute code is refused."""
+"""Reads files of ``torch.save``: tensors and plain data; code is refused."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from backbones.common.regular_file import UnfitFile, open_regular
 from backbones.common.zip_directory import directory_bytes
 
 MAX_PICKLE_BYTES = 1 << 23
-"""Most bytes of a file beside its tensors; a training's checkpoint has under 1 MB of them."""
+"""Maximum bytes of a file without its tensors; a checkpoint has less than 1 MB."""
 
 _MAX_OPERATIONS = 1 << 20  # of a pickle; a training's checkpoint has some 100,000
 _MAX_DIRECTORY_BYTES = 1 << 23
 _SLOW_CODECS = frozenset({"punycode", "idna"})  # whose time grows with the square of the text
 _PICKLES_BEHIND_MAGIC = 4
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "LONG4")
-_ZIP_MAGIC = b"PK\x03\x04"  # by which torch tells its two forms apart
+_ZIP_MAGIC = b"PK\x03\x04"  # distinguishes the two formats of torch
 
-# What a pickle may name. ``weights_only`` allows more: ``bytearray(n)`` and the classes of tensors
-# and storages make room for as much as a few bytes ask for.
+# Names that a pickle may use. ``weights_only`` allows more: ``bytearray(n)`` and the classes of
+# tensors and storages, which allocate as much memory as a few bytes ask for.
 _PLAIN = frozenset(
     [
         "collections.OrderedDict",
@@ -65,11 +65,11 @@ _PLAIN = frozenset(
 
 
 class DamagedFile(UserError):
-    """A file that is cut short or of another format."""
+    """A file that is truncated or has another format."""
 
 
 class CodeInside(UserError):
-    """A pickle that would execute code if it were read in full."""
+    """A pickle that would execute code."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ _NO_MORE = MoreNames()
 def read_torch_file(
     source: Path | BytesIO, map_location: Any = "cpu", more: MoreNames = _NO_MORE
 ) -> Any:
-    """What a file of ``torch.save`` holds.
+    """The content of a file of ``torch.save``.
 
-    torch stores tensors as they are; an archive that is packed could unpack to any size, so it is
-    refused. Sizes in an archive's pickle are held against the archive's by torch itself, those of
-    the older form are held against the file's here.
+    torch never compresses its archives. A compressed archive is refused, because it could unpack to
+    any size. torch itself checks the sizes in an archive's pickle; the sizes in the older format
+    are checked here.
 
     Args:
         source: The file, or its bytes.
@@ -105,8 +105,8 @@ def read_torch_file(
         more: What its pickle may name beside tensors and plain data.
 
     Raises:
-        CodeInside: It holds more than tensors and plain data.
-        DamagedFile: It is no whole file of torch's.
+        CodeInside: It contains more than tensors and plain data.
+        DamagedFile: It is truncated or not a file of torch.
     """
     path = source if isinstance(source, Path) else Path("a checkpoint in memory")
     try:
@@ -122,20 +122,20 @@ def read_torch_file(
         raise CodeInside(_refusal(path)) from error
     except UserError:
         raise
-    except Exception as error:  # torch lets through whatever its parts raise on strangers' bytes
+    except Exception as error:  # torch may raise anything on malformed bytes
         first_line = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise DamagedFile(
-            f"'{path}' could not be read as weights ({first_line}); it may be cut short or of "
-            "another format: give .safetensors, a torch state dict, or MXNet .params."
+            f"'{path}' could not be read as weights ({first_line}); it may be truncated or "
+            "have another format; give .safetensors, a torch state dict, or MXNet .params."
         ) from error
 
 
 def _refusal(path: Path, named: str = "") -> str:
-    told = f", {named}," if named else ""
+    name = f" ({named})" if named else ""
     return (
-        f"'{path}' was refused: it is a pickle that holds more than tensors{told} so that reading "
-        "it would execute code. Save its state dict alone (torch.save(model.state_dict(), …)) "
-        "or as safetensors, and use that."
+        f"'{path}' was refused: it is a pickle that contains more than tensors{name}; reading "
+        "it would execute code. Save only its state dict (torch.save(model.state_dict(), …)), or "
+        "save it as safetensors."
     )
 
 
@@ -149,11 +149,11 @@ def _opened(source: Path | BytesIO) -> Iterator[BinaryIO]:
 
 
 def _require_plain_pickles(path: Path, file: BinaryIO, more: MoreNames) -> None:
-    """Look through the older form: what its pickles name, and every length and size in them.
+    """Check the older format: the names in its pickles, and all lengths and sizes.
 
-    It is five pickles (magic number, version, machine, objects, the storages' keys) and the
-    tensors' bytes behind them. A storage's number of elements stands right before its place in the
-    file is asked for.
+    It consists of five pickles (magic number, version, machine, objects, keys of the storages),
+    followed by the bytes of the tensors. The number of elements of a storage directly precedes the
+    request for the storage.
     """
     content: Any = file
     if not isinstance(file, BytesIO):  # a read of a claimed length makes room for all of it
@@ -171,21 +171,21 @@ def _require_plain_pickles(path: Path, file: BinaryIO, more: MoreNames) -> None:
                     if number is None or not 0 <= number <= size:
                         raise DamagedFile(
                             f"'{path}' could not be read as weights (a tensor of {number} elements "
-                            f"in a file of {size} bytes); it may be cut short."
+                            f"in a file of {size} bytes); it may be truncated."
                         )
                     number = None
 
 
 def _require_plain_archive(path: Path, file: BinaryIO, more: MoreNames) -> None:
-    """Look through an archive: stored as it is, and what its pickle names."""
+    """Check an archive: no compression, and the names in its pickle."""
     if directory_bytes(file) > _MAX_DIRECTORY_BYTES:
-        raise UnfitFile(path, "is an archive of too many files")
+        raise UnfitFile(path, "is an archive with too many files")
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise DamagedFile(
-                    f"'{path}' could not be read as weights (its '{entry.filename}' is packed, "
-                    "which torch's own files never are); save it anew with torch.save."
+                    f"'{path}' could not be read as weights ('{entry.filename}' in it is "
+                    "compressed, unlike in torch's own files); save it again with torch.save."
                 )
     file.seek(0)
     pickled = PyTorchFileReader(file).get_record("data.pkl")  # as torch itself finds it
@@ -194,11 +194,11 @@ def _require_plain_archive(path: Path, file: BinaryIO, more: MoreNames) -> None:
 
 
 def _operations(path: Path, content: Any, more: MoreNames) -> Iterator[tuple[str, Any]]:
-    """What the pickle at a file's place does, up to its end; nothing of it is done.
+    """The operations of the pickle at the file's position; none is executed.
 
     Raises:
-        CodeInside: It names something that a file of tensors does not need.
-        DamagedFile: It is longer than the pickle of any training.
+        CodeInside: It uses a name that a file of tensors does not need.
+        DamagedFile: It is too long.
     """
     start = content.tell()
     for number, (operation, argument, place) in enumerate(pickletools.genops(content)):

@@ -1,4 +1,4 @@
-"""Versions of everything that takes part in a result."""
+"""Versions of everything that affects a result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of every package that takes part."""
+    """Versions of Python and of every package that affects a result."""
     found = {"python": platform.python_version()}
     return found | {name: version_of(name) or "not installed" for name in PACKAGES}
 

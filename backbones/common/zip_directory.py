@@ -1,4 +1,4 @@
-"""How large a zip archive's directory is, before :mod:`zipfile` makes an object of each entry."""
+"""The size of a zip archive's directory, found before :mod:`zipfile` reads the entries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _END_64 = struct.Struct("<4sQ2H2L4Q")
 
 
 def directory_bytes(file: BinaryIO) -> int:
-    """Bytes of an archive's directory; each entry has 46 and its name.
+    """Bytes of an archive's directory; each entry takes 46 plus its name.
 
-    Only archives whose last 22 bytes are the end record are taken, that is without a comment:
-    there, what is read here is what :mod:`zipfile` will read.
+    Only archives without a comment are accepted. Their last 22 bytes are the end record, so this
+    function and :mod:`zipfile` read the same record.
 
     Raises:
-        ValueError: It is no such archive.
+        ValueError: It is not such an archive.
         OSError: It cannot be read.
     """
     size = file.seek(0, os.SEEK_END)
@@ -27,7 +27,7 @@ def directory_bytes(file: BinaryIO) -> int:
     tail = file.read(most)
     file.seek(0)
     if len(tail) < _END.size:
-        raise ValueError("it is cut short")
+        raise ValueError("it is truncated")
     signature, *_, length, _, comment = _END.unpack(tail[-_END.size :])
     if signature != b"PK\x05\x06" or comment:
         raise ValueError("its last 22 bytes are not the end of an archive")

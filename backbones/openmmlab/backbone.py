@@ -1,6 +1,6 @@
 """Any timm classifier with feature maps as an OpenMMLab backbone.
 
-Registered once, in MMEngine's root registry, so that MMDetection and MMSegmentation build the same
+It is registered once, in MMEngine's root registry, so MMDetection and MMSegmentation build the same
 class by the same name.
 """
 
@@ -26,10 +26,10 @@ from backbones.zoo.networks import require_known
 from backbones.zoo.sources import is_random
 
 STRIDES = (4, 8, 16, 32)
-"""Strides of the maps that OpenMMLab counts as 0 to 3, at output stride 32."""
+"""Strides of the maps with OpenMMLab's indices 0 to 3, at output stride 32."""
 
 _ANOTHER_SIZE = (192, 288)
-"""Of images, in pixels: multiples of 32 that no network of timm was made for."""
+"""An image size in pixels: multiples of 32 for which no network of timm is designed."""
 
 
 @MODELS.register_module()
@@ -38,17 +38,17 @@ class TimmPyramid(BaseModule):
 
     Args:
         architecture: timm's name, or one of :mod:`backbones.zoo.networks`.
-        out_indices: Which maps to return; 0 to 3 are strides 4 to 32.
-        frozen_stages: -1 trains everything; 0 freezes the stem, i also stages 1 to i.
-        norm_eval: Keeps batch norms on their running statistics while training.
-        norm_frozen: Also takes the gamma and beta of every batch norm out of training.
-        norm_sync: Synchronises batch norms over processes; in a single one they stay as they are.
-        output_stride: 32, 16 or 8; below 32 the last stages are dilated instead of strided.
+        out_indices: Maps to return; 0 to 3 are strides 4 to 32.
+        frozen_stages: -1 trains everything; 0 freezes the stem; i also freezes stages 1 to i.
+        norm_eval: Keep batch norms on their running statistics during training.
+        norm_frozen: Also freeze gamma and beta of every batch norm.
+        norm_sync: Synchronise batch norms over processes; no effect in a single process.
+        output_stride: 32, 16 or 8; below 32, the last stages are dilated instead of strided.
         weights: A file, ``timm:<name>.<tag>``, an address, or None or ``"none"`` for random
             weights; loaded by ``init_weights``, which MMEngine's runner calls before training.
 
     Attributes:
-        channels: Channels of the returned maps, for the neck.
+        channels: Numbers of channels of the returned maps, for the neck.
 
     Raises:
         UserError: Unknown architecture, no maps at these strides, or no dilated form.
@@ -67,7 +67,7 @@ class TimmPyramid(BaseModule):
     ) -> None:
         super().__init__()
         if not -1 <= frozen_stages <= 4:
-            raise UserError(f"frozen_stages is {frozen_stages}; it must lie between -1 and 4.")
+            raise UserError(f"frozen_stages is {frozen_stages}; it must be between -1 and 4.")
         self.architecture = architecture
         self.weights = None if is_random(weights) else weights
         self.norm_eval = norm_eval
@@ -76,8 +76,8 @@ class TimmPyramid(BaseModule):
         self.channels = [shape.channels[i] for i in out_indices]
         self.network = build_features(architecture, levels, output_stride)
         if norm_sync and is_distributed():
-            # timm's conversion knows norms with an activation; torch's, and MMEngine's way back
-            # to plain ones on a single device, would drop the activation.
+            # timm's conversion supports norms with an activation; torch's conversion, and
+            # MMEngine's back to plain norms on a single device, would drop the activation.
             self.network = convert_sync_batchnorm(self.network)
         self.frozen_modules = self._freeze(shape, frozen_stages)
         if norm_frozen:
@@ -90,7 +90,7 @@ class TimmPyramid(BaseModule):
         return tuple(self.network(images))
 
     def init_weights(self) -> None:
-        """Load the classifier's weights; a file that does not fit is an error, never a warning."""
+        """Load the classifier's weights; a mismatch is an error, never a warning."""
         if self.weights:
             report = weights_module.load_into_features(
                 self.network, self.architecture, self.weights
@@ -98,7 +98,7 @@ class TimmPyramid(BaseModule):
             weights_module.log_report(report)
 
     def train(self, mode: bool = True) -> TimmPyramid:
-        """Training mode, but for what is frozen and, with ``norm_eval``, the batch norms."""
+        """Set training mode, except for frozen stages and, with ``norm_eval``, batch norms."""
         super().train(mode)
         for module in self.frozen_modules:
             module.eval()
@@ -111,7 +111,7 @@ class TimmPyramid(BaseModule):
         return [module for module in self.modules() if isinstance(module, _BatchNorm)]
 
     def _freeze(self, shape: FeatureShape, frozen_stages: int) -> list[nn.Module]:
-        """Stop gradients up to a stage; returns the modules that must stay in eval mode."""
+        """Freeze parameters up to a stage; returns the modules that must stay in eval mode."""
         for name, parameter in self.network.named_parameters():
             if shape.stage_of[name] <= frozen_stages:
                 parameter.requires_grad = False
@@ -124,13 +124,12 @@ class TimmPyramid(BaseModule):
 
 @dataclass(frozen=True)
 class FeatureShape:
-    """What a network's feature maps look like.
+    """The feature maps of a network.
 
     Attributes:
         levels: timm's indices of the maps at strides 4, 8, 16 and 32.
-        channels: Their channels.
-        stage_of: For each parameter, the stage that it belongs to: 0 is the stem, i the stage
-            that makes map i - 1.
+        channels: Their numbers of channels.
+        stage_of: The stage of each parameter: 0 is the stem, i the stage that makes map i - 1.
     """
 
     levels: tuple[int, ...]
@@ -140,13 +139,13 @@ class FeatureShape:
 
 @cache
 def feature_shape(architecture: str) -> FeatureShape:
-    """Find the maps and the stages of a network, without computing anything.
+    """Find the maps and stages of a network, without computing anything.
 
-    The stages are read off the network's own graph: a parameter belongs to the first map that
-    depends on it. So any of timm's ways of extracting features will do.
+    The stages follow from the network's graph: a parameter belongs to the first map that depends on
+    it. This works with all of timm's feature extractors.
 
     Raises:
-        UserError: As :class:`TimmPyramid`.
+        UserError: As for :class:`TimmPyramid`.
     """
     with torch.device("meta"):
         network = _create(architecture)
@@ -154,7 +153,7 @@ def feature_shape(architecture: str) -> FeatureShape:
         levels = tuple(_last_level(reductions, stride, architecture) for stride in STRIDES)
         maps = network(
             torch.zeros(2, *_own_size(network))
-        )  # batch norms learn nothing of one position
+        )  # batch norms need more than one position
     channels = network.feature_info.channels()
     return FeatureShape(
         levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
@@ -162,17 +161,17 @@ def feature_shape(architecture: str) -> FeatureShape:
 
 
 def _own_size(network: Any) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a network was made for."""
+    """Channels, height and width of the images for which a network is designed."""
     return (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
 
 
 def require_maps(architecture: str) -> None:
-    """See that a network gives maps of images of any size, with the channels where torch has them.
+    """Check that a network returns channels-first maps of images of any size.
 
-    Nothing is computed. Swin and MaxViT, as timm builds them, take the size of their training only.
+    Nothing is computed. Swin and MaxViT, as timm builds them, accept only their training size.
 
     Raises:
-        UserError: As :class:`TimmPyramid`; or it does not.
+        UserError: As for :class:`TimmPyramid`, or it does not.
     """
     feature_shape(architecture)
     with torch.device("meta"):
@@ -184,18 +183,18 @@ def require_maps(architecture: str) -> None:
             why = str(error) or type(error).__name__
             raise UserError(
                 f"'{architecture}' takes images of {height} x {width} pixels alone ({why}), "
-                "which a detector and a segmenter do not give it; choose a network for images of "
-                "any size, such as a ResNet or ConvNeXt."
+                "but detectors and segmenters use other sizes; choose a network for images of any "
+                "size, such as a ResNet or ConvNeXt."
             ) from error
     if [each.shape[1] for each in maps] != network.feature_info.channels():
         raise UserError(
-            f"'{architecture}' gives maps with their channels last, which necks and heads do not "
-            "take; choose another network, such as a ResNet or ConvNeXt."
+            f"'{architecture}' returns maps with their channels last, which necks and heads do not "
+            "support; choose another network, such as a ResNet or ConvNeXt."
         )
 
 
 def build_features(architecture: str, levels: tuple[int, ...], output_stride: int) -> nn.Module:
-    """A feature extractor of timm's for these levels, dilated as the paper's authors dilate it."""
+    """Build timm's feature extractor for these levels, dilated as in the authors' code."""
     if output_stride not in (8, 16, 32):
         raise UserError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
     dilation = {} if output_stride == 32 else {"output_stride": output_stride}
@@ -216,7 +215,7 @@ def _create(architecture: str, **options: Any) -> Any:
         return timm.create_model(architecture, features_only=True, **options)
     except (RuntimeError, AttributeError) as error:
         raise UserError(
-            f"timm's '{architecture}' gives no feature maps ({error}); choose another network."
+            f"timm's '{architecture}' has no feature maps ({error}); choose another network."
         ) from error
 
 
@@ -224,7 +223,7 @@ def _last_level(reductions: list[int], stride: int, architecture: str) -> int:
     found = [level for level, reduction in enumerate(reductions) if reduction == stride]
     if not found:
         raise UserError(
-            f"'{architecture}' has feature maps at strides {reductions}, none at {stride}; a "
+            f"'{architecture}' has feature maps at strides {reductions} but not at {stride}; a "
             "pyramid needs strides 4, 8, 16 and 32."
         )
     return found[-1]
@@ -240,7 +239,7 @@ def _stages(
         used = _leaves(maps[level])
         stage_of.update({name: stage for name, of in network.named_parameters() if id(of) in used})
     if not before:
-        # No map at stride 2: the stem is what feeds the module of the first map.
+        # Without a map at stride 2, the stem is what feeds the module of the first map.
         first = network.feature_info.module_name(levels[0]).replace(".", "_")
         for name, stage in stage_of.items():
             if stage == 1 and not name.replace(".", "_").startswith(first):
@@ -249,7 +248,7 @@ def _stages(
 
 
 def _leaves(tensor: Tensor) -> set[int]:
-    """Identities of the parameters that a tensor was computed from, by autograd's graph."""
+    """Ids of the parameters that a tensor depends on, by autograd's graph."""
     nodes: set[Any] = {tensor.grad_fn}
     leaves: set[int] = set()
     waiting = list(nodes)

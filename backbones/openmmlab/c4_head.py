@@ -1,8 +1,8 @@
 """A classifier's last stage as the head that Faster R-CNN applies to each RoI (the C4 detector).
 
-Stages 1 to 3 give the detector's map (:mod:`backbones.openmmlab.backbone`). Stage 4 of the same
-weights processes each RoI that is pooled from it, as Faster R-CNN with residual networks did first
- (He et al., Deep Residual Learning, appendix A), and so do the authors of the paper.
+Stages 1 to 3 compute the detector's map (:mod:`backbones.openmmlab.backbone`). Stage 4 of the same
+weights processes each RoI that is pooled from the map, as in the first Faster R-CNN with residual
+networks (He et al., Deep Residual Learning, appendix A) and in the authors' code.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _STAGE = "layer4"
 
 @MODELS.register_module()
 class RoIStage(BaseModule):
-    """Stage 4 of a ResNet of timm's, for OpenMMLab's ``shared_head``.
+    """Stage 4 of timm's ResNet, for OpenMMLab's ``shared_head``.
 
     Args:
         architecture: timm's name of the classifier, or ``resnet50v1``.
-        norm_eval: Keeps batch norms on their running statistics while training.
-        norm_frozen: Also takes the gamma and beta of every batch norm out of training.
-        weights: As in :class:`backbones.openmmlab.backbone.TimmPyramid`, and the same ones.
+        norm_eval: Keep batch norms on their running statistics during training.
+        norm_frozen: Also freeze gamma and beta of every batch norm.
+        weights: The same weights as :class:`backbones.openmmlab.backbone.TimmPyramid` has.
 
     Raises:
         UserError: Unknown architecture, or one without such a stage.
@@ -46,7 +46,7 @@ class RoIStage(BaseModule):
         self.architecture = architecture
         self.weights = None if is_random(weights) else weights
         self.norm_eval = norm_eval
-        # Under the classifier's own name, so that its weights are found by their names.
+        # The classifier's attribute name, so that the names of its weights match.
         self.layer4 = _last_stage(architecture)
         if norm_frozen:
             for norm in self._norms():
@@ -57,13 +57,13 @@ class RoIStage(BaseModule):
         return self.layer4(pooled)
 
     def init_weights(self) -> None:
-        """Load the classifier's weights; a file that does not fit is an error, never a warning."""
+        """Load the classifier's weights; a mismatch is an error, never a warning."""
         if self.weights:
             report = weights_module.load_into_features(self, self.architecture, self.weights)
             weights_module.log_report(report)
 
     def train(self, mode: bool = True) -> RoIStage:
-        """Training mode, but for the batch norms with ``norm_eval``."""
+        """Set training mode, except for batch norms with ``norm_eval``."""
         super().train(mode)
         if self.norm_eval:
             for norm in self._norms():
@@ -80,8 +80,8 @@ def _last_stage(architecture: str) -> nn.Module:
     stage = getattr(network, _STAGE, None)
     if not isinstance(stage, nn.Module):
         raise UserError(
-            f"'{architecture}' has no stage '{_STAGE}' that could be the RoI head of a C4 "
-            "detector; choose a network of the ResNet family, or the protocol 'openmmlab', whose "
-            "detector takes any network with feature maps."
+            f"'{architecture}' has no stage '{_STAGE}' for the RoI head of a C4 detector; "
+            "choose a network of the ResNet family, or the protocol 'openmmlab', whose detector "
+            "accepts any network with feature maps."
         )
     return stage

@@ -1,4 +1,4 @@
-"""What networks cannot be made into, found by building them.
+"""Finds what networks cannot be used for, by building them.
 
 ``python -m backbones.openmmlab.network_limits`` writes it to ``backbones/zoo/limits.csv``, for
 commands that must not import torch.
@@ -35,11 +35,11 @@ OFTEN_ASKED_FOR = (
         "mixer_b16_224",
     ),
 )
-"""Networks beside the zoo's."""
+"""Networks that are not in the zoo."""
 
 
 def limits(architecture: str) -> Limits:
-    """Build what can be built of a network, without memory for its weights.
+    """Try to build a network for each use, without memory for its weights.
 
     Raises:
         UserError: timm has no such network.
@@ -52,7 +52,7 @@ def limits(architecture: str) -> Limits:
 
 
 def _fault(build: Callable[[], object]) -> str:
-    """The sentence of what cannot be built; empty for what can."""
+    """The error message of a network that cannot be built; empty if it can."""
     try:
         with torch.device("meta"):
             build()

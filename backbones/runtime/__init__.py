@@ -1,1 +1,1 @@
-"""What both trainings, of classifiers and of cells, add to MMEngine's runner."""
+"""Additions to MMEngine's runner for training classifiers and for fine-tuning."""

@@ -1,4 +1,4 @@
-"""The next batch taken over from the readers while a GPU is busy with this one."""
+"""Fetches the next batch from the loader workers while a GPU computes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 
 class Ahead:
-    """The items of an iterator, of which a thread takes the next one while one is worked on.
+    """The items of an iterator; a thread fetches the next one while the current one is used.
 
-    Use it with :func:`contextlib.closing`: closed early, it waits until the thread has what it is
-    about to take.
+    Use it with :func:`contextlib.closing`. ``close`` waits until the thread has fetched its current
+    item.
 
     Args:
-        items: Used by the thread alone from now on.
+        items: The iterator; only the thread uses it from now on.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
@@ -30,7 +30,7 @@ class Ahead:
         return self
 
     def __next__(self) -> Any:
-        """The next item, or whatever the iterator raises in its place."""
+        """Return the next item, or raise what the iterator raised."""
         if self._closed.is_set():
             raise StopIteration
         is_item, item = self._taken.get()
@@ -40,7 +40,7 @@ class Ahead:
         raise item
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop fetching."""
         self._closed.set()
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):

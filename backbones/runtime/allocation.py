@@ -1,7 +1,7 @@
-"""Memory that stays with the process, and objects that nobody need look at again.
+"""Keeps freed memory in the process, and exempts imported objects from garbage collection.
 
-glibc gives large blocks back to the kernel at once, and the kernel clears every page of the next
-one: on the CPU a tenth of a step. Results depend on neither.
+glibc returns large blocks to the kernel at once, and the kernel clears every page of the next
+block. On the CPU this takes a tenth of a step. Neither affects results.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _MOST = 1 << 30  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed blocks of up to a GiB for this process.
+    """Ask the C library to keep freed blocks of up to 1 GiB in this process.
 
     Returns:
-        Whether it will; other libraries than glibc are left as they are.
+        Whether it will; only glibc is changed.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
@@ -33,11 +33,11 @@ def keep_freed_memory() -> bool:
 
 
 def give_freed_memory_back() -> None:
-    """Give back what was kept, on the host and on the GPU: what comes next is another's.
+    """Return the memory that was kept, on the host and on the GPU.
 
-    A runner holds itself in circles, and with them its model.
+    A runner is part of reference cycles, which also hold its model.
     """
-    freeze_what_is_imported()  # else it would be walked, for a third of a second
+    freeze_what_is_imported()  # otherwise the collector visits it, for a third of a second
     gc.collect()
     trim = _of_glibc("malloc_trim")
     if trim is not None:
@@ -47,7 +47,7 @@ def give_freed_memory_back() -> None:
 
 
 def _of_glibc(name: str) -> Any:
-    """A function of the C library; None where that is not glibc."""
+    """A function of glibc; None for other C libraries."""
     if not sys.platform.startswith("linux"):
         return None
     with contextlib.suppress(OSError, AttributeError):
@@ -57,11 +57,11 @@ def _of_glibc(name: str) -> Any:
 
 @functools.cache
 def freeze_what_is_imported() -> None:
-    """Let the garbage collector pass over what this process holds by now, once.
+    """Exempt all current objects from garbage collection, once.
 
-    Hundreds of thousands of objects of the libraries, which are never garbage: looking at them
-    takes a third of a second, and MMEngine asks for it with every data set that it builds. At the
-    end they are let go: libraries in C++ tell of objects that are still held then as leaks.
+    Libraries hold hundreds of thousands of objects that never become garbage. Visiting them takes a
+    third of a second, and MMEngine runs a collection for every data set. They are released at exit,
+    because C++ libraries report objects that are still held as leaks.
     """
     gc.freeze()
     atexit.register(gc.unfreeze)

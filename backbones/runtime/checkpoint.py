@@ -1,8 +1,8 @@
-"""Training states that hold tensors and plain data only, written so that one is always whole.
+"""Checkpoints of tensors and plain data; at least one complete checkpoint always exists.
 
-MMEngine's own checkpoints hold objects and so cannot be read with ``weights_only``; its resume
-forgets the random state and replays the loader. Here the draws follow from the iteration
-(:mod:`backbones.runtime.randomness`), so that the iteration is all that has to be remembered.
+MMEngine's own checkpoints contain objects, so they cannot be read with ``weights_only``. Its resume
+loses the random state and replays the loader. Here all draws follow from the iteration
+(:mod:`backbones.runtime.randomness`), so a checkpoint needs only the iteration.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from backbones.runtime import ranks, stopping, storage
 from backbones.runtime.state_files import COPY, LATEST, PREVIOUS
 from backbones.runtime.stopping import Interrupted
 
-# What torch's and MMEngine's parts raise when they are given the state of something else.
+# Exceptions of torch and MMEngine when they load the state of another object.
 _MISFITS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @HOOKS.register_module()
 class ResumableState(Hook):
-    """Saves the training's state every few minutes, and restores it before training.
+    """Saves a checkpoint every few minutes, and resumes from it before training.
 
-    The state is taken at the start of an iteration: schedulers have stepped, evaluations are done,
-    and no gradient is being accumulated.
+    It saves at the start of an iteration: schedulers have stepped, evaluations are complete, and no
+    gradient is being accumulated.
 
     Args:
-        folder: Where the state is kept.
-        identity: What is being trained; a state of something else is not resumed.
-        minutes: Time between two savings.
-        copy: Address for a copy of the last state, as fsspec knows it; empty for none.
+        folder: Folder of the checkpoints.
+        identity: Identifies the training; checkpoints of others are not resumed.
+        minutes: Checkpoint interval in minutes.
+        copy: Address for a copy of the last checkpoint, in the form of fsspec; empty for none.
 
     Attributes:
-        stop_requested: Set it to save at the next iteration and leave with :class:`Interrupted`.
-        saved_iteration: Of the last state that was saved or resumed; None before there is one.
+        stop_requested: Set it to save at the next iteration and stop with :class:`Interrupted`.
+        saved_iteration: Iteration of the last checkpoint that was saved or resumed; None if there
+            is none.
     """
 
     priority = "HIGHEST"
@@ -59,7 +60,7 @@ class ResumableState(Hook):
         self.saved_iteration: int | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Go on from the last whole state, if there is one."""
+        """Resume from the last complete checkpoint, if there is one."""
         state = ranks.on_main(self._last)
         if state is None:
             return
@@ -67,8 +68,8 @@ class ResumableState(Hook):
             _restore(runner, state)
         except _MISFITS as error:
             raise UserError(
-                f"The state in '{self.folder}' is not one of this training ({error}): somebody "
-                "else has written it. Remove the folder and run again to start anew."
+                f"The checkpoint in '{self.folder}' does not belong to this training ({error}). "
+                "Remove the folder and run again to start from the beginning."
             ) from error
         self.saved_iteration = state["iteration"]
         loop = runner.train_loop
@@ -76,39 +77,39 @@ class ResumableState(Hook):
         print_log(f"resumed at iteration {loop.iter} of {loop.max_iters}", logger="current")
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Save when it is time, or when asked to stop; leave then, and when superseded."""
+        """Save at the interval or on a request to stop; stop on request or if superseded."""
         asked = self.stop_requested or stopping.requested() or stopping.superseded()
         is_time = ranks.is_main() and time.monotonic() - self.saved_at >= self.seconds
         stop, is_time = ranks.any_of(asked, is_time)
         if not runner.optim_wrapper.should_update():
-            return  # gradients are being accumulated over several iterations, and are not saved
+            return  # accumulated gradients are not saved
         if stop or is_time:
             self._save(runner)
         if stop:
             stopping.require_ours()
-            raise Interrupted(f"stopped at iteration {runner.iter}; run again to go on")
+            raise Interrupted(f"stopped at iteration {runner.iter}; run again to resume")
 
     def after_train(self, runner: Any) -> None:
-        """Keep the finished training, so that a kill while evaluating costs the evaluation only.
+        """Save the finished training, so that a kill during evaluation costs only the evaluation.
 
-        Without the optimiser's momenta, half of a state: there is no step left.
+        The optimiser's momenta, half of a checkpoint, are left out: no step follows.
         """
         self._save(runner, finished=True)
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Leave the last evaluation when asked to stop; one on the way is finished first.
+        """Stop in the last evaluation on request; evaluations during training are completed.
 
-        Processes that evaluate together, each its own number of batches, finish the last one too:
-        one that left would keep the others waiting.
+        Several processes also complete the last evaluation. Their numbers of batches differ, so a
+        process that stopped would leave the others waiting.
         """
         if stopping.requested() and runner.iter >= runner.max_iters and ranks.world_size() == 1:
             raise Interrupted("stopped while evaluating; the finished training is saved")
 
     def _last(self) -> dict[str, Any] | None:
-        """The last state that is whole, here or at the copy's address, whichever has come further.
+        """The last complete checkpoint, local or copied, whichever is further.
 
-        The training may have gone on elsewhere after it was here. A copy that is of no use costs
-        no state that is here.
+        The training may have continued on another machine. A useless copy does not replace a local
+        checkpoint.
         """
         here = load_state(self.folder, self.identity)
         if not self.copy:
@@ -123,12 +124,13 @@ class ResumableState(Hook):
         return there
 
     def _save(self, runner: Any, finished: bool = False) -> None:
-        """Save, unless the training is another's now, or has diverged.
+        """Save, unless another process owns the training or it has diverged.
 
-        What is another's is left at the next iteration, by all processes together. A state without
-        numbers helps nobody. All processes come here together: hooks may ask all of them for what
-        they have to keep. The first one writes it, and the others wait: a scheduler may end all as
-        soon as one has left. Hooks that have a ``require_sound`` may refuse what was trained.
+        If another process owns it, all processes stop together at the next iteration. A checkpoint
+        with non-finite weights is useless. All processes call this together, because hooks may
+        collect data from all of them. The first process writes, and the others wait, because a
+        scheduler may end all as soon as one has exited. Hooks with a ``require_sound`` may refuse
+        the result.
         """
         for hook in runner.hooks:
             if require_sound := getattr(hook, "require_sound", None):
@@ -152,7 +154,7 @@ class ResumableState(Hook):
             "schedulers": [s.state_dict() for s in runner.param_schedulers],
             "hooks": of_hooks,
         }
-        save_state(self.folder, state)
+        save_checkpoint(self.folder, state)
         self.saved_iteration = runner.iter
         if self.copy:
             storage.keep(self.folder / LATEST, self.copy)
@@ -163,7 +165,7 @@ def _is_finite(model: Any) -> bool:
 
 
 def _restore(runner: Any, state: dict[str, Any]) -> None:
-    """Give a runner's parts what was saved of them."""
+    """Restore the parts of a runner from a checkpoint."""
     done, length = state["iteration"], runner.train_loop.max_iters
     if done > length:
         raise ValueError(f"it is at iteration {done} of {length}")
@@ -171,7 +173,7 @@ def _restore(runner: Any, state: dict[str, Any]) -> None:
     if state["optimizer"] is not None:
         runner.optim_wrapper.load_state_dict(state["optimizer"])
     elif done < length:
-        raise ValueError("it has no momenta, and steps are left")
+        raise ValueError("it has no momenta, but steps remain")
     for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
         _require_alike(scheduler.state_dict(), saved)
         scheduler.load_state_dict(saved)
@@ -182,16 +184,16 @@ def _restore(runner: Any, state: dict[str, Any]) -> None:
 
 
 def _require_alike(own: dict[str, Any], saved: dict[str, Any]) -> None:
-    """See that a schedule's saved entries are its own: they become its attributes unseen."""
+    """Check the entries of a saved schedule, which become attributes without further checks."""
     if {k: type(v) for k, v in own.items()} != {k: type(v) for k, v in saved.items()}:
-        raise ValueError("its learning-rate schedule is another one")
+        raise ValueError("its learning-rate schedule differs")
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state beside the last one, read it back, and only then let it take its place.
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside the last one, read it back, and only then replace the last one.
 
     Raises:
-        UserError: The folder cannot be written; the last state is untouched.
+        UserError: The folder cannot be written; the last checkpoint is unchanged.
     """
     new = folder / f"{LATEST}.new"
     try:
@@ -208,16 +210,15 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
         raise UserError(
-            f"The training's state could not be written to '{folder}' ({error}); the last whole "
-            "one is kept. Make room or choose another --work-dir, and run again to go on."
+            f"The checkpoint could not be written to '{folder}' ({error}); the last complete "
+            "one is kept. Free some space or choose another --work-dir, and run again to resume."
         ) from error
 
 
 def load_state(folder: Path, identity: str) -> dict[str, Any] | None:
-    """The last whole state of this training, or None.
+    """The last complete checkpoint of this training, or None.
 
-    A file that is cut short is passed over for the one before it. A file that holds code is never
-    executed.
+    If a file is truncated, the one before it is used. Code in a file is never executed.
     """
     states = (_read_state(folder / name, identity) for name in (LATEST, PREVIOUS))
     return next((state for state in states if state is not None), None)
@@ -230,7 +231,7 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     try:
         state = read_torch_file(path)
     except UserError as error:
-        print_log(f"passed over a state: {error}", logger="current", level=logging.WARNING)
+        print_log(f"skipped a checkpoint: {error}", logger="current", level=logging.WARNING)
         return None
     if not isinstance(state, dict) or state.get("identity") != identity:
         return None
@@ -238,7 +239,7 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     if type(iteration) is int and iteration >= 0:
         return state
     print_log(
-        f"passed over a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
+        f"skipped a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
         "is none",
         logger="current",
         level=logging.WARNING,
@@ -247,5 +248,5 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
 
 
 def unwrapped(model: Any) -> Any:
-    """A model without what trains it on several devices."""
+    """A model without its wrapper for several devices."""
     return getattr(model, "module", model)

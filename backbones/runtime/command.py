@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and one sentence for what its user can mend."""
+"""How a command ends: its exit code, and one message for an error that the user can correct."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _Given = TypeVar("_Given")
 
 
 def guarded(command: Callable[[_Given], int], given: _Given) -> int:
-    """Run a command; what the user can mend is one sentence and exit code 2.
+    """Run a command; an error of the user's is one message and exit code 2.
 
     Returns:
-        What the command returns; 0 where its reader, such as head, has read enough, 2 for a
-        sentence, 130 for a command that was asked to stop.
+        The command's exit code; 0 if its reader, such as head, has closed the pipe, 2 after an
+        error message, 130 after a request to stop.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=LEGIBLE)
@@ -30,14 +30,14 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
         code = command(given)
         print(end="", flush=True)
         return code
-    except ranks.ToldElsewhere as error:
+    except ranks.ReportedElsewhere as error:
         print(f"ended: {error}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, stopping.Interrupted):
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
     except (ImportError, RuntimeError) as error:
         if not (sentence := remedy(error)):
@@ -52,12 +52,12 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         write_no_more()
-        print("error: the output cannot be written; its disk is full", file=sys.stderr)
+        print("error: the output cannot be written because its disk is full", file=sys.stderr)
         return 2
 
 
 def _reader_is_gone() -> bool:
-    """Whether what the output is piped to has ended, such as head; then no more is written."""
+    """Whether the reader has closed the pipe, as head does; discards further output."""
     try:
         print(flush=True)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Progress on the screen: a bar for people, a line now and then for logs."""
+"""Progress display: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import (
 from backbones.common.escape import one_line
 from backbones.common.screen import Screen
 
-_LINE_EVERY = 30.0  # seconds, where there is no terminal
+_LINE_EVERY = 30.0  # seconds, without a terminal
 
 
 class StepBar:
@@ -27,7 +27,7 @@ class StepBar:
 
     Args:
         title: What is being trained.
-        left: Tells the seconds until all is done that the training is a part of.
+        left: Returns the seconds until the whole command is done.
     """
 
     def __init__(self, title: str, left: Callable[[], float] | None = None) -> None:
@@ -46,7 +46,7 @@ class StepBar:
         )
         self.task = self.progress.add_task(title, total=None, left="")
         self.phase = ""
-        self.started = self.told = time.monotonic()
+        self.started = self.printed = time.monotonic()
         self.first = 0
 
     def __enter__(self) -> StepBar:
@@ -62,7 +62,7 @@ class StepBar:
         self.progress.stop()
 
     def step(self, phase: str, done: int, total: int) -> None:
-        """What is being done has come to ``done`` of ``total`` steps; without steps, a sentence."""
+        """Show ``done`` of ``total`` steps of a phase; with no steps, ``phase`` is a message."""
         if phase != self.phase:
             self.phase, self.first = phase, done
             self.started = time.monotonic()
@@ -78,10 +78,10 @@ class StepBar:
             left=f"{timedelta(seconds=round(self.left()))}" if self.left else "",
         )
         now = time.monotonic()
-        if self.progress.disable and now - self.told >= _LINE_EVERY and done > self.first:
-            self.told = now
+        if self.progress.disable and now - self.printed >= _LINE_EVERY and done > self.first:
+            self.printed = now
             left = (now - self.started) / (done - self.first) * (total - done)
-            told = f"{self.title}: {phase} {done}/{total}, {left:.0f} s left"
+            line = f"{self.title}: {phase} {done}/{total}, {left:.0f} s left"
             if self.left:
-                told += f", {self.left():.0f} s of all"
-            self.console.print(told, highlight=False, soft_wrap=True)
+                line += f", {self.left():.0f} s of all"
+            self.console.print(line, highlight=False, soft_wrap=True)

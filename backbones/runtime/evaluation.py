@@ -1,4 +1,4 @@
-"""Evaluation that is shared between processes and gives what one process gives, exactly."""
+"""Evaluation shared among processes, with exactly the result of one process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from backbones.runtime import ranks, stopping
 
 @DATA_SAMPLERS.register_module()
 class BatchesOfARank(BatchSampler):
-    """Each process's part of the batches that a single process would have, in their order.
+    """Each process's share of the batches of a single process, in order.
 
-    Whole batches are shared, since a detector's figures depend a little on what an image is batched
-    with. The parts follow one another, and no image is repeated to make them equally long.
+    The processes share whole batches, because a detector's metrics depend slightly on the other
+    images of a batch. No image is repeated to make the shares equal.
 
     Args:
-        sampler: Of the data set; its own order and shares are passed over.
-        batch_size: Images a batch.
+        sampler: Sampler of the data set; its order and shares are ignored.
+        batch_size: Images per batch.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
@@ -42,10 +42,10 @@ class BatchesOfARank(BatchSampler):
 
 
 class SharedMetric(BaseMetric):
-    """A metric that can be computed from what each process saw of :class:`BatchesOfARank`.
+    """A metric that can be computed from the shares of :class:`BatchesOfARank`.
 
     Args:
-        shared: Whether the images were shared in that way; else as MMEngine's samplers do it.
+        shared: Whether the images were shared in that way, not by MMEngine's samplers.
     """
 
     def __init__(self, shared: bool = False) -> None:
@@ -56,7 +56,7 @@ class SharedMetric(BaseMetric):
         """The metrics, the same in all processes.
 
         Raises:
-            Superseded: Another has taken the training over; metrics may write beside it.
+            Superseded: Another process owns the training; metrics may write into its folder.
         """
         ranks.on_main(stopping.require_ours)
         if not self.shared:

@@ -1,6 +1,6 @@
-"""What happens to trainings that run for days, told in a sentence: disks, memory, killed helpers.
+"""Messages for faults of long trainings: disks, memory, killed workers.
 
-Whatever it is, the last state is kept and the same command goes on from it.
+In all cases the last checkpoint is kept, and the same command resumes from it.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from backbones.common.errors import UserError
 from backbones.runtime import loader_workers, memory
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")
-_PINNING = "Pin memory thread exited"  # what a loader says whose own thread could not take a batch
+_PINNING = "Pin memory thread exited"  # message of a loader whose thread could not fetch a batch
 _NO_DESCRIPTOR = ("Too many open files", "received 0 items of ancdata")  # torch's words; Python's
 _DISK = {
     errno.ENOSPC: "is full",
-    errno.EDQUOT: "has no room left for you",
-    errno.EROFS: "can only be read",
-    errno.EACCES: "may not be written by you",
-    errno.EIO: "does not answer",
-    errno.EFBIG: "takes no file of this size",
+    errno.EDQUOT: "has no space left in your quota",
+    errno.EROFS: "is read-only",
+    errno.EACCES: "does not allow you to write",
+    errno.EIO: "does not respond",
+    errno.EFBIG: "does not accept a file of this size",
 }
 
 
 @contextlib.contextmanager
 def explained(runner: Any) -> Iterator[None]:
-    """Turn the faults that a training meets into sentences.
+    """Turn faults of a training into error messages.
 
     Args:
-        runner: MMEngine's, whose training or evaluation runs inside.
+        runner: MMEngine's runner, whose training or evaluation runs inside.
 
     Raises:
-        UserError: A disk is full or read-only, memory has run out, a loader worker has ended, or
-            too many files are open. Everything else is raised as it is.
+        UserError: A disk is full or read-only, memory ran out, a loader worker ended, or too many
+            files are open. Other exceptions are unchanged.
     """
     try:
         yield
@@ -63,17 +63,17 @@ def explained(runner: Any) -> Iterator[None]:
 
 
 def _was_handing_over(error: Exception) -> bool:
-    """Whether a worker, or the socket that it hands batches over by, is gone."""
+    """Whether a worker, or the socket that delivers its batches, is gone."""
     unnamed = isinstance(error, FileNotFoundError) and error.filename is None
     return unnamed or isinstance(error, ConnectionError | EOFError)
 
 
 def leave_dead_readers_to_the_loader() -> None:
-    """Take away torch's handler of dead children, which a loader with workers installs.
+    """Remove torch's handler of dead children, which a loader with workers installs.
 
-    It raises in whatever runs just then, be it the writing of a state or the printing of a
-    traceback, and again with every child process that ends. The loader looks for its workers
-    itself, every five seconds that it waits for them, and raises where it can be told.
+    The handler raises in whatever code is running, even while a checkpoint is written, and again
+    for every child process that ends. The loader checks its workers itself, every five seconds
+    while it waits, and raises where the error can be reported.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -81,7 +81,7 @@ def leave_dead_readers_to_the_loader() -> None:
 
 @HOOKS.register_module()
 class DeadReaders(Hook):
-    """Leaves readers that die to the loader, once there is one."""
+    """Lets the loader handle dead workers, as soon as there is one."""
 
     def before_train_iter(self, *_: Any, **__: Any) -> None:
         """Training."""
@@ -91,11 +91,11 @@ class DeadReaders(Hook):
 
 
 def disk_fault(error: OSError, folder: object) -> UserError:
-    """The sentence for a disk that does not take what is written."""
+    """The message for a disk that cannot be written."""
     why = _DISK.get(error.errno or 0, error.strerror or str(error))
     return UserError(
-        f"The disk of '{error.filename or folder}' {why}; the last state is kept. Make room or "
-        "choose another --work-dir, and run again to go on."
+        f"The disk of '{error.filename or folder}' {why}; the last checkpoint is kept. Free some "
+        "space or choose another --work-dir, and run again to resume."
     )
 
 
@@ -110,13 +110,13 @@ def _lost_worker(which: str = "") -> UserError:
 
 
 def _advice(runner: Any) -> list[str]:
-    """What hooks that hold memory of their own, by their ``memory_advice``, tell to do about it."""
-    told = (getattr(hook, "memory_advice", None) for hook in runner.hooks)
-    return [advice for tell in told if tell and (advice := tell(runner))]
+    """Advice from hooks that use memory and have a ``memory_advice``."""
+    advisers = (getattr(hook, "memory_advice", None) for hook in runner.hooks)
+    return [advice for adviser in advisers if adviser and (advice := adviser(runner))]
 
 
 def _batch(runner: Any) -> int:
-    """Images a step on this device."""
+    """Images per step on this device."""
     loader = runner.train_dataloader
     built = getattr(loader, "batch_sampler", None)
     return int(built.batch_size if built is not None else loader["batch_size"])

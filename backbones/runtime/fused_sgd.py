@@ -15,37 +15,37 @@ _SETTINGS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximiz
 
 @HOOKS.register_module()
 class FusedSgd(Hook):
-    """Let torch's SGD take its fused kernel; see :func:`take_over`."""
+    """Let torch's SGD use its fused kernel; see :func:`take_over`."""
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
-        """Take the steps over; an evaluation has no optimizer."""
+        """Replace the steps; an evaluation has no optimizer."""
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if type(optimizer) is torch.optim.SGD:
             take_over(optimizer)
 
 
 def take_over(optimizer: torch.optim.SGD) -> None:
-    """Let an optimizer take torch's fused kernel: few launches on a GPU, one pass on the CPU.
+    """Let an optimizer use torch's fused kernel: few launches on a GPU, one pass on the CPU.
 
-    The kernel goes through the memory of weight, gradient and momentum as it lies there, and so
-    needs all three laid out alike. On the CPU torch 2.15 does not look after that: where layouts
-    differ the update is wrong, and a gradient that is laid out channels-last is copied for nothing.
-    On a GPU it refuses what differs, be it in the stride of a side of one pixel. So the kernel is
-    given them as flat tensors in the order of the weight's memory.
+    The kernel reads the memory of weight, gradient and momentum in order, so all three need the
+    same layout. On the CPU, torch 2.15 does not ensure that: if layouts differ, the update is
+    wrong, and a channels-last gradient is copied needlessly. On a GPU, torch refuses different
+    strides, even those of a dimension of size 1. So the kernel gets flat tensors in the order of
+    the weight's memory.
 
-    The bits are the same but for the last few values of a tensor, which may be rounded otherwise.
-    Gradients are gone after a step, as after ``zero_grad``.
+    Results are bitwise equal, except that the last few values of a tensor may be rounded
+    differently. Gradients are None after a step, as after ``zero_grad``.
     """
     optimizer.register_step_pre_hook(_Steps())
 
 
 class _Steps:
-    """All of an optimiser's step; it takes the gradients away, so that its own finds none.
+    """Performs an optimiser's step and removes the gradients; the original step does nothing.
 
-    A step with a closure is left to the optimiser. A loss scale that an optimiser with torch's own
-    fused kernel is told is told to the kernel, which leaves a step with infinite gradients out.
+    A step with a closure is left to the optimiser. A loss scale is passed on to the kernel, which
+    skips a step with infinite gradients.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Steps:
                 weight.grad = None
 
     def _view(self, weight: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
-        """Both as flat tensors, kept for as long as they stay where they lie."""
+        """Both as flat views, cached while their memory stays in place."""
         place = weight.data_ptr(), weight.stride(), momentum.data_ptr()
         known = self._views.get(weight)
         if known is None or known[0] != place:
@@ -89,14 +89,14 @@ def _is_fit(group: dict[str, Any]) -> bool:
 
 
 def _has_plain_memory(weight: Tensor) -> bool:
-    """Whether a weight lies on CPU or GPU without gaps, and its gradient is not sparse."""
+    """Whether a weight is dense in CPU or GPU memory and its gradient is not sparse."""
     dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
     sparse = weight.grad is not None and weight.grad.layout is not torch.strided
     return weight.device.type in ("cpu", "cuda") and dense and not sparse
 
 
 def _momentum(optimizer: torch.optim.SGD, weight: Tensor) -> Tensor:
-    """Of a weight, laid out as it is; zero before the first step, which gives the same."""
+    """The momentum of a weight, in its layout; zero before the first step, which is equivalent."""
     state = optimizer.state[weight]
     momentum = state.get("momentum_buffer")
     if momentum is None:
@@ -106,7 +106,7 @@ def _momentum(optimizer: torch.optim.SGD, weight: Tensor) -> Tensor:
 
 
 def _flat(values: Tensor, weight: Tensor) -> Tensor:
-    """Values in the order of a weight's memory, without a copy where they lie so already."""
+    """Values in the order of a weight's memory, without a copy if they have that order."""
     laid_out = _laid_out_as(weight, values)
     return laid_out.as_strided((laid_out.numel(),), (1,))
 
@@ -118,5 +118,5 @@ def _laid_out_as(weight: Tensor, values: Tensor) -> Tensor:
 
 
 def _order(values: Tensor) -> list[int]:
-    """Strides of the dimensions that have any: those of one element say nothing."""
+    """Strides of the dimensions, except those of size 1, whose strides are arbitrary."""
     return [step for size, step in zip(values.shape, values.stride(), strict=True) if size > 1]

@@ -1,7 +1,7 @@
-"""Numbers that a GPU computes, read when they are there instead of waited for.
+"""Reads numbers that a GPU computes one step later, without waiting for them.
 
-A training that reads its loss after each step stands still until the GPU has done all of it, and
-the GPU stands still while the next step is made ready.
+If a training reads its loss after each step, it waits until the GPU has finished the step, and the
+GPU is idle while the next step is prepared.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Told = list[tuple[Any, dict[str, float]]]
-"""Labels, each with its numbers, in the order in which they were given."""
+Labelled = list[tuple[Any, dict[str, float]]]
+"""Labels with their scalars, in order."""
 
 
 class LateScalars:
-    """Scalars by name, given step by step; what a GPU computes is told a step later.
+    """Collects named scalars step by step; those of a GPU are returned one step later.
 
-    On the CPU they are told at once.
+    Those of a CPU are returned at once.
     """
 
     def __init__(self) -> None:
         self._waiting: tuple[Any, tuple[str, ...], Tensor, torch.cuda.Event] | None = None
 
-    def add(self, label: Any, scalars: Mapping[str, Tensor]) -> Told:
-        """Take a step's scalars.
+    def add(self, label: Any, scalars: Mapping[str, Tensor]) -> Labelled:
+        """Add the scalars of a step.
 
         Args:
-            label: Told again with them.
+            label: Returned with them.
             scalars: Tensors of one value each, all on one device.
 
         Returns:
-            All that is there by now: on a GPU the step's before, on the CPU this one's.
+            The available scalars: of the previous step on a GPU, of this step on the CPU.
         """
-        told = self.flush()
+        earlier = self.flush()
         values = [value.detach() for value in scalars.values()]
         if not values or not _is_of_gpu(values[0]):
-            return [*told, (label, dict(zip(scalars, map(float, values), strict=True)))]
+            return [*earlier, (label, dict(zip(scalars, map(float, values), strict=True)))]
         together = torch.stack([value.float().reshape(()) for value in values])
         host = together.to("cpu", non_blocking=True)
         copied = torch.cuda.Event()
         copied.record()
         self._waiting = label, tuple(scalars), host, copied
-        return told
+        return earlier
 
-    def flush(self) -> Told:
-        """What was not told yet; waits for it."""
+    def flush(self) -> Labelled:
+        """Return the pending scalars; waits for them."""
         if self._waiting is None:
             return []
         label, names, host, copied = self._waiting

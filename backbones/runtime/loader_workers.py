@@ -1,8 +1,8 @@
-"""Loader workers that fail to hand over a batch end the training instead of leaving it waiting.
+"""Ends the training when a loader worker cannot deliver a batch.
 
-A worker pickles a batch in a thread of its queue, where a failure is printed and the batch lost:
-torch then waits for it for ever. So does a worker whose thread that passes on file descriptors can
-accept no connection, which prints a traceback as fast as it can. Both are told to the training.
+A worker pickles a batch in a thread of its queue. A failure there is only printed and the batch is
+lost, so torch waits for ever. The same happens if the thread that passes on file descriptors cannot
+accept connections; it prints tracebacks in a loop. Both failures are reported to the training.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from backbones.runtime import socket_folder
 
 
 def guard(loader: DataLoader) -> DataLoader:
-    """Make a loader's workers tell what goes wrong as they hand over batches.
+    """Make a loader's workers report failures to deliver batches.
 
     Args:
-        loader: Not iterated over yet.
+        loader: A loader that has not been iterated over.
 
     Returns:
-        The same loader; its next batch raises :class:`UserError` where a worker fails.
+        The same loader; its next batch raises :class:`UserError` if a worker fails.
     """
     if loader.num_workers:
         socket_folder.shorten()
@@ -40,7 +40,7 @@ def guard(loader: DataLoader) -> DataLoader:
 
 
 def advice() -> str:
-    """What handing over a batch needs, as the rest of a message."""
+    """The requirements of passing batches, as a part of a message."""
     return (
         f"Batches pass through shared memory and a socket in '{tempfile.gettempdir()}': see that "
         "/dev/shm has room (--shm-size in a container), that TMPDIR is a short path that can be "
@@ -50,40 +50,40 @@ def advice() -> str:
     )
 
 
-class _TellingQueue(Queue):
-    """A queue that passes on the failure to pickle a batch in the batch's place."""
+class _ReportingQueue(Queue):
+    """A queue that passes on a pickling failure in place of the batch."""
 
     def _on_queue_feeder_error(self, error: Exception, batch: Any) -> None:
-        if not isinstance(batch, tuple):  # pickled, and not sent: nobody is there to be told
+        if not isinstance(batch, tuple):  # pickled but not sent: there is no receiver
             _end(type(error), error, error.__traceback__)
-        told = UserError(
+        failure = UserError(
             f"A loader worker could not hand over a batch ({type(error).__name__}: {error}). "
             + advice()
         )
-        self.put((batch[0], ExceptionWrapper((UserError, told, None), "in a loader worker")))
+        self.put((batch[0], ExceptionWrapper((UserError, failure, None), "in a loader worker")))
 
 
-class _TellsFailures:
+class _ReportsFailures:
     """A context of :mod:`multiprocessing` with such queues."""
 
-    def Queue(self, maxsize: int = 0) -> _TellingQueue:
-        return _TellingQueue(maxsize, ctx=self)
+    def Queue(self, maxsize: int = 0) -> _ReportingQueue:
+        return _ReportingQueue(maxsize, ctx=self)
 
 
 def _context() -> Any:
     kind = type(multiprocessing.get_context())
-    return type("LoaderContext", (_TellsFailures, kind), {})()
+    return type("LoaderContext", (_ReportsFailures, kind), {})()
 
 
 def _begin(begin: Any, number: int) -> None:
-    """The start of a worker; only the thread that passes on descriptors calls the hook."""
+    """Start a worker; only the thread that passes on descriptors calls the hook."""
     sys.excepthook = _end
     if begin:
         begin(number)
 
 
 def _end(kind: Any, error: Any, trace: Any) -> None:
-    """End this worker at once; the loader notices."""
+    """End this worker at once; the loader will notice."""
     traceback.print_exception(kind, error, trace)
     sys.stderr.flush()
     os._exit(1)

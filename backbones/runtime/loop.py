@@ -1,4 +1,4 @@
-"""A training loop that can go on from any iteration without loading the images before it."""
+"""A training loop that can resume at any iteration without loading earlier images."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from backbones.runtime.ahead import Ahead
 
 @DATA_SAMPLERS.register_module()
 class ResumableBatchSampler(BatchSampler):
-    """Batches of keys, from any batch of a pass on.
+    """Batches of keys, starting at any batch of an epoch.
 
-    Several processes make the same batches and take every n-th key of each, so that what is trained
-    on together follows from the size of the whole batch and not from the number of processes. A
-    last batch that cannot be shared equally is filled up with keys of its own.
+    Each of n processes makes the same batches and takes every n-th key of a batch. So the images of
+    a step depend on the global batch size, not on the number of processes. A last batch that cannot
+    be divided equally is filled with its own keys.
 
     Args:
-        sampler: Where the keys come from, all of them in each process.
-        batch_size: Keys a batch in each process.
-        drop_last: Leave out a last batch that is not full.
-        by_aspect_ratio: Put wide images with wide ones and tall with tall ones, as MMDetection
-            does.
+        sampler: Source of the keys, all of them in each process.
+        batch_size: Keys per batch in each process.
+        drop_last: Leave out an incomplete last batch.
+        by_aspect_ratio: Batch wide images together and tall images together, as MMDetection does.
     """
 
     def __init__(
@@ -46,13 +45,13 @@ class ResumableBatchSampler(BatchSampler):
         self.rank, self.world_size = get_dist_info()
         if self.world_size > 1:
             sampler.take_all()  # type: ignore[attr-defined]
-        self.whole = batch_size * self.world_size
+        self.global_batch_size = batch_size * self.world_size
         self.dataset = getattr(sampler, "dataset", None)
         self.by_aspect_ratio = by_aspect_ratio
         self.skipped = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        # A generator, so that nothing is taken before the first batch is: a loader with workers
+        # A generator, so that keys are taken only with the first batch: a loader with workers
         # asks for two iterators and draws from the second.
         skipped, self.skipped = self.skipped, 0
         batches = self._grouped() if self.by_aspect_ratio else self._in_order()
@@ -60,7 +59,9 @@ class ResumableBatchSampler(BatchSampler):
 
     def __len__(self) -> int:
         keys = len(self.sampler)  # type: ignore[arg-type]
-        return keys // self.whole if self.drop_last else -(-keys // self.whole)
+        return (
+            keys // self.global_batch_size if self.drop_last else -(-keys // self.global_batch_size)
+        )
 
     def _share(self, batch: list[int]) -> list[int]:
         """This process's part of a batch."""
@@ -69,12 +70,12 @@ class ResumableBatchSampler(BatchSampler):
 
     def _in_order(self) -> Iterator[list[int]]:
         keys = iter(self.sampler)
-        while batch := list(islice(keys, self.whole)):
-            if len(batch) == self.whole or not self.drop_last:
+        while batch := list(islice(keys, self.global_batch_size)):
+            if len(batch) == self.global_batch_size or not self.drop_last:
                 yield batch
 
     def _grouped(self) -> Iterator[list[int]]:
-        """Full batches of one orientation as they fill up; what is left over comes mixed, last."""
+        """Batches of one orientation as they become full; the remaining keys follow, mixed."""
         assert self.dataset is not None
         wide: list[int] = []
         tall: list[int] = []
@@ -82,33 +83,33 @@ class ResumableBatchSampler(BatchSampler):
             info = self.dataset.get_data_info(key)
             bucket = tall if info["width"] < info["height"] else wide
             bucket.append(key)
-            if len(bucket) == self.whole:
+            if len(bucket) == self.global_batch_size:
                 yield bucket[:]
                 bucket.clear()
         rest = tall + wide
-        for start in range(0, len(rest), self.whole):
-            batch = rest[start : start + self.whole]
-            if len(batch) == self.whole or not self.drop_last:
+        for start in range(0, len(rest), self.global_batch_size):
+            batch = rest[start : start + self.global_batch_size]
+            if len(batch) == self.global_batch_size or not self.drop_last:
                 yield batch
 
     def skip(self, batches: int) -> None:
-        """Start the next pass after this many batches, none of which is loaded."""
+        """Start the next epoch after this many batches, without loading them."""
         self.skipped = batches
 
 
 @LOOPS.register_module()
 class ResumableTrainLoop(BaseLoop):
-    """Trains for a number of epochs or of iterations, from wherever a checkpoint left it.
+    """Trains for a number of epochs or iterations, starting at any iteration.
 
     Args:
         runner: The runner.
         dataloader: Config of the loader; its batch sampler is a :class:`ResumableBatchSampler`.
         max_epochs: Passes over the data, or None.
         max_iters: Iterations, or None; the sampler is then endless.
-        val_interval: Epochs, or iterations, between evaluations on the way; None for none.
+        val_interval: Epochs or iterations between evaluations during training; None for none.
 
     Raises:
-        UserError: There are fewer images than a batch, and the last batch is left out.
+        UserError: There are fewer images than a batch, so nothing would be trained.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class ResumableTrainLoop(BaseLoop):
             sampler = self.dataloader.batch_sampler
             raise UserError(
                 f"There are {len(self.dataloader.dataset)} training images, fewer than a batch of "
-                f"{sampler.whole}: nothing would be trained (images without a box do not "
-                "count). Check the data set's lists, or lower the batch size."
+                f"{sampler.global_batch_size}: nothing would be trained (images without a box do "
+                "not count). Check the data set's lists, or lower the batch size."
             )
         self.max_epochs = int(max_epochs or 1)
         self.max_iters = self.max_epochs * self.epoch_length
@@ -140,9 +141,9 @@ class ResumableTrainLoop(BaseLoop):
 
     @property
     def images(self) -> int:
-        """Images trained on in all; what fills up a last batch for several processes is not."""
+        """Total number of training images, without those that fill the last batch."""
         sampler = self.dataloader.batch_sampler
-        full = self.epoch_length * sampler.whole
+        full = self.epoch_length * sampler.global_batch_size
         return self.max_epochs * (min(full, len(sampler.sampler)) if self.by_epoch else full)
 
     def go_to(self, iteration: int) -> None:
@@ -179,7 +180,7 @@ class ResumableTrainLoop(BaseLoop):
 
     @contextlib.contextmanager
     def _batches(self, readers: Iterator[Any], count: int) -> Iterator[Iterator[Any]]:
-        """The next batches; on a GPU, those of other processes are taken over ahead of need."""
+        """The next batches; on a GPU, a thread fetches those of loader workers in advance."""
         batches = islice(readers, count)
         if not (self.dataloader.num_workers and torch.cuda.is_available()):
             yield batches
@@ -188,10 +189,10 @@ class ResumableTrainLoop(BaseLoop):
             yield taken
 
     def _of_readers(self, ask: Callable[[], Any], index: int) -> Any:
-        """What the processes that read images give, for an iteration.
+        """What the loader workers return for an iteration.
 
-        Whoever asks a training to stop may ask all its processes, and readers end at once. So what
-        is looked at before each iteration is looked at once more where they are gone.
+        A request to stop may reach all processes, and loader workers then end at once. So if they
+        are gone, the checks before an iteration are repeated.
         """
         try:
             return ask()
@@ -201,7 +202,7 @@ class ResumableTrainLoop(BaseLoop):
             raise
 
     def run_iter(self, index: int, batch: Any) -> None:
-        """One optimisation step; hooks see the iteration's number until all are done."""
+        """Perform one step; hooks see the iteration's number until all are done."""
         self.runner.call_hook("before_train_iter", batch_idx=index, data_batch=batch)
         outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         self.runner.call_hook(
@@ -210,7 +211,7 @@ class ResumableTrainLoop(BaseLoop):
         self.iter += 1
 
     def _evaluate(self) -> None:
-        """An evaluation on the way, for the curve; the last one is the caller's."""
+        """Evaluate during training, for the curve; the caller evaluates at the end."""
         if self.iter < self.max_iters and self.runner.val_loop is not None:
             self.runner.val_loop.run()
             self.runner.model.train()

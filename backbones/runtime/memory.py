@@ -1,4 +1,4 @@
-"""How much memory a training took at its peak, and which batch would have fitted."""
+"""Peak memory of a training, and messages for exhausted memory."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HOST_FAILED = ("can't allocate memory", "Cannot allocate memory", "not enough m
 
 
 class PeakMemory:
-    """Peaks of this process from now on: on the host, and on its CUDA device.
+    """Measures peak memory of this process from now on: on the host and on its CUDA device.
 
-    What this process has freed and kept is given back first, so that it does not count. On the host
-    the peak can be counted anew on Linux only; elsewhere nothing is told.
+    Freed memory that the process kept is returned first, so that it does not count. On the host,
+    only Linux can reset the peak; other systems report nothing.
     """
 
     def __init__(self) -> None:
@@ -37,23 +37,23 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
 
     def peaks(self) -> dict[str, int]:
-        """Bytes by place, ``"host"`` and ``"gpu"``; what is not known is left out."""
-        told = {}
+        """Peak bytes by place, ``"host"`` and ``"gpu"``; unknown ones are left out."""
+        found = {}
         if peak := _own("VmHWM"):
-            told["host"] = peak
+            found["host"] = peak
         if torch.cuda.is_available():
-            told["gpu"] = torch.cuda.max_memory_reserved()
-        return told
+            found["gpu"] = torch.cuda.max_memory_reserved()
+        return found
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a step of training needs, in bytes.
+    """The memory that a training step needs, in bytes.
 
     Attributes:
-        batch: Images of the step.
-        fixed: Whatever the batch is: weights, gradients, momenta, libraries.
-        peak: With this batch, at least.
+        batch: Images per step.
+        fixed: Independent of the batch: weights, gradients, momenta, libraries.
+        peak: Lower bound for this batch.
     """
 
     batch: int
@@ -61,22 +61,21 @@ class Need:
     peak: int
 
     def fitting(self, available: int) -> int:
-        """The largest batch that fits by the estimate that the rest grows with the images.
+        """The largest batch that fits, if the rest is proportional to the number of images.
 
-        Smaller than the one that did not fit, whatever the estimate says; 0 where not even the
-        fixed part fits.
+        Always smaller than the batch that did not fit; 0 if not even the fixed part fits.
         """
         each = max(1, self.peak - self.fixed) / self.batch
         return max(0, min(self.batch - 1, int((available - self.fixed) // each)))
 
 
 def is_exhausted(error: BaseException, has_run: bool = False) -> bool:
-    """Whether an error says that memory has run out, on the host or on a GPU.
+    """Whether an error means exhausted memory, on the host or on a GPU.
 
     Args:
         error: What was raised.
-        has_run: Whether the same was computed before. torch says of a convolution for whose plans
-            there is no memory, and of one that cuDNN cannot do at all, the same.
+        has_run: Whether the same computation succeeded before. torch raises the same error for a
+            convolution without memory for its plan and for one that cuDNN does not support.
     """
     if isinstance(error, MemoryError):
         return True
@@ -86,7 +85,7 @@ def is_exhausted(error: BaseException, has_run: bool = False) -> bool:
 
 
 def _is_of_gpu(error: BaseException) -> bool:
-    """CUDA's own libraries ask past torch's allocator, and fail with an error of another kind."""
+    """CUDA's libraries bypass torch's allocator and fail with a different error."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GPU_FAILED)
@@ -95,13 +94,13 @@ def _is_of_gpu(error: BaseException) -> bool:
 def explained(
     error: BaseException, model: nn.Module, batch: int, further: Sequence[str] = ()
 ) -> UserError:
-    """The sentence for an error of :func:`is_exhausted`.
+    """The message for an error of :func:`is_exhausted`.
 
     Args:
         error: What was raised.
-        model: What was trained.
-        batch: Images a step, on this device.
-        further: What else can be done about it.
+        model: The model that was trained.
+        batch: Images per step on this device.
+        further: Further advice.
     """
     on_gpu = _is_of_gpu(error)
     held = _weights(model)
@@ -116,21 +115,21 @@ def explained(
     advice = (
         f"a batch of {fits} would fit by this estimate"
         if fits
-        else "not even a batch of 1 would fit by this estimate: take smaller images or networks"
+        else "not even a batch of 1 would fit by this estimate: use smaller images or networks"
     )
-    otherwise = ["take --precision bfloat16 or several GPUs for a cell (torchrun)", *further]
+    otherwise = ["use --precision bfloat16 or several GPUs per run (torchrun)", *further]
     return UserError(
         f"Memory ran out: a batch of {batch} needs over {_gigabytes(need.peak)} GB, "
-        f"{_gigabytes(need.fixed)} of them whatever the batch, and {place} has "
-        f"{_gigabytes(available)} for this process; {advice}. The last state is kept. Lower the "
-        'batch size (in a suite: [overrides] "train_dataloader.batch_size"; that is another '
-        "protocol, with a table of its own), run fewer --jobs, or, with the same batch, "
+        f"{_gigabytes(need.fixed)} of them for any batch, and {place} has "
+        f"{_gigabytes(available)} for this process; {advice}. The last checkpoint is kept. "
+        'Lower the batch size (in a suite: [overrides] "train_dataloader.batch_size"; that is '
+        "another protocol, with its own table), run fewer --jobs, or, with the same batch, "
         f"{', or '.join(otherwise)}."
     )
 
 
 def host_available() -> int:
-    """Bytes that this process could have: its own, and what the machine or its limits leave."""
+    """Bytes available to this process: its own, and what the machine or its limits leave."""
     memory = _kilobytes(Path("/proc/meminfo"), "MemAvailable") + _own("VmRSS")
     bounds = [memory, *_control_group()]
     with contextlib.suppress(ImportError, ValueError):
@@ -143,7 +142,7 @@ def host_available() -> int:
 
 
 def _control_group() -> list[int]:
-    """The bound of a container, where there is one."""
+    """The memory limit of a container, if there is one."""
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
             return [int(Path(path).read_text(encoding="ascii"))]
@@ -151,33 +150,33 @@ def _control_group() -> list[int]:
 
 
 def _gpu_available() -> int:
-    """Bytes that this process could have on its GPU."""
+    """Bytes available to this process on its GPU."""
     if not torch.cuda.is_available():
         return 0
     return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
 
 
 def _weights(model: Any) -> int:
-    """Bytes of weights, and of gradients and momenta of those that are trained."""
+    """Bytes of the weights, and of gradients and momenta of the trained ones."""
     buffers = sum(buffer.nbytes for buffer in model.buffers())
     return buffers + sum((3 if p.requires_grad else 1) * p.nbytes for p in model.parameters())
 
 
 def _asked_for(error: BaseException) -> int:
-    """Bytes that could not be had; 0 where the error does not say."""
+    """Bytes that could not be allocated; 0 if the error does not state them."""
     found = _REQUEST.search(str(error))
     return int(float(found[1]) * _UNITS[found[2]]) if found else 0
 
 
 def _own(key: str) -> int:
-    """A figure of this process in bytes; 0 where the system does not tell."""
+    """A memory figure of this process in bytes; 0 if the system does not report it."""
     return _kilobytes(Path("/proc/self/status"), key)
 
 
 def _kilobytes(path: Path, key: str) -> int:
     with contextlib.suppress(OSError):
-        told = path.read_text(encoding="utf-8")
-        if found := re.search(rf"^{key}:\s*(\d+) kB$", told, re.MULTILINE):
+        text = path.read_text(encoding="utf-8")
+        if found := re.search(rf"^{key}:\s*(\d+) kB$", text, re.MULTILINE):
             return 1024 * int(found[1])
     return 0
 

@@ -1,4 +1,4 @@
-"""In which number format a cell computes, and how."""
+"""The number format of a training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from backbones.runtime.checkpoint import unwrapped
 
 
 def evaluation_dtype(optim_wrapper: Mapping[str, Any]) -> torch.dtype | None:
-    """The format of evaluation under autocast, by the config of the wrapper that trains.
+    """The format of evaluation under autocast, from the config of the optimiser wrapper.
 
-    None is the device's own: float16 on CUDA, which ``AmpOptimWrapper`` trains in too.
+    None is the device's default: float16 on CUDA, which ``AmpOptimWrapper`` also trains in.
     """
     return torch.bfloat16 if optim_wrapper.get("type") == "Bfloat16OptimWrapper" else None
 
 
 def evaluation_loop(val_cfg: Mapping[str, Any], optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of an evaluation in the format that is trained in.
+    """The config of an evaluation in the training's format.
 
-    ``fp16`` says whether there is autocast, not to what. A loop that is not MMEngine's own stays.
+    ``fp16`` switches autocast on, whatever its format. A loop that is not MMEngine's own is
+    unchanged.
     """
     plain = val_cfg.get("type", "ValLoop") == "ValLoop"
     if plain and evaluation_dtype(optim_wrapper) == torch.bfloat16:
@@ -38,13 +39,13 @@ def evaluation_loop(val_cfg: Mapping[str, Any], optim_wrapper: Mapping[str, Any]
 
 @LOOPS.register_module()
 class Bfloat16ValLoop(ValLoop):
-    """MMEngine's loop, whose autocast is to bfloat16 on every device.
+    """MMEngine's loop with autocast to bfloat16 on every device.
 
-    MMEngine asks torch for the device's format, which is float16 on CUDA unless it is set.
+    MMEngine uses the device's default format, which is float16 on CUDA.
     """
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """One batch; the device has its own format back afterwards."""
+        """Evaluate a batch; then the device has its default format again."""
         with torch.autocast(get_device(), torch.bfloat16, enabled=False):
             super().run_iter(idx, data_batch)
 
@@ -67,7 +68,7 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class ChannelsLast(Hook):
-    """Lay the model's weights out channels-last before anything runs."""
+    """Convert the model's weights to channels-last before anything runs."""
 
     priority = "VERY_HIGH"
 
@@ -77,10 +78,10 @@ class ChannelsLast(Hook):
 
 
 def lay_out_channels_last(runner: Any) -> None:
-    """Convert the weights of a runner's model in place; activations follow them.
+    """Convert the weights of a runner's model in place; activations follow.
 
-    A wrapper of several processes knows the layout that it was built on: torch's, given another
-    afterwards, returns wrong gradients from its first step. So it is built anew.
+    A distributed wrapper depends on the layout of its weights: if the layout changes, torch's
+    wrapper returns wrong gradients from the first step. So it is rebuilt.
     """
     model = unwrapped(runner.model)
     model.to(memory_format=torch.channels_last)
@@ -89,7 +90,7 @@ def lay_out_channels_last(runner: Any) -> None:
 
 
 def computed_in(values: Tensor) -> torch.dtype:
-    """The precision of a convolution or product of values; autocast lowers all but float64."""
+    """The precision of a convolution or product; autocast lowers all types but float64."""
     device = values.device.type
     if torch.is_autocast_enabled(device) and values.dtype is not torch.float64:
         return torch.get_autocast_dtype(device)

@@ -1,4 +1,4 @@
-"""Telling how a training goes: to whoever watches, and into the record."""
+"""Reports the progress of a training to a listener and into the record."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from mmengine.hooks import Hook
 from backbones.common.errors import UserError
 from backbones.runtime import ranks
 from backbones.runtime.checkpoint import ResumableState
-from backbones.runtime.late_scalars import LateScalars, Told
+from backbones.runtime.late_scalars import Labelled, LateScalars
 
 Listener = Callable[[str, int, int], None]
-"""Called with what is being done, such as ``"train"``, the steps done, and the steps in all."""
+"""Called with a phase, such as ``"train"``, the steps done, and the total number of steps."""
 
 HEADLINES = {"top1": "top-1", "mAP": "mAP", "mIoU": "mIoU"}
-"""The figures that an evaluation tells a listener, with their names for people."""
+"""Metrics that an evaluation reports to a listener, with their display names."""
 
 _POINTS = 100
 
 
-def teller(listener: Listener | None) -> Callable[[str], None]:
-    """What tells a listener, where there is one, a sentence: something is done without steps."""
+def notifier(listener: Listener | None) -> Callable[[str], None]:
+    """A function that sends messages to a listener, if there is one."""
     return lambda sentence: listener(sentence, 0, 0) if listener else None
 
 
 class Curve(Hook):
-    """The training's curve: mean losses over each hundredth of it, and evaluations on the way.
+    """The training curve: mean losses over each hundredth, and evaluations during training.
 
-    Stops a training whose loss is no longer a number; on a GPU that is known a step later.
+    Stops a training whose loss is not finite; on a GPU this is known one step later.
 
     Attributes:
         points: ``{"iteration", "loss", "lr", …}``, one for each hundredth of the training.
         evaluations: ``{"iteration", "<metric>", …}``.
-        seconds: Time spent in training iterations, waiting for data included.
+        seconds: Time of training iterations, including waiting for data.
     """
 
     priority = "BELOW_NORMAL"
@@ -53,7 +53,7 @@ class Curve(Hook):
         self._runner: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data for the checkpoint, of every iteration that is done."""
+        """Plain data for the checkpoint, up to the current iteration."""
         self._take(self._late.flush())
         return {
             "points": self.points,
@@ -64,7 +64,7 @@ class Curve(Hook):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's data."""
+        """Resume from a checkpoint's data."""
         self.points, self.evaluations = state["points"], state["evaluations"]
         self.seconds, self._sums, self._count = state["seconds"], state["sums"], state["count"]
 
@@ -82,7 +82,7 @@ class Curve(Hook):
         self._runner = runner
         done, total = runner.iter + 1, runner.max_iters
         ends_hundredth = done * _POINTS // total > runner.iter * _POINTS // total
-        # Of the first parameter: "base_lr", where there is one, knows of no linear scaling.
+        # Of the first parameter: "base_lr", if present, ignores linear scaling.
         lr = runner.optim_wrapper.get_lr()["lr"][0] if ends_hundredth else None
         self._take(self._late.add((done, lr), outputs))
 
@@ -90,9 +90,9 @@ class Curve(Hook):
         """Add the last iteration's losses."""
         self._take(self._late.flush())
 
-    def _take(self, told: Told) -> None:
-        """Add losses of iterations; one with a rate ends a hundredth of the training."""
-        for (done, lr), its_losses in told:
+    def _take(self, earlier: Labelled) -> None:
+        """Add losses of iterations; one with a learning rate ends a hundredth of the training."""
+        for (done, lr), its_losses in earlier:
             losses = ranks.means(its_losses)
             for name, value in losses.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
@@ -101,8 +101,8 @@ class Curve(Hook):
                 raise UserError(
                     f"The loss is {losses['loss']} at iteration {done} of "
                     f"{self._runner.max_iters}: the training diverged. "
-                    f"{_last_state(self._runner)} With the same settings it would come to the "
-                    "same: lower the learning rate (in a suite: [overrides] "
+                    f"{_last_checkpoint(self._runner)} The same settings would diverge again: "
+                    "lower the learning rate (in a suite: [overrides] "
                     '"optim_wrapper.optimizer.lr"), or compute with --precision float32.'
                 )
             if lr is not None:
@@ -111,21 +111,24 @@ class Curve(Hook):
                 self._sums, self._count = {}, 0
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Keep the evaluation."""
+        """Record the evaluation."""
         self.evaluations.append({"iteration": runner.iter, **(metrics or {})})
         self._since = time.monotonic()
 
 
-def _last_state(runner: Any) -> str:
-    """Which state is left of a training."""
+def _last_checkpoint(runner: Any) -> str:
+    """The last checkpoint of a training, as a sentence."""
     for hook in runner.hooks:
         if isinstance(hook, ResumableState) and hook.saved_iteration is not None:
-            return f"The last good state, of iteration {hook.saved_iteration}, is '{hook.folder}'."
-    return "No state was saved before it."
+            return (
+                f"The last good checkpoint, of iteration {hook.saved_iteration}, is in "
+                f"'{hook.folder}'."
+            )
+    return "No checkpoint was saved before that."
 
 
 class Ticker(Hook):
-    """Tells a listener about every step of training and evaluation."""
+    """Reports every step of training and evaluation to a listener."""
 
     priority = "LOWEST"
 
@@ -133,19 +136,19 @@ class Ticker(Hook):
         self.listener = listener
 
     def before_train(self, runner: Any) -> None:
-        """Say where the training starts, which after a resume is not 0."""
+        """Report the first iteration, which is not 0 after a resume."""
         self.listener("train", runner.iter, runner.max_iters)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """A step of training is done."""
+        """Report a training step."""
         self.listener("train", runner.iter + 1, runner.max_iters)
 
     def after_val_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """A batch of the test set is done."""
+        """Report a batch of the test set."""
         self.listener("evaluate", batch_idx + 1, len(runner.val_dataloader))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Tell what an evaluation on the way has found; the last one's figure is a record's."""
+        """Report the metric of an evaluation during training; the last one is in the record."""
         if runner.iter < runner.max_iters:
             where = f"at step {runner.iter} of {runner.max_iters}"
             for name, shown in HEADLINES.items():

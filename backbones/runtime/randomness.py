@@ -1,9 +1,9 @@
-"""Every random draw of a training follows from the seed and from where it happens.
+"""Random draws that depend only on the seed and on their place in the training.
 
 Augmentation draws from (seed, epoch, image), sampling and dropout from (seed, iteration). So a
-resumed training and another number of loader workers give the same result. (MMEngine seeds loader
-workers with a constant: without persistent workers every epoch repeats the same draws, with them a
-resumed run repeats the first epoch's.)
+resumed training, or another number of loader workers, gives the same result. (MMEngine seeds loader
+workers with a constant: without persistent workers, every epoch repeats the same draws; with them,
+a resumed run repeats those of the first epoch.)
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
 from torch.utils.data import Sampler
 
-_ORDER, _AUGMENTATION, _ITERATION, _PLACE = range(4)  # one stream of draws each
+_ORDER, _AUGMENTATION, _ITERATION, _PLACE = range(4)  # separate streams of draws
 
 
 def derive(*key: int) -> int:
-    """A seed of 32 bits that depends on every number of the key, each 0 or more."""
+    """A 32-bit seed that depends on every number of the key, each 0 or more."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
@@ -34,13 +34,13 @@ class ReplayableDataset:
     """A data set whose augmentation follows from (seed, epoch, image).
 
     It is indexed by *keys*, ``epoch * len(dataset) + index``, which :class:`ReplayableSampler`
-    yields; so the epoch reaches persistent loader workers too.
+    yields, so that the epoch also reaches persistent loader workers.
 
     Args:
-        dataset: Config of the wrapped data set, or the data set.
+        dataset: The wrapped data set, or its config.
 
     Attributes:
-        seed: Set by the sampler, which gets it from the runner.
+        seed: Set by the sampler, which receives it from the runner.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -49,7 +49,7 @@ class ReplayableDataset:
 
     @property
     def metainfo(self) -> dict:
-        """The wrapped data set's classes and palette."""
+        """Classes and palette of the wrapped data set."""
         return self.dataset.metainfo
 
     def full_init(self) -> None:
@@ -60,7 +60,7 @@ class ReplayableDataset:
         return len(self.dataset)
 
     def get_data_info(self, key: int) -> dict:
-        """Annotations of the image behind a key."""
+        """Annotations of the image of a key."""
         return self.dataset.get_data_info(key % len(self))
 
     def __getitem__(self, key: int) -> Any:
@@ -75,14 +75,14 @@ class ReplayableDataset:
 class ReplayableSampler(Sampler[int]):
     """Keys of a :class:`ReplayableDataset` in an order that follows from (seed, epoch).
 
-    Ranks take every n-th key of one order, so that the images of a global batch do not depend on
-    the number of processes. (Where batches are formed by aspect ratio they do, unless a batch
-    sampler takes the whole order and shares each batch out; see :meth:`take_all`.)
+    Each of n ranks takes every n-th key of one order, so the images of a global batch do not depend
+    on the number of processes. (With grouping by aspect ratio they do, unless a batch sampler takes
+    the complete order and divides each batch; see :meth:`take_all`.)
 
     Args:
-        dataset: What is sampled.
-        seed: Of the order and of the data set's augmentation.
-        endless: One stream over all epochs, for iteration-based loops; else one epoch at a time.
+        dataset: The data set to sample.
+        seed: Seed of the order and of the data set's augmentation.
+        endless: Yield one stream over all epochs, for iteration-based loops, not single epochs.
     """
 
     def __init__(self, dataset: ReplayableDataset, seed: int | None = None, endless: bool = False):
@@ -102,15 +102,15 @@ class ReplayableSampler(Sampler[int]):
         return -(-len(self.dataset) // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is drawn next."""
+        """Choose the next epoch."""
         self.epoch = epoch
 
     def take_all(self) -> None:
-        """Yield the whole order in every process; whoever makes batches of it shares them out."""
+        """Yield the complete order in every process; the batch sampler divides the batches."""
         self.rank, self.world_size = 0, 1
 
     def skip(self, samples: int) -> None:
-        """Start the next pass after this many samples of this rank, none of which is loaded."""
+        """Start the next epoch after this many samples of this rank, without loading them."""
         self.skipped = samples
 
     def _stream(self) -> Iterator[int]:
@@ -122,7 +122,7 @@ class ReplayableSampler(Sampler[int]):
     def _own_share(self, epoch: int) -> Iterator[int]:
         generator = np.random.default_rng([_ORDER, self.seed, epoch])
         order = generator.permutation(len(self.dataset))
-        # As in MMEngine's sampler, the last images are repeated until every rank has as many.
+        # As in MMEngine's sampler, images are repeated until all ranks have equally many.
         order = np.resize(order, len(self) * self.world_size)
         first = epoch * len(self.dataset)
         return iter((first + order[self.rank :: self.world_size]).tolist())
@@ -130,12 +130,12 @@ class ReplayableSampler(Sampler[int]):
 
 @dataclass(frozen=True)
 class Now:
-    """The iteration that is being trained.
+    """The current iteration.
 
     Attributes:
-        seed: Of the training.
+        seed: Seed of the training.
         iteration: Its number.
-        rank: Of this process.
+        rank: Rank of this process.
         world_size: Processes that train together.
     """
 
@@ -145,13 +145,13 @@ class Now:
     world_size: int = 1
 
     def seed_of(self, image: int, stage: int) -> int:
-        """For draws about one image of the batch, the same whichever process has the image.
+        """A seed for one image of the batch, whichever process has the image.
 
         Args:
             image: Its number in this process's part of the batch.
-            stage: Tells the draws for one image apart.
+            stage: Distinguishes several draws for one image.
         """
-        place = self.rank + self.world_size * image  # as ResumableBatchSampler shares batches out
+        place = self.rank + self.world_size * image  # as ResumableBatchSampler divides batches
         return derive(_PLACE, self.seed, self.iteration, place, stage)
 
 
@@ -159,7 +159,7 @@ _now = Now()
 
 
 def now() -> Now:
-    """The iteration that is being trained in this process."""
+    """The current iteration of this process."""
     return _now
 
 

@@ -1,11 +1,10 @@
-"""Several processes that train one network together: who they are, and what they agree on.
+"""Distributed training: the processes of a run, and how they agree.
 
-``torchrun`` and Slurm start the processes and number them; MMEngine trains in them. This module
-adds what a benchmark needs around that: the processes see to it that they have the same versions
-before they begin, one of them decides and writes for all, and when one fails all end, with its
-reason told once.
+``torchrun`` or Slurm starts and numbers the processes; MMEngine trains in them. This module adds
+what a benchmark needs: the processes check that their versions agree, one of them decides and
+writes for all, and if one fails, all end and its reason is reported once.
 
-In a single process every function does its work at once, and torch is not imported.
+In a single process, every function acts directly, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from backbones.runtime.stopping import Interrupted
 
 LAUNCHERS = ("auto", "none", "pytorch", "slurm")
 ARRIVAL_SECONDS = 600.0
-"""How long processes wait for one another at the start."""
+"""How long the processes wait for each other at the start."""
 
-_PATIENCE = timedelta(days=30)  # a cell that another driver runs may take long
-_REASON_SECONDS = 3.0  # for the reason of a process that has just failed
+_PATIENCE = timedelta(days=30)  # a run of another driver may take long
+_REASON_SECONDS = 3.0  # wait for the reason of a failed process
 _LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "store")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands among those that were started together.
+    """The position of a process among those that were started together.
 
     Attributes:
         rank: Number of the process, from 0.
-        of: Processes in all.
+        of: Number of processes.
         local_rank: Its number on its machine.
-        bound: Whether it was bound to a GPU of its own and sees no other.
+        bound: Whether it is bound to its own GPU and sees no other.
     """
 
     rank: int = 0
@@ -53,12 +52,12 @@ class Place:
 
     @property
     def device(self) -> int:
-        """Number of its GPU among those that it sees."""
+        """Number of its GPU among the visible ones."""
         return 0 if self.bound else self.local_rank
 
 
-class ToldElsewhere(UserError):
-    """An error whose reason another process tells."""
+class ReportedElsewhere(UserError):
+    """An error whose reason another process reports."""
 
 
 @dataclass
@@ -66,9 +65,9 @@ class _Group:
     """The processes that this one belongs to.
 
     Attributes:
-        place: Of this process.
-        store: What they tell one another outside of collectives; None in a single process.
-        control: Group for small agreements, on the CPU; None in a single process.
+        place: Position of this process.
+        store: Key-value store for messages outside of collectives; None in a single process.
+        control: Process group for small agreements on the CPU; None in a single process.
     """
 
     place: Place = Place()
@@ -80,15 +79,15 @@ _group = _Group()
 
 
 def place_of(launcher: str) -> Place:
-    """What the environment says of this process; ``auto`` knows torchrun, nothing else.
+    """The position of this process by its environment; ``auto`` detects only torchrun.
 
     Raises:
-        UserError: The launcher has not started this process.
+        UserError: The launcher did not start this process.
     """
     if launcher == "none" or (launcher == "auto" and not {"RANK", "WORLD_SIZE"} <= {*os.environ}):
         return Place()
     if launcher == "slurm":
-        _tell_torch_of_slurm()
+        _set_torch_variables()
     try:
         rank, of, local = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except (KeyError, ValueError) as error:
@@ -97,7 +96,7 @@ def place_of(launcher: str) -> Place:
             "'torchrun --nproc_per_node=N …', or with srun and --launcher slurm."
         ) from error
     place = Place(rank, of, local, bound=launcher == "slurm" and _is_bound())
-    os.environ["LOCAL_RANK"] = str(place.device)  # MMEngine takes it for the number of the GPU
+    os.environ["LOCAL_RANK"] = str(place.device)  # MMEngine uses it as the number of the GPU
     return place
 
 
@@ -112,7 +111,7 @@ def world_size() -> int:
 
 
 def launcher() -> str:
-    """What MMEngine's runner is told."""
+    """The launcher's name for MMEngine's runner."""
     return "pytorch" if _group.store else "none"
 
 
@@ -123,15 +122,15 @@ def is_main() -> bool:
 
 @contextmanager
 def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
-    """While inside, this process is one of those that were started together.
+    """A context in which this process works with those that were started together.
 
     Args:
         launcher: One of :data:`LAUNCHERS`.
-        versions: Of what takes part; must be the same in all.
+        versions: Versions of all packages; they must be equal in all processes.
 
     Raises:
-        UserError: They cannot work together, or this process failed by something to be mended.
-        ToldElsewhere: Another process has failed.
+        UserError: The processes cannot work together, or this process failed with one.
+        ReportedElsewhere: Another process has failed.
     """
     global _group
     place = place_of(launcher)
@@ -143,20 +142,20 @@ def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
         _join(_group, versions)
         yield
         if _group.control:
-            on_each_machine(lambda: None)  # none leaves while another still needs it
+            on_each_machine(lambda: None)  # none exits while another still needs it
             _leave(together=True)
-    except (ToldElsewhere, Interrupted, KeyboardInterrupt):
+    except (ReportedElsewhere, Interrupted, KeyboardInterrupt):
         raise
     except UserError as error:
-        _tell(str(error))
+        _report(str(error))
         raise UserError(f"process {place.rank} of {place.of}: {error}") from error
     except Exception as error:
         reason = _reason_of_another()
         if reason:
-            raise ToldElsewhere(reason) from error
+            raise ReportedElsewhere(reason) from error
         if isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _LOST):
-            raise ToldElsewhere("another process ended without a word") from error
-        _tell(f"{type(error).__name__}: {error}")
+            raise ReportedElsewhere("another process ended without a message") from error
+        _report(f"{type(error).__name__}: {error}")
         raise
     finally:
         _leave()
@@ -164,42 +163,42 @@ def together(launcher: str, versions: Mapping[str, str]) -> Iterator[None]:
 
 
 def on_main(work: Callable[[], _T]) -> _T:
-    """Let one process do something; all learn what it gave, or why it failed.
+    """Run ``work`` in one process; all get its result, or the reason of its failure.
 
     Raises:
-        UserError: As the work does; the others raise :class:`ToldElsewhere`.
+        UserError: As the work does; the others raise :class:`ReportedElsewhere`.
         Interrupted: As the work does, in all.
     """
     if _group.control is None:
         return work()
     tried, failed = _tried(work) if is_main() else (None, None)
-    told = _broadcast(tried)
+    outcome = _broadcast(tried)
     if failed:
         raise failed
-    return cast(_T, _given(told))
+    return cast(_T, _given(outcome))
 
 
 def on_each_machine(work: Callable[[], _T]) -> _T:
-    """Let one process of every machine do something, such as fetching a file; all wait for it.
+    """Run ``work`` in one process per machine, such as a download; all wait for it.
 
     Returns:
-        What the work has given on this machine.
+        The result on this machine.
 
     Raises:
-        UserError: As the work does; processes elsewhere raise :class:`ToldElsewhere`.
+        UserError: As the work does; processes elsewhere raise :class:`ReportedElsewhere`.
         Interrupted: As the work does, in all.
     """
     machine = socket.gethostname()
     tried, failed = _tried(work) if _group.place.local_rank == 0 else (None, None)
-    told = gathered((machine, tried))
+    outcomes = gathered((machine, tried))
     if failed:
         raise failed
-    given = {where: _given(one) for where, one in told if one}
+    given = {where: _given(one) for where, one in outcomes if one}
     return cast(_T, given[machine])
 
 
 def _tried(work: Callable[[], object]) -> tuple[tuple[str, Any], UserError | None]:
-    """What came of some work, as the other processes are told it, and the failure itself."""
+    """The outcome of some work, as sent to the other processes, and the failure itself."""
     try:
         return ("done", work()), None
     except Interrupted as error:
@@ -208,18 +207,18 @@ def _tried(work: Callable[[], object]) -> tuple[tuple[str, Any], UserError | Non
         return ("failed", str(error)), error
 
 
-def _given(told: tuple[str, Any]) -> Any:
-    """What work has given by which another process was told of it; or that, raised."""
-    kind, given = told
+def _given(outcome: tuple[str, Any]) -> Any:
+    """The result of work in another process, or its failure, raised."""
+    kind, given = outcome
     if kind == "failed":
-        raise ToldElsewhere(given)
+        raise ReportedElsewhere(given)
     if kind == "stopped":
         raise Interrupted(given)
     return given
 
 
 def gathered(given: _T) -> list[_T]:
-    """What every process has given, by rank, in all of them."""
+    """The values of all processes, by rank, in every process."""
     if _group.control is None:
         return [given]
     from torch import distributed
@@ -230,14 +229,14 @@ def gathered(given: _T) -> list[_T]:
 
 
 def any_of(*flags: bool) -> list[bool]:
-    """Of each flag, whether one of the processes says yes."""
+    """For each flag, whether it is set in any process."""
     if _group.control is None:
         return [*flags]
     return [bool(count) for count in _sums([float(flag) for flag in flags])]
 
 
 def means(values: dict[str, float]) -> dict[str, float]:
-    """The mean of every figure over the processes."""
+    """The mean of every value over the processes."""
     if _group.control is None:
         return values
     sums = _sums(list(values.values()))
@@ -245,7 +244,7 @@ def means(values: dict[str, float]) -> dict[str, float]:
 
 
 def take_from_main(tensors: Iterable[Any]) -> None:
-    """Give tensors the values that process 0 has, in place."""
+    """Copy the values of process 0 into tensors, in place."""
     if _group.control is None:
         return
     from torch import distributed
@@ -265,18 +264,22 @@ def _sums(values: list[float]) -> list[float]:
     return tensor.tolist()
 
 
-def _broadcast(told: Any) -> Any:
+def _broadcast(value: Any) -> Any:
     from torch import distributed
 
-    box = [told]
+    box = [value]
     distributed.broadcast_object_list(box, src=0, group=_group.control)
     return box[0]
 
 
-def _tell_torch_of_slurm() -> None:
-    """What torchrun would have set, from what srun has."""
-    told = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
-    for ours, theirs in told.items():
+def _set_torch_variables() -> None:
+    """Set the variables of torchrun from those of srun."""
+    variables = {
+        "RANK": "SLURM_PROCID",
+        "WORLD_SIZE": "SLURM_NTASKS",
+        "LOCAL_RANK": "SLURM_LOCALID",
+    }
+    for ours, theirs in variables.items():
         if theirs not in os.environ:
             raise UserError(f"--launcher slurm found no {theirs}: start the command with srun.")
         os.environ[ours] = os.environ[theirs]
@@ -290,7 +293,7 @@ def _tell_torch_of_slurm() -> None:
             os.environ["MASTER_ADDR"] = listed[0]
         except (OSError, subprocess.SubprocessError, IndexError) as error:
             raise UserError(
-                f"The first node of '{nodes}' could not be asked from scontrol ({error!r}); set "
+                f"scontrol did not return the first node of '{nodes}' ({error!r}); set "
                 "MASTER_ADDR to its name."
             ) from error
     job = int(os.environ.get("SLURM_JOB_ID", "0"))
@@ -298,21 +301,23 @@ def _tell_torch_of_slurm() -> None:
 
 
 def _is_bound() -> bool:
-    """Whether Slurm has bound this task to one GPU, as ``--gpus-per-task=1`` does.
+    """Whether Slurm bound this task to one GPU, as ``--gpus-per-task=1`` does.
 
-    A task that sees one GPU may also share it with all others of its machine; what it sees is the
-    same. So it counts as bound only where Slurm's variables tell of GPUs per task, or of more GPUs
-    on the machine than it sees. Else it is refused as one that has no GPU, by :func:`_require_gpu`.
+    A task that sees one GPU may also share it with all others of its machine. So it counts as bound
+    only if Slurm's variables report GPUs per task, or more GPUs on the machine than it sees.
+    Otherwise :func:`_require_gpu` refuses it.
     """
     if hardware.cuda_devices() != 1:
         return False
-    told = os.environ
-    per_task = "SLURM_GPUS_PER_TASK" in told or "gpu" in told.get("SLURM_TRES_PER_TASK", "")
-    return per_task or told.get("SLURM_GPUS_ON_NODE", "1") not in ("", "0", "1")
+    variables = os.environ
+    per_task = "SLURM_GPUS_PER_TASK" in variables or "gpu" in variables.get(
+        "SLURM_TRES_PER_TASK", ""
+    )
+    return per_task or variables.get("SLURM_GPUS_ON_NODE", "1") not in ("", "0", "1")
 
 
 def _join(group: _Group, versions: Mapping[str, str]) -> None:
-    """Meet the other processes, and be sure that they are of one kind."""
+    """Connect to the other processes, and check that all agree."""
     from torch import cuda, distributed
 
     place = group.place
@@ -331,10 +336,10 @@ def _join(group: _Group, versions: Mapping[str, str]) -> None:
 
 
 def _leave(together: bool = False) -> None:
-    """Take the groups apart; NCCL's would wait for those that have failed.
+    """Destroy the groups; NCCL's would wait for failed processes.
 
     Args:
-        together: Whether all processes come here.
+        together: Whether all processes call this.
     """
     if _group.control is None:
         return
@@ -347,7 +352,7 @@ def _leave(together: bool = False) -> None:
 
 
 def _require_gpu(place: Place) -> None:
-    """See that the process has a GPU of its own, on a machine that has any.
+    """Check that the process has its own GPU, if the machine has GPUs.
 
     Raises:
         UserError: There are fewer GPUs than processes.
@@ -355,14 +360,14 @@ def _require_gpu(place: Place) -> None:
     gpus = hardware.cuda_devices()
     if gpus and place.device >= gpus:
         raise UserError(
-            f"it asks for GPU {place.device} of this machine, which has {gpus} (counted from "
-            f"0): start {gpus} processes a machine, as with 'torchrun --nproc_per_node={gpus}', or "
-            "let srun give each its own with --gpus-per-task=1."
+            f"it needs GPU {place.device} of this machine, which has {gpus} (counted from "
+            f"0): start {gpus} processes per machine, as with 'torchrun --nproc_per_node={gpus}', "
+            "or let srun assign one to each with --gpus-per-task=1."
         )
 
 
 def _meet(place: Place) -> Any:
-    """The store that all processes reach.
+    """The store that all processes share.
 
     Raises:
         UserError: It cannot be reached.
@@ -378,42 +383,42 @@ def _meet(place: Place) -> Any:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"the processes cannot meet at {host}:{port} ({str(error).splitlines()[0]}); set "
+            f"the processes cannot connect at {host}:{port} ({str(error).splitlines()[0]}); set "
             "MASTER_ADDR to the machine of process 0, and MASTER_PORT to a free port."
         ) from error
-    # A launcher that starts the processes anew after a failure has kept the store.
+    # A launcher that restarts the processes after a failure has kept the store.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"transfer-bench/{attempt}", store)
 
 
 def _require_same(store: Any, place: Place, versions: Mapping[str, str]) -> None:
-    """See that all processes have the same versions.
+    """Check that all processes have the same versions.
 
     Raises:
-        UserError: They have not, or one of them has not come.
+        UserError: They differ, or a process did not arrive.
     """
     everyone = range(place.of)
     store.set(f"versions/{place.rank}", json.dumps(dict(versions)))
     try:
-        told = [json.loads(store.get(f"versions/{other}")) for other in everyone]
+        reported = [json.loads(store.get(f"versions/{other}")) for other in everyone]
         store.set(f"seen/{place.rank}", "")
-        if place.rank == 0:  # keeps the store until all have read it
+        if place.rank == 0:  # holds the store until all have read it
             store.wait([f"seen/{other}" for other in everyone])
     except RuntimeError as error:
         raise UserError(
-            f"not all {place.of} processes have come within {ARRIVAL_SECONDS:.0f} seconds, or one "
-            "of them has ended; look at what the others printed."
+            f"not all {place.of} processes arrived within {ARRIVAL_SECONDS:.0f} seconds, or one "
+            "of them ended; see the output of the others."
         ) from error
-    for other, theirs in enumerate(told):
+    for other, theirs in enumerate(reported):
         if differing := difference(versions, theirs):
             raise UserError(
-                f"versions differ: {differing} (here and in process {other}). Install the same in "
-                "both; nothing was trained."
+                f"versions differ: {differing} (here and in process {other}). Install the same "
+                "versions in both; nothing was trained."
             )
 
 
 def difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """What differs between two lists of versions, both sides of it; empty where nothing does."""
+    """The differences between two sets of versions; empty if there are none."""
     return ", ".join(
         f"{name} {ours.get(name, 'none')} and {theirs.get(name, 'none')}"
         for name in sorted({*ours, *theirs})
@@ -421,18 +426,18 @@ def difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     )
 
 
-def _tell(reason: str) -> None:
-    """Let the others know why this process ends; the first reason stays."""
+def _report(reason: str) -> None:
+    """Report to the others why this process ends; only the first reason is kept."""
     if _group.store is None:
         return
     try:
         _group.store.compare_set("failure", "", f"{_group.place.rank} {reason}")
-    except RuntimeError:  # whoever keeps the store has ended
+    except RuntimeError:  # the holder of the store has ended
         return
 
 
 def _reason_of_another() -> str:
-    """Why another process has failed; empty where none has said so."""
+    """Why another process failed; empty if none has reported a failure."""
     until = time.monotonic() + _REASON_SECONDS
     while _group.store is not None and time.monotonic() < until:
         try:
@@ -440,6 +445,6 @@ def _reason_of_another() -> str:
                 number, _, reason = _group.store.get("failure").decode().partition(" ")
                 return "" if int(number) == _group.place.rank else f"process {number}: {reason}"
         except RuntimeError:
-            return "another process ended, and with it what they meet at"
+            return "another process ended, and the shared store with it"
         time.sleep(0.1)
     return ""

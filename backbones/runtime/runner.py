@@ -1,4 +1,4 @@
-"""MMEngine's runner with its log in a file, and nothing on the screen."""
+"""MMEngine's runner with its log in a file and no output on the terminal."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _numbers = count(1)
 
 
 class QuietRunner(Runner):
-    """A runner that logs to ``log.txt`` in its work folder, going on with the file it finds.
+    """A runner that logs to ``log.txt`` in its work directory, appending to an existing file.
 
-    Full disks, memory that runs out and killed loader workers are :class:`UserError` sentences.
+    Full disks, exhausted memory and killed loader workers raise :class:`UserError`.
     """
 
     def train(self) -> Any:
         """Train; see :func:`backbones.runtime.faults.explained`.
 
-        However it ends, the process has the threads afterwards that it had before.
+        Afterwards the process has its original number of threads.
         """
         threads = torch.get_num_threads()
         try:
@@ -58,38 +58,38 @@ class QuietRunner(Runner):
         return loader_workers.guard(Runner.build_dataloader(dataloader, *args, **options))
 
     def build_logger(self, log_level: int | str = "INFO", *_: Any, **options: Any) -> MMLogger:
-        """MMEngine's logger without the screen."""
+        """MMEngine's logger without terminal output."""
         log_file = str(Path(self.work_dir) / "log.txt")
         logger = super().build_logger(log_level, log_file, **options)
         logger.handlers[:] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
-            handler.handleError = _tell_once(log_file)
+            handler.handleError = _report_once(log_file)
             handler.setFormatter(_Escaped(handler.formatter))
-        logging.captureWarnings(True)  # libraries' warnings belong in the log too
+        logging.captureWarnings(True)  # warnings of libraries also belong in the log
         logging.getLogger("py.warnings").handlers[:] = logger.handlers
         return logger
 
     def _log_env(self, env_cfg: dict) -> None:
-        """Log nothing: the record tells the environment, without running compilers."""
+        """Log nothing: the record has the environment, and MMEngine would run compilers."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: Any) -> Any:
-        """As MMEngine does it, which takes for granted that processes have GPUs."""
+        """Like MMEngine, which assumes that processes have GPUs."""
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             model_wrapper_cfg = {"broadcast_buffers": False, "device_ids": None}
         return super().wrap_model(model_wrapper_cfg, model)
 
     @master_only
     def dump_config(self) -> None:
-        """Write ``config.json``; formatting it as Python takes MMEngine seconds, three times."""
+        """Write ``config.json``; MMEngine would format it as Python three times, for seconds."""
         self.cfg.dump(str(Path(self.work_dir) / "config.json"))
 
 
 @HOOKS.register_module()
 class OneModel(Hook):
-    """Processes evaluate what process 0 will keep: its running statistics of batch norms too."""
+    """All processes evaluate the model of process 0, with its batch norm statistics."""
 
     def before_val(self, runner: Any) -> None:
-        """Let all have the buffers of process 0."""
+        """Copy the buffers of process 0 to all."""
         ranks.take_from_main(runner.model.buffers())
 
 
@@ -104,28 +104,28 @@ class _Escaped(logging.Formatter):
         return terminal(self._inner.format(record))
 
 
-def _tell_once(log_file: str) -> Callable[[logging.LogRecord], None]:
-    """Says that a log cannot be written, once: a disk that is full of states has no room for it.
+def _report_once(log_file: str) -> Callable[[logging.LogRecord], None]:
+    """Report once that a log cannot be written, for example on a full disk.
 
-    A training is worth more than its log, and goes on.
+    The training continues without a log.
     """
-    told: list[bool] = []
+    reported: list[bool] = []
 
-    def tell(_: logging.LogRecord) -> None:
-        if not told:
-            told.append(True)
+    def report(_: logging.LogRecord) -> None:
+        if not reported:
+            reported.append(True)
             reason = sys.exc_info()[1]
             with contextlib.suppress(OSError):
                 print(f"the log '{log_file}' cannot be written ({reason})", file=sys.stderr)
 
-    return tell
+    return report
 
 
 @HOOKS.register_module()
 class RunInfo(RuntimeInfoHook):
-    """MMEngine's hook, without the config as formatted Python: a second before each phase.
+    """MMEngine's hook without formatting the config as Python, which takes a second per phase.
 
-    It waits for no GPU, so that the hub knows of losses a step later there.
+    It does not wait for a GPU, so the message hub gets losses one step later.
     """
 
     def __init__(self) -> None:
@@ -133,9 +133,9 @@ class RunInfo(RuntimeInfoHook):
         self._late = LateScalars()
 
     def before_run(self, runner: Any) -> None:
-        """Tell the message hub what is run."""
-        told = {"seed": runner.seed, "experiment_name": runner.experiment_name}
-        runner.message_hub.update_info_dict(told)
+        """Send the description of the run to the message hub."""
+        info = {"seed": runner.seed, "experiment_name": runner.experiment_name}
+        runner.message_hub.update_info_dict(info)
         self.last_loop_stage = None
 
     def after_train_iter(
@@ -145,12 +145,12 @@ class RunInfo(RuntimeInfoHook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Tell the hub the losses that are known."""
+        """Send the available losses to the message hub."""
         for _, losses in self._late.add(None, outputs or {}):
             super().after_train_iter(runner, batch_idx, data_batch, losses)
 
     def after_train(self, runner: Any) -> None:
-        """Tell it the last ones."""
+        """Send the last losses."""
         for _, losses in self._late.flush():
             super().after_train_iter(runner, 0, None, losses)
         super().after_train(runner)
@@ -158,7 +158,7 @@ class RunInfo(RuntimeInfoHook):
 
 @VISUALIZERS.register_module()
 class NoFigure(Visualizer):
-    """MMEngine's visualiser with no place to write to, and so without matplotlib's start-up."""
+    """MMEngine's visualiser without backends, which avoids importing matplotlib."""
 
     def __init__(self, name: str, **_: Any) -> None:
         ManagerMixin.__init__(self, name)
@@ -172,16 +172,16 @@ def quiet_runner(
     """Build a runner.
 
     Args:
-        seed: Of all its draws.
-        default_hooks: In the place of MMEngine's of the same names.
+        seed: Seed of all random draws.
+        default_hooks: Replacements for MMEngine's hooks of the same names.
         settings: Further arguments of MMEngine's ``Runner``.
     """
-    # These are the process's, which may run one training after another; MMEngine only ever turns
-    # the first one on.
+    # These belong to the process, which may run several trainings; MMEngine only ever turns the
+    # first one on.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.backends.cudnn.benchmark = bool(settings.get("env_cfg", {}).get("cudnn_benchmark"))
     freeze_what_is_imported()
-    # Loggers and message hubs are global by name; a name of its own keeps runs apart.
+    # Loggers and message hubs are global by name; unique names separate runs.
     name = f"run-{next(_numbers)}"
     silent = {"visualizer": {"type": "NoFigure"}}
     if settings.get("val_cfg") is not None:

@@ -1,4 +1,4 @@
-"""Names of a training's saved states, and their removal; imports nothing heavy."""
+"""File names of a training's checkpoints, and their removal; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 LATEST, PREVIOUS = "state.pt", "state-previous.pt"
 COPY = "state-copy.pt"
-"""Of a copy that was fetched, until it has taken the place of the latest or has lost to it."""
+"""Name of a fetched copy, until it has replaced the latest checkpoint or was discarded."""
 
 FOLDER = "state"
-"""Of the states, in a training's work folder."""
+"""Folder of the checkpoints in a training's work directory."""
 
 
 def forget(folder: Path) -> None:
-    """Remove saved states: the training's result stands, or it is to start anew."""
+    """Remove the checkpoints: the training is recorded, or must start from the beginning."""
     for name in (LATEST, PREVIOUS, f"{LATEST}.new", COPY, f"{COPY}.new"):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Why trainings leave before their end: a request to stop, or another who has taken them over.
+"""Reasons to stop a training early: a request to stop, or a lost lease.
 
-Both are of the whole process. After a request trainings save their state; once another has taken
-over what is trained here they write nothing more.
+Both concern the whole process. After a request, trainings save a checkpoint. After the loss of a
+lease, they write nothing more.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 _AT_ONCE = 1.0
-"""Seconds within which two of Ctrl-C's signals are one."""
+"""Seconds within which two signals of Ctrl-C count as one."""
 
 _requested = threading.Event()
 _fences: list[Callable[[bool], bool]] = []
 
 
 class Interrupted(Exception):
-    """The training was asked to stop; its state is saved."""
+    """The training was asked to stop; its checkpoint is saved."""
 
 
 class Superseded(Interrupted):
-    """Another has taken over what was trained here; nothing was written since."""
+    """The lease was lost; the training has written nothing since."""
 
 
 def request() -> None:
-    """Ask every training of this process to save its state and to leave."""
+    """Ask every training of this process to save a checkpoint and stop."""
     _requested.set()
 
 
@@ -41,10 +41,11 @@ def requested() -> bool:
 
 @contextmanager
 def fenced(lost: Callable[[bool], bool]) -> Iterator[None]:
-    """While inside, trainings leave without a word on the disk once they are another's.
+    """A context in which trainings stop without writing once their lease is lost.
 
     Args:
-        lost: Whether they are: given True it looks anew, given False it says what is known.
+        lost: Returns whether the lease is lost; True asks it to look again, False to use its last
+            answer.
     """
     _fences.append(lost)
     try:
@@ -54,34 +55,34 @@ def fenced(lost: Callable[[bool], bool]) -> Iterator[None]:
 
 
 def superseded(look: bool = False) -> bool:
-    """Whether another has taken over what is trained here.
+    """Whether the lease of the current training is lost.
 
     Args:
-        look: Look anew, as is right before something is written; else nothing is asked of a disk.
+        look: Look again, as is necessary before writing; otherwise the disk is not accessed.
     """
     return any([lost(look) for lost in _fences])
 
 
 def require_ours() -> None:
-    """See that what is to be written is still this process's to write.
+    """Check that this process still holds the lease.
 
     Raises:
-        Superseded: It is another's.
+        Superseded: The lease is lost.
     """
     if superseded(look=True):
         raise Superseded(
-            "the lease on what ran here was taken over by another driver, which held this process "
-            "for dead, or was removed"
+            "lease lost: another driver assumed that this process had died, or the lease file was "
+            "removed"
         )
 
 
 @contextmanager
 def on_signals() -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM are requests to stop; a second Ctrl-C interrupts at once.
+    """A context in which Ctrl-C and SIGTERM request a stop; a second Ctrl-C interrupts at once.
 
-    SIGTERM is what schedulers send some time before they kill. Where a signal reaches all processes
-    and a launcher among them passes it on, it comes twice: so a further SIGTERM says nothing new,
-    and a Ctrl-C that comes soon after another counts as one.
+    Schedulers send SIGTERM some time before they kill a process. If a signal reaches all processes
+    and a launcher forwards it, it arrives twice. So further SIGTERMs are ignored, and two Ctrl-Cs
+    in quick succession count as one.
     """
     asked_at = -math.inf
 

@@ -1,9 +1,9 @@
 """The paper's augmentation, in the paper's order (section 2.1).
 
 Random crop of 8 to 100 % of the area and aspect 3/4 to 4/3, resized; flip; brightness, saturation
-and hue scaled by U[0.6, 1.4]; PCA noise; normalisation. Crop, resize and flip are done image by
-image on 8-bit pixels. What follows is linear in an image's colours, so all of it is one 3 × 4
-matrix an image, applied to the whole batch at once.
+and hue scaled by U[0.6, 1.4]; PCA noise; normalisation. Crop, resize and flip process single images
+of 8-bit pixels. The other steps are linear in the colours, so they are one 3 × 4 matrix per image,
+applied to a batch at once.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def random_crop(
     min_area: float = MIN_AREA,
     bilinear: bool = False,
 ) -> np.ndarray:
-    """A random crop, resized and perhaps flipped.
+    """A random crop, resized and randomly flipped.
 
     Args:
         image: (H, W, 3), uint8.
         size: Side of the result in pixels.
-        generator: Where the draws come from.
+        generator: Source of the random draws.
         min_area: Smallest share of the image's area, 0 to 1.
-        bilinear: As :func:`resize` has it.
+        bilinear: As for :func:`resize`.
 
     Returns:
         (size, size, 3), uint8.
@@ -57,7 +57,7 @@ def random_crop(
             left = generator.integers(0, width - w + 1)
             top = generator.integers(0, height - h + 1)
             break
-    else:  # a very long image: its middle, as near to the range as it gets
+    else:  # a very long image: its middle, as close to the range as possible
         w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
         left, top = (width - w) // 2, (height - h) // 2
     crop = resize(image[top : top + h, left : left + w], size, size, bilinear)
@@ -65,7 +65,7 @@ def random_crop(
 
 
 def centre_crop(image: np.ndarray, size: int, bilinear: bool = False) -> np.ndarray:
-    """Shorter side to size · 256 / 224, then the middle: (size, size, 3), uint8."""
+    """Resize the shorter side to size · 256 / 224 and crop the middle: (size, size, 3), uint8."""
     height, width = image.shape[:2]
     scale = round(size * 256 / 224) / min(height, width)
     longer = max(size, round(width * scale)), max(size, round(height * scale))
@@ -75,13 +75,13 @@ def centre_crop(image: np.ndarray, size: int, bilinear: bool = False) -> np.ndar
 
 
 def resize(image: np.ndarray, width: int, height: int, bilinear: bool = False) -> np.ndarray:
-    """Resample: area averages where the image shrinks, bilinear where it grows.
+    """Resample: by area averages to shrink, bilinearly to enlarge.
 
     Args:
         image: (H, W, 3), uint8.
         width: Of the result, in pixels.
         height: Of the result, in pixels.
-        bilinear: The authors' code: bilinear where it shrinks too, which aliases.
+        bilinear: As in the authors' code: also shrink bilinearly, which aliases.
 
     Returns:
         (height, width, 3), uint8.
@@ -92,13 +92,13 @@ def resize(image: np.ndarray, width: int, height: int, bilinear: bool = False) -
 
 
 def colour_matrix(generator: np.random.Generator, contrast: bool = False) -> np.ndarray:
-    """One image's draw of steps 4 and 5 as a matrix.
+    """Draw steps 4 and 5 for one image, as a matrix.
 
     Hue is scaled by rotating it in YIQ by (s − 1) π for a scale s, so that the step stays linear.
 
     Args:
-        generator: Where the draws come from.
-        contrast: The authors' code: contrast in the place of hue.
+        generator: Source of the random draws.
+        contrast: As in the authors' code: contrast instead of hue.
 
     Returns:
         (3, 4): colours c in [0, 255] become M[:, :3] c + M[:, 3].
@@ -107,7 +107,7 @@ def colour_matrix(generator: np.random.Generator, contrast: bool = False) -> np.
     matrix = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _LUMA)
     offset = np.zeros(3)
     if contrast:
-        # Around mid-grey: the image's own mean would have to be known before the matrix is.
+        # Around mid-grey: the matrix is drawn before the image's mean is known.
         offset += (1 - third) * 127.5
         matrix = third * matrix
     else:
@@ -127,14 +127,14 @@ def colour_matrix(generator: np.random.Generator, contrast: bool = False) -> np.
 
 
 def colour_and_normalise(images: Tensor, matrices: Tensor | None) -> Tensor:
-    """Steps 4 to 6 for a batch.
+    """Apply steps 4 to 6 to a batch.
 
     Args:
         images: (B, H, W, 3), uint8.
         matrices: (B, 3, 4) of :func:`colour_matrix`, or None to normalise only.
 
     Returns:
-        (B, 3, H, W), channels last in memory; float32, but draws under autocast in its 16 bits.
+        (B, 3, H, W), channels-last in memory; float32, or 16 bits for colour draws under autocast.
     """
     mean, std = (torch.tensor(v, device=images.device) for v in (MEAN, STD))
     pixels = images.flatten(1, 2).float()

@@ -1,4 +1,4 @@
-"""A timm classifier as MMEngine trains it, with the recipe's loss."""
+"""A timm classifier with the recipe's loss, as an MMEngine model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from backbones.zoo import networks  # noqa: F401  (registers networks with timm)
 
 @MODELS.register_module()
 class Classifier(BaseModel):
-    """Images in, cross entropy out; tricks act where they must (:mod:`backbones.tricks.trick`).
+    """A network with its loss; tricks change parts of it (:mod:`backbones.tricks.trick`).
 
     Args:
         architecture: timm's name.
-        classes: K.
-        tricks: What acts on initialisation, targets, batches and loss, in this order.
+        classes: Number of classes, K.
+        tricks: Tricks that change initialisation, targets, batches and loss, in this order.
         authors_code: Initialise as the authors' code does.
     """
 
@@ -50,7 +50,7 @@ class Classifier(BaseModel):
     def forward(
         self, images: Tensor, labels: Tensor, matrices: Tensor, mode: str = "tensor"
     ) -> Any:
-        """``mode="loss"`` gives the loss of a batch, ``"predict"`` its five best classes.
+        """``mode="loss"`` returns the loss of a batch, ``"predict"`` its five best classes.
 
         Args:
             images: (B, H, W, 3), uint8.
@@ -75,24 +75,24 @@ class Classifier(BaseModel):
         return {"loss": loss}
 
     def init_weights(self) -> None:
-        """Nothing is left to be done.
+        """Do nothing.
 
-        MMEngine calls this before training; its own would have timm's networks initialise
-        themselves anew: He et al.'s distribution, and zero gamma in every row.
+        MMEngine calls this before training. Its own version would let timm's networks initialise
+        themselves again, with He et al.'s distribution and zero gamma in every row.
         """
 
     def to(self, *args: Any, **kwargs: Any) -> Classifier:
-        """Move, a teacher with it."""
+        """Move the network and its teacher."""
         for trick in self.tricks:
             trick.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
 
 def drop_rate(architecture: str) -> float:
-    """Dropout before the last layer, where the network that the paper trained has it.
+    """Dropout before the last layer, for the networks that the paper trained with it.
 
-    The text does not mention it; GluonCV's Inception-V3 has it as the network's authors do, and
-    timm's as an option.
+    The paper does not mention it. GluonCV's Inception-V3 has it, like the original network; in timm
+    it is an option.
     """
     return 0.5 if architecture == "inception_v3" else 0.0
 
@@ -100,9 +100,9 @@ def drop_rate(architecture: str) -> float:
 def initialise(network: nn.Module, authors_code: bool = False) -> None:
     """The paper's initialisation (section 2.1), in place.
 
-    Xavier uniform for convolutions and the FC layer, biases 0, γ 1 and β 0. The authors' code draws
-    by MXNet's ``MSRAPrelu`` instead, as it is by default: He et al.'s normal distribution for
-    PReLUs of slope ¼, over the mean of fan-in and fan-out.
+    Xavier uniform for convolutions and the FC layer, biases 0, γ 1 and β 0. The authors' code uses
+    MXNet's ``MSRAPrelu`` with its defaults instead: He et al.'s normal distribution for PReLUs of
+    slope ¼, over the mean of fan-in and fan-out.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -123,12 +123,12 @@ class TopK(SharedMetric):
     default_prefix = None
 
     def process(self, data_batch: Any, data_samples: list[tuple[Tensor, Tensor]]) -> None:
-        """Where each label stands among its image's five best classes."""
+        """Record whether each label is the best, or among the five best, classes."""
         for best, label in data_samples:
             self.results.append((best == label).tolist())
 
     def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
-        """Shares of the images."""
+        """Percentages of the images."""
         hits = torch.tensor(results, dtype=torch.float)
         return {
             "top1": 100 * float(hits[:, 0].mean()),

@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class: read, checked, and held decoded where asked."""
+"""ImageFolder data sets: reads, checks and optionally caches images in class folders."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ SPLITS = ("train", "val")
 
 @DATASETS.register_module()
 class ImageFolder:
-    """A split of an ImageFolder, augmented as the paper does or cropped from the middle.
+    """A split of an ImageFolder, with the paper's augmentation or a centre crop.
 
     Args:
         root: Folder with ``train/<class>/<image>`` and ``val/<class>/<image>``.
         split: ``"train"`` or ``"val"``.
         size: Side of the crops in pixels.
-        authors_code: Their colour jitter instead of the paper's, and bilinear shrinking.
-        cache: Decode every image once and keep it; for data that fit in memory.
+        authors_code: Colour jitter of the authors' code instead of the paper's, and bilinear
+            shrinking.
+        cache: Decode every image once and keep it in memory.
         min_area: Smallest share of an image that a training crop covers.
 
     Raises:
@@ -59,11 +60,11 @@ class ImageFolder:
         self.metainfo = {"classes": self.classes}
 
     def __deepcopy__(self, memo: dict[int, object]) -> ImageFolder:
-        """Itself: a runner copies the settings of its loaders, and would hold all images twice."""
+        """Return itself: a runner copies its loader configs and would hold all images twice."""
         return self
 
     def full_init(self) -> None:
-        """Nothing is left to load."""
+        """Do nothing; everything is loaded."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -74,7 +75,7 @@ class ImageFolder:
         if self.split != "train":
             crop = centre_crop(image, self.size, self.authors_code)
             return crop, label, np.zeros((3, 4), np.float32)
-        # NumPy's global generator was seeded for this image and epoch; see ReplayableDataset.
+        # NumPy's global generator is seeded for this image and epoch; see ReplayableDataset.
         generator = np.random.Generator(np.random.PCG64(np.random.randint(1 << 31)))
         crop = random_crop(image, self.size, generator, self.min_area, self.authors_code)
         return crop, label, colour_matrix(generator, self.authors_code)
@@ -89,18 +90,18 @@ class ImageFolder:
 
 
 def class_names(root: Path) -> list[str]:
-    """Names of the classes of both splits, which must agree.
+    """Class names, which must be the same in both splits.
 
     Raises:
-        UserError: No folders, a class that only one split has, or no two classes.
+        UserError: Folders are missing, the splits differ, or there are fewer than two classes.
     """
     found = []
     for split in SPLITS:
         folder = root / split
         if not folder.is_dir():
             raise UserError(
-                f"'{root}' has no folder '{split}': expected {split}/<class>/<image> beside "
-                "its twin, as torchvision's ImageFolder has them."
+                f"'{root}' has no folder '{split}': expected train/<class>/<image> and "
+                "val/<class>/<image>, as in torchvision's ImageFolder."
             )
         classes = (entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry))
         found.append({entry.name for entry in classes})
@@ -132,7 +133,7 @@ def _images(folder: Path) -> list[Path]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not is_hidden(p))
     if not paths:
         raise UserError(
-            f"The class folder '{folder}' holds no image ({', '.join(sorted(SUFFIXES))}); add "
+            f"The class folder '{folder}' contains no image ({', '.join(sorted(SUFFIXES))}); add "
             "some or remove the class from both splits."
         )
     return paths
@@ -143,15 +144,15 @@ def _decode(path: Path) -> np.ndarray:
     try:
         image = header(path, read_content(path))
         deep = ";16" in str([tile[3] for tile in image.tile])  # of colours: their mode is RGB
-        if image.mode.startswith(("I", "F")) or deep:  # Pillow would cut what is above 255
+        if image.mode.startswith(("I", "F")) or deep:  # Pillow would clip values above 255
             raise UnfitFile(path, f"has more than 8 bits a channel (mode {image.mode})")
         return np.asarray(loaded(path, image).convert("RGB"))
     except OSError as error:
         raise UserError(f"The image '{path}' cannot be read ({error.strerror}).") from error
-    except UnfitFile as error:  # a loader's worker cannot hand one over
+    except UnfitFile as error:  # a loader worker cannot pickle it
         raise UserError(
             f"The image '{path.absolute()}' {error.reason}; replace or remove it."
         ) from error
 
 
-cv2.setNumThreads(0)  # crops are small; threads of loader workers would only get in the way
+cv2.setNumThreads(0)  # crops are small, and loader workers would compete for cores

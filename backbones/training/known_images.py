@@ -1,4 +1,4 @@
-"""What the images are called that a classifier was trained on."""
+"""Names of the data sets that classifiers were trained on."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 IMAGENET, PLACES = "ImageNet", "Places365"
 
 _WELL_KNOWN = {(1000, 1_281_167, 50_000): IMAGENET, (365, 1_803_460, 36_500): PLACES}
-"""By classes, and training and validation images: a folder may have any name."""
+"""By numbers of classes, training images and validation images; folder names vary."""
 
 
-def name_of_images(told: dict[str, Any]) -> str:
-    """The name of a training's images, by what its record tells.
+def name_of_images(record: dict[str, Any]) -> str:
+    """The name of a training's data set, by its record.
 
     Raises:
-        KeyError: The record lacks something.
+        KeyError: The record is incomplete.
     """
-    images = told["data"]["images"]
-    counts = (len(told["classes"]), images["train"], images["val"])
-    return _WELL_KNOWN.get(counts, told["data"]["name"])
+    images = record["data"]["images"]
+    counts = (len(record["classes"]), images["train"], images["val"])
+    return _WELL_KNOWN.get(counts, record["data"]["name"])
 
 
-def told_name_of_images(own: dict[str, Any]) -> str:
-    """The same by what a file of weights says of itself; where it says less, the folder's name."""
+def recorded_name_of_images(own: dict[str, Any]) -> str:
+    """The same by a weights file's metadata; if they are incomplete, the folder's name."""
     try:
         return name_of_images(own)
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Suites of classifiers: the paper's ablations, one small file each."""
+"""Suites of classifiers, such as the paper's ablations."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _FORM = {"kind": str, "rows": [str], "seeds": [int]}
 
 @dataclass(frozen=True)
 class ClassifierSuite:
-    """Which rows are trained, with which seeds.
+    """The rows to train, and their seeds.
 
     Attributes:
-        name: Of the suite.
+        name: Name of the suite.
         rows: Rows of the zoo.
-        seeds: Each row is trained with each of them.
+        seeds: Every row is trained with every seed.
     """
 
     name: str
@@ -40,7 +40,7 @@ def load(name: str) -> ClassifierSuite:
     """Read a suite of ``configs/suites`` by name, or a user's own file.
 
     Raises:
-        UserError: Not found, malformed, an unknown row, or a row or seed named twice.
+        UserError: Not found, malformed, an unknown row, or a repeated row or seed.
     """
     folder = resource_dir("configs", "configs") / "suites"
     path = expanded(name) if name.endswith(".toml") else folder / f"{name}.toml"
@@ -50,7 +50,7 @@ def load(name: str) -> ClassifierSuite:
         raise unknown_name("suite", name, [p.stem for p in folder.glob("*.toml")]) from error
     if content.get("kind") != KIND:
         raise UserError(
-            f"The suite '{path}' is not one of classifiers (kind = \"{KIND}\"); run it with "
+            f"The suite '{path}' is not a suite of classifiers (kind = \"{KIND}\"); run it with "
             "'transfer run --suite'."
         )
     if wrong := misfit(content, _FORM):
@@ -71,12 +71,12 @@ def load(name: str) -> ClassifierSuite:
 
 
 def record_path(results: Path, stem: str) -> Path:
-    """Where the record of a trained classifier stands."""
+    """The path of the record of a trained classifier."""
     return results / "records" / "classifiers" / f"{stem}.json"
 
 
 def write_record(path: Path, metadata: dict[str, Any]) -> None:
-    """Keep what a training told of itself, whole or not at all.
+    """Write the record of a training, atomically.
 
     Raises:
         UserError: The folder cannot be written.

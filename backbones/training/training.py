@@ -1,4 +1,4 @@
-"""Training a row of the zoo on images in folders, with MMEngine's runner."""
+"""Trains a row of the zoo on an ImageFolder, with MMEngine's runner."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ from backbones.zoo.networks import require_known
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 _EVALUATIONS = 10
-_EVALUATED_TOGETHER = 256  # images at most, whatever the batch and however many the processes
+_EVALUATED_TOGETHER = 256  # maximum number of images, for any batch size and number of processes
 
 
 @dataclass(frozen=True)
 class Training:
-    """One classifier to be trained.
+    """One training of a classifier.
 
     Attributes:
-        row: Row of the zoo: architecture and recipe.
-        data: ImageFolder.
-        epochs: Passes over the data; warmup and steps keep their share of them.
-        batch_size: Images a step over all devices; the learning rate follows (section 3.1).
+        row: Row of the zoo, with architecture and recipe.
+        data: Folder of the ImageFolder.
+        epochs: Passes over the data; warmup and steps keep their share.
+        batch_size: Global batch size; the learning rate follows it (section 3.1).
         image_size: Side of the crops in pixels.
-        base_lr: Learning rate at a batch of 256.
-        min_area: Smallest share of an image that a crop covers; the paper's 0.08 suits photographs
-            of 500 pixels, small images want more.
-        seed: Of initialisation, order and augmentation.
-        precision: ``"float32"``, ``"bfloat16"``, or empty: as the recipe says.
+        base_lr: Learning rate for a batch size of 256.
+        min_area: Smallest share of an image that a crop covers. The paper's 0.08 suits photographs
+            of 500 pixels; small images need more.
+        seed: Seed of initialisation, order and augmentation.
+        precision: ``"float32"``, ``"bfloat16"``, or empty for the recipe's.
         teacher: File of the teacher's weights, or empty.
-        authors_code: Where paper and code differ, do as the code.
+        authors_code: Follow the authors' code where it differs from the paper.
     """
 
     row: zoo.Variant
@@ -85,14 +85,14 @@ class Training:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """By split, a hash of its images' names and sizes, as they are when first asked for."""
+        """A hash of the names and sizes of each split's images, at the first access."""
         return {split: ImageFolder(str(self.data), split, 1).fingerprint() for split in SPLITS}
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all that decides the result, the data's list of files included."""
+        """Hash of everything that determines the result, including the list of images."""
         assert self.row.recipe is not None
-        told = {
+        content = {
             "version": TRAINING_VERSION,
             "architecture": self.row.architecture,
             "recipe": self.row.recipe.content(),
@@ -107,8 +107,8 @@ class Training:
             **({"drop_rate": rate} if (rate := drop_rate(self.row.architecture)) else {}),
         }
         if ranks.world_size() > 1:  # batch norms see a part of the batch
-            told["processes"] = ranks.world_size()
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+            content["processes"] = ranks.world_size()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def wrapper_type(self) -> str:
         """MMEngine's optimiser wrapper, which decides the precision."""
@@ -126,7 +126,7 @@ def plan(
     base_lr: float | None = None,
     **options: Any,
 ) -> Training:
-    """A training with the recipe's own settings where none are given.
+    """A training; settings that are not given are the recipe's.
 
     Raises:
         UserError: The row has no recipe, or a setting makes no sense.
@@ -135,8 +135,8 @@ def plan(
     recipe = row.recipe
     if recipe is None:
         raise UserError(
-            f"'{row_name}' has no recipe of the paper's to be trained with; 'transfer backbones' "
-            "lists the rows that have."
+            f"'{row_name}' has none of the paper's recipes, so it cannot be trained; 'transfer "
+            "backbones' lists the rows that can."
         )
     training = Training(
         row,
@@ -154,8 +154,8 @@ def plan(
         raise UserError(f"min_area is {training.min_area}; it must be above 0 and at most 1.")
     if training.batch_size % ranks.world_size():
         raise UserError(
-            f"The batch of {training.batch_size} cannot be shared by {ranks.world_size()} "
-            "processes; choose a --batch-size that can (the learning rate follows it)."
+            f"The batch size {training.batch_size} is not divisible by {ranks.world_size()} "
+            "processes; choose a --batch-size that is (the learning rate follows it)."
         )
     if bool(recipe.teacher) != bool(training.teacher):
         raise UserError(
@@ -180,23 +180,23 @@ def train(
     listener: Listener | None = None,
     resume: bool = True,
 ) -> Path:
-    """Train a classifier and write it with its recipe, preprocessing and history inside.
+    """Train a classifier and write it with its recipe, preprocessing and history.
 
-    A training that was interrupted goes on where it was.
+    An interrupted training resumes from its last checkpoint.
 
     Args:
-        training: What to train.
+        training: The training.
         output: The ``.safetensors`` file to write.
-        work_dir: Folder for logs and the state to resume from.
-        workers: Processes that read images.
-        cache: Hold the images decoded.
-        save_minutes: Time between two savings of the state.
-        listener: Told about every step.
-        resume: Whether to go on from a state in ``work_dir``.
+        work_dir: Folder for logs and checkpoints.
+        workers: Number of loader workers.
+        cache: Keep decoded images in memory.
+        save_minutes: Checkpoint interval in minutes.
+        listener: Called at every step.
+        resume: Whether to resume from a checkpoint in ``work_dir``.
 
     Raises:
-        UserError: Data, teacher or disk are not as they must be, the loss is no number, or another
-            process of this machine trains in ``work_dir``.
+        UserError: Data, teacher or disk have a fault, the loss is not finite, or another process of
+            this machine trains in ``work_dir``.
     """
     with _alone_in(work_dir) if ranks.is_main() else nullcontext():
         return _train(
@@ -206,7 +206,7 @@ def train(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a work folder; the kernel lets go of it when this process ends, however it does."""
+    """Lock a work directory; the kernel releases it when this process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "owner.lock").open("w")
@@ -215,7 +215,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     with lock:
         if not try_lock(lock):
             raise UserError(
-                f"Another process trains in '{folder}': wait for it to end, or give another "
+                f"Another process trains in '{folder}': wait for it to end, or choose another "
                 "--work-dir."
             )
         yield
@@ -283,7 +283,7 @@ def _runner(
     images = len(folders["train"])
     if training.batch_size > images:
         raise UserError(
-            f"The batch of {training.batch_size} is larger than the training set of {images} "
+            f"The batch size {training.batch_size} is larger than the training set of {images} "
             "images; choose a smaller --batch-size (the learning rate follows it)."
         )
     steps = images // training.batch_size
@@ -338,7 +338,7 @@ def _runner(
 
 
 def _schedulers(training: Training, steps: int, tricks: Sequence[Trick]) -> list[dict[str, Any]]:
-    """Steps, or what the tricks make of them, in iterations; each keeps its share of the epochs."""
+    """Schedulers in iterations, changed by tricks; steps keep their share of the epochs."""
     recipe = training.row.recipe
     assert recipe is not None
     total = training.epochs * steps
@@ -352,10 +352,10 @@ def _schedulers(training: Training, steps: int, tricks: Sequence[Trick]) -> list
 
 
 def _teacher(training: Training, classes: list[str]) -> nn.Module:
-    """The teacher's network with its weights, head included.
+    """The teacher's network with its weights, including the head.
 
-    Which classes it was trained on is known of files that were trained here, and not of others:
-    those are only seen to have as many.
+    Files that were trained here state their classes. For other files, only the number of classes is
+    checked.
     """
     recipe = training.row.recipe
     assert recipe is not None
@@ -363,8 +363,8 @@ def _teacher(training: Training, classes: list[str]) -> nn.Module:
     own = read_own_metadata(path)
     if own.get("classes", classes) != classes:
         raise UserError(
-            f"The teacher '{path}' was trained on other classes than those of '{training.data}', "
-            "or on these in another order; a teacher must have been trained on the same folders."
+            f"The teacher '{path}' was trained on other classes than '{training.data}' has, or in "
+            "another order; a teacher must have been trained on the same class folders."
         )
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
     require_known(architecture)
@@ -376,8 +376,8 @@ def _teacher(training: Training, classes: list[str]) -> nn.Module:
     needed = [key for key in state if not key.endswith("num_batches_tracked")]
     if absent := [key for key in needed if key not in tensors]:
         raise UserError(
-            f"The teacher '{path}' has no '{absent[0]}': only a whole classifier can teach; give "
-            "its weights with their head."
+            f"The teacher '{path}' has no '{absent[0]}': a teacher needs its head; give weights "
+            "that include it."
         )
     other = [k for k in report.head if k in state and tensors[k].shape != state[k].shape]
     if other:
@@ -411,7 +411,7 @@ def _metadata(
         "lr": scaled_lr(training.base_lr, training.batch_size),
         "precision": training.wrapper_type(),
         "authors_code": training.authors_code,
-        **({"teacher": _told_of(Path(training.teacher))} if training.teacher else {}),
+        **({"teacher": _teacher_record(Path(training.teacher))} if training.teacher else {}),
         "min_area": training.min_area,
         "mean": augmentation.MEAN,
         "std": augmentation.STD,
@@ -429,8 +429,8 @@ def _metadata(
     }
 
 
-def _told_of(teacher: Path) -> dict[str, str]:
-    """Whose weights taught: the recipe names the paper's teacher, which these need not be."""
+def _teacher_record(teacher: Path) -> dict[str, str]:
+    """The weights that taught; they need not be those of the teacher in the recipe."""
     row = read_own_metadata(teacher).get("row", "")
     return {"file": teacher.name, "row": row, "sha256": sha256(teacher)}
 

@@ -9,7 +9,7 @@ from backbones.tricks.trick import Schedulers, Trick, register
 
 @register("schedule")
 class Cosine(Trick):
-    """Cosine decay in place of the last scheduler; the value is ``"cosine"``."""
+    """Replaces the last scheduler by cosine decay; the value is ``"cosine"``."""
 
     order = 5.1
 

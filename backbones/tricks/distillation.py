@@ -1,7 +1,7 @@
 """Distillation (section 5.3): ℓ(p, softmax(z)) + T² ℓ(softmax(r / T), softmax(z / T)), T = 20.
 
 z are the student's logits, r the teacher's, p the target distribution, ℓ the cross entropy. The
-teacher is frozen, in eval mode, and sees the same (mixed) images. The authors' code weighs both
+teacher is frozen, in eval mode, and sees the same (mixed) images. The authors' code weights both
 terms by one half.
 """
 
@@ -27,10 +27,10 @@ def distillation_loss(
     """The loss, averaged over the batch.
 
     Args:
-        logits: (B, K), the student's.
+        logits: (B, K), of the student.
         teacher_logits: (B, K).
         targets: (B, K) distributions.
-        halved: The authors' code: one half of each term.
+        halved: As in the authors' code: half of each term.
     """
     hard = F.cross_entropy(logits, targets)
     softened = (teacher_logits / TEMPERATURE).softmax(dim=1)
@@ -40,7 +40,7 @@ def distillation_loss(
 
 
 class Teacher(nn.Module):
-    """A frozen network that answers in eval mode, whatever mode its student is in."""
+    """A frozen network that stays in eval mode, whatever the mode of its student."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Teacher(nn.Module):
 
 @register("teacher")
 class Distillation(Trick):
-    """A teacher's logits beside the labels; the value is the teacher's network."""
+    """Adds a teacher's logits to the labels; the value is the teacher's network."""
 
     order = 5.3
 

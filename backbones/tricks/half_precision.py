@@ -1,7 +1,7 @@
 """Half precision (section 3.2): 16-bit activations and gradients, float32 master weights.
 
-On CUDA that is MMEngine's ``AmpOptimWrapper``: autocast to float16 with a scaled loss, updates in
-float32. CPUs have bfloat16 instead, whose range needs no scaling.
+On CUDA this is MMEngine's ``AmpOptimWrapper``: autocast to float16 with loss scaling and updates in
+float32. CPUs use bfloat16, whose range needs no scaling.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from backbones.common.hardware import cuda_devices
 
 
 def optim_wrapper_type(half: bool, precision: str = "") -> str:
-    """MMEngine's type of optimiser wrapper.
+    """The type of MMEngine's optimiser wrapper.
 
     Args:
         half: Whether the recipe has the trick.
-        precision: ``"float32"`` or ``"bfloat16"`` overrides the recipe's choice; empty does not.
+        precision: ``"float32"`` or ``"bfloat16"`` overrides the recipe; empty does not.
     """
     if precision == "bfloat16":
         return "Bfloat16OptimWrapper"

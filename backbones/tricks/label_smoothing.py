@@ -1,6 +1,6 @@
 """Label smoothing (section 5.2, equation 4): q_i = 1 − ε for the true class, ε / (K − 1) otherwise.
 
-With ε = 0.1 and K = 1000 the optimal logit of the true class stands log((K − 1)(1 − ε) / ε) ≈ 9.1
+With ε = 0.1 and K = 1000, the optimal logit of the true class is log((K − 1)(1 − ε) / ε) ≈ 9.1
 above the others. The authors' code spreads ε over all K classes instead, 1 − ε + ε/K and ε/K, which
 is also torch's ``CrossEntropyLoss(label_smoothing=…)``.
 """
@@ -20,7 +20,7 @@ class LabelSmoothing(Trick):
     order = 5.2
 
     def targets(self, targets: Tensor) -> Tensor:
-        """Smoothed distributions, (B, K), of one-hot ones."""
+        """Smoothed distributions, (B, K), from one-hot targets."""
         return smooth_targets(targets, self.value, over_all=self.authors_code)
 
 
@@ -30,7 +30,8 @@ def smooth_targets(targets: Tensor, epsilon: float, over_all: bool = False) -> T
     Args:
         targets: (B, K), one-hot.
         epsilon: ε, 0 to 1.
-        over_all: The authors' code: ε / K for every class instead of ε / (K − 1) for the others.
+        over_all: As in the authors' code: ε / K for every class instead of ε / (K − 1) for the
+            others.
 
     Returns:
         (B, K), each row sums to 1.

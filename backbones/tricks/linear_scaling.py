@@ -1,4 +1,4 @@
-"""Linear scaling (section 3.1): η = 0.1 · b / 256 for a batch of b images."""
+"""Linear scaling (section 3.1): η = 0.1 · b / 256 for a batch size of b."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ REFERENCE_BATCH = 256
 
 
 def scaled_lr(base_lr: float, batch_size: int) -> float:
-    """The learning rate of a batch over all devices, given the rate at a batch of 256."""
+    """The learning rate for a global batch size, given the one for a batch size of 256."""
     return base_lr * batch_size / REFERENCE_BATCH

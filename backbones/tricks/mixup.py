@@ -1,6 +1,7 @@
 """Mixup (section 5.4): x̂ = λ x_i + (1 − λ) x_j and ŷ = λ y_i + (1 − λ) y_j, λ ~ Beta(α, α).
 
-Only mixed examples are trained on. Every pair draws its own λ; the authors' code draws one a batch.
+Training uses only mixed examples. Every pair draws its own λ; the authors' code draws one per
+batch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from backbones.tricks.trick import Trick, register
 
 @register("mixup")
 class Mixup(Trick):
-    """Mixed examples; the value is α."""
+    """Mixes examples; the value is α."""
 
     order = 5.4
 
@@ -25,13 +26,13 @@ class Mixup(Trick):
 def mix(
     images: Tensor, targets: Tensor, alpha: float, one_lambda: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Mix each example with another of its batch; draws from torch's generator.
+    """Mix each example with another one of its batch; draws from torch's generator.
 
     Args:
         images: (B, 3, H, W).
         targets: (B, K) distributions.
-        alpha: Of the Beta distribution; the paper takes 0.2.
-        one_lambda: The authors' code: one λ for the whole batch.
+        alpha: Parameter of the Beta distribution; 0.2 in the paper.
+        one_lambda: As in the authors' code: one λ per batch.
 
     Returns:
         Mixed images and targets, of the same shapes.

@@ -1,6 +1,6 @@
-"""ResNet-B (section 4.1, figure 2a): path A strides in its 3×3, not in its first 1×1.
+"""ResNet-B (section 4.1, figure 2a): path A strides in its 3×3 convolution, not in its first 1×1.
 
-A 1×1 convolution of stride 2 never looks at three quarters of its input. timm's ``resnet50`` is
+A 1×1 convolution of stride 2 ignores three quarters of its input. timm's ``resnet50`` is
 ResNet-50-B already; the network *without* this trick, GluonCV's ``v1``, is registered here as
 ``resnet50v1``.
 """

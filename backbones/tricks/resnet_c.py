@@ -1,8 +1,7 @@
 """ResNet-C (section 4.2, figure 2b): the 7×7 stem becomes three 3×3 of 32, 32 and 64 channels.
 
-The first has stride 2. timm's ``resnet50c`` (and 101, 152) is ResNet-B with this stem, as is the
-stem of its D networks; nothing has to be added. ``deep_stem`` names its layers for those who want
-to look.
+The first has stride 2. timm's ``resnet50c`` (and 101, 152) is ResNet-B with this stem; its D
+networks have the same stem. So nothing has to be added. ``deep_stem`` returns its layers.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from torch import nn
 
 
 def deep_stem(network: nn.Module) -> list[nn.Conv2d]:
-    """The stem's three convolutions of a C or D network.
+    """The three convolutions of the stem of a C or D network.
 
     Raises:
         TypeError: The network has another stem.

@@ -1,8 +1,8 @@
 """ResNet-D (section 4.2, figure 2c): path B pools 2×2 with stride 2 before a 1×1 of stride 1.
 
-timm's ``resnet50d`` is this network at output stride 32. Where layers 3 and 4 are dilated instead
-of strided, path B has nothing to pool: GluonCV and mmseg leave the pool out, timm keeps one of
-stride 1, which is another network.
+timm's ``resnet50d`` is this network at output stride 32. If layers 3 and 4 are dilated instead of
+strided, path B has nothing to pool: GluonCV and mmseg omit the pool; timm keeps one of stride 1,
+which is a different network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def drop_unstrided_shortcut_pools(network: nn.Module) -> int:
     """Replace every pool of stride 1 in a shortcut by the identity, in place.
 
     Returns:
-        How many were replaced.
+        The number of replaced pools.
     """
     dropped = 0
     for name, module in network.named_modules():

@@ -1,7 +1,7 @@
-"""What a trick is: a few places of a training where it may act, and a name in recipes.
+"""The base class of tricks, and their registry.
 
-A module of this folder defines a subclass of :class:`Trick` and marks it with :func:`register`; the
-training finds it by its name. ``Recipe.extra`` switches on tricks that the paper does not have.
+A module of this folder defines a subclass of :class:`Trick` and registers it with :func:`register`;
+trainings find it by its name. ``Recipe.extra`` switches on tricks that the paper does not have.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Groups = list[dict[str, Any]]
 
 
 class Trick:
-    """A trick that is switched on; a subclass overrides the places where it acts.
+    """An active trick; a subclass overrides the methods of the places where it acts.
 
     Args:
         value: The recipe's setting: ε, α, a number of epochs, a network.
-        authors_code: Where paper and authors' code differ, do as the code.
+        authors_code: Follow the authors' code where it differs from the paper.
 
     Attributes:
-        order: Tricks act in this order; the paper's have the numbers of their sections.
+        order: Tricks act in this order; those of the paper have the numbers of their sections.
     """
 
     order: ClassVar[float] = 9.0
@@ -36,24 +36,24 @@ class Trick:
         self.authors_code = authors_code
 
     def initialise(self, network: nn.Module) -> None:
-        """Change a network that was just initialised, in place."""
+        """Change an initialised network in place."""
 
     def parameter_groups(self, groups: Groups) -> Groups:
-        """Groups for the optimiser, from those of the tricks before."""
+        """Parameter groups for the optimiser, from those of the preceding tricks."""
         return groups
 
     def schedulers(self, schedulers: Schedulers, epochs: int, total: int) -> Schedulers:
-        """MMEngine's learning-rate schedulers, from those of the tricks before.
+        """MMEngine's learning-rate schedulers, from those of the preceding tricks.
 
         Args:
             schedulers: In the order in which they act; the last one ends the training.
-            epochs: Of the recipe; the training may be longer or shorter.
-            total: Iterations of the training.
+            epochs: Epochs of the recipe; the training may be longer or shorter.
+            total: Number of iterations of the training.
         """
         return schedulers
 
     def targets(self, targets: Tensor) -> Tensor:
-        """Target distributions, (B, K), from one-hot ones or those of the tricks before."""
+        """Target distributions, (B, K), from one-hot targets or those of the preceding tricks."""
         return targets
 
     def batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,12 +61,12 @@ class Trick:
         return images, targets
 
     def loss(self, loss: Tensor, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        """The loss, a scalar, from the cross entropy or that of the tricks before.
+        """The loss, a scalar, from the cross entropy or the loss of the preceding tricks.
 
         Args:
-            loss: So far.
+            loss: The loss so far.
             logits: (B, K), float32.
-            images: (B, 3, H, W), as the network saw them.
+            images: (B, 3, H, W), the input of the network.
             targets: (B, K) distributions.
         """
         return loss
@@ -80,7 +80,7 @@ Registered = TypeVar("Registered", bound=type[Trick])
 
 
 def register(name: str) -> Any:
-    """Make a subclass of :class:`Trick` known under a name of recipes.
+    """Register a subclass of :class:`Trick` under its name in recipes.
 
     Args:
         name: A field of ``Recipe``, or a key of ``Recipe.extra``.
@@ -97,11 +97,11 @@ def switched_on(settings: dict[str, Any], *, authors_code: bool = False) -> list
     """The tricks of a recipe, in the order in which they act.
 
     Args:
-        settings: Value of each trick that is on, by name, as ``Recipe.settings`` gives them.
-        authors_code: Where paper and authors' code differ, do as the code.
+        settings: Values of the active tricks by name, as ``Recipe.settings`` returns them.
+        authors_code: Follow the authors' code where it differs from the paper.
 
     Raises:
-        UserError: No module of this folder registers a trick of that name.
+        UserError: A trick is not registered.
     """
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
@@ -109,7 +109,7 @@ def switched_on(settings: dict[str, Any], *, authors_code: bool = False) -> list
     if unknown := sorted(settings.keys() - _TRICKS.keys()):
         raise UserError(
             f"The recipe asks for the trick '{unknown[0]}', which is not registered; known are "
-            f"{', '.join(sorted(_TRICKS))}. A trick is a file of backbones/tricks."
+            f"{', '.join(sorted(_TRICKS))}. Each file of backbones/tricks registers one."
         )
     tricks = [_TRICKS[name](value, authors_code=authors_code) for name, value in settings.items()]
     return sorted(tricks, key=lambda trick: trick.order)

@@ -9,12 +9,12 @@ from backbones.tricks.trick import Schedulers, Trick, register
 
 @register("warmup_epochs")
 class Warmup(Trick):
-    """A rising learning rate at first; the value is a number of the recipe's epochs."""
+    """Raises the learning rate linearly at first; the value is a number of epochs of the recipe."""
 
     order = 3.1
 
     def schedulers(self, schedulers: Schedulers, epochs: int, total: int) -> Schedulers:
-        """The warmup before all others; none where it would last a single iteration."""
+        """Put the warmup before all others, unless it would last a single iteration."""
         batches = round(total * self.value / epochs)
         return [warmup_scheduler(batches), *schedulers] if batches > 1 else schedulers
 
@@ -23,7 +23,7 @@ def warmup_scheduler(batches: int) -> dict[str, Any]:
     """MMEngine's ``LinearLR``, set so that its i-th value is i · η / m.
 
     Args:
-        batches: m, at least 2; the paper takes five epochs of them.
+        batches: m, at least 2; five epochs in the paper.
     """
     return {
         "type": "LinearLR",

@@ -1,1 +1,1 @@
-"""Weights: where they come from, how they are read, and how their names are mapped."""
+"""Weights: download, reading, and mapping of names."""

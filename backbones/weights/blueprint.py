@@ -1,4 +1,4 @@
-"""What a classifier's state dict has to hold: names and shapes, from timm's network."""
+"""The required names and shapes of a classifier's state dict, from timm's network."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Blueprint(NamedTuple):
     Attributes:
         architecture: timm's name of the network.
         shapes: The shape of each entry, in the network's order.
-        heads: What the names of the classifier's heads begin with; a backbone has none of them.
-        parts: Names that weights must hold to be whole: all but heads and counters.
+        heads: Prefixes of the names of the classifier's heads, which a backbone lacks.
+        parts: Names that complete weights must have: all but heads and counters.
     """
 
     architecture: str
@@ -28,13 +28,13 @@ class Blueprint(NamedTuple):
     parts: frozenset[str]
 
     def is_held_by(self, names: Collection[str]) -> bool:
-        """Whether most of the network's parts are among some names."""
+        """Whether ``names`` include most of the network's parts."""
         return 2 * sum(part in names for part in self.parts) > len(self.parts)
 
 
 @lru_cache(maxsize=32)
 def blueprint(architecture: str) -> Blueprint:
-    """Look a network up, without memory for its tensors.
+    """Look up a network, without memory for its tensors.
 
     Raises:
         UserError: timm has no such network.
@@ -55,6 +55,6 @@ def blueprint(architecture: str) -> Blueprint:
 def is_counter(name: str) -> bool:
     """Whether an entry is a batch norm's count of batches.
 
-    Weights are whole without it: only a batch norm that averages over all batches reads it.
+    Weights are complete without it: only a batch norm that averages over all batches reads it.
     """
     return name.endswith("num_batches_tracked")

@@ -1,7 +1,7 @@
-"""Fetching a file from an address: resumable, checked, and never half there under its name.
+"""Downloads files: resumable, verified, and never partial under their final name.
 
-What has arrived so far lies in ``<destination>.part``. That file is the lock as well: of several
-processes that want the same file one fetches it, and the others wait and find it there.
+Received bytes are in ``<destination>.part``. That file is also the lock: of several processes that
+want the same file, one downloads it, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from backbones.common.regular_file import open_regular
 from backbones.weights import paced_answer
 
 OPEN_SECONDS = 12.0
-"""Longest wait for a server's first answer: name, connection, redirections and all."""
+"""Maximum wait for a server's first response, including name lookup and redirections."""
 
 MAX_BYTES = 1 << 33
-"""Most bytes of a file whose size nobody has stated; the largest weights have under 4 GB."""
+"""Maximum bytes of a file of unknown size; the largest weights have less than 4 GB."""
 
 Progress = Callable[[int, "int | None"], None]
-"""Told the bytes that are done, and how many there are where that is known."""
+"""Called with the bytes received and, if known, the total."""
 
 _CHUNK = 1 << 20
 _LENGTH = re.compile("[0-9]{1,18}")
@@ -51,29 +51,28 @@ def fetch(
     patience: float | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Have a file at a place, fetching it if it is not there.
+    """Ensure that a file exists, downloading it if necessary.
 
-    A download that broke off is gone on with where a checksum can tell, in the end, whether the
-    parts belong together; without a checksum it starts over.
+    An interrupted download resumes if there is a checksum to verify the result; otherwise it starts
+    over.
 
     Args:
         url: http or https.
-        destination: Where the file is to lie; the folder is made.
+        destination: Path of the file; its folder is created.
         checksum: ``sha256:``, ``sha1:`` or ``md5:`` and at least the first 8 hexadecimal digits.
-        size: Bytes that the file must have, if known.
+        size: Size of the file in bytes, if known.
         progress: Called after each piece.
-        patience: Longest wait for the first answer in seconds; :data:`OPEN_SECONDS` for None.
-        check: Called with what has arrived before it gets its name; a UserError of it is raised
-            on, and what has arrived is removed.
+        patience: Maximum wait for the first response in seconds; :data:`OPEN_SECONDS` for None.
+        check: Called with the received file before it gets its final name; if it raises a
+            UserError, the file is removed.
 
     Returns:
-        ``destination``, whole and verified.
+        ``destination``, complete and verified.
 
     Raises:
-        UserError: Not reachable, not there, cut off, too slow, too large, not the file that was
-            expected, or no room. A download that was cut off is kept; one with a wrong checksum is
-            removed.
-        ValueError: ``checksum`` is none.
+        UserError: Unreachable, missing, interrupted, too slow, too large, unexpected content, or no
+            space. An interrupted download is kept; one with a wrong checksum is removed.
+        ValueError: ``checksum`` is malformed.
     """
     _require_http(url)
     job = _Job(url, destination, _parse(checksum), size, progress, patience, check)
@@ -84,8 +83,8 @@ def fetch(
                 return destination
     except OSError as error:
         raise UserError(
-            f"'{destination}' could not be written ({error.strerror or error}); see that you may "
-            f"write to its folder and that the disk is not full, then run this again{job.kept}."
+            f"'{destination}' could not be written ({error.strerror or error}); make sure that "
+            f"its folder is writable and the disk is not full, then run this again{job.kept}."
         ) from error
     verify(destination, checksum, size)
     return destination
@@ -94,17 +93,17 @@ def fetch(
 def verify(
     path: Path, checksum: str = "", size: int | None = None, progress: Progress | None = None
 ) -> None:
-    """Hold a file against what is known of it.
+    """Verify a file.
 
     Args:
         path: The file.
         checksum: As for :func:`fetch`; empty for none.
-        size: Bytes that it must have, if known.
+        size: Its size in bytes, if known.
         progress: Called while the checksum is computed.
 
     Raises:
-        UserError: It is another file, cut short, or cannot be read.
-        ValueError: ``checksum`` is none.
+        UserError: It differs, is truncated, or cannot be read.
+        ValueError: ``checksum`` is malformed.
     """
     expected = _parse(checksum)
     try:
@@ -113,29 +112,29 @@ def verify(
         raise UserError(f"'{path}' could not be read ({error.strerror or error}).") from error
     if fault:
         raise UserError(
-            f"'{path}' is not the file that was expected: {fault}. It was cut short or changed; "
+            f"'{path}' is not the file that was expected: {fault}. It was truncated or changed; "
             "remove it and run this again."
         )
 
 
 def require_space(folder: Path, need: int, purpose: str) -> None:
-    """Raise UserError unless a folder's disk has room.
+    """Raise UserError unless a folder's disk has enough space.
 
     Args:
         folder: Any folder of the disk.
-        need: Bytes.
-        purpose: What they are for, as the sentence's subject.
+        need: Required bytes.
+        purpose: Their purpose, as the subject of the message.
     """
     free = shutil.disk_usage(folder).free
     if need > free:
         raise UserError(
-            f"{purpose} needs {size_text(need)} and the disk of '{folder}' has {size_text(free)} "
-            "left; make room or choose a folder on another disk."
+            f"{purpose} needs {size_text(need)}, but the disk of '{folder}' has only "
+            f"{size_text(free)} left; free some space or choose a folder on another disk."
         )
 
 
 def size_text(count: int) -> str:
-    """A number of bytes, for people."""
+    """A number of bytes, formatted for people."""
     for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= length:
             return f"{count / length:.1f} {unit}"
@@ -150,7 +149,7 @@ class _Checksum:
 
 @dataclass(frozen=True)
 class _Job:
-    """What :func:`fetch` was asked for."""
+    """The arguments of :func:`fetch`."""
 
     url: str
     destination: Path
@@ -166,12 +165,12 @@ class _Job:
 
     @property
     def kept(self) -> str:
-        return ": what has arrived is kept" if self.checksum else ""
+        return "; the received part is kept" if self.checksum else ""
 
     @property
     def elsewhere(self) -> str:
         return (
-            f"Fetch it on a machine that reaches it and put it at '{self.destination}', then run "
+            f"Download it on another machine and put it at '{self.destination}', then run "
             "this again."
         )
 
@@ -189,7 +188,7 @@ def _parse(checksum: str) -> _Checksum | None:
 def _fault(
     path: Path, checksum: _Checksum | None, size: int | None, progress: Progress | None = None
 ) -> str:
-    """What is wrong with a file; empty if nothing."""
+    """What is wrong with a file; empty for nothing."""
     has = path.stat().st_size
     if size is not None and has != size:
         return f"it has {has} bytes, not {size}"
@@ -208,7 +207,7 @@ def _fault(
 
 
 def _fetch_unless_another_does(job: _Job) -> bool:
-    """Fetch under the lock; False where another process fetched, or gave up, meanwhile."""
+    """Download under the lock; returns False if another process finished or gave up meanwhile."""
     with job.part.open("a+b") as file:
         _wait_for_lock(file, job)
         if not _is_still(file, job.part):
@@ -228,14 +227,14 @@ def _wait_for_lock(file: BinaryIO, job: _Job) -> None:
     if try_lock(file):
         return
     logging.getLogger(__name__).warning(
-        "Another process is fetching '%s'; waiting for it.", job.destination
+        "Another process is downloading '%s'; waiting for it.", job.destination
     )
     while not try_lock(file):
         time.sleep(0.2)
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Whether an open file still has this name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -243,7 +242,7 @@ def _is_still(file: BinaryIO, path: Path) -> bool:
 
 
 def _fill(file: BinaryIO, job: _Job) -> None:
-    """Bring ``.part`` to its end and verify it."""
+    """Complete ``.part`` and verify it."""
     have = file.seek(0, os.SEEK_END)
     if not job.checksum or (job.size is not None and have > job.size):
         have = file.truncate(0)
@@ -257,8 +256,8 @@ def _fill(file: BinaryIO, job: _Job) -> None:
     if fault:
         job.part.unlink()
         raise UserError(
-            f"What '{job.url}' sent is not the file that was expected: {fault}. It was removed; "
-            f"run this again, or fetch the file elsewhere and put it at '{job.destination}'."
+            f"'{job.url}' did not send the expected file: {fault}. It was removed; "
+            f"run this again, or download the file elsewhere and put it at '{job.destination}'."
         )
     if job.check:
         try:
@@ -269,14 +268,14 @@ def _fill(file: BinaryIO, job: _Job) -> None:
 
 
 def _receive(response: HTTPResponse, have: int, file: BinaryIO, job: _Job) -> None:
-    """Append what a server sends after the bytes that are there."""
+    """Append the bytes that a server sends."""
     if response.headers.get_content_type() == "text/html" and job.destination.suffix != ".html":
-        raise UserError(f"'{job.url}' answers with a web page, not with a file. {job.elsewhere}")
+        raise UserError(f"'{job.url}' sent a web page, not a file. {job.elsewhere}")
     length = response.headers.get("Content-Length", "")
     total = have + int(length) if _LENGTH.fullmatch(length) else job.size
     if job.size is not None and total != job.size:
         raise UserError(
-            f"'{job.url}' has {total} bytes where {job.size} were expected, so it is another file. "
+            f"'{job.url}' has {total} bytes instead of {job.size}, so it is a different file. "
             f"{job.elsewhere}"
         )
     most = job.size or MAX_BYTES
@@ -297,25 +296,25 @@ def _receive(response: HTTPResponse, have: int, file: BinaryIO, job: _Job) -> No
     if total is not None and have != total:
         raise _broken_off("the connection was closed", have, total, job)
     if not have:
-        raise UserError(f"'{job.url}' sends an empty file. {job.elsewhere}")
+        raise UserError(f"'{job.url}' sent an empty file. {job.elsewhere}")
 
 
 def _too_large(file: BinaryIO, job: _Job) -> UserError:
     file.truncate(0)
     most = size_text(job.size or MAX_BYTES)
-    return UserError(f"'{job.url}' sends over {most}, so it is another file. {job.elsewhere}")
+    return UserError(f"'{job.url}' sent over {most}, so it is a different file. {job.elsewhere}")
 
 
 def _broken_off(why: str, have: int, total: int | None, job: _Job) -> UserError:
     of = f" of {size_text(total)}" if total else ""
     return UserError(
-        f"The download of '{job.url}' broke off after {size_text(have)}{of} ({why}); run this "
-        f"again to go on{job.kept}."
+        f"The download of '{job.url}' was interrupted after {size_text(have)}{of} ({why}); run "
+        f"this again to resume{job.kept}."
     )
 
 
 class _HttpOnly(HTTPRedirectHandler):
-    """Follows redirections to http and https, and never from https back to http."""
+    """Follows redirections to http and https, but never from https to http."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -323,28 +322,28 @@ class _HttpOnly(HTTPRedirectHandler):
         _require_http(newurl)
         if req.type == "https" and newurl.lower().startswith("http:"):
             raise UserError(
-                f"'{req.full_url}' redirects to the unprotected '{newurl}', which was not "
-                "followed; fetch the file by hand if you trust that address."
+                f"'{req.full_url}' redirects to the unencrypted '{newurl}', which was not "
+                "followed; download the file by hand if you trust that address."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _require_http(url: str) -> None:
     if not re.match("https?://", url, re.IGNORECASE):
-        raise UserError(f"'{url}' is not an http or https address, so nothing is fetched from it.")
+        raise UserError(f"'{url}' is not an http or https address, so it is not downloaded.")
 
 
 def _open(job: _Job, start: int) -> tuple[HTTPResponse, int]:
-    """The server's answer, and the byte that it starts at: ``start``, or 0 where it cannot."""
+    """The server's response, and its first byte: ``start``, or 0 if the server cannot resume."""
     answer = _ask(job.url, start, OPEN_SECONDS if job.patience is None else job.patience)
     if start and isinstance(answer, HTTPError) and answer.code == 416:
-        answer.close()  # what is there does not fit what the server has
+        answer.close()  # the received part does not fit the server's file
         return _open(job, 0)
     if isinstance(answer, Exception):
         raise _unreachable(answer, job)
     if answer.status not in (200, 206):
         answer.close()
-        raise UserError(f"The server answers {answer.status} for '{job.url}'. {job.elsewhere}")
+        raise UserError(f"The server returned {answer.status} for '{job.url}'. {job.elsewhere}")
     if not start or answer.status != 206:
         return answer, 0
     if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -354,10 +353,10 @@ def _open(job: _Job, start: int) -> tuple[HTTPResponse, int]:
 
 
 def _ask(url: str, start: int, patience: float) -> HTTPResponse | Exception:
-    """Ask for a file from a byte on.
+    """Request a file, starting at a byte.
 
-    The call is made in a thread, since looking up a name and trying address after address know no
-    limit of their own.
+    The request runs in a thread, because looking up a name and trying several addresses have no
+    time limit.
     """
     headers = {"User-Agent": "transfer-bench", "Accept-Encoding": "identity"}
     if start:
@@ -368,22 +367,22 @@ def _ask(url: str, start: int, patience: float) -> HTTPResponse | Exception:
         try:
             request = Request(url, headers=headers)
             answers.put(build_opener(_HttpOnly).open(request, timeout=paced_answer.STALL_SECONDS))
-        except Exception as error:  # handed over, not swallowed
+        except Exception as error:  # returned to the caller
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
     try:
         return answers.get(timeout=patience)
     except queue.Empty:
-        return TimeoutError(f"no answer in {patience:.0f} seconds")
+        return TimeoutError(f"no response in {patience:.0f} seconds")
 
 
 def _unreachable(error: Exception, job: _Job) -> Exception:
-    """The error for the person; a defect of the code stays what it is."""
+    """The error for the user; other exceptions are defects and are returned unchanged."""
     if isinstance(error, HTTPError):
         error.close()
         return UserError(
-            f"The server answers {error.code} ({error.reason}) for '{job.url}'. {job.elsewhere}"
+            f"The server returned {error.code} ({error.reason}) for '{job.url}'. {job.elsewhere}"
         )
     if isinstance(error, URLError):
         return UserError(f"'{job.url}' could not be reached ({error.reason}). {job.elsewhere}")

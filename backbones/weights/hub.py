@@ -1,4 +1,4 @@
-"""Public weights: on the hub of timm or at an address, fetched once and kept in the cache."""
+"""Public weights: on timm's hub or at an address, downloaded once; or in a package."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from urllib.parse import urlsplit
 import timm
 
 from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.weights.download import fetch
 from backbones.weights.reading import read_saved
+from backbones.zoo.sources import file_in_package
 
 HUB_SECONDS = 4.0
-"""Longest wait for the hub's first answer."""
+"""Maximum wait for the hub's first response, in seconds."""
 
 
 def from_hub(name: str) -> Path:
-    """Weights that timm publishes: from the project's cache, Hugging Face's, or the hub.
+    """Weights that timm publishes: from the project's cache, Hugging Face's cache, or the hub.
 
     Args:
         name: ``<model>[.<tag>]``.
 
     Raises:
-        UserError: There are none of this name, or the hub cannot be reached; the sentence says
-            which file to fetch and where to put it.
+        UserError: There are none of this name, or the hub is unreachable; the message says which
+            file to download and where to put it.
     """
     try:
         config = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # a network that timm has, under a tag that it has not
+    except RuntimeError:  # a known network with an unknown tag
         config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
@@ -48,8 +50,8 @@ def from_hub(name: str) -> Path:
     place = own.with_suffix(Path(file).suffix)
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            f"The weights '{name}' are not in a cache, and HF_HUB_OFFLINE forbids to fetch them: "
-            f"fetch '{file}' of '{config.hf_hub_id}' elsewhere and put it at '{place}', or give a "
+            f"The weights '{name}' are not in a cache, and HF_HUB_OFFLINE forbids downloads: get "
+            f"'{file}' of '{config.hf_hub_id}' elsewhere and put it at '{place}', or give a "
             "file with --weights."
         )
     if place.is_file():
@@ -58,25 +60,44 @@ def from_hub(name: str) -> Path:
         return _fetched(hf_hub_url(config.hf_hub_id, file), place, patience=HUB_SECONDS)
     except UserError as error:
         raise UserError(
-            f"The weights '{name}' could not be fetched from the hub: {error} Or give a file with "
-            "--weights."
+            f"The weights '{name}' could not be downloaded from the hub: {error} Or give a file "
+            "with --weights."
         ) from error
 
 
 def from_address(url: str) -> Path:
-    """Weights at an address, kept by it: many addresses end in 'model.safetensors'.
+    """Weights at an address, cached by the address: many end in 'model.safetensors'.
 
     Raises:
-        UserError: It names no file, cannot be reached, or does not send weights.
+        UserError: It names no file, is unreachable, or does not send weights.
     """
     try:
         name = urlsplit(url).path.rpartition("/")[-1]
-    except ValueError:  # what stands for the host cannot be one
+    except ValueError:  # the host is malformed
         name = ""
     if name in ("", ".", ".."):
-        raise UserError(f"The address '{url}' names no file of weights; give that of one.")
+        raise UserError(f"The address '{url}' names no file of weights; give a file's address.")
     place = cache_dir() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12]
     return _fetched(url, place / name, checksum=_checksum_in(name))
+
+
+def from_package(name: str) -> Path:
+    """Weights inside an installed package, checked against the checksum in their file's name.
+
+    Args:
+        name: As :func:`backbones.zoo.sources.file_in_package`.
+
+    Raises:
+        UserError: There are none, or they are not the published ones.
+    """
+    path = file_in_package(name)
+    wanted = _checksum_in(path.name).removeprefix("sha256:")
+    if wanted and not (found := sha256(path)).startswith(wanted):
+        raise UserError(
+            f"'{path}' is not the published file: its sha256 begins with {found[:12]}, where its "
+            f"name says {wanted}. Install the package again."
+        )
+    return path
 
 
 def _fetched(url: str, place: Path, checksum: str = "", patience: float | None = None) -> Path:
@@ -84,17 +105,17 @@ def _fetched(url: str, place: Path, checksum: str = "", patience: float | None =
         try:
             read_saved(part, place.suffix)
         except UserError as error:
-            raise UserError(f"What '{url}' sent are no weights: {error}") from error
+            raise UserError(f"'{url}' did not send weights: {error}") from error
 
     return fetch(url, place, checksum, patience=patience, check=require_weights)
 
 
 def _checksum_in(name: str) -> str:
-    """What a file's name says of its content: torch's and OpenMMLab's ``…-<sha256>.pth``.
+    """The checksum in a file's name: torch's and OpenMMLab's ``…-<sha256>.pth``.
 
-    Digits without a letter are taken for a date or a count of steps; one checksum in forty looks
-    so, and is then not checked. GluonCV's archives name the sha1 of the file inside; there zip's
-    own checksums have to do.
+    Digits without a letter count as a date or a number of steps, so one checksum in forty is not
+    checked. The names of GluonCV's archives have the sha1 of the file inside; those rely on zip's
+    own checksums.
     """
     found = re.search(r"-([0-9a-f]{8,64})\.(pth|pt|safetensors)$", name)
     return f"sha256:{found[1]}" if found and not found[1].isdecimal() else ""

@@ -1,6 +1,6 @@
-"""The hub of timm's weights: what of it lies here, and whether it answers.
+"""The hub of timm's weights: which files are cached, and whether the hub responds.
 
-Imports neither torch nor timm, so that a run can be planned at once.
+It imports neither torch nor timm, so planning a run is fast.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from backbones.common.resources import cache_dir
 
 SCHEME = "timm:"
 _FILE = "model.safetensors"
-_SECONDS = 4.0  # for an answer, the name's look-up included
+_SECONDS = 4.0  # for a response, including name lookup
 
 
 def is_here(source: str) -> bool:
-    """Whether weights of the hub were fetched before, or put where this project looks first.
+    """Whether weights of the hub are in a cache.
 
     Args:
         source: ``timm:<model>.<tag>``.
@@ -31,7 +31,7 @@ def is_here(source: str) -> bool:
 
 
 def answers(source: str) -> bool:
-    """Whether the hub would send some weights; known within a few seconds.
+    """Whether the hub would send some weights; takes a few seconds at most.
 
     Args:
         source: ``timm:<model>.<tag>``.
@@ -42,7 +42,7 @@ def answers(source: str) -> bool:
         return False
     address = f"{constants.ENDPOINT}/timm/{source.removeprefix(SCHEME)}/resolve/main/{_FILE}"
     heard: queue.Queue[bool] = queue.Queue()
-    # In a thread: looking a name up, and trying address after address, know no limit of their own.
+    # In a thread: looking up a name and trying several addresses have no time limit.
     threading.Thread(target=lambda: heard.put(_answers(address)), daemon=True).start()
     try:
         return heard.get(timeout=_SECONDS)

@@ -1,4 +1,6 @@
-"""The names that libraries give to the parts of one ResNet, translated into timm's.
+"""Translates the names that libraries give to the parts of a network into timm's.
+
+For a ResNet:
 
 ================  =======================  ===========================  ========================
 part              timm, torchvision        mmdet, mmseg                 mmpretrain
@@ -14,13 +16,14 @@ classifier        fc                                                    head.fc
 
 GluonCV's ``ResNetV1b`` family writes one of two forms. ``save_parameters`` writes timm's names with
 ``gamma`` and ``beta`` for a batch norm's ``weight`` and ``bias``. ``export``, and Gluon before
-MXNet 1.3, number the layers of a stage through: ``resnetv1d_layers2_conv4_weight`` is the second
-convolution of the second bottleneck, ``resnetv1d_down2_conv0_weight`` the shortcut's, and the
-prefix may be absent. These flat names do not tell how many layers a shortcut has.
+MXNet 1.3, number the layers of a stage consecutively: ``resnetv1d_layers2_conv4_weight`` is the
+second convolution of the second bottleneck, ``resnetv1d_down2_conv0_weight`` that of the shortcut,
+and the prefix may be absent. These flat names do not show how many layers a shortcut has.
 
 Sources: timm ``models/resnet.py``; mmdet and mmseg ``ResNet`` and ``ResLayer``; mmpretrain
 ``models/backbones/resnet.py`` and ``seresnet.py``; GluonCV ``model_zoo/resnetv1b.py``; Gluon's
-rules for names in MXNet's ``gluon/block.py``.
+rules for names in MXNet's ``gluon/block.py``. Names of EfficientNets are in
+:mod:`backbones.weights.efficientnet_names`.
 """
 
 from __future__ import annotations
@@ -31,17 +34,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from backbones.common.errors import UserError
+from backbones.weights import efficientnet_names
 
-Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "unknown"]
-"""Whose names: ``timm`` is also torchvision's, ``mmseg`` is also mmdet's."""
+Convention = Literal["timm", "mmseg", "mmpretrain", "gluoncv", "efficientnet_pytorch", "unknown"]
+"""The origin of names: ``timm`` includes torchvision, ``mmseg`` includes mmdet."""
 
 
 class Renamed(NamedTuple):
     """A state dict under timm's names.
 
     Attributes:
-        state: Tensors or arrays, the very objects that came in.
-        convention: Whose names they had.
+        state: Tensors or arrays, the same objects as in the input.
+        convention: The origin of their names.
     """
 
     state: dict[str, Any]
@@ -87,28 +91,31 @@ _VARIANT = re.compile(r"resnet(?:[0-9]+(?:_?v1)?|v1)([b-e]|s|tn?)?(?:$|[._])")
 
 
 def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
-    """Translate the names of a ResNet's weights into timm's.
+    """Translate the names of a ResNet's or an EfficientNet's weights into timm's.
 
-    torch's own prefixes (``module.``, ``_orig_mod.``) are taken off in any case. Names of parts
-    that a classifier does not have, such as a detector's neck, stay as they are: what is left over
-    is for the caller to judge.
+    torch's own prefixes (``module.``, ``_orig_mod.``) are always removed. Names of parts that a
+    classifier lacks, such as a detector's neck, are unchanged; the caller decides what to do with
+    them.
 
     Args:
         table: A state dict, of tensors or arrays.
         architecture: timm's or GluonCV's name of the network, such as ``resnet50d`` or
-            ``resnet50_v1d``. Needed for GluonCV's flat names only.
+            ``resnet50_v1d``. Only GluonCV's flat names need it.
 
     Returns:
-        The weights under timm's names, and the convention found. Of an unknown convention, which
-        any network but a ResNet has, the names are unchanged.
+        The weights under timm's names, and the convention. Names of an unknown convention, as of
+        other networks, are unchanged.
 
     Raises:
-        UserError: Two names of the file mean the same part; or flat names, and neither the
-            architecture nor their prefix tells whether the shortcuts pool.
+        UserError: Two names mean the same part, or neither the architecture nor the prefix of flat
+            names shows whether shortcuts pool.
     """
     state = without_torchs_prefixes(table)
     if any(_is_flat_block(name) for name in state):
         return Renamed(_rename(state, _flat_names(state, architecture)), "gluoncv")
+    if efficientnet_names.has_these_names(state):
+        renamed = _rename(state, efficientnet_names.timm_names(state))
+        return Renamed(renamed, "efficientnet_pytorch")
     names, from_toolbox = _without_backbone(state)
     convention = _recognise(set(names.values()), from_toolbox)
     if convention == "unknown":
@@ -118,22 +125,22 @@ def to_timm(table: Mapping[str, Any], architecture: str = "") -> Renamed:
 
 
 def prefixes(names: Iterable[str], parts: Collection[str]) -> list[str]:
-    """What stands before the names of a network's parts: ``model.``, ``backbone.``, or the like.
+    """Prefixes of the names of a network's parts: ``model.``, ``backbone.``, or similar.
 
     Args:
-        names: Those of a file.
-        parts: Those of the network, heads aside.
+        names: Names of a file.
+        parts: Names of the network, without heads.
 
     Returns:
-        The prefixes under which most of the parts are, each up to its last dot, in the order of
-        the names; none where most of the parts have no prefix in common.
+        The prefixes that cover most of the parts, each up to its last dot, in the order of the
+        names; empty if most parts have no common prefix.
     """
     counts = Counter(prefix for name in names for prefix, rest in _split(name) if rest in parts)
     return [prefix for prefix, count in counts.items() if 2 * count > len(parts)]
 
 
 def _split(name: str) -> Iterator[tuple[str, str]]:
-    """The ways to take a name for a prefix and the name of a part."""
+    """All splits of a name into a prefix and the name of a part."""
     *segments, _ = name.split(".", _LONGEST_PREFIX)
     for count in range(1, len(segments) + 1):
         prefix = ".".join(segments[:count]) + "."
@@ -141,16 +148,16 @@ def _split(name: str) -> Iterator[tuple[str, str]]:
 
 
 def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """A state whose names have lost a prefix; those that do not begin with it stay as they are.
+    """A state dict without a prefix; names that do not begin with it are unchanged.
 
     Raises:
-        UserError: Two names have become the same.
+        UserError: Two names became equal.
     """
     return _rename(state, {name: name.removeprefix(prefix) for name in state})
 
 
 def without_torchs_prefixes(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without the prefixes of torch's wrappers, which every name has or none."""
+    """A state dict without the prefixes of torch's wrappers, which all names have or none."""
     state = dict(table)
     for prefix in _TORCH_PREFIXES:
         if state and all(name.startswith(prefix) for name in state):
@@ -159,9 +166,9 @@ def without_torchs_prefixes(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_backbone(state: Iterable[str]) -> tuple[dict[str, str], bool]:
-    """Names without the prefix of a whole model's backbone, by old name.
+    """Names without the prefix of a complete model's backbone, by old name.
 
-    Names outside the backbone are kept: of them only mmpretrain's ``head.fc`` has a place in timm.
+    Names outside the backbone are kept; of these, only mmpretrain's ``head.fc`` exists in timm.
 
     Returns:
         The names, and whether the backbone is one of OpenMMLab's own.
@@ -187,7 +194,7 @@ def _recognise(names: set[str], from_toolbox: bool) -> Convention:
 
 
 def _translate(name: str, convention: Convention) -> str:
-    """One name that says where in the network it belongs."""
+    """Translate a name that shows its place in the network."""
     if convention == "gluoncv":
         module, _, field = name.rpartition(".")
         return f"{module}.{_BATCH_NORM_FIELDS.get(field, field)}"
@@ -203,7 +210,7 @@ def _replace_prefix(name: str, prefixes: Mapping[str, str]) -> str:
 
 
 def _shifted(names: dict[str, str]) -> dict[str, str]:
-    """Make room for the pool that timm counts in every shortcut of a network that pools.
+    """Shift indices of shortcuts, because timm counts a pool in every pooled shortcut.
 
     mmpretrain leaves the pool out where a shortcut does not stride, which is stage 1 of a network
     of bottlenecks, and in a dilated network also stages 3 and 4. timm has an identity there.
@@ -226,7 +233,7 @@ def _is_flat_block(name: str) -> bool:
 
 
 class _FlatLayout(NamedTuple):
-    """What flat names leave unsaid about a network."""
+    """Properties of a network that flat names do not show."""
 
     deep_stem: bool
     layers_in_block: int
@@ -247,13 +254,13 @@ def _flat_names(state: Mapping[str, Any], architecture: str) -> dict[str, str]:
 
 
 def _layer(match: re.Match[str]) -> tuple[str, int]:
-    """The layer's kind in timm's words, and its number."""
+    """The kind of a layer in timm's terms, and its number."""
     kind = {"conv": "conv", "dense": "fc"}.get(match["kind"], "bn")
     return kind, int(match["index"])
 
 
 def _flat_name(match: re.Match[str], layout: _FlatLayout) -> str:
-    """One flat name in timm's words; unchanged if the network has no such layer."""
+    """Translate a flat name into timm's; unchanged if the network has no such layer."""
     kind, index = _layer(match)
     stem = (_FLAT_DEEP_STEM if layout.deep_stem else _FLAT_STEM)[kind]
     if match["part"] is None and index < len(stem):
@@ -270,7 +277,7 @@ def _flat_name(match: re.Match[str], layout: _FlatLayout) -> str:
 
 
 def _shortcut_pools(nets: set[str | None], architecture: str) -> bool:
-    """Whether shortcuts pool, by the prefix of the names where it tells, else the architecture."""
+    """Whether shortcuts pool, by the prefix of the names or else by the architecture."""
     prefixes = [_VARIANT.search(f"{net}_") for net in nets if net]
     variants = [match[1] for match in prefixes if match and match[1]]
     if not variants and (match := _VARIANT.search(architecture)):
@@ -285,7 +292,7 @@ def _shortcut_pools(nets: set[str | None], architecture: str) -> bool:
 
 
 def _rename(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The state under new names, given by old ones.
+    """The state dict with names replaced.
 
     Raises:
         UserError: Two old names have the same new one.
@@ -294,7 +301,7 @@ def _rename(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
     for old, new in names.items():
         if (other := old_names.setdefault(new, old)) != old:
             raise UserError(
-                f"The weights name one part twice: both {other!r} and {old!r} are {new!r}; give a "
-                "file with the weights of one network."
+                f"The weights contain one part twice: {other!r} and {old!r} both mean {new!r}; "
+                "give a file with the weights of one network."
             )
     return {new: state[old] for new, old in old_names.items()}

@@ -1,4 +1,4 @@
-"""Reads MXNet's NDArray files (``.params``), the form in which GluonCV published its weights.
+"""Reads MXNet's NDArray files (``.params``), the format of GluonCV's published weights.
 
 The layout, little-endian throughout (Apache MXNet, ``src/ndarray/ndarray.cc``)::
 
@@ -10,10 +10,9 @@ The layout, little-endian throughout (Apache MXNet, ``src/ndarray/ndarray.cc``):
     shape    i32 dimensions, i64 each
     context  i32 kind of device, i32 its number
 
-A file is a stranger's bytes. Every length in it is held against the bytes that are left before
-anything of that length is made, memory grows only with bytes that were really read, and whatever
-the bytes are, the answer is a dictionary of arrays or a
-:class:`~backbones.common.errors.UserError`.
+Files are untrusted. Every length is compared with the remaining bytes before memory is allocated,
+and memory grows only with bytes that were read. For any bytes, the result is a dictionary of arrays
+or a :class:`~backbones.common.errors.UserError`.
 """
 
 from __future__ import annotations
@@ -36,13 +35,14 @@ from backbones.common.regular_file import open_regular
 from backbones.common.zip_directory import directory_bytes
 
 MAX_UNPACKED_BYTES = 2 << 30
-"""Most that a zipped file may unpack to; the largest classifier of GluonCV has 0.6 GB."""
+"""Maximum unpacked bytes of a zipped file; the largest classifier of GluonCV has 0.6 GB."""
 
 MAX_UNPACKED_RATIO = 100
-"""Most bytes unpacked for each byte of the archive; trained weights hardly shrink at all."""
+"""Maximum ratio of unpacked to packed bytes; trained weights hardly compress."""
 
 MAX_ARRAYS = 1 << 16
-"""Most arrays in a file; ResNet-152 has under a thousand. Bounds the cost of tiny arrays."""
+"""Maximum number of arrays; ResNet-152 has fewer than a thousand. Bounds the cost of tiny
+arrays."""
 
 _MAX_DIRECTORY_BYTES = 1 << 16
 _MAX_DIMENSIONS = 32
@@ -55,7 +55,7 @@ _STORAGE = {1: "row_sparse", 2: "csr"}
 _SMALLEST_ARRAY = 21  # legacy: dimensions, one of them, context, type, one byte of values
 _SMALLEST_NAME = 8
 
-# mshadow's type flags, and how the values lie in the file.
+# mshadow's type flags, and the types of the values in the file.
 _BOOL, _BFLOAT16 = 7, 12
 _STORED_AS = {
     0: "<f4",
@@ -74,7 +74,7 @@ _STORED_AS = {
 }
 
 _ZIP_MAGIC = b"PK\x03\x04"
-# All that zipfile and zlib are known to raise on bytes that are no proper archive.
+# Exceptions that zipfile and zlib raise on malformed archives.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -95,13 +95,13 @@ def read_params(path: Path) -> dict[str, NDArray[Any]]:
         path: The file. Nothing is written to disk, and nothing in the file is executed.
 
     Returns:
-        Arrays by name, in the file's order, writable, in the file's types but for bfloat16, which
-        NumPy lacks and which is widened to float32 without loss. ``arg:`` and ``aux:``, by which
-        MXNet's export tells weights from running statistics, are taken off the names.
+        Writable arrays by name, in the file's order and types. bfloat16, which NumPy lacks, is
+        widened to float32 without loss. ``arg:`` and ``aux:``, which mark weights and running
+        statistics in MXNet's exports, are removed from the names.
 
     Raises:
-        UserError: Not such a file; cut short or with bytes to spare; sparse, empty, unnamed or
-            doubly named arrays. The sentence names file, array and byte.
+        UserError: Not such a file; truncated or with trailing bytes; sparse, empty, unnamed or
+            repeated arrays. The message states file, array and byte.
     """
     with ExitStack() as stack:
         reader = _open(path, stack)
@@ -116,7 +116,7 @@ def read_params(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def is_mxnet_params(path: Path) -> bool:
-    """Whether a file begins as an MXNet parameter file, or is a zip archive with one in it."""
+    """Whether a file begins like an MXNet parameter file, or is a zip archive that contains one."""
     try:
         with ExitStack() as stack:
             reader = _open(path, stack)
@@ -126,12 +126,12 @@ def is_mxnet_params(path: Path) -> bool:
 
 
 class _Reader:
-    """Hands out the bytes of one file in order, never more than it has.
+    """Reads the bytes of one file in order, with bounds.
 
     Args:
-        stream: Where the bytes come from.
-        size: How many there are said to be.
-        label: The file, as error messages name it.
+        stream: Source of the bytes.
+        size: Declared number of bytes.
+        label: Name of the file in error messages.
     """
 
     def __init__(self, stream: BinaryIO, size: int, label: str) -> None:
@@ -145,22 +145,22 @@ class _Reader:
         return self.size - self.offset
 
     def error(self, fault: str, at: int | None = None) -> UserError:
-        """The error to raise for a fault at a byte, by default the next one to be read."""
+        """The error for a fault at a byte, by default the next one."""
         position = self.offset if at is None else at
         return UserError(
-            f"Cannot read MXNet parameters from '{self._label}': at byte {position} {fault}. Fetch "
-            "the file again and compare its checksum, or give other weights."
+            f"Cannot read MXNet parameters from '{self._label}': at byte {position} {fault}. "
+            "Download the file again and compare its checksum, or give other weights."
         )
 
     def take(self, count: int, what: str) -> bytearray:
-        """The next bytes; memory grows with what arrives, not with what was announced."""
+        """The next bytes; memory grows with the bytes read, not with the declared number."""
         if count > self.left:
-            raise self.error(f"{what} needs {count} bytes and {self.left} are left")
+            raise self.error(f"{what} needs {count} bytes, but {self.left} are left")
         data = bytearray()
         while len(data) < count:
             chunk = self._read(min(count - len(data), _CHUNK))
             if not chunk:
-                raise self.error(f"{what} needs {count} bytes and only {len(data)} came")
+                raise self.error(f"{what} needs {count} bytes, but only {len(data)} could be read")
             data += chunk
         self.offset += count
         return data
@@ -168,9 +168,9 @@ class _Reader:
     def finish(self) -> None:
         """Raise UserError unless the file ends here."""
         if self.left:
-            raise self.error(f"{self.left} bytes follow what should be the end")
+            raise self.error(f"{self.left} bytes follow the expected end")
         if self._read(1):
-            raise self.error("the file goes on, though it is said to end")
+            raise self.error("the file continues after its declared end")
 
     def u32(self, what: str) -> int:
         return int(struct.unpack("<I", self.take(4, what))[0])
@@ -196,7 +196,7 @@ def _read_arrays(reader: _Reader) -> list[NDArray[Any]]:
     if not count:
         raise reader.error("there are no arrays", at=16)
     if count > min(MAX_ARRAYS, reader.left // _SMALLEST_ARRAY):
-        raise reader.error(f"{count} arrays are announced, more than the file can hold", at=16)
+        raise reader.error(f"{count} arrays are declared, more than the file can hold", at=16)
     return [_read_array(reader, f"array {i + 1} of {count}") for i in range(count)]
 
 
@@ -209,7 +209,7 @@ def _read_array(reader: _Reader, which: str) -> NDArray[Any]:
             kind = _STORAGE.get(storage, f"of unknown storage type {storage}")
             raise reader.error(f"{which} is {kind}; only dense arrays can be read", at=start)
     shape = _read_shape(reader, magic, which)
-    reader.take(8, f"the context of {which}")  # which device held it when it was saved
+    reader.take(8, f"the context of {which}")  # the device on which it was saved
     type_at = reader.offset
     flag = reader.i32(f"the type of {which}")
     if flag not in _STORED_AS:
@@ -228,7 +228,7 @@ def _read_shape(reader: _Reader, magic: int, which: str) -> tuple[int, ...]:
     dimensions = magic if legacy else reader.i32(what)
     if not 0 <= dimensions <= _MAX_DIMENSIONS:
         raise reader.error(f"{which} has {dimensions} dimensions", at=start)
-    if dimensions == 0 and magic != _V3:  # before NumPy's rules, V3, it stood for "nothing here"
+    if dimensions == 0 and magic != _V3:  # before NumPy's rules, V3, it meant an empty array
         raise reader.error(f"{which} is empty: it has no dimensions", at=start)
     shape = reader.integers(dimensions, "I" if legacy else "q", what)
     if any(size <= 0 for size in shape):
@@ -237,7 +237,7 @@ def _read_shape(reader: _Reader, magic: int, which: str) -> tuple[int, ...]:
 
 
 def _typed(values: NDArray[Any], flag: int) -> NDArray[Any]:
-    """The values in a type that NumPy has and for which every bit pattern is a value."""
+    """The values in a type of NumPy for which every bit pattern is valid."""
     if flag == _BOOL:
         return values != 0
     if flag == _BFLOAT16:
@@ -251,7 +251,7 @@ def _read_names(reader: _Reader, count: int) -> list[str]:
     if named != count:
         raise reader.error(f"there are {named} names for {count} arrays", at=start)
     if named > reader.left // _SMALLEST_NAME:
-        raise reader.error(f"{named} names are announced, more than the file can hold", at=start)
+        raise reader.error(f"{named} names are declared, more than the file can hold", at=start)
     names: dict[str, int] = {}
     for i in range(count):
         which = f"the name of array {i + 1} of {count}"
@@ -268,7 +268,7 @@ def _read_name(reader: _Reader, which: str) -> str:
     start = reader.offset
     length = reader.u64(f"the length of {which}")
     if length > min(_MAX_NAME_BYTES, reader.left):
-        raise reader.error(f"{which} is said to have {length} bytes", at=start)
+        raise reader.error(f"{which} has a declared length of {length} bytes", at=start)
     try:
         name = reader.take(length, which).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -277,7 +277,7 @@ def _read_name(reader: _Reader, which: str) -> str:
 
 
 def _open(path: Path, stack: ExitStack) -> _Reader:
-    """Open a plain file, or the parameters inside a zip archive; ``stack`` closes them."""
+    """Open a plain file, or the parameters in a zip archive; ``stack`` closes them."""
     try:
         file = stack.enter_context(open_regular(path))
         zipped = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
@@ -301,8 +301,8 @@ def _open_member(path: Path, file: BinaryIO, archive_size: int, stack: ExitStack
         member = _only_params(path, archive)
         declared = member.file_size
         _check_member(path, member, archive_size)
-        # zipfile returns no more than the directory declares; one byte more is asked for, so that
-        # a member that goes on after its declared end is noticed.
+        # zipfile returns no more than the directory declares. One more byte is requested, to
+        # notice a member that continues after its declared end.
         member.file_size += 1
         stream = stack.enter_context(archive.open(member))
     except _ZIP_ERRORS as error:
@@ -317,14 +317,14 @@ def _only_params(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         if entry.filename.endswith(".params") and not entry.filename.startswith("__MACOSX/")
     ]
     if len(found) != 1:
-        raise _bad_archive(path, f"it holds {len(found)} .params files, not one")
+        raise _bad_archive(path, f"it contains {len(found)} .params files instead of one")
     return found[0]
 
 
 def _check_member(path: Path, member: zipfile.ZipInfo, archive_size: int) -> None:
-    # zipfile unpacks the other methods without a bound on what comes out of one read.
+    # zipfile does not limit the output of one read for the other methods.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _bad_archive(path, f"it is packed by method {member.compress_type}, not deflate")
+        raise _bad_archive(path, f"it is compressed by method {member.compress_type}, not deflate")
     most = min(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * archive_size)
     if member.file_size > most:
         raise _bad_archive(
@@ -334,6 +334,6 @@ def _check_member(path: Path, member: zipfile.ZipInfo, archive_size: int) -> Non
 
 def _bad_archive(path: Path, fault: str) -> UserError:
     return UserError(
-        f"The archive '{path}' was refused: {fault}. Fetch it again, or unpack it yourself and "
+        f"The archive '{path}' was refused: {fault}. Download it again, or unpack it yourself and "
         "give the .params file."
     )

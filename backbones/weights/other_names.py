@@ -1,6 +1,6 @@
-"""Weights whose names are of no library that :mod:`backbones.weights.key_maps` knows.
+"""Renames weights whose names belong to no library in :mod:`backbones.weights.key_maps`.
 
-A user's row says how its names become timm's: by a table, or by order and shape.
+A user's row chooses how: by a table, or by order and shape.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def by_table(state: Mapping[str, Any], pairs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """A state dict under the names that a table gives; the longest beginning counts.
+    """Rename a state dict by a table; the longest matching prefix counts.
 
     Raises:
-        UserError: An entry of the table is of no name, or two names become one.
+        UserError: An entry of the table matches no name, or two names become one.
     """
     given = dict(pairs)
     used: set[str] = set()
@@ -49,43 +49,43 @@ def by_table(state: Mapping[str, Any], pairs: tuple[tuple[str, str], ...]) -> di
         renamed[new] = tensor
     if unused := [old for old, _ in pairs if old not in used]:
         raise UserError(
-            f"The table 'rename' has '{unused[0]}', and no name in the weights is or begins with "
-            f"it; {suggestion(unused[0], list(state)[:200])}"
+            f"The table 'rename' has '{unused[0]}', but no name in the weights equals or begins "
+            f"with it; {suggestion(unused[0], list(state)[:200])}"
         )
     return renamed
 
 
 def by_shape(state: Mapping[str, Any], plan: Blueprint) -> tuple[dict[str, str], str]:
-    """Pair a file's tensors with a network's by order and shape, if that leaves no choice.
+    """Pair a file's tensors with a network's by order and shape, if that is unambiguous.
 
-    Both have to have the same shapes one by one, counters aside; a head at the end may have another
-    number of classes or be missing. Of two tensors that go together the names must not say
-    different things (``bias`` and ``running_mean``), and numbers in names must ascend: a file that
-    was sorted by names is in another order than its network.
+    Both must have the same shapes in the same order, without counters. A head at the end may have
+    another number of classes or be missing. The names of a pair must not contradict each other
+    (``bias`` and ``running_mean``), and numbers in names must ascend: a file that was sorted by
+    names has lost the order of its network.
 
     Args:
         state: The file's tensors, in the order in which they were saved.
         plan: The network.
 
     Returns:
-        Names of the network by the file's, and ``""``; or an empty table and why there is none.
+        Names of the network by those of the file, and ``""``; or an empty table and the reason.
     """
     found = [name for name in state if not is_counter(name)]
     wanted = [name for name in plan.shapes if not is_counter(name)]
     body = [name for name in wanted if name in plan.parts]
     if len(found) < len(body):
-        return {}, f"it has {len(found)} tensors where the backbone has {len(body)}"
+        return {}, f"it has {len(found)} tensors, but the backbone has {len(body)}"
     whole = _fits(found, wanted, state, plan)
     if not whole and (body != wanted[: len(body)] or len(found) > len(body) + _LARGEST_HEAD):
-        return {}, f"it has {len(found)} tensors where the network has {len(wanted)}"
+        return {}, f"it has {len(found)} tensors, but the network has {len(wanted)}"
     for old, new in zip(found, body, strict=False) if not whole else ():
         if tuple(state[old].shape) != plan.shapes[new]:
             shape = tuple(state[old].shape)
-            return {}, f"'{old}' has the shape {shape} where '{new}' has {plan.shapes[new]}"
+            return {}, f"'{old}' has the shape {shape}, but '{new}' has {plan.shapes[new]}"
     pairs = list(zip(found, wanted if whole else body, strict=False))
     for old, new in pairs:
         if not _may_mean(old, new, len(plan.shapes[new])):
-            return {}, f"'{old}' would be '{new}', and its name does not say so"
+            return {}, f"'{old}' would be '{new}', but its name does not fit"
     if fault := _out_of_order([old for old, _ in pairs]):
         return {}, fault
     return dict(pairs), ""
@@ -96,7 +96,7 @@ def _fits(found: list[str], wanted: list[str], state: Mapping[str, Any], plan: B
 
 
 def _may_mean(old: str, new: str, dimensions: int) -> bool:
-    """Whether a name may be another's; vectors need names that say so, for many are of one size."""
+    """Whether a name may mean another; vectors need fitting names, since many have one size."""
     kinds = [
         next((kind for kind, ending in _KINDS.items() if ending.search(name)), "")
         for name in (old, new)
@@ -107,7 +107,7 @@ def _may_mean(old: str, new: str, dimensions: int) -> bool:
 
 
 def _out_of_order(names: list[str]) -> str:
-    """Where numbers in names that are alike otherwise do not ascend; empty if they all do."""
+    """Where numbers in otherwise equal names do not ascend; empty if they all do."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(_NUMBER.sub("#", name), []).append(name)

@@ -1,4 +1,4 @@
-"""A server's bytes as they come, no slower than a least speed and no longer than an overall end."""
+"""Reads a server's response with a minimum speed and a time limit."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
 STALL_SECONDS = 60.0
-"""Longest silence of a server, and the time over which its speed is judged."""
+"""Maximum silence of a server, and the interval over which its speed is measured."""
 
 LEAST_SPEED = 4096.0
-"""Fewest bytes a second, on the average of :data:`STALL_SECONDS`."""
+"""Minimum bytes per second, averaged over :data:`STALL_SECONDS`."""
 
 END_SECONDS = 24 * 3600.0
-"""Longest time that one answer may take."""
+"""Maximum duration of one response."""
 
 _CHUNK = 1 << 20
-_AHEAD = 4  # chunks that may wait to be written
+_AHEAD = 4  # chunks that may wait for writing
 
 
 class BrokenOff(Exception):
-    """An answer that did not come to its end, and why."""
+    """An incomplete response, with the reason."""
 
 
 def chunks(response: HTTPResponse) -> Iterator[bytes]:
-    """The bytes of an answer, piece by piece.
+    """The bytes of a response, in chunks.
 
-    They are read in a thread of their own: a single read may wait for ever for a server that sends
-    a byte now and then, in places that never reach the caller.
+    A thread reads them: if a server sends a byte now and then, a single read may block for ever.
 
     Raises:
         BrokenOff: The connection was lost, or the server is too slow.
@@ -58,19 +57,19 @@ def chunks(response: HTTPResponse) -> Iterator[bytes]:
                 raise BrokenOff(f"it took over {END_SECONDS / 3600:g} hours")
             if now - since > STALL_SECONDS:
                 if came < LEAST_SPEED * (now - since):
-                    raise BrokenOff(f"fewer than {LEAST_SPEED:.0f} bytes a second came")
+                    raise BrokenOff(f"it sent fewer than {LEAST_SPEED:.0f} bytes per second")
                 since, came = now, 0
     finally:
         abandoned.set()
         with connection, contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)  # ends a read that would keep the answer open
+            connection.shutdown(socket.SHUT_RDWR)  # ends a read that would keep the response open
 
 
 def _next(arrived: queue.Queue[bytes | Exception]) -> bytes | Exception:
     try:
         return arrived.get(timeout=STALL_SECONDS)
     except queue.Empty:
-        raise BrokenOff(f"nothing came for {STALL_SECONDS:g} seconds") from None
+        raise BrokenOff(f"it sent nothing for {STALL_SECONDS:g} seconds") from None
 
 
 def _read(
@@ -79,8 +78,8 @@ def _read(
     chunk: bytes | Exception = b"more"
     while chunk and not isinstance(chunk, Exception):
         try:
-            chunk = response.read1(_CHUNK)  # as it comes, so that little is lost
-        except Exception as error:  # handed over, not swallowed
+            chunk = response.read1(_CHUNK)  # as it arrives, so that little is lost
+        except Exception as error:  # passed to the caller
             chunk = error
         while not abandoned.is_set():
             try:

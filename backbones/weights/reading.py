@@ -1,4 +1,4 @@
-"""Files of weights, read without trusting them, as one state dict under timm's names."""
+"""Reads untrusted files of weights as one state dict under timm's names."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Checkpoint:
 
     Attributes:
         tensors: The state dict.
-        convention: Whose names the file used, or how they were translated.
-        table: Where in the file the state dict is, such as ``model_state_dict``; empty for on top.
-        prefix: What was taken off the names to find the network's parts; empty for nothing.
-        copies: Further tables and prefixes under which the same tensors are.
+        convention: The origin of the file's names, or how they were translated.
+        table: Location of the state dict in the file, such as ``model_state_dict``; empty for the
+            top level.
+        prefix: The prefix that was removed from the names; may be empty.
+        copies: Other tables and prefixes with the same tensors.
     """
 
     tensors: dict[str, Tensor]
@@ -40,7 +41,7 @@ class Checkpoint:
 
     @property
     def place(self) -> str:
-        """Where in the file the network is; empty for on top."""
+        """Location of the network in the file; empty for the top level."""
         return ", ".join(
             [
                 *([f"in '{self.table}'"] if self.table else []),
@@ -51,24 +52,27 @@ class Checkpoint:
 
 
 def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
-    """Read a file of weights, executing nothing, and translate its names into timm's.
+    """Read a file of weights, without executing code, and translate its names into timm's.
 
     Args:
         path: ``.safetensors``, a torch file, or MXNet ``.params``, plain or zipped.
-        architecture: timm's name of the network, which decides how the names are read.
-        rename: How names that no library has become timm's.
+        architecture: timm's name of the network, which decides how names are translated.
+        rename: How to translate names that belong to no library.
 
     Raises:
-        UserError: The file is cut short, of no known format, holds code or no tensors; it holds the
-            network several times, with different values; or it cannot be renamed as asked.
+        UserError: The file is truncated, has an unknown format, or contains code or no tensors; it
+            contains the network several times with different values; or it cannot be renamed as
+            requested.
     """
     found = tables(read_saved(path, path.suffix))
     if not found:
-        raise UserError(f"'{path}' holds no tensors at any level; give a classifier's state dict.")
+        raise UserError(
+            f"'{path}' contains no tensors at any level; give a classifier's state dict."
+        )
     plan = blueprint(architecture)
     large = {place: table for place, table in found.items() if 2 * len(table) > len(plan.parts)}
     held, fault = _held(large, plan, rename)
-    if not held and len(found) > 1:  # as where a state dict is nested by modules
+    if not held and len(found) > 1:  # for example a state dict that is nested by modules
         held, _ = _held({"": flattened(found)}, plan, rename)
     if held:
         return _only_one(held, plan, path)
@@ -81,7 +85,7 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
 def _held(
     found: Mapping[str, Table], plan: Blueprint, rename: Rename
 ) -> tuple[list[Checkpoint], UserError | None]:
-    """The tables that hold most of a network, and what kept the first other one from it."""
+    """The tables that contain most of a network, and the fault of the first other one."""
     held, fault = [], None
     for place, table in found.items():
         try:
@@ -97,10 +101,10 @@ def _held(
 
 
 def _only_one(held: list[Checkpoint], plan: Blueprint, path: Path) -> Checkpoint:
-    """The most complete of several state dicts that are the same.
+    """The most complete of several equal state dicts.
 
     Raises:
-        UserError: They differ: which one is meant is no guess to make.
+        UserError: They differ, so the choice is ambiguous.
     """
     most = max(held, key=lambda one: len(plan.shapes.keys() & one.tensors.keys()))
     others = [one for one in held if one is not most]
@@ -108,9 +112,9 @@ def _only_one(held: list[Checkpoint], plan: Blueprint, path: Path) -> Checkpoint
         if _differ(most.tensors, other.tensors, plan):
             first, second = [one.table for one in held if one in (most, other)]
             raise UserError(
-                f"'{path}' holds the network twice, in '{first}' and '{second}', with other "
-                "values: save the one that the top-1 was measured with in a file of its own "
-                f"(torch.save({_expression(second)}, …) or likewise) and give that."
+                f"'{path}' contains the network twice, in '{first}' and '{second}', with "
+                "different values: save the one whose top-1 was measured in its own file "
+                f"(torch.save({_expression(second)}, …) or similar) and give that."
             )
     copies = (*most.copies, *(other.table for other in others))
     return Checkpoint(most.tensors, most.convention, most.table, most.prefix, copies)
@@ -121,7 +125,7 @@ def _expression(place: str) -> str:
 
 
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any], plan: Blueprint) -> bool:
-    """Whether two state dicts have another tensor somewhere in a network."""
+    """Whether two state dicts differ in a tensor of a network."""
     shared = [name for name in plan.shapes if name in one and name in other]
     return not all(
         tuple(one[name].shape) == shape == tuple(other[name].shape)
@@ -133,7 +137,7 @@ def _differ(one: Mapping[str, Any], other: Mapping[str, Any], plan: Blueprint) -
 
 
 def _translated(place: str, table: Table, plan: Blueprint, rename: Rename) -> Checkpoint:
-    """A table under timm's names, counters that are none left out."""
+    """A table under timm's names, without malformed counters."""
     if rename == BY_SHAPE:
         state = key_maps.without_torchs_prefixes(table)
         names, why = other_names.by_shape(state, plan)
@@ -164,12 +168,12 @@ def _translated(place: str, table: Table, plan: Blueprint, rename: Rename) -> Ch
 def _one_network(
     state: dict[str, Any], plan: Blueprint
 ) -> tuple[dict[str, Any], str, tuple[str, ...]]:
-    """A state dict that has the network once, behind which prefix, and behind which it had copies.
+    """A state dict with the network once, its prefix, and the prefixes of removed copies.
 
-    A module that two names refer to is saved under both.
+    A module with two names is saved under both.
 
     Raises:
-        UserError: It has the network several times, with different values.
+        UserError: It contains the network several times, with different values.
     """
     views = {"": state} if plan.is_held_by(state) else {}
     for prefix in key_maps.prefixes(state, plan.parts):
@@ -182,8 +186,8 @@ def _one_network(
         if _differ(views[most], views[other], plan):
             first, second = [prefix or "no prefix" for prefix in views if prefix in (most, other)]
             raise UserError(
-                f"The weights hold the network twice, under {first!r} and {second!r}, with other "
-                "values: save the one that the top-1 was measured with in a file of its own and "
+                f"The weights contain the network twice, under {first!r} and {second!r}, with "
+                "different values: save the one whose top-1 was measured in its own file and "
                 "give that."
             )
     dropped = {
@@ -203,14 +207,14 @@ def _without_odd_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_saved(path: Path, suffix: str) -> Any:
-    """What a file of weights holds, its tables of tensors among it.
+    """The content of a file of weights.
 
     Args:
         path: The file.
-        suffix: The ending of its name, which says whether it is ``.safetensors``.
+        suffix: The suffix of its name, which distinguishes ``.safetensors``.
 
     Raises:
-        UserError: The file is cut short, of no known format, or holds code.
+        UserError: The file is truncated, has an unknown format, or contains code.
     """
     if suffix == ".safetensors":
         return _read_safetensors(path)
@@ -219,7 +223,7 @@ def read_saved(path: Path, suffix: str) -> Any:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
     content = read_torch_file(path)
     if not isinstance(content, Mapping | list | tuple):
-        raise UserError(f"'{path}' holds a {type(content).__name__}, not a state dict.")
+        raise UserError(f"'{path}' contains a {type(content).__name__}, not a state dict.")
     return content
 
 
@@ -232,5 +236,5 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"'{path}' is not a whole safetensors file ({error}); fetch or write it again."
+            f"'{path}' is not a complete safetensors file ({error}); download or write it again."
         ) from error

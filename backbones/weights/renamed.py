@@ -1,7 +1,7 @@
-"""Weights under other names, made a file with timm's: by a table, or by order and shape.
+"""Writes weights with other names under timm's names: by a table, or by order and shape.
 
-Two tensors of one shape that changed places cannot be seen by shape. Where the logits of the
-network in its own library are known for one image, the renamed weights are held against them.
+Shapes do not show that two tensors of the same shape changed places. If the logits of the network
+in its own library are known for an image, the renamed weights must reproduce them.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from backbones.weights.safetensors_header import METADATA_KEY
 from backbones.weights.tables import tables
 from backbones.zoo.entry import Rename
 
-_TOLERANCE = 1e-3  # of the logits' spread; other orders of summing differ by 1e-6 of it
+_TOLERANCE = 1e-3  # of the logits' spread; another summation order changes 1e-6 of it
 
 
 def renamed(path: Path, architecture: str, rename: Rename, reference: str = "") -> Path:
-    """A file with the weights of another under timm's names; made once, then kept in the cache.
+    """A file with the renamed weights of another file, written once and kept in the cache.
 
     Args:
-        path: The classifier's file, as :func:`backbones.weights.weights.read` takes it.
+        path: The classifier's file, as for :func:`backbones.weights.reading.read`.
         architecture: timm's name of its network.
-        rename: How its names become timm's.
-        reference: A file with ``image``, (B, 3, H, W) as the network takes it, and the ``logits``,
-            (B, classes), that the same weights gave in their own library; empty for none.
+        rename: How to translate its names.
+        reference: A file with ``image``, (B, 3, H, W), the network's input, and the ``logits``, (B,
+            classes), of the same weights in their own library; empty for none.
 
     Returns:
         A safetensors file.
 
     Raises:
-        UserError: The names do not become those of the network, the logits are others, or the
-            cache cannot be written.
+        UserError: The names cannot be translated, the logits differ, or the cache cannot be
+            written.
     """
     compared = sha256(Path(reference)) if reference else ""
-    told = json.dumps([sha256(path), architecture, rename, compared])
-    digest = hashlib.sha256(told.encode()).hexdigest()
+    key = json.dumps([sha256(path), architecture, rename, compared])
+    digest = hashlib.sha256(key.encode()).hexdigest()
     made = cache_dir() / "weights" / "renamed" / f"{digest}.safetensors"
     if made.is_file():
         return made
@@ -65,7 +65,7 @@ def renamed(path: Path, architecture: str, rename: Rename, reference: str = "") 
 def _require_logits(
     kept: dict[str, Tensor], architecture: str, reference: Path, path: Path
 ) -> None:
-    """Hold a network with its renamed weights against the logits of its own library."""
+    """Compare the logits of the renamed weights with those of their own library."""
     image, logits = _reference(reference)
     network = timm.create_model(architecture, num_classes=logits.shape[1]).eval()
     wanted = network.state_dict()
@@ -77,8 +77,8 @@ def _require_logits(
     if absent:
         raise UserError(
             f"The logits in '{reference}' cannot be compared: '{path}' has no '{absent[0]}' of "
-            f"the shape {tuple(wanted[absent[0]].shape)}. A comparison needs the classifier with "
-            "its head; give one, or leave 'reference' out."
+            f"the shape {tuple(wanted[absent[0]].shape)}. The comparison needs a classifier with "
+            "its head; give one, or remove 'reference'."
         )
     network.load_state_dict({**wanted, **kept})
     try:
@@ -86,15 +86,15 @@ def _require_logits(
             found = network(image)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"'{architecture}' does not take the image in '{reference}': {error}."
+            f"'{architecture}' does not accept the image in '{reference}': {error}."
         ) from error
     apart, spread = float((found - logits).abs().max()), float(logits.std()) or 1.0
     if not apart <= _TOLERANCE * spread:
         raise UserError(
-            f"The weights '{path}', renamed, do not compute what they did: on the image in "
+            f"The weights '{path}', renamed, do not compute the same: for the image in "
             f"'{reference}' the logits of '{architecture}' are up to {apart:.3g} apart from those "
-            f"given there, whose spread is {spread:.3g}. Mend 'rename', or check that the image is "
-            "given as the network takes it."
+            f"given there, whose spread is {spread:.3g}. Correct 'rename', or check that the image "
+            "is the network's input."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself, read without torch and without its tensors."""
+"""Reads the metadata of a safetensors file, without torch and without its tensors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ METADATA_KEY = "transfer_bench"
 """Key of the JSON text in a safetensors header: recipe, preprocessing and history."""
 
 _LENGTH = struct.Struct("<Q")
-_LARGEST_NUMBER = 1e6  # not finite ones are not below it either
-_MAX_HEADER = 100_000_000  # bytes: the bound of the format itself
+_LARGEST_NUMBER = 1e6  # excludes non-finite ones too
+_MAX_HEADER = 100_000_000  # bytes: the limit of the format itself
 
 
 def _three_numbers(value: Any) -> bool:
@@ -36,16 +36,16 @@ _FORM: dict[str, Callable[[Any], bool]] = {
     "metrics": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
     "data": lambda value: isinstance(value, dict) and isinstance(value.get("name", ""), str),
 }
-"""What is used of the metadata, where it is there; the rest is only copied into records."""
+"""Checks of the optional metadata that are used; the rest is only copied into records."""
 
 
 def read_own_metadata(path: Path) -> dict[str, Any]:
-    """What the project's own training wrote beside the tensors.
+    """The metadata that this project's training wrote.
 
-    Empty for the files of others, and for those of another format.
+    Empty for other files and other formats.
 
     Raises:
-        UserError: The file cannot be read, or its header is none.
+        UserError: The file cannot be read, or its header is malformed.
     """
     if path.suffix != ".safetensors":
         return {}
@@ -57,11 +57,11 @@ def read_own_metadata(path: Path) -> dict[str, Any]:
             header = parse_json(file.read(length).decode("utf-8"))
         own = parse_json(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
         if not isinstance(own, dict):
-            raise ValueError("metadata that are no table")
+            raise ValueError("metadata that are not a table")
         if wrong := [name for name, fits in _FORM.items() if name in own and not fits(own[name])]:
-            raise ValueError(f"metadata whose {wrong[0]} cannot be meant")
+            raise ValueError(f"metadata with an invalid {wrong[0]}")
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, struct.error) as error:
         raise UserError(
-            f"'{path}' is not a whole safetensors file ({error}); fetch or write it again."
+            f"'{path}' is not a complete safetensors file ({error}); download or write it again."
         ) from error
     return own

@@ -1,7 +1,7 @@
-"""A negative control: a classifier's own weights, each layer's values in another order.
+"""A negative control: a classifier's weights with the values of each layer shuffled.
 
-Every tensor keeps its shape and its values, and so its mean, its spread and its scale; what was
-learned is gone. A benchmark on which it does as well as the weights themselves measures nothing.
+Every tensor keeps its shape and its values, and so its mean, spread and scale; everything learned
+is lost. A benchmark in which it does as well as the original weights measures nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
 
 
 def shuffled(path: Path, architecture: str) -> Path:
-    """A file with the weights of another, shuffled layer by layer; the same order each time.
+    """A file with the shuffled weights of another file; the order is always the same.
 
     Args:
-        path: The classifier's file, as :func:`backbones.weights.weights.read` takes it.
+        path: The classifier's file, as for :func:`backbones.weights.reading.read`.
         architecture: timm's name of its network.
 
     Returns:
-        A safetensors file in the cache, which says what it was made of.
+        A safetensors file in the cache; its metadata name the source.
 
     Raises:
-        UserError: The file holds no weights of this network, or the cache cannot be written.
+        UserError: The file has no weights of this network, or the cache cannot be written.
     """
     digest = sha256(path)
     made = cache_dir() / "weights" / "shuffled" / f"{digest}.safetensors"
@@ -40,10 +40,10 @@ def shuffled(path: Path, architecture: str) -> Path:
     checkpoint = weights.read(path, architecture)
     tensors = weights.of_network(architecture, checkpoint, str(path))
     own = read_own_metadata(path)
-    told = {"architecture": architecture, "shuffled_from": digest}
-    told |= {key: own[key] for key in ("mean", "std") if key in own}
+    metadata = {"architecture": architecture, "shuffled_from": digest}
+    metadata |= {key: own[key] for key in ("mean", "std") if key in own}
     values = {name: _in_another_order(name, tensor) for name, tensor in tensors.items()}
-    write_atomically(made, save(values, {METADATA_KEY: json.dumps(told)}), "$TRANSFER_CACHE")
+    write_atomically(made, save(values, {METADATA_KEY: json.dumps(metadata)}), "$TRANSFER_CACHE")
     return made
 
 

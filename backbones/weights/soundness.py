@@ -1,4 +1,4 @@
-"""Whether tensors can be weights: their type, and that every value is a number."""
+"""Checks that tensors can be weights: types and finite values."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 from backbones.common.errors import UserError
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_NAMED = 3  # tensors in a sentence
+_NAMED = 3  # tensors in a message
 
 
 def require_sound(tensors: Mapping[str, Tensor], source: str) -> None:
-    """See that tensors hold values that a network can compute with in float32.
+    """Check that tensors have values that a network can use in float32.
 
-    A training would hide a fault: batch norms train on the statistics of the batch, and are judged
-    on running ones that stay NaN for ever.
+    A training would hide a fault: batch norms train with batch statistics but are evaluated with
+    running statistics, which would stay NaN.
 
     Args:
         tensors: By timm's names, in the network's shapes.
-        source: Where they came from.
+        source: Their source.
 
     Raises:
-        UserError: A tensor is of another type than a floating one, has no values or holds values
-            that are NaN or infinite; or a variance is negative.
+        UserError: A tensor does not have a floating-point type, has no values, or has NaN or
+            infinite values; or a variance is negative.
     """
     faults = [
         f"{name} {fault}" for name, tensor in tensors.items() if (fault := _fault(name, tensor))
@@ -41,19 +41,19 @@ def require_sound(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def _fault(name: str, tensor: Tensor) -> str:
-    """What is wrong with a tensor; empty if nothing."""
+    """What is wrong with a tensor; empty for nothing."""
     if tensor.device.type == "meta":
-        return "has a shape and no values"
+        return "has a shape but no values"
     if tensor.layout != torch.strided:
         return f"is stored as {tensor.layout}"
     if tensor.dtype not in _TYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
-        return f"is of type {kind}, and weights are floating-point numbers"
+        return f"is of type {kind}, but weights are floating-point numbers"
     values = tensor.detach().float()
     if wrong := int((~values.isfinite()).sum()):
-        return f"holds {_of(wrong, tensor)} NaN or infinite"
+        return f"has {_of(wrong, tensor)} NaN or infinite"
     if name.endswith("running_var") and (wrong := int((values < 0).sum())):
-        return f"is a variance and holds {_of(wrong, tensor)} negative"
+        return f"is a variance but has {_of(wrong, tensor)} negative"
     return ""
 
 
@@ -63,7 +63,7 @@ def _of(count: int, tensor: Tensor) -> str:
 
 
 def is_count(tensor: Tensor) -> bool:
-    """Whether a tensor is a whole number of batches, as a batch norm counts them."""
+    """Whether a tensor is a count of batches, as in a batch norm."""
     return (
         tensor.device.type != "meta"
         and tensor.layout == torch.strided
@@ -85,7 +85,7 @@ def are_equal(one: Tensor, other: Tensor) -> bool:
 
 
 def is_stored(tensor: Tensor) -> bool:
-    """Whether a file had bytes for every value: an expanded tensor can claim any size."""
+    """Whether a file has bytes for every value: an expanded tensor can have any size."""
     if tensor.layout != torch.strided or tensor.device.type == "meta":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""The tables of tensors in what was saved: a state dict, and whatever was put around it."""
+"""Finds the tables of tensors in a saved object, such as a nested state dict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 _DEEPEST = 8
-_AVERAGED_MODELS = "n_averaged"  # a count of torch's AveragedModel, beside its weights
+_AVERAGED_MODELS = "n_averaged"  # a counter in torch's AveragedModel
 
 Table = dict[str, Tensor]
 
@@ -17,11 +17,11 @@ def tables(saved: Any) -> dict[str, Table]:
     """Find the tables of tensors at every level.
 
     Args:
-        saved: What a file holds: mappings and lists of any depth; it may contain itself.
+        saved: The content of a file: mappings and lists of any depth; it may contain itself.
 
     Returns:
-        The tables by their place, such as ``model.state_dict`` or ``[0]``, in the file's order; the
-        file's own entries are at ``""``. A table has the tensors of one mapping, by their names.
+        The tables by location, such as ``model.state_dict`` or ``[0]``, in the file's order; the
+        top level is ``""``. A table has the tensors of one mapping, by name.
     """
     return {place: table for place, table in _walk(saved, "", set(), 0) if table}
 
@@ -48,7 +48,7 @@ def _is_entry(name: Any, value: Any) -> bool:
 
 
 def flattened(found: Mapping[str, Table]) -> Table:
-    """All tables as one, with their places before the names: a state dict nested by modules."""
+    """All tables as one, with their locations as prefixes: a state dict nested by modules."""
     return {
         f"{place}.{name}" if place else name: tensor
         for place, table in found.items()

@@ -1,7 +1,7 @@
-"""Weights of classifiers: find them, read them without trusting them, and report what matched.
+"""Weights of classifiers: finds and loads them, and reports what matched.
 
-MMEngine's own initialiser loads with ``strict=False`` and only logs, so that a mismatch trains from
-scratch in silence. Here every key is accounted for, and a backbone that is not whole is an error.
+MMEngine's own initialiser loads with ``strict=False`` and only logs, so a mismatch silently trains
+from random weights. Here every key is accounted for, and an incomplete backbone is an error.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from torch import Tensor, nn
 from backbones.common.errors import UserError
 from backbones.weights import other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
-from backbones.weights.hub import from_address, from_hub
+from backbones.weights.hub import from_address, from_hub, from_package
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
 from backbones.zoo.sources import weights_file
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
-"""Further ways to find weights: a scheme and what turns the rest of the name into a file."""
+"""Further sources of weights: a scheme and a function from the rest of the name to a file."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key.
+    """The result of matching every key.
 
     Attributes:
-        source: Where the weights came from.
-        convention: Whose names the file uses: timm, mmseg, mmpretrain, gluoncv, unknown, or other.
+        source: Source of the weights.
+        convention: Origin of the names, as in ``key_maps``, or other.
         matched: Backbone keys that were loaded.
         missing: Backbone keys that the file lacks.
         mismatched: Keys whose shapes differ, with both shapes.
-        left_over: Keys of the file that the network has no place for.
-        head: Keys of the classifier's head, which a backbone does not have.
-        unused: Backbone keys that fit, of stages that this network was built without.
-        place: Where in the file the network was, such as ``behind 'model.'``; empty for on top.
+        left_over: Keys of the file that the network lacks.
+        head: Keys of the classifier's head, which a backbone lacks.
+        unused: Matching backbone keys of stages that this network lacks.
+        place: Location of the network in the file, such as ``behind 'model.'``; empty for the top
+            level.
     """
 
     source: str
@@ -63,7 +64,7 @@ class LoadReport:
         return counts
 
     def lines(self) -> list[str]:
-        """The report for people, a line a stage."""
+        """The report as text, one line per stage."""
         where = f", {self.place}" if self.place else ""
         return [
             f"weights {self.source} ({self.convention} names{where})",
@@ -76,14 +77,14 @@ class LoadReport:
 
 
 def locate(source: str) -> Path:
-    """The local file of some weights; fetched where it has to be.
+    """The local file of some weights, downloaded if necessary.
 
     Args:
-        source: A file, ``timm:<model>[.<tag>]``, an address, or a name under one of
-            :data:`SCHEMES`.
+        source: A file, ``timm:<model>[.<tag>]``, ``package:<module>/<path>``, an address, or a
+            name under one of :data:`SCHEMES`.
 
     Raises:
-        UserError: Not found, or not reachable; the sentence says which file to fetch and where to
+        UserError: Not found, or unreachable; the message says which file to download and where to
             put it.
     """
     scheme, _, name = source.partition(":")
@@ -91,6 +92,8 @@ def locate(source: str) -> Path:
         return SCHEMES[scheme](name)
     if scheme == "timm":
         return from_hub(name)
+    if scheme == "package":
+        return from_package(name)
     if scheme in ("http", "https"):
         return from_address(source)
     return weights_file(source)
@@ -102,10 +105,10 @@ def load_into_features(network: nn.Module, architecture: str, source: str) -> Lo
     Args:
         network: timm's ``features_only`` network, or a part of the classifier under its own name.
         architecture: Its name.
-        source: As :func:`locate`.
+        source: As for :func:`locate`.
 
     Raises:
-        UserError: The weights are not, or not wholly, those of this network.
+        UserError: The weights do not belong to this network or are incomplete.
     """
     checkpoint = read(locate(source), architecture)
     report = match(architecture, checkpoint, source)
@@ -124,11 +127,11 @@ def load_into_features(network: nn.Module, architecture: str, source: str) -> Lo
 
 
 def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
-    """Account for every key of a checkpoint against a network, and look at its values.
+    """Match every key of a checkpoint with a network, and check its values.
 
     Raises:
-        UserError: A key of the backbone is missing or of another shape, the file has layers that
-            this network does not have (another depth), or values that no network can compute with.
+        UserError: A key of the backbone is missing or has another shape, the file has layers that
+            this network lacks (another depth), or it has values that no network can use.
     """
     plan = blueprint(architecture)
     found = checkpoint.tensors
@@ -152,16 +155,16 @@ def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
         tuple(k for k in found if _is_of_head(k, plan)),
         place=checkpoint.place,
     )
-    _require_whole(report, checkpoint, plan)
+    _require_complete(report, checkpoint, plan)
     require_sound({key: found[key] for key in matched if not is_counter(key)}, source)
     return report
 
 
 def of_network(architecture: str, checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint that its network has a place for, its heads among them.
+    """The tensors of a checkpoint that belong to its network, including heads.
 
     Raises:
-        UserError: As :func:`match`.
+        UserError: As for :func:`match`.
     """
     report = match(architecture, checkpoint, source)
     heads = [key for key in report.head if is_stored(checkpoint.tensors[key])]
@@ -172,7 +175,7 @@ def _is_of_head(key: str, plan: Blueprint) -> bool:
     return key.startswith(plan.heads)
 
 
-def _require_whole(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) -> None:
+def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) -> None:
     modules = {key.split(".")[0] for key in plan.shapes}
     foreign = [key for key in report.left_over if key.split(".")[0] in modules]
     faults = {
@@ -187,15 +190,15 @@ def _require_whole(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) 
     )
     if not plan.is_held_by(report.matched) and other_names.by_shape(checkpoint.tensors, plan)[0]:
         raise UserError(
-            f"The weights '{report.source}' have the shapes of '{plan.architecture}' one by one, "
-            f"and other names: {len(report.matched)} keys match ({found}). If they are of this "
-            f'network, say rename = "{BY_SHAPE}" in the row\'s own file (.toml): they '
-            "are then taken in their order."
+            f"The weights '{report.source}' have the shapes of '{plan.architecture}' but other "
+            f"names: {len(report.matched)} keys match ({found}). If they belong to this network, "
+            f'write rename = "{BY_SHAPE}" in the row\'s own file (.toml); they '
+            "are then matched by their order."
         )
     raise UserError(
         f"The weights '{report.source}' are not those of '{plan.architecture}': "
         f"{len(report.matched)} keys match ({found}). Give the architecture that they were trained "
-        "with, or other weights; if only their names are others, a table 'rename' in the row's "
+        "with, or other weights; if only their names differ, a table 'rename' in the row's "
         "own file (.toml) translates them."
     )
 
@@ -208,5 +211,5 @@ def log_report(report: LoadReport) -> None:
 
 
 def _plain(name: str) -> str:
-    """A key without what timm's feature extractors change in it."""
+    """A key without the changes of timm's feature extractors."""
     return name.removeprefix("model.").replace(".", "_")

@@ -1,1 +1,1 @@
-"""The catalogue of classifiers: rows, networks, costs and the paper's figures."""
+"""The catalogue of classifiers: rows, networks, costs and the paper's results."""

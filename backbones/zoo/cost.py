@@ -1,7 +1,7 @@
-"""What a network costs: parameters and multiply-adds, computed, never looked up.
+"""Computes the cost of a network: parameters and multiply-adds.
 
-``python -m backbones.zoo.cost`` writes those of the zoo to ``costs.csv``, for commands that must
-not import torch.
+``python -m backbones.zoo.cost`` writes the costs of the zoo to ``costs.csv``, for commands that
+must not import torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backbones.zoo import zoo
 from backbones.zoo.networks import require_known
 
 IMAGE_SIZE = 224
-"""Side in pixels of the image that multiply-adds are counted for."""
+"""Side of the image for which multiply-adds are counted, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Cost:
     """Size and work of a classifier.
 
     Attributes:
-        parameters: Trainable numbers.
-        multiply_adds: Of convolutions and matrix products, for one image of :data:`IMAGE_SIZE`.
+        parameters: Number of trainable parameters.
+        multiply_adds: In convolutions and matrix products, for one image of :data:`IMAGE_SIZE`.
     """
 
     parameters: int
@@ -36,7 +36,7 @@ class Cost:
 
 
 def classifier_cost(architecture: str) -> Cost:
-    """Cost of a 1000-class classifier; nothing is computed, shapes are enough.
+    """Cost of a 1000-class classifier; only shapes are propagated.
 
     The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
 
@@ -54,7 +54,7 @@ def classifier_cost(architecture: str) -> Cost:
 
 
 def write_table(file: TextIO) -> None:
-    """The costs of every network of the zoo, as ``costs.csv`` beside this file holds them."""
+    """Write the costs of every network of the zoo, as in ``costs.csv``."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["architecture", "parameters", "multiply_adds_224"])
     for architecture in sorted({row.architecture for row in zoo.CATALOGUE.values()}):

@@ -1,4 +1,4 @@
-"""What a row of the zoo is made of: a network, a recipe, weights, and the paper's figures.
+"""The parts of a row of the zoo: network, recipe, weights, and the paper's results.
 
 Sections are those of He et al., "Bag of Tricks for Image Classification with Convolutional Neural
 Networks" (CVPR 2019).
@@ -17,14 +17,14 @@ PerChannel = tuple[float, float, float]
 BY_SHAPE = "by shape"
 
 Rename = str | tuple[tuple[str, str], ...]
-"""How the names in a file of weights become timm's: ``""`` for names of a known library,
-:data:`BY_SHAPE`, or pairs of a name, or the beginning of some up to a dot, and timm's."""
+"""How to translate the names in a file of weights: ``""`` for names of a known library,
+:data:`BY_SHAPE`, or pairs of a name (or a prefix of names up to a dot) and timm's name."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 TRAINING_VERSION = 2
-"""Of what a training by a recipe computes; a change makes other classifiers."""
+"""Version of the training; it changes whenever the resulting classifiers change."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training set.
-        batch_size: Images a step, over all devices.
-        base_lr: Learning rate at a batch of 256; scaled linearly with the batch (section 3.1).
-        warmup_epochs: The rate rises linearly from 0 over these (section 3.1).
+        batch_size: Global batch size.
+        base_lr: Learning rate for a batch size of 256; scaled linearly (section 3.1).
+        warmup_epochs: The learning rate rises linearly from 0 over these epochs (section 3.1).
         schedule: ``"step"``, divided by 10 at 1/4, 2/4 and 3/4 of the epochs, or ``"cosine"``.
-        zero_gamma: Last BN scale of each residual block starts at 0 (section 3.1).
+        zero_gamma: The last BN scale of each residual block starts at 0 (section 3.1).
         bias_decay: Whether weight decay also acts on biases, gamma and beta (section 3.1).
         half_precision: Compute in 16 bits with float32 master weights (section 3.2).
         label_smoothing: Epsilon of section 5.2; 0 is off.
         mixup: Alpha of the Beta distribution of section 5.4; 0 is off.
-        teacher: Row that teaches (section 5.3); empty is none.
+        teacher: Row of the teacher (section 5.3); empty for none.
         extra: Value of each trick that is not the paper's, by its name in ``backbones/tricks``.
     """
 
@@ -60,7 +60,7 @@ class Recipe:
     extra: tuple[tuple[str, float], ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """The value of each trick that acts in training and is on, by its registered name."""
+        """The value of each active trick of the training, by its registered name."""
         on = {
             "warmup_epochs": self.warmup_epochs > 0,
             "zero_gamma": self.zero_gamma,
@@ -75,11 +75,11 @@ class Recipe:
     def content(self) -> dict[str, Any]:
         """The recipe as plain data, for records and identities."""
         fields = asdict(self)
-        extra = dict(fields.pop("extra"))  # identities of recipes without any stay as they were
+        extra = dict(fields.pop("extra"))  # keeps the identities of recipes without any
         return fields | ({"extra": extra} if extra else {})
 
     def tricks(self) -> tuple[str, ...]:
-        """Names of the tricks that are on, in the paper's order."""
+        """Names of the active tricks, in the paper's order."""
         on = {
             "large batch": self.batch_size > 256,
             "warmup": self.warmup_epochs > 0,
@@ -96,14 +96,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a row's public weights are.
+    """The public weights of a row.
 
     Attributes:
-        source: ``timm:<name>.<tag>`` on timm's hub, or an ``https://`` address.
+        source: ``timm:<name>.<tag>`` on timm's hub, ``package:<module>/<path>`` in an installed
+            package, or an ``https://`` address.
         near: ``"exact"``, the authors' own weights of this row; ``"proxy"``; ``"own"``, a user's.
-        top1: Top-1 of these very weights in percent, as published; None if unknown.
-        note: How they differ from the row.
-        top1_on: The data that it was measured on; empty where nobody has said it.
+        top1: Published top-1 of these weights in percent; None if not reported.
+        note: How they differ from the row's recipe.
+        top1_on: The data set of top1; empty if not reported.
     """
 
     source: str
@@ -120,19 +121,20 @@ class Variant:
     Attributes:
         name: The row's name.
         architecture: timm's name of the network, or one registered by this project.
-        recipe: How it is trained; None where the publisher's recipe is not one of the paper's.
-        weights: Public weights, or None: train it.
+        recipe: Its recipe; None if it is not one of the paper's.
+        weights: Public weights; None if the row must be trained.
         control: Row of the same depth and family without tricks; empty for none.
-        alias_of: The row that this name stands for, or empty.
-        scratch: Fine-tuned from random weights: nothing frozen, BN trained.
-        shuffled_of: The row whose weights this one has, shuffled layer by layer; empty for none.
-        note: One sentence for people.
-        mean: Channel means that the weights expect, 0 to 1, or None: as timm states them, or, of a
-            user's own row whose weights are not timm's, ImageNet's.
-        std: Channel deviations, likewise.
-        own: Whether a user's file says all this: it may say something else tomorrow.
-        rename: How the names in the weights become timm's.
-        reference: A file with an image and its logits that renamed weights must compute, or empty.
+        alias_of: The row that this name refers to, or empty.
+        scratch: Fine-tuned from random weights, with nothing frozen and BN trained.
+        shuffled_of: The row whose shuffled weights this one has; empty for none.
+        note: A remark for users.
+        mean: Channel means of the preprocessing, on the scale 0 to 1. None means timm's values or,
+            for a user's row without timm's weights, ImageNet's.
+        std: Channel standard deviations, likewise.
+        own: Whether the row comes from a user's file, which may change.
+        rename: How to translate the names in the weights.
+        reference: A file with an image and the logits that renamed weights must reproduce, or
+            empty.
     """
 
     name: str
@@ -152,11 +154,11 @@ class Variant:
 
     @property
     def paper(self) -> Figures:
-        """The paper's figures of this row."""
+        """The paper's results for this row."""
         return figures(self.alias_of or self.name)
 
     def how_to_train(self, data: str = "IMAGENET", suite: str = "") -> str:
-        """The command that trains the row, or a suite that it is in, with its teacher's weights."""
+        """The command that trains the row, or a suite with it, including its teacher."""
         what = f"--suite {suite}" if suite else f"--recipe {self.name}"
         teacher = self.recipe.teacher if self.recipe else ""
         return f"python backbones/train.py {what} --data {data}" + (

@@ -1,7 +1,7 @@
-"""What a network cannot be made into, without building it.
+"""What a network cannot be used for, without building it.
 
-``python -m backbones.openmmlab.network_limits`` writes it to ``limits.csv``, for the zoo's networks
-and for others that are often asked for; a test looks at the networks again.
+``python -m backbones.openmmlab.network_limits`` writes ``limits.csv`` for the networks of the zoo
+and some others; a test checks the table.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ LIMITS = Path(__file__).with_name("limits.csv")
 
 @dataclass(frozen=True)
 class Limits:
-    """Sentences about a network, as building it raises them; empty for what it can be.
+    """Error messages of building a network, by use; empty if it can be built.
 
     Attributes:
-        pyramid: The backbone of any detector or segmenter.
-        stride_8: One of output stride 8, which a segmenter takes.
-        roi_head: One whose last stage is the head of a C4 detector.
+        pyramid: As the backbone of any detector or segmenter.
+        stride_8: With output stride 8, for segmenters.
+        roi_head: With its last stage as the head of a C4 detector.
     """
 
     pyramid: str
@@ -30,7 +30,7 @@ class Limits:
 
 
 def limits_of(architecture: str) -> Limits | None:
-    """What is known of a network; None where it has to be built to be known."""
+    """The known limits of a network; None if it has to be built to find them."""
     return _limits().get(architecture)
 
 

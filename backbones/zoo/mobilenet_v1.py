@@ -1,6 +1,6 @@
-"""MobileNet 1.0 as first published, and as the paper's authors train it: with ReLU.
+"""MobileNet 1.0 as first published and as in the authors' code: with ReLU.
 
-timm's ``mobilenetv1_100`` bounds each activation at 6, as TensorFlow's later code does. The
+timm's ``mobilenetv1_100`` limits activations to 6, like TensorFlow's later code. The
 network with plain ReLU is registered here as ``mobilenetv1`` (Howard et al., "MobileNets", 2017,
 section 3.2; GluonCV's ``mobilenet1.0``).
 """

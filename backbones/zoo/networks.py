@@ -1,4 +1,4 @@
-"""Which networks there are: timm's, and the two that this project adds to them."""
+"""The known networks: those of timm, and two that this project adds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backbones.zoo import mobilenet_v1  # noqa: F401  (registers mobilenetv1 wit
 
 
 def require_known(architecture: str) -> None:
-    """See that timm has a network.
+    """Check that timm has a network.
 
     Raises:
-        UserError: It has none of this name; the sentence has names near it.
+        UserError: It has not; the message lists similar names.
     """
     if not timm.is_model(architecture):
         near = ", ".join(difflib.get_close_matches(architecture, timm.list_models(), n=5))
         raise UserError(
             f"timm has no network '{architecture}'"
-            + (f"; near it are {near}." if near else "; 'timm.list_models()' names them all.")
+            + (f"; similar names are {near}." if near else "; 'timm.list_models()' lists all.")
         )

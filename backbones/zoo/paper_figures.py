@@ -1,8 +1,8 @@
-"""The paper's nine tables, read from the CSV files that hold them.
+"""The paper's nine tables, read from CSV files.
 
 He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", arXiv
-1812.01187 (``v2``) and CVPR 2019 (``CVPR``). Every figure that is compared with ours comes from
-these files and from nowhere else.
+1812.01187 (``v2``) and CVPR 2019 (``CVPR``). All figures of the paper that are compared with ours
+come from these files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backbones.common.resources import resource_dir
 
 @dataclass(frozen=True)
 class Figures:
-    """What the paper reports for a row, in percent; None where it reports nothing."""
+    """The paper's results for a row, in percent; None if not reported."""
 
     top1: float | None = None
     voc_map: float | None = None
@@ -32,7 +32,7 @@ class Figures:
 
 @cache
 def table(number: int) -> tuple[dict[str, str], ...]:
-    """One table as it is printed, a dict a line; figures keep the paper's digits.
+    """A table, one dict per line; figures keep the paper's digits.
 
     Args:
         number: 1 to 9.
@@ -44,10 +44,10 @@ def table(number: int) -> tuple[dict[str, str], ...]:
 
 @cache
 def figures(row: str) -> Figures:
-    """The paper's figures of a zoo row, all None where the paper does not have it.
+    """The paper's results for a row of the zoo; all None if the paper lacks it.
 
-    Top-1 is that of Tables 8 and 9 where the row stands there, since the transfer figures were
-    measured beside it; else of Tables 5, 6 (v2), 2 or 4, in this order.
+    Top-1 is from Tables 8 and 9 if they have the row, since the transfer results are reported
+    beside it; otherwise from Tables 5, 6 (v2), 2 or 4, in this order.
     """
     detection = _line(8, row)
     if detection:

@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of the zoo's networks, without building them.
 
-``python -m backbones.zoo.cost`` writes them to ``costs.csv``; a test computes them again.
+``python -m backbones.zoo.cost`` writes them to ``costs.csv``; a test checks the table.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Size:
     """Size and work of a classifier.
 
     Attributes:
-        parameters: Trainable numbers.
-        multiply_adds: For one image of 224 pixels.
+        parameters: Number of trainable parameters.
+        multiply_adds: For one image of 224 × 224 pixels.
     """
 
     parameters: int
@@ -27,7 +27,7 @@ class Size:
 
 
 def size_of(architecture: str) -> Size | None:
-    """Size of a network of the zoo; None for another of timm's."""
+    """Size of a network of the zoo; None for other networks."""
     return _sizes().get(architecture)
 
 

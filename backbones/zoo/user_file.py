@@ -1,13 +1,12 @@
-"""A row of a user's own: a TOML file of a few lines.
+"""Reads a user's own row from a short TOML file.
 
-``architecture`` is needed; ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address, or
-``random`` (or ``none``) for a start from random ones, never meant by leaving them out;
-``rename`` is ``"by shape"`` or a table from the names in that file, or what they begin with, to
-timm's, and ``reference`` a file with an ``image`` and the ``logits`` that the weights gave for it;
-``mean`` and ``std`` are 0 to 1, and where they are not given timm's for its own weights and
-ImageNet's for others; ``top1`` is in percent and ``top1_on`` names the data that it was measured
-on; ``control`` is a row to compare with, or a file beside it like this one; ``name`` is the file's
-own unless given.
+``architecture`` is required. ``weights`` is a file beside it, ``timm:<model>.<tag>``, an address,
+or ``random`` (also ``none``); random weights must be asked for. ``rename`` is ``"by shape"`` or a
+table from names or prefixes in the weights to timm's names, and ``reference`` is a file with an
+``image`` and the ``logits`` of the weights for it. ``mean`` and ``std`` are on the scale 0 to 1;
+the defaults are timm's values for its own weights and ImageNet's for others. ``top1`` is in
+percent, and ``top1_on`` names its data set. ``control`` is the baseline: a row, or a file like this
+one beside it. ``name`` defaults to the file's name.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
 
     Args:
         path: The TOML file.
-        taken: Names that it may not have.
+        taken: Names that are not allowed.
 
     Raises:
-        UserError: The file is missing, is no TOML, or has entries that are not known.
+        UserError: The file is missing, is not TOML, or has unknown entries.
     """
     content = _content(path)
     unknown = content.keys() - _FORM.keys() - {"rename"}
@@ -57,15 +56,15 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")
     given = content.get("weights", "")
     if is_random(given) and (alone := sorted({"top1", "rename", "reference"} & content.keys())):
-        raise UserError(f"'{path}' has a '{alone[0]}' and names no 'weights' that it is of.")
+        raise UserError(f"'{path}' has a '{alone[0]}' but no 'weights'.")
     scratch = given != "" and is_random(given)
     control = content.get("control", "")
     name = content.get("name", path.stem)
     fault = "which is a row of the zoo" if name in taken else ""
     if name.endswith(("_scratch", "_shuffled")):
-        fault = "as rows are called that are there to lose"
+        fault = "a form that is reserved for controls"
     if not _NAME.fullmatch(name):
-        fault = "which is no plain name"
+        fault = "which has other characters than allowed"
     if fault:
         raise UserError(
             f"'{path}' calls its backbone '{name}', {fault}; choose another, of letters, digits, "
@@ -93,7 +92,7 @@ def _weights(given: str, content: dict[str, Any], path: Path) -> Weights:
 
 
 def _rename(content: dict[str, Any], path: Path) -> Rename:
-    """How the names in the weights become timm's; empty where the file does not say."""
+    """How to translate the names in the weights; empty if the file does not state it."""
     asked = content.get("rename", "")
     if isinstance(asked, dict):
         return tuple(_pairs(asked, "", path))
@@ -106,20 +105,20 @@ def _rename(content: dict[str, Any], path: Path) -> Rename:
 
 
 def _renaming(rename: Rename, reference: str) -> str:
-    """What becomes of the names in the weights, as the rest of a sentence; empty for nothing."""
+    """How the names in the weights are translated, as a clause; empty for no translation."""
     if not rename:
         return ""
     how = "by order and shape" if rename == BY_SHAPE else "by the table in its file"
     checked = (
         f"the logits in '{reference}' check them"
         if reference
-        else "names and shapes alone check them, a 'reference' in its file would check logits"
+        else "only names and shapes check them; a 'reference' in its file would check logits"
     )
     return f"takes the tensors of its weights {how}; {checked}"
 
 
 def _pairs(table: dict[str, Any], before: str, path: Path) -> Iterator[tuple[str, str]]:
-    """The entries of a table; TOML takes a dot in a name without quotes for a table in it."""
+    """The entries of a table; in TOML, a dot in an unquoted name makes a nested table."""
     for name, value in table.items():
         if isinstance(value, dict):
             yield from _pairs(value, f"{before}{name}.", path)
@@ -133,17 +132,17 @@ def _reference(content: dict[str, Any], path: Path) -> str:
     """The file with an image and its logits, or empty.
 
     Raises:
-        UserError: It is not there, or nothing is renamed that could be compared.
+        UserError: It does not exist, or there is no ``rename``.
     """
     if "reference" not in content:
         return ""
     if not content.get("rename"):
-        raise UserError(f"'{path}' has a 'reference' and no 'rename' whose outcome it could check.")
+        raise UserError(f"'{path}' has a 'reference' but no 'rename' that it could check.")
     return str(weights_file(_beside(path, content["reference"], "reference")))
 
 
 def _beside(path: Path, named: str, what: str) -> str:
-    """A file that a backbone's file names, relative to it."""
+    """A file that a backbone's file refers to, relative to it."""
     try:
         return str(path.parent / expanded(named))
     except UserError as error:
@@ -151,14 +150,14 @@ def _beside(path: Path, named: str, what: str) -> str:
 
 
 def _three(content: dict[str, Any], key: str, path: Path) -> PerChannel | None:
-    """Three numbers from 0 to 1, or None where the file does not say."""
+    """Three numbers from 0 to 1, or None if the file does not state them."""
     if key not in content:
         return None
     value = content[key]
     if len(value) != 3 or not all(0 <= v <= 1 for v in value):
         raise UserError(f"'{key}' in '{path}' must be three numbers from 0 to 1, for R, G and B.")
     if key == "std" and not all(value):
-        raise UserError(f"'std' in '{path}' has a zero, and images are divided by it.")
+        raise UserError(f"'std' in '{path}' has a zero, but images are divided by it.")
     return (float(value[0]), float(value[1]), float(value[2]))
 
 
@@ -166,4 +165,4 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except OSError as error:
-        raise UserError(f"There is no backbone's file at that place: {missing(path)}.") from error
+        raise UserError(f"There is no backbone's file at that path: {missing(path)}.") from error

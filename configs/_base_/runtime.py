@@ -1,4 +1,4 @@
-# What every protocol shares: our registrations, and draws that follow from the seed alone.
+# Shared by all protocols: our registrations, and random draws that depend only on the seed.
 custom_imports = dict(imports=["transfer.openmmlab"], allow_failed_imports=False)
 custom_hooks = [dict(type="SeedIterations")]
 randomness = dict(seed=0)

@@ -1,6 +1,6 @@
 # Row resnet50_baseline of the zoo.
 # mim train mmdetection configs/detection/faster-rcnn_r50_fpn_quick_sample.py
-# The classifier is trained on the sample first, in about two minutes, unless that was done before.
+# Trains the classifier on the sample first (about two minutes), unless it exists.
 _base_ = "../_base_/detection/quick.py"
 custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(

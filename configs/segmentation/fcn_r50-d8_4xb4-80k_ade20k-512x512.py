@@ -1,7 +1,7 @@
 # Row resnet50_baseline of the zoo.
 # mim train mmsegmentation configs/segmentation/fcn_r50-d8_4xb4-80k_ade20k-512x512.py \
 #   --gpus 4 --launcher pytorch --cfg-options train_dataloader.batch_size=4
-# or, on one GPU with memory for 16 images, without the second line.
+# On one GPU with memory for 16 images, leave out the second line.
 _base_ = "../_base_/segmentation/openmmlab.py"
 custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(

@@ -1,6 +1,6 @@
 # Row resnet50d_tricks of the zoo: resnet50d_mixup, the strongest row with public weights.
 # mim train mmsegmentation configs/segmentation/fcn_r50d-tricks-d8_quick_sample.py
-# The classifier is trained on the sample first, in about two minutes, unless that was done before.
+# Trains the classifier on the sample first (about two minutes), unless it exists.
 _base_ = "../_base_/segmentation/quick.py"
 custom_hooks = [dict(type="SeedIterations"), dict(type="Speed")]
 model = dict(

@@ -27,10 +27,10 @@ TASKS = ("detection", "segmentation")
 def write_suite(folder: Path, sample: Path, *, rows, seeds, tasks=TASKS, epochs=2, name="suite"):
     """A suite of quick cells on a small sample; returns its file."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = (ROOT / "configs" / "datasets" / "sample.toml").read_text(encoding="utf-8")
-    told = told.replace('name = "sample"', 'name = "tiny"')
-    told = told.replace('roots = ["sample"]', f"root = {json.dumps(str(sample))}")
-    (folder / "tiny.toml").write_text(told, encoding="utf-8")
+    text = (ROOT / "configs" / "datasets" / "sample.toml").read_text(encoding="utf-8")
+    text = text.replace('name = "sample"', 'name = "tiny"')
+    text = text.replace('roots = ["sample"]', f"root = {json.dumps(str(sample))}")
+    (folder / "tiny.toml").write_text(text, encoding="utf-8")
     path = folder / f"{name}.toml"
     path.write_text(
         "\n".join(
@@ -72,8 +72,8 @@ def children(pid: int) -> list[int]:
         listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     except OSError:
         return []
-    told = {int(child): Path(f"/proc/{child}/cmdline") for child in listed}
-    return [child for child, path in told.items() if b"spawn_main" in _bytes(path)]
+    command_lines = {int(child): Path(f"/proc/{child}/cmdline") for child in listed}
+    return [child for child, path in command_lines.items() if b"spawn_main" in _bytes(path)]
 
 
 def _bytes(path: Path) -> bytes:
@@ -111,10 +111,10 @@ def digests(folder: Path) -> dict[str, str]:
 
 def given(folder: Path) -> dict[str, tuple]:
     """What cells gave, by the name of their record: metrics, curve, and weights to the bit."""
-    told = {name: json.loads(path.read_text()) for name, path in records_of(folder).items()}
+    recorded = {name: json.loads(path.read_text()) for name, path in records_of(folder).items()}
     return {
         name: (content["metrics"], content["curve"], weights_of(folder, name))
-        for name, content in told.items()
+        for name, content in recorded.items()
     }
 
 
@@ -185,7 +185,18 @@ def main() -> int:
     os.environ.setdefault("TRANSFER_CACHE", str(folder / "cache"))
     from transfer.datasets import sample
 
-    sample.draw_sample(folder / "sample", sizes=sample.Sizes(8, 4, 8, 9, 8, 8, 5))
+    sample.draw_sample(
+        folder / "sample",
+        sizes=sample.Sizes(
+            classification_train_per_class=8,
+            classification_val_per_class=4,
+            detection_2007_trainval=8,
+            detection_2007_test=9,
+            detection_2012_trainval=8,
+            segmentation_training=8,
+            segmentation_validation=5,
+        ),
+    )
     rows = ("resnet18_scratch", "resnet18d_scratch")
     suite = write_suite(folder, folder / "sample", rows=rows, seeds=range(args.seeds), epochs=4)
     began = time.monotonic()
@@ -224,8 +235,10 @@ def run_together(suite: Path, folder: Path, drivers: int) -> tuple[list[int], li
     codes = [driver.wait() for driver in running]
     faults = [f"driver {n} ended with code {code}" for n, code in enumerate(codes) if code]
     finished = [done_lines(log / "driver.log") for log in logs]
-    told = [name for names in finished for name in names]
-    faults += [f"{name} was finished twice" for name in set(told) if told.count(name) > 1]
+    every_name = [name for names in finished for name in names]
+    faults += [
+        f"{name} was finished twice" for name in set(every_name) if every_name.count(name) > 1
+    ]
     return [len(names) for names in finished], faults
 
 

@@ -325,8 +325,8 @@ def read_data_set(path: Path) -> Any:
 
 
 def read_suite(path: Path) -> Any:
-    told = suites.load(str(path))
-    return json.dumps([told.settings, told.data, [row.seeds for row in told.rows]])
+    loaded = suites.load(str(path))
+    return json.dumps([loaded.settings, loaded.data, [row.seeds for row in loaded.rows]])
 
 
 def read_backbone(path: Path) -> Any:
@@ -339,7 +339,7 @@ def read_backbone(path: Path) -> Any:
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    told = {
+    fields = {
         "identity": IDENTITY,
         "iteration": 3,
         "model": {"weight": torch.ones(2, 3)},
@@ -347,7 +347,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "schedulers": [{"last_step": 1}],
         "hooks": {"curve": {"points": [{"iteration": 1.0}]}},
     }
-    return {**told, **changes}
+    return {**fields, **changes}
 
 
 def saved(content: Any, zipped: bool = True) -> bytes:
@@ -421,7 +421,7 @@ def zip_of(members: dict[str, bytes]) -> bytes:
 def read_archive(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         into = Path(folder, "into")
-        unpack.unpack(path, into, most=1 << 16)
+        unpack.unpack(path, into=into, most=1 << 16)
         assert sum(f.stat().st_size for f in into.rglob("*")) <= 1 << 20
         assert list(Path(folder).iterdir()) == [into]
 

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def environment(**variables):
     """For a process that imports the project and its tests, and has a core of its own."""
-    told = {"OMP_NUM_THREADS": 1, **variables}
-    path = os.pathsep.join([str(told.pop("PYTHONPATH", "")), str(ROOT)])
-    return {**os.environ, **{k: str(v) for k, v in told.items()}, "PYTHONPATH": path}
+    own = {"OMP_NUM_THREADS": 1, **variables}
+    path = os.pathsep.join([str(own.pop("PYTHONPATH", "")), str(ROOT)])
+    return {**os.environ, **{k: str(v) for k, v in own.items()}, "PYTHONPATH": path}
 
 
 def alone(program, **variables):
@@ -49,7 +49,7 @@ def start(command, count=2, of_rank=None, **variables):
         port = free.getsockname()[1]
     started = []
     for rank in range(count):
-        told = {
+        own = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "WORLD_SIZE": count,
@@ -61,7 +61,7 @@ def start(command, count=2, of_rank=None, **variables):
         started.append(
             subprocess.Popen(
                 [sys.executable, *command],
-                env=environment(**told),
+                env=environment(**own),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -73,11 +73,11 @@ def start(command, count=2, of_rank=None, **variables):
 def ends(started, seconds=240):
     """Exit codes and output of all processes."""
     try:
-        told = [process.communicate(timeout=seconds)[0] for process in started]
+        outputs = [process.communicate(timeout=seconds)[0] for process in started]
     finally:
         for process in started:
             process.kill()  # one that waits for ever, where it has not ended
-    return [process.returncode for process in started], told
+    return [process.returncode for process in started], outputs
 
 
 OVERRIDES = {
@@ -143,13 +143,13 @@ def main(folder: Path) -> None:
     from transfer import openmmlab  # noqa: F401
 
     with ranks.together("auto", versions()):
-        told = {
+        results = {
             task: first_steps(folder, task, ranks.world_size())
             for task in ("segmentation", "detection")
         }
         if ranks.is_main():
-            path = folder / f"told-{ranks.world_size()}.json"
-            path.write_text(json.dumps(told))
+            path = folder / f"results-{ranks.world_size()}.json"
+            path.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

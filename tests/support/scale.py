@@ -49,13 +49,13 @@ def tasks_of(count: int, folder: Path) -> list[Task]:
     every = itertools.product(range(count), ("detection", "segmentation"), ROWS)
     return [
         Task(
-            synthetic.cell(row, task, seed=seed),
-            zoo.find(row),
-            "voc0712",
-            folder,
-            folder / "results",
-            folder / "work",
-            "",
+            cell=synthetic.cell(row, task, seed=seed),
+            row=zoo.find(row),
+            data="voc0712",
+            data_root=folder,
+            results=folder / "results",
+            work_dir=folder / "work",
+            command="",
         )
         for seed, task, row in itertools.islice(every, count)
     ]
@@ -163,13 +163,13 @@ class _SimulatedGPU:
 
     def end(self) -> None:
         began = time.perf_counter()
-        empty_cell(self.task, lambda *told: self.said.append(("step", *told)))
+        empty_cell(self.task, lambda *progress: self.said.append(("step", *progress)))
         self.gpus.since += time.perf_counter() - began  # the node writes it, not the driver
         self.said.append(("done",))
 
     def messages(self) -> list[tuple]:
-        told, self.said = self.said, []
-        return told
+        taken, self.said = self.said, []
+        return taken
 
     def stop(self) -> None:
         pass

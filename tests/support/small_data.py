@@ -93,7 +93,7 @@ def coco(folder: Path, boxes=None, images=(6, 2)) -> Path:
             {"image_id": n, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600, "iscrowd": 0}
             for n in members
         ]
-        told = usual if boxes is None or split == "val" else boxes
+        objects = usual if boxes is None or split == "val" else boxes
         for number in members:
             picture(folder / "data" / "images" / f"{number}.jpg", seed=number)
         content = {
@@ -101,7 +101,7 @@ def coco(folder: Path, boxes=None, images=(6, 2)) -> Path:
                 {"id": n, "file_name": f"{n}.jpg", "width": 96, "height": 72} for n in members
             ],
             "categories": [{"id": n, "name": name} for n, name in enumerate(CLASSES, start=1)],
-            "annotations": [{"id": n, **one} for n, one in enumerate(told, start=1)],
+            "annotations": [{"id": n, **one} for n, one in enumerate(objects, start=1)],
         }
         (folder / "data" / f"{split}.json").write_text(json.dumps(content))
     return _toml(folder, "parts", COCO_TOML, CLASSES)

@@ -33,8 +33,8 @@ def plan_of(text, folder, **choice):
 
 def classifier(path, seed, row="resnet18d_mixup", **more):
     """A safetensors file with the header that the project's training writes."""
-    told = {"row": row, "architecture": zoo.find(row).architecture, "seed": seed, **more}
-    own = json.dumps(told)
+    metadata = {"row": row, "architecture": zoo.find(row).architecture, "seed": seed, **more}
+    own = json.dumps(metadata)
     header = json.dumps({"__metadata__": {"transfer_bench": own}}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header)
@@ -45,20 +45,20 @@ def tasks_of(suite, folder):
     plan = make_suite_plan(suites.load(str(suite)), Choice(data_root=folder))
     return [
         Task(
-            cell,
-            plan.rows[cell.backbone],
-            plan.data[cell.data],
-            folder,
-            folder / "results",
-            folder / "work",
-            "",
+            cell=cell,
+            row=plan.rows[cell.backbone],
+            data=plan.data[cell.data],
+            data_root=folder,
+            results=folder / "results",
+            work_dir=folder / "work",
+            command="",
         )
         for cell in plan.cells
     ]
 
 
 class Told:
-    """A watcher that keeps what it is told, and may do something when it is."""
+    """A watcher that records its events, and may act on them."""
 
     def __init__(self, act=None):
         self.events = []

@@ -65,7 +65,7 @@ def cell(backbone, task="detection", **changed):
         architecture = zoo.find(backbone).architecture
     except Exception:  # a user's own
         architecture = "resnet50"
-    told = {
+    fields = {
         "backbone": backbone,
         "architecture": architecture,
         "weights": f"timm:{backbone}",
@@ -80,16 +80,16 @@ def cell(backbone, task="detection", **changed):
         "seed": 0,
         "scratch": backbone.endswith("_scratch"),
     }
-    if told["scratch"]:
-        told |= {"weights": "", "weights_id": ""}
+    if fields["scratch"]:
+        fields |= {"weights": "", "weights_id": ""}
     if backbone.endswith("_shuffled"):
-        told["weights"] = f"shuffled:{told['weights']}"
-    return Cell(**{**told, **changed})
+        fields["weights"] = f"shuffled:{fields['weights']}"
+    return Cell(**{**fields, **changed})
 
 
 def request(backbone, folder, **changed):
     """What a command asks for: a quick fine-tuning on the sample, and no control."""
-    told = {
+    fields = {
         "tasks": ("segmentation",),
         "against": "none",
         "data": "sample",
@@ -100,7 +100,7 @@ def request(backbone, folder, **changed):
         "seed": 0,
         "classifier_seed": 0,
     }
-    return Request(backbone=str(backbone), **{**told, **changed})
+    return Request(backbone=str(backbone), **{**fields, **changed})
 
 
 def content(
@@ -148,7 +148,7 @@ def content(
             "multiply_adds_224": 4328824832,
         },
         "data": {"name": of.data, "title": of.data, "fingerprint": of.data_fingerprint},
-        "config": records.told_config(config(of.task, of.architecture, of.seed, lr)),
+        "config": records.config_entry(config(of.task, of.architecture, of.seed, lr)),
         "training": {"lr": lr, "batch_size": 16, "images": {"train": 198612, "test": 4952}},
         "seconds": {"start_up": 9.1, "train": 7200.4, "evaluate": 100.2},
         "images_per_second": {"train": 27.6, "evaluate": 49.4},
@@ -220,7 +220,7 @@ IMAGENET = {"data": "ILSVRC2012", "images": (1_281_167, 50_000), "classes": 1000
 
 def write_classifier(results: Path, row, seed=0, **options):
     """Write a classifier's record; returns its file."""
-    told = classifier(row, seed, **options)
-    path = record_path(results, f"{row}_{told['data']['name']}_s{seed}_{told['identity']}")
-    write_record(path, json.loads(json.dumps(told)))
+    own = classifier(row, seed, **options)
+    path = record_path(results, f"{row}_{own['data']['name']}_s{seed}_{own['identity']}")
+    write_record(path, json.loads(json.dumps(own)))
     return path

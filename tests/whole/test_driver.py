@@ -52,9 +52,9 @@ def own_copy(here, small_sample, monkeypatch):
 def test_a_cell_is_trained_measured_recorded_and_skipped(task, metric, steps, tested, here, capsys):
     command = [*SCRATCH, "--task", task, "--precision", "float32"]
     assert run.main(command) == 0
-    told = capsys.readouterr().out
-    assert "SAMPLE" in told
-    assert re.search(rf"{metric}[^\n]* \d+\.\d\d %", told)
+    printed = capsys.readouterr().out
+    assert "SAMPLE" in printed
+    assert re.search(rf"{metric}[^\n]* \d+\.\d\d %", printed)
     (path,) = records.folder(here / "results", "sample").glob("*.json")
     record = records.read(path)
     cell, content = record.cell, record.content
@@ -127,7 +127,7 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
     asked_for = {"against": "none", "data": str(boxes)}
     plan = make_plan(asked(own_rows / "mine.toml", here, tasks=TASKS, **asked_for))
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert plan.remarks == ("'boxes' has nothing for segmentation, which is left out.",)
+    assert plan.remarks == ("'boxes' has no data for segmentation, so this task is left out.",)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* --task detection"):
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
     boxes.write_text(text[: text.index("[detection]")])
@@ -135,11 +135,14 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
 
 
-def test_a_classifier_of_other_images_than_its_controls_is_told(here, small_sample):
+def test_a_classifier_of_other_images_than_its_controls_is_reported(here, small_sample):
     text = (ROOT / "configs" / "datasets" / "sample.toml").read_text(encoding="utf-8")
     text = text.replace('roots = ["sample"]', f"root = {json.dumps(str(small_sample))}")
     (here / "mine.toml").write_text(text)
-    told = {"data": {"name": "fruit", "images": {"train": 900, "val": 90}}, "classes": ["a", "b"]}
+    metadata = {
+        "data": {"name": "fruit", "images": {"train": 900, "val": 90}},
+        "classes": ["a", "b"],
+    }
     path = here / "mine.safetensors"
 
     def remarks(**more):
@@ -150,7 +153,7 @@ def test_a_classifier_of_other_images_than_its_controls_is_told(here, small_samp
 
     assert (
         "'resnet50d_cosine' was trained on fruit, its control 'resnet50_baseline' on ImageNet"
-        in (remarks(**told))
+        in (remarks(**metadata))
     )
     images = {"train": 1_281_167, "val": 50_000}
     assert "trained on" not in remarks(
@@ -159,15 +162,15 @@ def test_a_classifier_of_other_images_than_its_controls_is_told(here, small_samp
     assert "trained on" not in remarks()
 
 
-def test_weights_of_ones_own_beside_the_samples_control_are_told(here):
+def test_weights_of_ones_own_beside_the_samples_control_are_reported(here):
     path = here / "mine.safetensors"
     classifier(path, 0, "resnet18d_tricks")
 
     def remarks(backbone, **given):
         return " ".join(make_plan(asked(backbone, here, **given)).remarks)
 
-    told = "'resnet18_baseline' is trained on the sample's few images, 'resnet18d_tricks' was"
-    assert told in remarks("resnet18d_tricks", weights=str(path))
+    text = "'resnet18_baseline' is trained on the sample's few images, 'resnet18d_tricks' was"
+    assert text in remarks("resnet18d_tricks", weights=str(path))
     for plain in ({}, {"weights": "none"}, {"weights": str(path), "against": "none"}):
         assert "few images" not in remarks("resnet18d_tricks", **plain)
     assert "few images" not in remarks("resnet18_baseline")
@@ -216,10 +219,12 @@ def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
 def test_the_gain_over_a_control_of_ones_own_is_printed(own_rows, here, capsys):
     command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample"]
     assert run.main([*command, "--task", "segmentation", "--precision", "float32"]) == 0
-    told = capsys.readouterr().out
-    assert "has no finished fine-tuning" not in told
-    (of_plain,) = [line for line in told.splitlines() if "plain" in line and "baseline" in line][:1]
-    (of_mine,) = [line for line in told.splitlines() if "mine" in line and "no claim" in line]
+    printed = capsys.readouterr().out
+    assert "has no finished fine-tuning" not in printed
+    (of_plain,) = [line for line in printed.splitlines() if "plain" in line and "baseline" in line][
+        :1
+    ]
+    (of_mine,) = [line for line in printed.splitlines() if "mine" in line and "no claim" in line]
     paths = records.folder(here / "results", "sample").glob("*.json")
     value = {r.cell["backbone"]: r.value for r in map(records.read, paths)}
     assert f"{value['plain']:.2f}" in of_plain
@@ -283,7 +288,7 @@ def test_a_run_whose_cell_was_taken_over_says_so_and_writes_nothing(here, monkey
     def take_over():
         while not (found := list(leases.folder.glob("*.001.lease"))):
             time.sleep(0.01)
-        owner = lease.Owner("elsewhere", "elsewhere", 1, "1")
+        owner = lease.Owner(host="elsewhere", machine="elsewhere", pid=1, started="1")
         lease._write_beside(Path(str(found[0]).replace(".001.", ".002.")), owner, os.link)
 
     other = threading.Thread(target=take_over, daemon=True)
@@ -308,15 +313,15 @@ def test_weights_of_another_network_are_refused(here, capsys):
 
 
 @pytest.mark.parametrize(("line", "on"), [("", ""), ('top1_on = "my flowers"', "my flowers")])
-def test_a_record_says_on_what_an_own_top1_was_measured_only_where_it_was_told(line, on, here):
+def test_a_record_says_on_what_an_own_top1_was_measured_only_where_it_was_reported(line, on, here):
     import timm
     import torch
 
     from transfer.finetune import classifiers
 
     torch.save(timm.create_model("resnet18").state_dict(), here / "r18.pth")
-    told = f'architecture = "resnet18"\nweights = "r18.pth"\ntop1 = 70\n{line}'
-    (here / "mine.toml").write_text(told)
+    text = f'architecture = "resnet18"\nweights = "r18.pth"\ntop1 = 70\n{line}'
+    (here / "mine.toml").write_text(text)
     row = zoo.find("mine.toml")
     cell = synthetic.cell("mine", architecture="resnet18", weights=row.weights.source)
     provenance = classifiers.prepare(cell, row).provenance
@@ -341,9 +346,9 @@ def test_a_record_tells_a_recipe_only_of_weights_that_were_trained_by_it(
     from backbones.weights.safetensors_header import METADATA_KEY
     from transfer.finetune import classifiers
 
-    told = json.dumps({"row": name}) if source.startswith("own") else "{}"
+    metadata = json.dumps({"row": name}) if source.startswith("own") else "{}"
     network = timm.create_model("resnet18").state_dict()
-    save_file(network, here / "file.safetensors", {METADATA_KEY: told})
+    save_file(network, here / "file.safetensors", {METADATA_KEY: metadata})
     monkeypatch.setattr(classifiers.weights, "locate", lambda _: here / "file.safetensors")
     cell = synthetic.cell(name, weights=source, weights_id=source)
     provenance = classifiers.prepare(cell, zoo.find(name)).provenance

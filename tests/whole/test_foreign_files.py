@@ -133,7 +133,7 @@ def test_a_bitmap_of_few_bytes_that_claims_many_pixels_is_refused_at_once(tmp_pa
     path = tmp_path / "a.bmp"
     path.write_bytes(head + sizes + bytes(8) + b"\x00\x01")
     began = time.process_time()
-    with pytest.raises(UserError, match="run-length coded BMP"):
+    with pytest.raises(UserError, match="run-length encoded BMP"):
         check_image(path)
     assert time.process_time() - began < 1
 

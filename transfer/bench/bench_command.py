@@ -177,7 +177,9 @@ def run(args: argparse.Namespace) -> int:
                 ),
             ):
                 grown = [*measured, pair]
-                content = _content(_of(grown), ours, other, counted, args.pairs)
+                content = _content(
+                    _of(grown), ours=ours, other=other, counted=counted, asked=args.pairs
+                )
                 _write(content, path)
                 measured = grown
         except UserError as error:
@@ -195,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
-        console.print(speed_tables.told_ceiling(content), highlight=False)
+        console.print(speed_tables.ceiling_sentence(content), highlight=False)
     console.print(f"recorded in {path}", highlight=False)
     return 0
 
@@ -342,7 +344,7 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
 
 
 def _content(
-    pairs: Pairs, ours: Work, other: Work, counted: Arithmetic | None, asked: int
+    pairs: Pairs, *, ours: Work, other: Work, counted: Arithmetic | None, asked: int
 ) -> dict[str, Any]:
     """What the record holds, of so many pairs that were asked for."""
     arithmetic = {}

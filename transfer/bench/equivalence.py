@@ -55,7 +55,7 @@ class Difference:
             return "equivalent"
         if self.low > MARGIN or self.high < -MARGIN:
             return "different"
-        return "cannot tell"
+        return "inconclusive"
 
 
 def difference(ours: Sequence[float], stock: Sequence[float]) -> Difference:

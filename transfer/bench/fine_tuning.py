@@ -34,7 +34,9 @@ def ours(work: Work, place: Path) -> Done:
     start_up = configured + outcome.seconds["start_up"]
     evaluate = outcome.seconds["evaluate"]
     seconds = {"start_up": start_up, "train": whole - start_up - evaluate, "evaluate": evaluate}
-    return _done(work, seconds, watch, outcome.metrics, outcome.images["train"])
+    return _done(
+        work, seconds=seconds, watch=watch, metrics=outcome.metrics, images=outcome.images["train"]
+    )
 
 
 def stock(work: Work, place: Path) -> Done:
@@ -52,11 +54,11 @@ def stock(work: Work, place: Path) -> Done:
         "train": trained - ready,
         "evaluate": time.monotonic() - trained,
     }
-    return _done(work, seconds, watch, metrics, trained_images(runner))
+    return _done(work, seconds=seconds, watch=watch, metrics=metrics, images=trained_images(runner))
 
 
 def _done(
-    work: Work, seconds: dict[str, float], watch: Stopwatch, metrics: Any, images: int
+    work: Work, *, seconds: dict[str, float], watch: Stopwatch, metrics: Any, images: int
 ) -> Done:
     parts = {
         **watch.seconds,

@@ -25,7 +25,7 @@ LEAVING_OUT = "without "
 """Begins the name of a side that leaves a part of the speed layer out, which comes next."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """What both sides do.
 
@@ -89,7 +89,7 @@ class Done:
     images: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """What one run of one side took.
 

@@ -38,7 +38,13 @@ def _run(work: Work, place: Path) -> Run:
     done = module.SIDES[work.side](work, place)
     peak = _peak_bytes() / 2**20
     metric = done.metric if math.isfinite(done.metric) else None
-    return Run(done.seconds, done.images or work.images, peak, done.breakdown, metric)
+    return Run(
+        seconds=done.seconds,
+        images=done.images or work.images,
+        peak_mb=peak,
+        breakdown=done.breakdown,
+        metric=metric,
+    )
 
 
 def _peak_bytes() -> int:

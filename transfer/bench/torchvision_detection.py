@@ -55,7 +55,7 @@ def train(work: Work, place: Path) -> Done:
         optimizer, start_factor=1e-3, total_iters=min(_WARM_UP, max(steps - 1, 1))
     )
     ready = time.monotonic()
-    _one_epoch(model, loaders["train"], optimizer, warm_up, watch)
+    _one_epoch(model, loader=loaders["train"], optimizer=optimizer, warm_up=warm_up, watch=watch)
     trained = time.monotonic()
     metric = _evaluate(model, loaders["test"])
     seconds = {
@@ -162,6 +162,7 @@ def _as_they_are(batch: list[tuple[Tensor, dict[str, Any]]]) -> tuple[Any, ...]:
 
 def _one_epoch(
     model: FasterRCNN,
+    *,
     loader: DataLoader,
     optimizer: torch.optim.Optimizer,
     warm_up: torch.optim.lr_scheduler.LRScheduler,
@@ -203,14 +204,14 @@ def _evaluate(model: FasterRCNN, loader: DataLoader) -> float:
             counts = ~target["ignored"]
             judged.append(
                 JudgedImage(
-                    target["name"],
-                    {
+                    name=target["name"],
+                    found={
                         "bboxes": found["boxes"].numpy(),
                         "scores": found["scores"].numpy(),
                         "labels": found["labels"].numpy() - 1,
                     },
-                    {"bboxes": boxes[counts], "labels": labels[counts]},
-                    {"bboxes": boxes[~counts], "labels": labels[~counts]},
+                    truth={"bboxes": boxes[counts], "labels": labels[counts]},
+                    ignored={"bboxes": boxes[~counts], "labels": labels[~counts]},
                 )
             )
     values = coco_average_precision(judged, loader.dataset.classes)["coco"].values()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""``transfer doctor``: one screen that says what is here and what to do about what is not."""
+"""``transfer doctor``: one screen that shows what is installed and how to fix what is not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the screen; 0 where everything that is needed is here, else 1."""
+    """Print the screen; 0 if everything needed is installed, else 1."""
     from rich.table import Table
     from rich.text import Text
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine(data_root: Path) -> list[Diagnosis]:
-    """Look at everything; nothing is changed."""
+    """Check everything and change nothing."""
     return [
         Diagnosis("Python", OK, platform.python_version()),
         *packages(),
@@ -67,7 +67,7 @@ def examine(data_root: Path) -> list[Diagnosis]:
 def _operators() -> Diagnosis:
     if _compiled_operators():
         return Diagnosis("mmcv's operators", OK, "compiled")
-    return Diagnosis("mmcv's operators", OK, "not compiled: torchvision serves NMS and RoIAlign")
+    return Diagnosis("mmcv's operators", OK, "not compiled; torchvision provides NMS and RoIAlign")
 
 
 def _compiled_operators() -> bool:
@@ -87,10 +87,10 @@ def _mim() -> Diagnosis:
 
 def _processor() -> Diagnosis:
     fast = sorted(hardware.cpu_flags() & {"avx512_bf16", "amx_bf16"})
-    told = f"{hardware.cpu_name()}, {hardware.cpu_cores()} cores"
+    cpu = f"{hardware.cpu_name()}, {hardware.cpu_cores()} cores"
     if fast:
-        return Diagnosis("CPU", OK, f"{told}, bfloat16 in hardware ({', '.join(fast)})")
-    return Diagnosis("CPU", OK, f"{told}, no bfloat16 in hardware: float32 is used")
+        return Diagnosis("CPU", OK, f"{cpu}, bfloat16 in hardware ({', '.join(fast)})")
+    return Diagnosis("CPU", OK, f"{cpu}, no bfloat16 in hardware: float32 is used")
 
 
 def _data(name: str, data_root: Path) -> Diagnosis:
@@ -102,30 +102,30 @@ def _data(name: str, data_root: Path) -> Diagnosis:
         NOTE,
         lacking,
         f"transfer prepare {name} --root {shlex.quote(str(data_root))}; "
-        "where neither voc0712 nor ade20k is there, the sample is used",
+        "without voc0712 and ade20k, the built-in sample is used",
     )
 
 
 def _hub() -> Diagnosis:
     from huggingface_hub.constants import ENDPOINT
 
-    unreachable = "give files with --weights; the sample needs no download"
+    unreachable = "pass weight files with --weights; the sample needs no download"
     try:
         address = urlsplit(ENDPOINT)
         place = (address.hostname, address.port or 443)
     except ValueError as error:
         return Diagnosis(
-            "hub of weights", NOTE, f"'{ENDPOINT}' is no address ({error})", unreachable
+            "weights hub", NOTE, f"'{ENDPOINT}' is not a valid address ({error})", unreachable
         )
     proxy = getproxies().get(address.scheme)
     if proxy and not proxy_bypass(address.hostname or ""):
-        return Diagnosis("hub of weights", OK, f"not asked, it is behind the proxy {proxy}")
+        return Diagnosis("weights hub", OK, f"not checked; it is behind the proxy {proxy}")
     try:
         with socket.create_connection(place, timeout=_HUB_TIMEOUT):
-            return Diagnosis("hub of weights", OK, "reachable")
+            return Diagnosis("weights hub", OK, "reachable")
     except OSError as error:
         return Diagnosis(
-            "hub of weights",
+            "weights hub",
             NOTE,
             f"not reachable ({type(error).__name__})",
             unreachable,
@@ -141,11 +141,11 @@ def _cache() -> Diagnosis:
     free = shutil.disk_usage(place).free / 1e9
     if not place.is_dir() or not os.access(place, os.W_OK):
         return Diagnosis(
-            "cache", BAD, f"{folder} cannot be written", "set TRANSFER_CACHE to another folder"
+            "cache", BAD, f"{folder} is not writable", "set TRANSFER_CACHE to another folder"
         )
     return Diagnosis(
         "cache",
         OK if free > 2 else NOTE,
         f"{folder}, {free:.0f} GB free",
-        "" if free > 2 else "make room, or set TRANSFER_CACHE to another folder",
+        "" if free > 2 else "free some space, or set TRANSFER_CACHE to another folder",
     )

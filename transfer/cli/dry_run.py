@@ -1,4 +1,4 @@
-"""What a run will cost, told before it is paid: cells, networks, hours, memory, disk."""
+"""The dry run: cells, networks, hours, memory and disk of a run before it starts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from backbones.common.errors import UserError
 from backbones.weights.download import size_text
 from backbones.zoo.sizes import size_of
+from backbones.zoo.sources import PACKAGE
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
 from transfer.plan.sample_classifiers import OF_SAMPLE
@@ -21,24 +22,24 @@ from transfer.records.settings import in_words
 from transfer.records.wording import count
 
 _HEADS = 25_000_000
-"""Parameters of a detector or segmenter beyond its classifier's, at most: FPN's and FCN's heads."""
+"""Most parameters that a detector or segmenter adds to its classifier: FPN's and FCN's heads."""
 
 _STATE_BYTES = 3 * 2 * 4
-"""Of a parameter: three states at worst, each with the value and its momentum, in float32."""
+"""Of a parameter: at worst three checkpoints, each with value and momentum, in float32."""
 
 _VALUE_BYTES = 4  # float32
 
 _RECORD_BYTES = 2 << 20
-"""A record and its per-image results, where none of the same data is there to be measured."""
+"""Size of a record with its per-image results, where no record of the same data exists."""
 
 
 def require_usable_networks(cells: Sequence[Cell], results: Path) -> None:
-    """See that every cell without a record has a network that its protocol can use.
+    """Check that the protocol of every cell without a record can use its network.
 
-    Networks that no table of facts knows are built, which takes torch.
+    Networks that are missing from the table of limits are built, which needs torch.
 
     Raises:
-        UserError: One has not; what the run itself would say.
+        UserError: A network does not fit, with the same message as the run itself.
     """
     todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
     found, unknown = known_faults(todo)
@@ -51,28 +52,28 @@ def require_usable_networks(cells: Sequence[Cell], results: Path) -> None:
 
 
 def print_costs(
-    cells: Sequence[Cell], results: Path, durations: Durations, jobs: int, console: Console
+    cells: Sequence[Cell], *, results: Path, durations: Durations, jobs: int, console: Console
 ) -> None:
-    """The cells by row with what is done already, and what the rest will take.
+    """Print the cells of each row, what is done, and what the rest will cost.
 
     Args:
-        cells: Of the plan.
-        results: Folder of the records.
-        durations: How long cells take on this machine.
-        jobs: Cells side by side.
+        cells: Planned cells.
+        results: Results folder.
+        durations: Times of cells on this machine.
+        jobs: Cells in parallel.
         console: Where to print.
     """
     todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
     console.print(_table(cells, results, durations))
     for cell in todo:
         if failure := failures.read(records.path_of(results, cell)):
-            _say(console, f"failed {failure.attempts}x: {cell.name}: {failure.reason}")
-    for line in _sums(cells, todo, results, durations, jobs):
+            _say(console, f"failed {failure.attempts} times: {cell.name}: {failure.reason}")
+    for line in _sums(cells, todo=todo, results=results, durations=durations, jobs=jobs):
         _say(console, line)
 
 
 def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
-    shown = Table(title="What would be run")
+    shown = Table(title="Planned runs")
     shown.add_column("task", no_wrap=True)
     shown.add_column("backbone", no_wrap=True)
     shown.add_column("classifier", overflow="fold")
@@ -104,11 +105,11 @@ def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
 
 
 def _classifier(cell: Cell) -> str:
-    """The weights, short: an address or a file by its last part."""
+    """The weights in short: the last part of a URL or path."""
     if not cell.weights:
         return "random"
     if cell.weights.startswith(OF_SAMPLE):
-        return f"of the sample, {cell.classifier}"
+        return f"from the sample, {cell.classifier}"
     if cell.classifier.startswith("seed "):
         return f"trained, {cell.classifier}"
     return cell.weights.rsplit("/", 1)[-1]
@@ -119,7 +120,7 @@ def _protocol(cell: Cell) -> str:
 
 
 def _numbers(values: Sequence[int]) -> str:
-    """Consecutive numbers as a range, others as a list."""
+    """Consecutive numbers as a range, other numbers as a list."""
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]}–{values[-1]}"
     return ", ".join(map(str, values))
@@ -140,53 +141,59 @@ def _state(group: Sequence[Cell], results: Path) -> str:
     todo = [path for path in paths if not path.exists()]
     done = len(paths) - len(todo)
     failed = sum(failures.read(path) is not None for path in todo)
-    told = "recorded" if done == len(group) else "to do" if not done else f"{done} of {len(group)}"
-    return f"{told}, {failed} failed" if failed else told
+    status = f"{done} of {len(group)}"
+    if done in (0, len(group)):
+        status = "recorded" if done else "to do"
+    return f"{status}, {failed} failed" if failed else status
 
 
 def _sums(
-    cells: Sequence[Cell], todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
+    cells: Sequence[Cell], *, todo: Sequence[Cell], results: Path, durations: Durations, jobs: int
 ) -> list[str]:
     unknown = sum(durations.of(cell) is None for cell in todo)
     seconds = durations.until_done(todo, jobs)
-    lines = [f"{count(len(cells), 'cell')}: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
+    lines = [f"{count(len(cells), 'run')}: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
     if todo and unknown < len(todo):
-        beside = "" if jobs == 1 else f", with {jobs} side by side (one a GPU where there are any)"
+        beside = "" if jobs == 1 else f", with {jobs} in parallel (one for each GPU)"
         lines.append(
-            f"Time: about {timedelta(seconds=round(seconds))}{beside}, from what was timed "
-            "on this hardware" + (f"; {count(unknown, 'cell')} not in it." if unknown else ".")
+            f"Time: about {timedelta(seconds=round(seconds))}{beside}, estimated from runs on this "
+            "hardware" + (f"; {count(unknown, 'run')} not included." if unknown else ".")
         )
     if unknown:
-        lines.append("Cells marked ? were never run on this hardware; --probe times a few steps.")
+        lines.append(
+            "The runs marked ? have not been timed on this hardware; --probe times a few steps."
+        )
     estimates = [estimate for cell in todo if (estimate := durations.of(cell))]
     for name, place in (("gpu_bytes", "GPU"), ("host_bytes", "host")):
         peaks = [peak for e in estimates if (peak := getattr(e, name)) is not None]
         if peaks:
-            lines.append(f"Memory ({place}): up to {size_text(int(max(peaks)))} a cell.")
+            lines.append(f"Memory ({place}): up to {size_text(int(max(peaks)))} for a run.")
     if todo:
         lines.append(_disk(todo, results, jobs))
     return lines
 
 
 def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
-    """Upper bounds: states while cells run, weights to fetch, and what stays of each cell."""
+    """Upper bounds: checkpoints of running cells, weights to download, and files that stay."""
     sizes = [size.parameters for cell in todo if (size := size_of(cell.architecture))]
-    states = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
+    checkpoints = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
     kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
     unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
-    fetched = {c.weights: c.architecture for c in todo if c.classifier == "public"}
+    public = [c for c in todo if c.classifier == "public" and not c.weights.startswith(PACKAGE)]
+    fetched = {c.weights: c.architecture for c in public}
     weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
     largest = _largest_records({cell.data for cell in todo}, results)
     stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)
     return (
-        f"Disk: at most {size_text(states)} of states while cells run, {size_text(weights)} of "
-        f"public weights, {size_text(kept)} of the cells' final weights, {size_text(stay)} of "
-        "records" + (f"; the size of {', '.join(unknown)} is not known." if unknown else ".")
+        f"Disk: at most {size_text(checkpoints)} of checkpoints during runs, {size_text(weights)} "
+        "of "
+        f"public weights, {size_text(kept)} of final weights, {size_text(stay)} of "
+        "records" + (f"; the size of {', '.join(unknown)} is unknown." if unknown else ".")
     )
 
 
 def _largest_records(data: Collection[str], results: Path) -> dict[str, int]:
-    """By data set, the largest record with its per-image results; each folder is read once."""
+    """The largest record of each data set with its per-image results; reads each folder once."""
     largest: dict[str, int] = {}
     for one in {records.folder(results, name): name for name in data}.values():
         for record in records.read_all(results, one)[0]:

@@ -1,4 +1,4 @@
-"""``transfer export``: a row a run, or a class and run, for pandas, R and databases."""
+"""``transfer export``: a row for each run, or each class and run, for pandas, R and databases."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _TABLES = {"runs": flat.runs, "classes": flat.classes}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("rows", choices=tuple(_TABLES), help="one row a run, or one a class and run")
-    add("--format", choices=tuple(_FORMATS), default="csv", help="of the output (default: csv)")
-    add("--output", type=Path, metavar="FILE", help="where to write it (default: the screen)")
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--sample", action="store_true", help="the sample's records, which are kept apart")
+    add("rows", choices=tuple(_TABLES), help="one row for each run, or for each class and run")
+    add("--format", choices=tuple(_FORMATS), default="csv", help="output format (default: csv)")
+    add("--output", type=Path, metavar="FILE", help="output file (default: standard output)")
+    add("--results", type=Path, default=Path("results"), help="results folder")
+    add("--sample", action="store_true", help="export the records of the built-in sample")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the rows; what is left out goes to the error output.
+    """Write the rows; what is left out goes to standard error.
 
     Raises:
-        UserError: There is no such folder, the file cannot be written, or Parquet cannot.
+        UserError: No such folder, a file that is not writable, or Parquet without pyarrow.
     """
     if args.format == "parquet":
         _require_parquet(args.output)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Left out: {sentence}", file=sys.stderr)
     rows = _TABLES[args.rows](found)
     if not rows:
-        raise UserError(f"No record in '{args.results.absolute()}' has anything to export.")
+        raise UserError(f"No record in '{args.results.absolute()}' has rows to export.")
     content = _FORMATS[args.format](rows)
     if args.output is None:
         print(content.decode(), end="")
@@ -57,16 +57,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _require_parquet(output: Path | None) -> None:
     if output is None:
-        raise UserError("Parquet is no text for a screen: give --output FILE.")
+        raise UserError("Parquet is a binary format: pass --output FILE.")
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(
             "--format parquet needs the package 'pyarrow', which is not installed: "
-            "pip install pyarrow, or take csv or json."
+            "pip install pyarrow, or choose csv or json."
         )
 
 
 def _to_csv(rows: Sequence[Row]) -> bytes:
-    """A heading and a line a row; nothing between two commas is no value."""
+    """A heading and a line for each row; an empty field means no value."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

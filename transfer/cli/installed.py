@@ -1,4 +1,4 @@
-"""What of the installation works: packages that can be imported, GPUs that torch can drive."""
+"""Checks of the installation: which packages import, and which GPUs torch can use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backbones.common.versions import version_of
 from backbones.runtime import child_processes
 
 OK, NOTE, BAD = "ok", "note", "missing"
-_MODULES = {  # in an order in which each needs only those before it
+_MODULES = {  # each needs only those before it
     "numpy": "numpy",
     "torch": "torch",
     "torchvision": "torchvision",
@@ -41,10 +41,10 @@ class Diagnosis:
     """One line of the doctor's screen.
 
     Attributes:
-        what: What was looked at.
+        what: What was checked.
         state: ``"ok"``, ``"note"`` or ``"missing"``.
         found: What was found.
-        advice: What to do about it; empty where nothing has to be done.
+        advice: How to fix it; empty if nothing is wrong.
     """
 
     what: str
@@ -54,9 +54,9 @@ class Diagnosis:
 
 
 def packages() -> list[Diagnosis]:
-    """Each package with its version, or why it cannot be imported.
+    """Each package with its version, or the reason why it cannot be imported.
 
-    They are imported in a process of their own, which one of them may end.
+    Another process imports them, since one of them may end its process.
     """
     faults = _faults()
     return [_package(name, version_of(name), faults[name]) for name in _MODULES]
@@ -67,11 +67,11 @@ def _package(name: str, version: str, fault: str) -> Diagnosis:
         return Diagnosis(name, BAD, "not installed", _INSTALL)
     if not fault:
         return Diagnosis(name, OK, version)
-    return Diagnosis(name, BAD, f"{version}, which cannot be imported", fault)
+    return Diagnosis(name, BAD, f"{version}, but it cannot be imported", fault)
 
 
 def _faults() -> dict[str, str]:
-    """By package, why it cannot be imported; empty for one that can."""
+    """The reason for each package that cannot be imported; empty for the others."""
     faults: dict[str, str] = {}
     waiting = list(_MODULES)
     while waiting:
@@ -81,12 +81,12 @@ def _faults() -> dict[str, str]:
                     faults[waiting[0]] = one.submit(_fault, _MODULES[waiting[0]]).result()
                     waiting.pop(0)
             except BrokenProcessPool:
-                faults[waiting.pop(0)] = f"its import ended the process; {_INSTALL} again"
+                faults[waiting.pop(0)] = f"its import ended the process; run {_INSTALL} again"
     return faults
 
 
 def _fault(module: str) -> str:
-    """Why a module cannot be imported; empty for one that can."""
+    """The reason why a module cannot be imported; empty if it can."""
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         try:
@@ -99,7 +99,7 @@ def _fault(module: str) -> str:
 
 
 def gpu() -> Diagnosis:
-    """The GPUs that torch can use; where there is one that it cannot, the torch that could."""
+    """The GPUs that torch can use; for one that it cannot, the torch version that could."""
     count, offered = hardware.cuda_devices(), hardware.driver_devices()
     if count:
         return _with_kernels(count)
@@ -108,35 +108,35 @@ def gpu() -> Diagnosis:
             return Diagnosis(
                 "GPU",
                 NOTE,
-                "there is one, and no driver for it",
+                "a GPU without a driver",
                 "install NVIDIA's driver, or start the container with --gpus all",
             )
         return Diagnosis(
             "GPU",
             NOTE,
             "none",
-            "protocol 'quick' runs without; 'paper' and 'openmmlab' want a GPU",
+            "protocol 'quick' needs no GPU; 'paper' and 'openmmlab' need one",
         )
     newest, built_for = hardware.driver_cuda(), hardware.torch_cuda()
     if built_for and newest >= built_for:
         return Diagnosis("GPU", NOTE, "hidden by CUDA_VISIBLE_DEVICES", "unset it to use the GPU")
     build = f"built for CUDA {built_for}" if built_for else "a CPU build"
-    found = f"{offered}, which torch cannot drive: it is {build}, the driver serves CUDA {newest}"
+    found = f"{offered}, but torch is {build} and the driver supports CUDA {newest}"
     return Diagnosis("GPU", NOTE, found, torch_for(newest, hardware.compute_capability()))
 
 
 def torch_for(cuda: int, capability: tuple[int, int]) -> str:
-    """The command that installs a torch for a driver and a GPU.
+    """The command that installs a torch version that fits a driver and a GPU.
 
-    PyPI's torch 2.11 is the first that is built for CUDA 13, and 2.8 the first without kernels for
-    GPUs before Turing.
+    PyPI's torch 2.11 is the first built for CUDA 13. Torch 2.8 is the first without kernels for
+    GPUs older than Turing.
 
     Args:
-        cuda: Major version of the newest CUDA that the driver serves.
+        cuda: Major version of the newest CUDA that the driver supports.
         capability: The GPU's compute capability.
     """
     if cuda < 11:
-        return "update NVIDIA's driver: no torch that this project works with is so old"
+        return "update NVIDIA's driver: no torch that this project supports is old enough"
     if cuda == 11:
         return _OF_CUDA_11
     if capability < (7, 5):
@@ -145,8 +145,8 @@ def torch_for(cuda: int, capability: tuple[int, int]) -> str:
 
 
 def _with_kernels(count: int) -> Diagnosis:
-    """GPUs that torch can address, if it has kernels for them."""
-    told = f"{count} CUDA device{'s' if count > 1 else ''}"
+    """The GPUs that torch can address, if it has kernels for them."""
+    devices = f"{count} CUDA device{'s' if count > 1 else ''}"
     with child_processes.pool(1) as one:
         kernels = one.submit(_kernels).result()
     for device in range(count):
@@ -155,18 +155,19 @@ def _with_kernels(count: int) -> Diagnosis:
             return Diagnosis(
                 "GPU",
                 NOTE,
-                f"{told}, one of compute capability {capability[0]}.{capability[1]}, for which "
+                f"{devices}, one with compute capability {capability[0]}.{capability[1]}, for "
+                "which "
                 "this torch has no kernels",
                 torch_for(hardware.driver_cuda(), capability),
             )
-    return Diagnosis("GPU", OK, told)
+    return Diagnosis("GPU", OK, devices)
 
 
 def _kernels() -> list[str]:
-    """What torch's kernels are built for, such as ``sm_90``; empty where it does not say."""
+    """Architectures of torch's kernels, such as ``sm_90``; empty if torch does not report them."""
     import torch
 
-    # torch.cuda.get_arch_list() is empty where the driver is too old; a CPU build lacks the flags.
+    # torch.cuda.get_arch_list() is empty if the driver is too old; a CPU build lacks the flags.
     flags = getattr(torch._C, "_cuda_getArchFlags", str)()
     return (flags or "").split()
 

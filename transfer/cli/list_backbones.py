@@ -1,8 +1,9 @@
-"""``transfer backbones``: the zoo on the screen."""
+"""``transfer backbones``: lists the zoo."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from fnmatch import fnmatch
 
 from rich.console import Console
@@ -23,15 +24,16 @@ _LAST_TRICKS = {
     "distillation": "+ distill",
     "mixup": "+ mixup",
 }
-"""The paper's short names of cumulative steps (Tables 4, 6 and 8), by the last trick that is on."""
+"""The paper's short names of cumulative steps (Tables 4, 6 and 8), by the last trick."""
 
 _NOTES = """
-top-1: the paper's, in percent. Recipes are cumulative, as in the paper: '+
-smooth' includes efficient training and cosine decay. Weights: exact, as
-published; proxy, a close relative; train: 'python backbones/train.py --recipe
-ROW --data IMAGENET'. More rows: 'timm/<name>', '<network>_scratch' (random
-weights), '<row>_shuffled', or your own .toml file. 'transfer backbones ROW'
-shows all of a row."""
+top-1: the paper's, in percent; for other recipes, as published with the weights.
+Recipes are cumulative, as in the paper: '+ smooth' includes efficient training
+and cosine decay. Weights: exact, as published; proxy, a close relative; train:
+'python backbones/train.py --recipe ROW --data IMAGENET'.
+More rows: 'timm/<name>', '<network>_scratch' (random weights),
+'<row>_shuffled', or your own .toml file. 'transfer backbones ROW' shows the
+details of a row."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="a row, to show all of it; or a part or pattern of names, such as 'resnet50*mixup'",
+        help="a row to show in detail, or a part or pattern of names, such as 'resnet50*mixup'",
     )
 
 
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """List rows, or show one.
 
     Raises:
-        UserError: No row has this name, and no name contains it.
+        UserError: No row has this name or contains it.
     """
     console = screen()
     listed = _matching(args.name) if args.name else list(zoo.CATALOGUE.values())
@@ -60,36 +62,52 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _matching(pattern: str) -> list[Variant]:
-    """Rows whose name or network has the pattern in it."""
+    """Rows whose name or network matches the pattern."""
     wanted = f"*{pattern}*"
     rows = zoo.CATALOGUE.values()
     return [r for r in rows if any(fnmatch(n, wanted) for n in (r.name, r.architecture))]
 
 
 def _list(rows: list[Variant], console: Console) -> None:
-    """A line a row, 79 columns wide at most."""
-    header = ("row", "network", "recipe", "top-1", "weights")
-    lines = [
-        (row.name, row.architecture, _step(row), figure(row.paper.top1), _availability(row))
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    for line in (header, *lines):
+    """One line for each row, at most 79 columns wide: the paper's recipes, then others."""
+    ours = [row for row in rows if row.recipe]
+    others = [row for row in rows if not row.recipe]
+    if ours:
+        header = ("row", "network", "recipe", "top-1", "weights")
+        lines = [
+            (row.name, row.architecture, _step(row), figure(row.paper.top1), _availability(row))
+            for row in ours
+        ]
+        _columns([header, *lines], console)
+    if ours and others:
+        console.print()
+    if others:
+        header_of_others = ("row, other recipes", "network", "top-1", "weights")
+        published = [(row, row.weights.top1 if row.weights else None) for row in others]
+        lines_of_others = [
+            (row.name, row.architecture, figure(top1), _availability(row))
+            for row, top1 in published
+        ]
+        _columns([header_of_others, *lines_of_others], console)
+    console.print(_NOTES, highlight=False)
+
+
+def _columns(lines: Sequence[Sequence[str]], console: Console) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
         cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         console.print(
             "  ".join(cells).rstrip(),
-            style="bold" if line is header else "",
+            style="bold" if line is lines[0] else "",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    console.print(_NOTES, highlight=False)
 
 
 def _step(row: Variant) -> str:
-    """The last step of the row's recipe, in the paper's short words."""
-    if row.recipe is None:
-        return "as published"
+    """The last step of the row's recipe, by the paper's short name."""
+    assert row.recipe
     tricks = row.recipe.tricks()
     if not tricks:
         return "baseline"
@@ -148,7 +166,7 @@ def _recipe(row: Variant) -> str:
 
 def _weights(row: Variant) -> str:
     if row.weights is None:
-        return "none are public: train it" if not row.scratch else "random"
+        return "none are public; train the classifier" if not row.scratch else "random"
     top1 = f", top-1 {row.weights.top1}" if row.weights.top1 else ""
     note = f" ({row.weights.note})" if row.weights.note else ""
     return f"{row.weights.source}, {row.weights.near}{top1}{note}"

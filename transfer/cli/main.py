@@ -8,7 +8,7 @@ import sys
 
 from backbones.runtime.command import guarded
 
-# Module of each subcommand; only the one that is asked for is imported.
+# Module of each subcommand; only the requested one is imported.
 COMMANDS = {
     "run": "transfer.run",
     "backbones": "transfer.cli.list_backbones",
@@ -24,23 +24,23 @@ COMMANDS = {
     "doctor": "transfer.cli.doctor",
 }
 _SUMMARIES = {
-    "run": "fine-tune a backbone and its control, or a suite, and print what was gained",
+    "run": "fine-tune a backbone and its control, or a suite, and print the gain",
     "backbones": "list the backbones, or show one",
-    "prepare": "fetch and unpack the public data sets",
+    "prepare": "download and unpack the public data sets",
     "check": "look for faults in a data set, image by image",
     "bench": "measure the speed against stock training, in alternating pairs",
-    "show": "draw a cell's predictions beside the truth",
-    "table": "print what was measured, or set it beside the paper's tables",
-    "export": "write every run as a row for pandas, R and databases: csv, json or parquet",
-    "report": "write everything that was measured to one HTML page",
-    "merge": "put the results of several machines together in one folder",
-    "import": "make a record of a finished run of MMDetection or MMSegmentation",
-    "doctor": "say what is installed, what is reachable, and what to do about the rest",
+    "show": "draw a run's predictions beside the ground truth",
+    "table": "print the results, alone or beside the paper's tables",
+    "export": "export a row for each run, for pandas, R and databases: csv, json or parquet",
+    "report": "write all results to one HTML page",
+    "merge": "merge the results of several machines into one folder",
+    "import": "import a finished run of MMDetection or MMSegmentation",
+    "doctor": "check the installation, and say how to fix what is missing",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand; 0 when done, 2 when something has to be mended first."""
+    """Run a subcommand; 0 on success, 2 when the user has to fix something first."""
     return guarded(_command, sys.argv[1:] if arguments is None else arguments)
 
 

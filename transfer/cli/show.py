@@ -1,4 +1,4 @@
-"""``transfer show``: pictures of a cell's predictions beside the truth."""
+"""``transfer show``: pictures of a run's predictions beside the ground truth."""
 
 from __future__ import annotations
 
@@ -25,37 +25,41 @@ PICKS = ("first", "worst", "best")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("cell", metavar="CELL", help="a record's file, or a cell's id (its first digits will do)")
-    add("--images", type=int, default=12, metavar="N", help="how many images (default: 12)")
+    add(
+        "cell",
+        metavar="CELL",
+        help="a record's file, or the id of a run (its first digits are enough)",
+    )
+    add("--images", type=int, default=12, metavar="N", help="number of images (default: 12)")
     add(
         "--pick",
         choices=PICKS,
         default="first",
-        help="the first of the test list, or the worst or best by the image's own figure",
+        help="the first test images, or the worst or best by each image's own score",
     )
     add(
         "--score",
         type=float,
         metavar="S",
-        help="of detections, show those of this score and over, 0 to 1 (default: 0.3)",
+        help="show detections with at least this score, 0 to 1 (default: 0.3)",
     )
-    add("--out", type=Path, help="folder of the pictures (default: pictures/<cell>/<pick>)")
-    add("--data", help="your own .toml, if the cell was run on one")
+    add("--out", type=Path, help="output folder (default: pictures/<run>/<pick>)")
+    add("--data", help="your own .toml file, if the run used one")
     add(
         "--data-root",
         type=Path,
         default=catalogue.default_data_root(),
-        help="folder of the data sets",
+        help="folder that holds the data sets",
     )
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--work-dir", type=Path, default=Path("work_dirs"), help="where the cell was run")
+    add("--results", type=Path, default=Path("results"), help="results folder")
+    add("--work-dir", type=Path, default=Path("work_dirs"), help="work directory of the run")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the pictures and say where they are.
+    """Write the pictures and print their folder.
 
     Raises:
-        UserError: There is no such cell, or its weights or images are gone.
+        UserError: The run does not exist, or its weights or images are gone.
     """
     if args.images < 1:
         raise UserError(f"--images is {args.images}; it must be 1 or more.")
@@ -63,30 +67,32 @@ def run(args: argparse.Namespace) -> int:
     _refuse_score(args.score, record)
     if "imported" in record.content:
         raise UserError(
-            f"'{record.path.name}' was imported: its run left no weights here, and there is "
-            "nothing to draw."
+            f"'{record.path.name}' was imported: its run left no weights here, so there are no "
+            "predictions to draw."
         )
     name = record.cell["data"]
     if not args.data and name not in catalogue.names():
         raise UserError(
-            f"The cell was run on '{name}', a data set of your own: give its .toml with --data."
+            f"The run used '{name}', a data set of your own: pass its .toml file with --data."
         )
     data = load_data(args.data or name, args.data_root)
     if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
         name != "sample"
     ):
         raise UserError(
-            f"'{data.root}' lists other images than the cell was run on, or your .toml has been "
-            "changed since; give the data set with --data and --data-root."
+            f"'{data.root}' lists other images than the run used, or your .toml file has changed "
+            "since; pass the run's data set with --data and --data-root."
         )
-    # The toolboxes take seconds to import; what is wrong above is told at once.
+    # The toolboxes take seconds to import; the errors above come at once.
     from transfer.finetune.predict import FinishedCell
     from transfer.report.predictions.sheet import write_sheets
     from transfer.report.predictions.side_by_side import SHOWN_SCORE
 
     least_score = SHOWN_SCORE if args.score is None else args.score
     cell = FinishedCell(record, data, args.work_dir / record.path.stem)
-    indices = choose(cell, record, args.pick, args.images, least_score)
+    indices = choose(
+        cell, record=record, pick=args.pick, count=args.images, least_score=least_score
+    )
     comparisons = list(cell.compare(indices, least_score))
     folder = args.out or Path("pictures") / record.path.stem / args.pick
     paths = write_sheets(comparisons, cell.classes, folder)
@@ -105,13 +111,15 @@ def _refuse_score(score: float | None, record: Record) -> None:
     if score is None:
         return
     if record.cell["task"] != "detection":
-        raise UserError(f"'{record.path.name}' is of a segmenter, which has no scores: no --score.")
+        raise UserError(
+            f"'{record.path.name}' is a segmenter's, which has no scores: leave out --score."
+        )
     if not 0 <= score <= 1:
-        raise UserError(f"--score is {score:g}; it must be from 0 to 1.")
+        raise UserError(f"--score is {score:g}; it must be between 0 and 1.")
 
 
 def _remarks(comparisons: Sequence[Comparison], classes: Sequence[str]) -> Iterator[str]:
-    """What pictures cannot show."""
+    """Remarks on what the pictures cannot show."""
     from transfer.report.predictions.lettering import legible
     from transfer.report.predictions.side_by_side import Boxes
 
@@ -123,22 +131,23 @@ def _remarks(comparisons: Sequence[Comparison], classes: Sequence[str]) -> Itera
         )
         yield (
             f"In {len(empty)} of {len(found)} pictures no detection has a score of "
-            f"{empty[0].least_score:g} or more; the highest there is {best:.2f}. --score shows "
-            "those of a lower one."
+            f"{empty[0].least_score:g} or more; the highest score there is {best:.2f}. Use --score "
+            "to show lower ones."
         )
     unreadable = [name for name in classes if legible(name) != name]
     if unreadable:
         yield (
-            f"No font of this system has all signs of {len(unreadable)} of {len(classes)} class "
-            "names: the pictures have Unicode numbers in their place. Fonts such as Noto have them."
+            f"No font on this system has all characters of {len(unreadable)} of {len(classes)} "
+            "class "
+            "names: the pictures show Unicode numbers instead. Fonts such as Noto have them."
         )
 
 
 def find(cell: str, results: Path) -> Record:
-    """A record by its file, or by the first digits of its cell's id.
+    """Find a record by its file, or by the first digits of its cell's id.
 
     Raises:
-        UserError: There is none, or more than one.
+        UserError: No record matches, or several do.
     """
     if cell.endswith(".json"):
         return records.read(Path(cell))
@@ -147,18 +156,19 @@ def find(cell: str, results: Path) -> Record:
         for path in results.rglob("records/*.json")
         if _is_of(path.stem, cell) and not is_hidden(path)
     ]
-    # Of one cell in several folders, as after a merge, the one nearest the top.
+    # If a cell is in several folders, as after a merge, take the one nearest the top.
     nearest = {path.stem: path for path in sorted(places, key=_depth, reverse=True)}
     found = sorted(nearest.values())
     if len(found) == 1:
         return records.read(found[0])
     if not found:
         raise UserError(
-            f"No record under '{results}' is of a cell '{cell}'; give a record's file, or the id "
-            "that ends its name, and the records' folder with --results."
+            f"No record under '{results}' belongs to a run '{cell}'; give a record's file, or the "
+            "id "
+            "at the end of its name, and the results folder with --results."
         )
     names = ", ".join(path.stem for path in found)
-    raise UserError(f"'{cell}' could be {names}; give more digits of the id.")
+    raise UserError(f"'{cell}' matches {names}; give more digits of the id.")
 
 
 def _depth(path: Path) -> int:
@@ -166,14 +176,14 @@ def _depth(path: Path) -> int:
 
 
 def _is_of(stem: str, cell: str) -> bool:
-    """Whether a record's name is a cell's, or ends with an id that begins with its digits."""
+    """Whether a record's name is the cell's, or ends with an id that begins with its digits."""
     return stem == cell or stem.rpartition("_")[2].startswith(cell)
 
 
 def choose(
-    cell: FinishedCell, record: Record, pick: str, count: int, least_score: float
+    cell: FinishedCell, *, record: Record, pick: str, count: int, least_score: float
 ) -> list[int]:
-    """The numbers of the test images to show."""
+    """The indices of the test images to show."""
     if pick == "first":
         return list(range(min(count, len(cell.names))))
     from transfer.report.predictions.picks import image_figures

@@ -1,4 +1,4 @@
-"""``transfer table``: what was measured here; asked for, beside each of the paper's nine tables."""
+"""``transfer table``: the results here, alone or beside one of the paper's nine tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "table",
         metavar="TABLE",
         nargs="?",
-        help="a table of the paper, 1 to 9, or all, with ours beside it (default: ours alone)",
+        help="a table of the paper, 1 to 9, or all, with your results beside it (default: your "
+        "results)",
     )
-    add("--format", choices=(*FORMATS, "csv"), help="of the tables (default: md)")
+    add("--format", choices=(*FORMATS, "csv"), help="format of the tables (default: md)")
     collection.add_arguments(parser)
     add(
         "--write",
         action="store_true",
-        help="with all: write README.md of that folder anew, and the part of the README above it",
+        help="with all: rewrite README.md in the results folder, and the marked part of the "
+        "README above",
     )
 
 
@@ -35,16 +37,17 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables, or write the README that holds them.
 
     Raises:
-        UserError: There is no such table or baseline, or the README cannot be written.
+        UserError: The table or baseline does not exist, or the README is not writable.
     """
     numbers = paper_tables.numbers(args.table) if args.table else ()
     if args.write:
         if args.table not in ("all", None):
-            raise UserError("--write makes the README, which holds all tables: give 'all'.")
+            raise UserError("--write writes the README, which holds all tables: pass 'all'.")
         if args.against or args.sample or args.format:
             raise UserError(
-                "--write makes the README, in Markdown, of what was measured on real data, with "
-                "gains counted as the records tell: leave out --against, --sample and --format."
+                "--write writes the README, in Markdown, from real data only and with the "
+                "baselines "
+                "that the records name: leave out --against, --sample and --format."
             )
         require_folder(args.results)
         for path in readme.write(args.results):
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.table:
         require_folder(args.results)
     found = collection.asked(args)
-    beside = sys.stderr if args.format else sys.stdout  # a format is for another program to read
+    beside = sys.stderr if args.format else sys.stdout  # a chosen format is for another program
     shown = [table for number in numbers for table in paper_tables.paper_table(number, found)]
     if not args.table:
         shown = list(own_tables(found))
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(FORMATS[args.format or "md"](one) for one in shown))
     if not shown:
         print(
-            f"No run has a record in '{args.results.absolute()}' yet: 'transfer run' makes them, "
+            f"'{args.results.absolute()}' holds no records yet: 'transfer run' writes them, "
             "and --results names another folder. 'transfer table all' prints the paper's tables.",
             file=beside,
         )

@@ -1,1 +1,1 @@
-"""What stands in for, or guards, private parts of the toolboxes."""
+"""Replacements and guards for private parts of the toolboxes."""

@@ -1,8 +1,8 @@
-"""What a config that comes from data may name: classes and words, as runs use them.
+"""Names that a config from untrusted data may use: classes and words, as runs use them.
 
-Everything here can be built and read without running anything else. A class is listed by the name
-that it is registered under. None of them takes a file or a function by one of the texts below, and
-none is a function: those that registries hold too are never called by data's wish.
+Everything here can be built and read without running anything else. A class is listed by its
+registered name. None of them takes a file or a function through one of the texts below, and none is
+a function: functions in registries are never called at the request of data.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 CLASSES = frozenset(
     {
-        # What the protocols build
+        # Built by the protocols
         "Bfloat16OptimWrapper", "BoxAP", "CocoBoxes", "ConcatDataset", "DefaultSampler",
         "DetDataPreprocessor", "IndexMasks", "MaskIoU", "OptimWrapper", "RepeatDataset",
         "ReplayableDataset", "ReplayableSampler", "ResumableBatchSampler", "ResumableTrainLoop",
         "RoIStage", "SegDataPreProcessor", "SegTTAModel", "TestLoop", "TestTimeAug", "TimmPyramid",
         "ValLoop", "VocBoxes",
-        # and the hooks and the like that records list
+        # and hooks and the like in records
         "ChannelsLast", "CheckpointHook", "DetLocalVisualizer", "DetVisualizationHook",
         "DistSamplerSeedHook", "FusedSgd", "IterTimerHook", "LocalVisBackend", "LogProcessor",
         "LoggerHook", "ParamSchedulerHook", "PlacedSampling", "SeedIterations",
@@ -33,7 +33,7 @@ CLASSES = frozenset(
         "RoundedAnchorGenerator",
         # Layers
         "BN", "GELU", "GN", "IN", "LN", "LeakyReLU", "PReLU", "ReLU", "SiLU", "SyncBN",
-        # How layers are drawn
+        # Initialisation of layers
         "Normal", "Uniform",
         # Losses
         "BalancedL1Loss", "CIoULoss", "CrossEntropyLoss", "DIoULoss", "DiceLoss", "FocalLoss",
@@ -57,14 +57,14 @@ FORMER = frozenset(
         "SparseRpnGradients", "WinogradConvolutions",
     }
 )  # fmt: skip
-"""Hooks that older records list, and that are no classes any more; no hook of a record is built."""
+"""Hooks in older records whose classes no longer exist; hooks of records are never built."""
 
 KINDS = {
     "clip_grad": frozenset({"norm", "value"}),
-    "nms": frozenset({"nms", "soft_nms"}),  # mmcv evaluates this one as Python
+    "nms": frozenset({"nms", "soft_nms"}),  # mmcv evaluates this as Python
     "roi_layer": frozenset({"RoIAlign", "RoIPool"}),  # mmdet looks it up among mmcv's functions
 }
-"""Tables whose ``type`` is looked up elsewhere than in a registry, and what it may be there."""
+"""Tables whose ``type`` is not looked up in a registry, with the allowed values."""
 
 
 def _word(*words: str) -> Callable[[str], bool]:
@@ -99,11 +99,11 @@ TEXTS = {
     "pool_mode": _word("avg", "max"),
     "reduction": _word("mean", "none", "sum"),
 }  # fmt: skip
-"""Keys under which any data may give a text, and which."""
+"""Keys for which any data may give a text, with the allowed texts."""
 
 RECORDED = {
     **TEXTS,
-    "architecture": _form(r"[A-Za-z0-9_.-]+"),  # timm's other names are addresses and folders
+    "architecture": _form(r"[A-Za-z0-9_.-]+"),  # timm's other names are URLs and folders
     "dataset_type": _form(r"\w+"),
     "default_scope": _word("mmdet", "mmseg"),
     "imports": _word("transfer.openmmlab"),
@@ -112,11 +112,11 @@ RECORDED = {
     "name": _word("visualizer"),
     "without": _form(r"\w+"),  # parts of the speed layer
 }
-"""The same for records, whose config is a whole one."""
+"""The same for records, whose config is complete."""
 
 REPLACED = frozenset(
     {"ann_file", "classes", "data_root", "exclude", "headline_classes", "img", "img_path",
      "seg_map_path", "sub_data_root", "suffix"}
 )  # fmt: skip
-"""Keys under which a record may have any text: where it is built, the data set's own are put in
-their place, and nothing else takes them."""
+"""Keys for which a record may have any text: before the config is built, the data set's own values
+replace them, and nothing else reads them."""

@@ -1,14 +1,14 @@
-"""Which configs that come from data may be built: overrides of suites and configs of records.
+"""Checks which configs from untrusted data may be built: overrides of suites, configs of records.
 
 A config names what is built from it, and MMEngine imports and calls whatever a name reaches:
 ``mmengine.call_command`` as a ``type`` runs a command, and ``proposal_file`` unpickles. Config
 files are programs and may do so; data may not. In a tree from data
 
 - a ``type`` is one of :data:`~transfer.compat.allowed_names.CLASSES`, by its plain name;
-- numbers, true, false and nothing may be anywhere: they cannot name a thing. Numbers are bounded
-  where they say how large something becomes;
-- a text is one of the words that are listed for its key, and no other key has a text;
-- there is nothing else: no function, module, class or object.
+- numbers, true, false and null are allowed anywhere, since they cannot name a thing; numbers
+  are bounded;
+- a text is one of the words listed for its key, and no other key has a text;
+- nothing else is allowed: no function, module, class or object.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 from backbones.common.near_names import suggestion
 from transfer.compat.allowed_names import CLASSES, FORMER, KINDS, RECORDED, REPLACED, TEXTS
 
-_DEEPEST = 40  # tables and lists in one another; runs have at most 12
+_DEEPEST = 40  # nested tables and lists; runs have at most 12
 _LARGEST = 1 << 32  # of any number; seeds have 32 bits
 _LARGEST_WITHIN = {"model": 1 << 17, "data_preprocessor": 1 << 13, "pipeline": 1 << 14}
 
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """What a tree may name.
+    """The names that a tree may use.
 
     Attributes:
-        classes: That a ``type`` may have.
-        words: Which texts each key may have.
-        free: Keys that may have any text.
+        classes: Allowed classes of a ``type``.
+        words: Allowed texts of each key.
+        free: Keys with any text.
     """
 
     classes: frozenset[str]
@@ -45,24 +45,24 @@ _OF_RECORDS = _Vocabulary(CLASSES | FORMER, RECORDED, REPLACED)
 
 
 def nested(name: str, value: Any) -> Any:
-    """The tables that an override ``a.b.c`` reaches into, without places in lists."""
+    """The tables that an override ``a.b.c`` passes through, without list indices."""
     for part in reversed(name.split(".")):
         value = value if part.isdigit() else {part: value}
     return value
 
 
 def fault_of_setting(name: str, value: Any) -> str | None:
-    """What data may not say of an override; None for nothing."""
+    """The fault of an override; None if it is allowed."""
     return next(_faults(nested(name, value), _OF_SETTINGS), None)
 
 
 def fault_of_record(config: Any) -> str | None:
-    """What data may not say in a record's config, the first of it; None for nothing."""
+    """The first fault of a record's config; None if it is allowed."""
     return next(_faults(config, _OF_RECORDS), None)
 
 
 def types_in(tree: Any) -> Iterator[str]:
-    """Every class that a tree without faults names."""
+    """Every class in a tree without faults."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if isinstance(value, dict) and key in KINDS:
@@ -89,15 +89,15 @@ def _faults(
 
     Args:
         value: A part of the tree.
-        known: What it may name.
-        key: Of the nearest table that it is in.
-        above: The key of that table itself.
-        place: Dotted, for the sentence.
+        known: The names that it may use.
+        key: Key of the nearest enclosing table.
+        above: Key of the table around that one.
+        place: Dotted place, for the message.
         most: The largest number that it may have.
-        depth: Tables and lists around it.
+        depth: Number of tables and lists around it.
     """
     if depth > _DEEPEST:
-        yield f"'{place[:80]}…' has tables within tables, over {_DEEPEST} deep"
+        yield f"'{place[:80]}…' has more than {_DEEPEST} nested tables"
     elif key == "type":
         if not isinstance(value, str) or value not in KINDS.get(above, known.classes):
             yield f"'{place}' is {_shown(value)}, {_no_class(value, above)}"
@@ -123,7 +123,7 @@ def _faults(
     elif isinstance(value, str):
         allowed = key in known.free or (key in known.words and known.words[key](value))
         if not allowed:
-            yield f"'{place}' is the text {_shown(value)}, which data may not give there"
+            yield f"'{place}' is the text {_shown(value)}, which is not allowed there"
     elif not isinstance(value, int | float | type(None)):
         yield f"'{place}' is {_shown(value)}, which is neither a number nor a text"
     elif value is not None and not abs(value) <= most:
@@ -132,10 +132,10 @@ def _faults(
 
 def _no_class(value: Any, above: str) -> str:
     if above in KINDS:
-        return f"which is none of {', '.join(sorted(KINDS[above]))}"
+        return f"which is not one of {', '.join(sorted(KINDS[above]))}"
     near = suggestion(value, CLASSES) if isinstance(value, str) else ""
     hint = f"; {near}" if near.startswith("did") else ""
-    return f"which is no class that data may name{hint}"
+    return f"which is not an allowed class{hint}"
 
 
 def _shown(value: Any) -> str:

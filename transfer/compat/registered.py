@@ -1,4 +1,4 @@
-"""What stands in MMEngine's registries, found without importing anything by its name."""
+"""Looks up MMEngine's registries without importing anything by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transfer.compat.foreign_configs import types_in
 
 
 def registered(name: Any, scope: str) -> Iterator[Any]:
-    """What is registered under a name, whatever for; the scope's own before MMEngine's."""
+    """The object registered under a name in any registry; the scope's before MMEngine's."""
     if not isinstance(name, str):
         return
     prefix, _, plain = name.rpartition(".")
@@ -28,22 +28,23 @@ def registered(name: Any, scope: str) -> Iterator[Any]:
 
 
 def require_registered(tree: Any, scope: str, source: str) -> None:
-    """See that each class that a tree names is registered, and is a class.
+    """Check that each class in a tree is registered and is a class.
 
-    MMEngine would import a name that is not, and call what it finds.
+    MMEngine would import an unregistered name and call it.
 
     Args:
-        tree: Without faults, see :mod:`transfer.compat.foreign_configs`.
-        scope: Of the toolbox that it is built in.
-        source: What the tree is of, for the sentence.
+        tree: A tree without faults, see :mod:`transfer.compat.foreign_configs`.
+        scope: Scope of the toolbox that builds it.
+        source: Source of the tree, for the message.
 
     Raises:
-        UserError: One is not.
+        UserError: One is not registered, or not a class.
     """
     for name in types_in(tree):
         found = list(registered(name, scope))
         if not found or not all(map(inspect.isclass, found)):
             raise UserError(
-                f"{source} name something unknown: '{name}' is no class of the installed toolboxes "
+                f"{source} contain an unknown name: '{name}' is not a class of the installed "
+                "toolboxes "
                 f"({', '.join(f'{package} {version}' for package, version in versions().items())})."
             )

@@ -1,8 +1,8 @@
-"""What is relied on in the toolboxes beyond their public interface, and whether it is still there.
+"""Non-public names of the toolboxes that this project relies on, and a check that they exist.
 
-Private names and names that are assigned over may go with any release of theirs, and an assignment
-to a name that nobody reads any more fails in silence. So all of them are listed here, and looked
-for when :mod:`transfer.openmmlab` is imported.
+Private names and names that are replaced may disappear in any release, and replacing a name that
+nobody reads any more fails silently. So all of them are listed here, and checked when
+:mod:`transfer.openmmlab` is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ class Name(NamedTuple):
     """A name of a toolbox.
 
     Attributes:
-        module: That has it.
-        attribute: Dotted, in the module, in the class that defines it or whose ``__init__`` does.
+        module: Module that has it.
+        attribute: Dotted name in the module, in the class that defines it or sets it in
+            ``__init__``.
         users: Modules of this project that rely on it.
-        why: What they use it for.
+        why: Their use of it.
     """
 
     module: str
@@ -40,7 +41,7 @@ TESTED = {
     "mmdet": "3.5.1",
     "mmseg": "1.4.2",
 }
-"""Versions of each package that this project was last tested with."""
+"""Versions of each package that this project is tested with."""
 
 _BACKBONE, _C4_HEAD = "backbones.openmmlab.backbone", "backbones.openmmlab.c4_head"
 _RUNNER, _MMCV_OPS = "backbones.runtime.runner", "transfer.speed.mmcv_ops"
@@ -182,13 +183,13 @@ RELIED_ON = (
 
 
 def require(*packages: str) -> None:
-    """See that all that is relied on in some packages is there.
+    """Check that all listed names of some packages exist.
 
     Args:
-        packages: Of :data:`TESTED`.
+        packages: Keys of :data:`TESTED`.
 
     Raises:
-        UserError: Something is not; a sentence for each name, with both versions.
+        UserError: A name is missing; a sentence for each, with both versions.
     """
     gone = [name for name in RELIED_ON if _package(name) in packages and not _is_there(name)]
     if gone:
@@ -200,9 +201,9 @@ def _package(name: Name) -> str:
 
 
 def _is_there(name: Name) -> bool:
-    """Whether a module has a name, or the very class has it or sets it on its objects.
+    """Whether a module has a name, or its class defines the name or sets it on its objects.
 
-    A name that a class merely inherits is another: what used to override it may have been renamed.
+    An inherited name does not count: the overriding name may have been renamed.
     """
     try:
         owner: Any = importlib.import_module(name.module)
@@ -217,7 +218,7 @@ def _is_there(name: Name) -> bool:
 
 
 def _set_by(kind: type) -> set[str]:
-    """What a class's own ``__init__`` sets on its objects."""
+    """The attributes that a class's own ``__init__`` sets."""
     made = vars(kind).get("__init__")
     if not inspect.isfunction(made):
         return set()

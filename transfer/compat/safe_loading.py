@@ -1,11 +1,12 @@
-"""Checkpoints and files through MMEngine, without its ways to execute what a file holds.
+"""Safe loading of checkpoints and files through MMEngine, without executing their content.
 
-MMEngine reads a checkpoint with ``weights_only``; where that is refused it logs a warning and reads
-it again without. What it fetches from an address is read without from the start. What it allows its
-own checkpoints includes ``getattr``, with which a pickle reaches every module. And its readers of
-other files unpickle, and let YAML call. :func:`install` closes all of these, for ``mim train`` too:
-the configs import this by ``custom_imports``. It rests on private names of MMEngine, so it looks
-for them first and tries pickles that would run afterwards.
+MMEngine reads a checkpoint with ``weights_only``; if that is refused, it logs a warning and reads
+the file without it. Downloads are read without it from the start. MMEngine allows its own
+checkpoints ``getattr``, through which a pickle reaches every module. Its readers of other files
+unpickle, and let YAML call functions. :func:`install` closes all of these, also for ``mim train``,
+whose configs import this by ``custom_imports``. It relies on private names of MMEngine, so it
+checks
+them first, and afterwards tests that pickles with code are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from backbones.weights.download import fetch
 from transfer.compat.log_buffers import LOG_BUFFERS
 
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-_DOORS = {  # functions of MMEngine that read a checkpoint, and what each must read it by
+_DOORS = {  # functions of MMEngine that read a checkpoint, with the function that each must call
     "load_from_local": "_safe_torch_load",
     "load_from_http": "load_url",
     "load_from_ceph": "_safe_torch_load",
@@ -43,42 +44,42 @@ _FORMATS = ("pickle", "pkl", "yaml", "yml")
 
 
 def install() -> None:
-    """Refuse code wherever MMEngine, or torch for it, reads a file; see that it is refused.
+    """Refuse code wherever MMEngine, or torch for it, reads a file, and test the refusal.
 
     Raises:
-        UserError: The installed MMEngine or torch is another than this is made for, so that a file
-            could be executed.
+        UserError: The installed MMEngine or torch differs from the supported ones, so that a
+            file could be executed.
     """
     _require_names()
-    # torch's own switch: every ``torch.load`` here and in child processes
+    # torch's own switch, for every ``torch.load`` here and in child processes
     os.environ[_FORCED] = "1"
     os.environ.pop(_FORBIDDEN, None)
     checkpoint._safe_torch_load = read
     checkpoint.load_url = _read_address
     for ending in ("pickle", "pkl"):
         handlers.file_handlers.pop(ending, None)
-    for ending in ("yaml", "yml"):  # it reads the toolboxes' lists of their configs by this
+    for ending in ("yaml", "yml"):  # it reads the toolboxes' lists of configs with this
         handlers.file_handlers[ending] = _PlainYaml()
     require_refused()
 
 
 def _require_names() -> None:
-    """See that what is replaced is there, and is what MMEngine reads by."""
+    """Check that the replaced functions exist and that MMEngine calls them."""
     wanted = {*_DOORS, *_DOORS.values(), "get_torch_safe_globals"}
     missing = [f"runner.checkpoint.{name}" for name in wanted if not hasattr(checkpoint, name)]
     missing += [] if hasattr(handlers, "file_handlers") else ["fileio.handlers.file_handlers"]
     if missing:
-        raise UnsafeToolbox(f"MMEngine has no {', '.join(sorted(missing))}")
+        raise UnsafeToolbox(f"MMEngine lacks {', '.join(sorted(missing))}")
     for door, name in _DOORS.items():
         if name not in getattr(checkpoint, door).__code__.co_names:
-            raise UnsafeToolbox(f"MMEngine's {door} does not read by {name}")
+            raise UnsafeToolbox(f"MMEngine's {door} does not call {name}")
 
 
 def require_refused() -> None:
-    """Try what would run if it were read in full, by each way that was closed.
+    """Try to load files with code through each closed path.
 
     Raises:
-        UserError: One of them was read.
+        UserError: One of them was loaded.
     """
     for zipped in (True, False):
         for harm in (_Reach(), _Call()):
@@ -99,20 +100,20 @@ def _require_refusal(read: Callable[[Any], Any], file: io.BytesIO, what: str) ->
         read(file)
     except (pickle.UnpicklingError, UserError, TypeError, yaml.YAMLError):
         return
-    raise UnsafeToolbox(f"{what} was read in full")
+    raise UnsafeToolbox(f"{what} was loaded")
 
 
 def _read_in_full(file: Any) -> Any:
-    """What others ask of torch, where its own switch must hold."""
+    """A full load as other code requests it, which torch's own switch must refuse."""
     return torch.load(file, weights_only=False)
 
 
 def _harmless() -> None:
-    """What the tried files would call."""
+    """The function that the test files would call."""
 
 
 class _PlainYaml(handlers.YamlHandler):
-    """MMEngine's reader of YAML without the tags that call functions."""
+    """MMEngine's YAML reader without the tags that call functions."""
 
     def load_from_fileobj(self, file: Any, **options: Any) -> Any:
         return super().load_from_fileobj(file, **{**options, "Loader": _YAML_LOADER})
@@ -126,7 +127,7 @@ class _Call:
 
 
 class _Reach:
-    """Reaches for what MMEngine's checkpoints have no use for when it is unpickled."""
+    """Uses ``getattr`` beyond what MMEngine's checkpoints need when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (HistoryBuffer, "__init__")
@@ -158,13 +159,13 @@ def _read_address(url: str, map_location: Any = None, **_: Any) -> Any:
 
 
 class UnsafeToolbox(UserError):
-    """The installed versions would execute what a file holds."""
+    """The installed versions would execute a file's content."""
 
     def __init__(self, reason: str) -> None:
         found = versions()
         names = ("torch", "onedl-mmengine")
         super().__init__(
-            f"Nothing was read: {reason}, so that a file could be executed. This version of the "
-            f"project is not made for {' and '.join(f'{name} {found[name]}' for name in names)}; "
+            f"Nothing was loaded: {reason}, so a file could be executed. This version of the "
+            f"project does not support {' and '.join(f'{name} {found[name]}' for name in names)}; "
             "install versions that the README lists."
         )

@@ -1,1 +1,1 @@
-"""The data sets: catalogue, layouts, and the built-in sample."""
+"""Data sets: catalogue, layouts, checks, downloads, and the built-in sample."""

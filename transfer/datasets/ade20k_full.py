@@ -1,4 +1,4 @@
-"""Tells the full release of ADE20K from the challenge's data set, which is the one meant."""
+"""Recognises the full release of ADE20K, which is not the data set that papers report on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def refuse_full_release(folder: Path) -> None:
     if found:
         raise UserError(
             f"'{found}' is the full release of ADE20K, with thousands of classes as colours. "
-            "Figures are reported on ADEChallengeData2016, with 150 classes as indices "
-            "(mmsegmentation, issue 1754): fetch ADEChallengeData2016.zip with 'transfer prepare "
-            "ade20k' and an empty --root, and move the full release elsewhere."
+            "Papers report on ADEChallengeData2016, with 150 classes as indices "
+            "(mmsegmentation, issue 1754): download it with 'transfer prepare ade20k' and an "
+            "empty --root, and move the full release elsewhere."
         )
 
 

@@ -1,4 +1,4 @@
-"""How the toolboxes' loader, OpenCV, gives an image: its size, its turn, its bits."""
+"""How OpenCV, the toolboxes' loader, returns an image: its size, orientation and bits."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from PIL import ExifTags, Image
 from backbones.common.image_file import DECODING_ERRORS
 from backbones.common.regular_file import UnfitFile
 
-_BITS_PER_SAMPLE = 258  # of a TIFF
+_BITS_PER_SAMPLE = 258  # tag of a TIFF
 _ALIKE = ("JPEG", "MPO", "PNG")  # formats of which OpenCV and Pillow read the same files
 _QUARTER = 5  # orientations from here on turn by a quarter
 
 
 def orientation(image: Image.Image) -> int:
-    """How EXIF says an image is to be turned and mirrored, 1 to 8; 1 is not at all.
+    """The EXIF orientation of an image, 1 to 8; 1 means upright.
 
     Args:
-        image: Not decoded yet: Pillow turns a TIFF as it decodes it.
+        image: The image, not decoded yet, since Pillow rotates a TIFF while decoding.
     """
     if "exif" not in image.info and image.format != "TIFF":
         return 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            told = image.getexif().get(ExifTags.Base.Orientation)
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
     except DECODING_ERRORS:
-        return 1  # damaged metadata turn nothing
-    return told if isinstance(told, int) and 1 <= told <= 8 else 1
+        return 1  # damaged metadata has no effect
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 @cache
 def turns(form: str) -> bool:
-    """Whether the loader of this installation turns images of a format as their EXIF says.
+    """Whether the installed loader applies the EXIF orientation of a format.
 
     Args:
-        form: As Pillow calls it, such as ``"WEBP"``. Versions of OpenCV differ in the formats.
+        form: Pillow's name of the format, such as ``"WEBP"``. Versions of OpenCV differ.
     """
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6  # by a quarter
@@ -52,25 +52,25 @@ def turns(form: str) -> bool:
 
 
 def loaded_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as the loader gives them, in pixels."""
+    """Width and height of the loaded image, in pixels."""
     width, height = image.size
     if image.format == "TIFF" or orientation(image) < _QUARTER or not turns(image.format or ""):
-        return width, height  # Pillow tells those of a TIFF after the turn
+        return width, height  # Pillow reports those of a TIFF after the rotation
     return height, width
 
 
 def bits(image: Image.Image, content: bytes) -> int:
-    """Bits a channel of an image as its file has it; the loader cuts 16 to the upper 8."""
+    """Bits per channel in an image's file; of 16 bits the loader keeps the upper 8."""
     if image.format == "PNG":
         return content[24]
     if image.format == "TIFF":
-        told = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
-        return max(told) if isinstance(told, tuple) else told
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else bits
     return 8
 
 
 def brightest(path: Path, content: bytes) -> int:
-    """The highest value of an image as the loader gives it, 0 to 255.
+    """The highest value of the loaded image, 0 to 255.
 
     Raises:
         UnfitFile: The loader cannot read it.
@@ -79,10 +79,10 @@ def brightest(path: Path, content: bytes) -> int:
 
 
 def require_loadable(path: Path, image: Image.Image, content: bytes) -> None:
-    """See that the loader can read what Pillow can.
+    """Check that the loader can read what Pillow can.
 
     Raises:
-        UnfitFile: It cannot, as TIFFs of floating-point numbers.
+        UnfitFile: It cannot, such as for floating-point TIFFs.
     """
     if image.format not in _ALIKE:
         _loaded(path, content)
@@ -91,12 +91,12 @@ def require_loadable(path: Path, image: Image.Image, content: bytes) -> None:
 def _loaded(path: Path, content: bytes) -> NDArray[np.uint8]:
     pixels = _load(content)
     if not pixels.size:
-        raise UnfitFile(path, "cannot be loaded by OpenCV; save it as PNG with 8 bits a channel")
+        raise UnfitFile(path, "cannot be loaded by OpenCV; save it as PNG with 8 bits per channel")
     return pixels
 
 
 def _load(content: bytes) -> NDArray[np.uint8]:
-    """What MMCV's default loader makes of a file; empty for nothing."""
+    """The pixels from MMCV's default loader; empty if it returns nothing."""
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:

@@ -1,6 +1,6 @@
-"""The data sets: which splits are trained and tested on, and where they lie.
+"""The catalogue of data sets: their splits and their places.
 
-A data set is a small TOML file: those of ``configs/datasets`` by name, a user's own by path.
+A data set is a small TOML file: known ones by name in ``configs/datasets``, a user's own by path.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ _FORM = {
         "test": _MASKS,
     },
 }
-"""What the entries of a data set's file are."""
+"""The entries of a data set's file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A public archive that a data set is unpacked from; ``configs/archives.toml`` lists them.
+    """A public archive of a data set; ``configs/archives.toml`` lists them.
 
     Attributes:
         name: Its file's name.
-        url: Where it is fetched.
+        url: Its download address.
         checksum: As :func:`backbones.weights.download.fetch` takes it.
         size: In bytes.
         unpacked: Most bytes that it may unpack to.
-        inside: The archive's folder that is wanted.
-        place: What that folder becomes, in the data folder.
-        proof: Paths in the data folder, any of which is there once it was unpacked.
-        only: Parts of ``inside`` that are wanted; empty for all.
+        inside: The required folder in the archive.
+        place: The place of that folder in the data folder.
+        proof: Paths in the data folder, any of which proves that it was unpacked.
+        only: The required parts of ``inside``; empty for all.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Archive:
 
 
 def names() -> list[str]:
-    """The data sets that are known by name."""
+    """The names of the known data sets."""
     return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
@@ -101,16 +101,17 @@ def load(name: str, data_root: Path) -> DataSet:
             itself.
 
     Raises:
-        UserError: Unknown, malformed, not on this machine, or of a user's own with the name of
-            another that is known.
+        UserError: Unknown, malformed, not on this machine, or a user's own file with the name of
+            a known data set.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
         raise unknown_name("data set", name, names())
     if _is_own(path) and path.stem in names():
         raise UserError(
-            f"'{path}' has the name of a known data set, and its results would pass for those of "
-            f"'{path.stem}'; rename the file: its name without .toml stands in every record."
+            f"'{path}' has the name of a known data set, so its results could be mistaken for "
+            "those of "
+            f"'{path.stem}'; rename the file: records use its name without .toml."
         )
     try:
         content = read_toml(path)
@@ -119,23 +120,21 @@ def load(name: str, data_root: Path) -> DataSet:
     if wrong := misfit(content, _FORM):
         raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
     for entry, known in unknown(content, _FORM):
-        raise UserError(
-            f"'{path}' has an entry that is not known, '{entry}': {suggestion(entry, known)}"
-        )
+        raise UserError(f"'{path}' has an unknown entry '{entry}': {suggestion(entry, known)}")
     try:
         root = _find_root(content, path, data_root)
         return _build(content, root, path)
-    except (OSError, RuntimeError) as error:  # a name too long, the home of nobody
-        raise UserError(f"'{path}' names a folder that cannot be looked at ({error}).") from error
+    except (OSError, RuntimeError) as error:  # a name too long, an unknown home folder
+        raise UserError(f"'{path}' names a folder that cannot be accessed ({error}).") from error
 
 
 def found(name: str, data_root: Path) -> bool:
-    """Whether a named data set lies in the data folder with all its lists of images."""
+    """Whether a known data set is in the data folder with all its image lists."""
     return not lack(name, data_root)
 
 
 def lack(name: str, data_root: Path) -> str:
-    """What is to be said of a named data set, such as ``not found``; empty where it is whole."""
+    """The problem of a known data set, such as ``not found``; empty if complete."""
     try:
         data = load(name, data_root)
     except UserError:
@@ -143,12 +142,12 @@ def lack(name: str, data_root: Path) -> str:
     for task in ("detection", "segmentation"):
         for listed in data.lists(task) if getattr(data, task) else []:
             if not listed.exists():
-                return f"not whole, without '{listed}'"
+                return f"incomplete: '{listed}' is missing"
     return ""
 
 
 def archives(name: str) -> tuple[Archive, ...]:
-    """The public archives that a named data set is unpacked from; none for one that is drawn."""
+    """The public archives of a known data set; empty for the drawn sample."""
     known = read_toml(_folder().parent / "archives.toml")
     wanted = read_toml(_folder() / f"{name}.toml").get("archives", [])
     return tuple(_archive(file, known[file]) for file in wanted)
@@ -164,7 +163,7 @@ def _folder() -> Path:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file is a user's, not one of those that are known by name."""
+    """Whether a file is a user's own, not a known data set's."""
     return path.resolve().parent != _folder().resolve()
 
 
@@ -179,17 +178,17 @@ def _find_root(content: dict[str, Any], path: Path, data_root: Path) -> Path:
     looked = "' or '".join(str(c.absolute()) for c in candidates)
     if "roots" not in content:
         raise UserError(
-            f"The data set '{path.stem}' was not found: looked for '{looked}'; correct 'root' in "
-            f"'{path}', which starts from that file's folder."
+            f"The data set '{path.stem}' was not found at '{looked}'; correct 'root' in "
+            f"'{path}', which is relative to that file's folder."
         )
-    fetched = f"the head of configs/datasets/{path.name} says what it is"
+    fetched = f"the head of configs/datasets/{path.name} describes it"
     if content.get("archives"):
-        fetched = f"'transfer prepare {path.stem.removesuffix('-heldout')}' fetches it"
+        fetched = f"'transfer prepare {path.stem.removesuffix('-heldout')}' downloads it"
     elif path.stem == SAMPLE:
         fetched = f"'transfer prepare {SAMPLE} --root {shlex.quote(str(data_root))}' draws it there"
     raise UserError(
-        f"The data set '{path.stem}' was not found: looked for '{looked}'. --data-root says where "
-        f"data sets are; {fetched}."
+        f"The data set '{path.stem}' was not found at '{looked}'. --data-root sets the folder of "
+        f"data sets; {fetched}."
     )
 
 
@@ -199,12 +198,14 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
         excluded = _excluded(content, path, root)
         detection, segmentation = content.get("detection"), content.get("segmentation")
         data = DataSet(
-            path.stem,
-            content.get("title", content.get("name", path.stem)),
-            root,
-            _detection(detection, root, excluded) if detection is not None else None,
-            _segmentation(segmentation, root, excluded) if segmentation is not None else None,
-            root / images if images else None,
+            name=path.stem,
+            title=content.get("title", content.get("name", path.stem)),
+            root=root,
+            detection=_detection(detection, root, excluded) if detection is not None else None,
+            segmentation=_segmentation(segmentation, root, excluded)
+            if segmentation is not None
+            else None,
+            classifier_images=root / images if images else None,
             own=_is_own(path),
         )
     except KeyError as error:
@@ -217,14 +218,14 @@ def _build(content: dict[str, Any], root: Path, path: Path) -> DataSet:
 
 
 def _faults(data: DataSet) -> Iterator[str]:
-    """What a data set's file says that cannot be meant."""
+    """The contradictions in a data set's file."""
     if not (data.detection or data.segmentation):
         yield "has neither [detection] nor [segmentation]"
     for part in (data.detection, data.segmentation):
         if part is None:
             continue
         if not part.classes:
-            yield "lists no class"
+            yield "lists no classes"
         for name in part.classes:
             if part.classes.count(name) > 1:
                 yield f"lists the class '{name}' twice"
@@ -235,19 +236,19 @@ def _faults(data: DataSet) -> Iterator[str]:
                     f"{did_you_mean(name, part.classes)}"
                 )
     if data.detection and data.detection.layout not in LAYOUTS:
-        yield f"has the layout '{data.detection.layout}'; there are {' and '.join(LAYOUTS)}"
+        yield f"has the layout '{data.detection.layout}'; choose {' or '.join(LAYOUTS)}"
     if data.detection and data.detection.layout == "coco":
         for split in (*data.detection.train, *data.detection.test):
             if split.suffix:
-                yield "has a 'suffix' for COCO's layout, whose names have their endings"
+                yield "has a 'suffix' in COCO's layout, whose names include extensions"
     if data.detection and not (data.detection.train and data.detection.test):
-        yield "names no split to train on, or none to test on"
+        yield "lacks a training split or a test split"
     if data.segmentation and len(data.segmentation.classes) == 1:
-        yield "lists one class for masks, so that there is nothing to tell it from"
+        yield "lists only one class for masks, so every prediction is the same"
     if data.segmentation:
         yield from _fault_of_ignore_index(data.segmentation)
     if not (data.detection or data.segmentation):
-        yield "serves neither detection nor segmentation"
+        yield "supports neither detection nor segmentation"
 
 
 def _fault_of_ignore_index(masks: Segmentation) -> Iterator[str]:
@@ -256,7 +257,7 @@ def _fault_of_ignore_index(masks: Segmentation) -> Iterator[str]:
         yield f"has the ignore_index {ignored}, which is not 0 to 255"
     elif first <= ignored < first + len(masks.classes):
         name = masks.classes[ignored - first]
-        yield f"has the ignore_index {ignored}, which is the class '{name}' in the masks"
+        yield f"has the ignore_index {ignored}, which is the value of class '{name}' in the masks"
 
 
 def _archive(name: str, entries: dict[str, Any]) -> Archive:
@@ -265,7 +266,7 @@ def _archive(name: str, entries: dict[str, Any]) -> Archive:
 
 
 def _excluded(content: dict[str, Any], path: Path, root: Path) -> list[Path]:
-    """The images that a data set's file leaves out; the list lies where that file says."""
+    """The images that a data set's file excludes; the list's path is relative to the file."""
     if "exclude" not in content:
         return []
     return [root / name for name in read_names(path.parent / content["exclude"], "surrogateescape")]
@@ -312,9 +313,9 @@ def _boxes(split: dict[str, Any]) -> DetectionSplit:
 
 def _masks(split: dict[str, Any]) -> MaskSplit:
     return MaskSplit(
-        split["images"],
-        split["masks"],
-        split.get("list", ""),
-        split.get("count"),
-        split.get("suffix", ""),
+        images=split["images"],
+        masks=split["masks"],
+        list=split.get("list", ""),
+        count=split.get("count"),
+        suffix=split.get("suffix", ""),
     )

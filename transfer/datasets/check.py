@@ -1,4 +1,4 @@
-"""``transfer check``: does a data set hold what its file says, whole and without a leak?"""
+"""``transfer check``: verifies that a data set is complete, readable and free of leaks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from transfer.datasets import catalogue
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.data_set import DataSet
 from transfer.datasets.findings import KINDS, Finding
-from transfer.datasets.progress_bar import Tell, bars
+from transfer.datasets.progress_bar import Notify, bars
 from transfer.datasets.survey import survey
 
-_SHOWN = 5  # findings of a kind on the terminal
+_SHOWN = 5  # findings of each kind on the terminal
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         data: The data set.
-        images: How many images were looked at.
+        images: Number of checked images.
         findings: Faults and notes, by kind.
     """
 
@@ -38,13 +38,13 @@ class Report:
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """The findings that training would suffer from."""
+        """The findings that would harm a training."""
         return tuple(finding for finding in self.findings if KINDS[finding.kind].is_fault)
 
     def leave_out(self) -> list[str]:
-        """Images to leave out if their faults are not mended, as paths in the data set's folder.
+        """Images to exclude unless their faults are fixed, as paths in the data set's folder.
 
-        Those that are left out already are among them.
+        Already excluded images are included.
         """
         images = {finding.image for finding in self.faults if finding.image}
         for part in (self.data.detection, self.data.segmentation):
@@ -57,12 +57,12 @@ class Report:
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def check(data: DataSet, progress: Tell | None = None) -> Report:
+def check(data: DataSet, progress: Notify | None = None) -> Report:
     """Check every file that a data set trains or tests on.
 
     Args:
         data: The data set.
-        progress: Told how many images are done.
+        progress: Notified of the number of checked images.
 
     Raises:
         UserError: It is the full release of ADE20K, or a process that reads images was killed.
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fix-list",
         type=Path,
         metavar="FILE",
-        help="write the faulty images to this file, for 'exclude' in the data set's file",
+        help="write a list of faulty images, for 'exclude' in the data set's file",
     )
 
 
@@ -93,22 +93,22 @@ def run(args: argparse.Namespace) -> int:
     """Run the command.
 
     Returns:
-        0 where the data set is clean, 1 where it has faults.
+        0 if the data set is clean, 1 if it has faults.
 
     Raises:
-        UserError: There is no such data set, or the list could not be written.
+        UserError: The data set is unknown, or the list is not writable.
     """
     console = Screen(highlight=False)
     data = _load(args.data, args.data_root)
-    with bars(console) as tell:
-        report = check(data, tell)
+    with bars(console) as notify:
+        report = check(data, notify)
     for line in describe(report):
         console.print(line, soft_wrap=True)
     if args.fix_list:
         _write(args.fix_list, report.leave_out())
         console.print(
-            f"{len(report.leave_out())} images to leave out are listed in '{args.fix_list}'; "
-            f'exclude = "{args.fix_list.name}" in a data set\'s file beside it does so.',
+            f"{len(report.leave_out())} images to exclude are listed in '{args.fix_list}'; set "
+            f'exclude = "{args.fix_list.name}" in a data set\'s file beside it.',
             soft_wrap=True,
         )
     return 1 if report.faults else 0
@@ -127,7 +127,7 @@ def describe(report: Report) -> Iterator[str]:
         if len(found) > _SHOWN:
             yield f"    … and {len(found) - _SHOWN} more"
         yield f"    {kind.advice}"
-    looked = f"{report.images:,} images of {report.data.title} were looked at"
+    looked = f"Checked {report.images:,} images of {report.data.title}"
     count = len(report.faults)
     yield f"{looked}: {count or 'no'} fault{'s' if count > 1 else ''}."
 
@@ -146,6 +146,6 @@ def _write(path: Path, lines: list[str]) -> None:
         path.write_bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
     except OSError as error:
         raise UserError(
-            f"The list '{path}' could not be written ({error.strerror}); choose another place with "
+            f"The list '{path}' is not writable ({error.strerror}); choose another path with "
             "--fix-list."
         ) from error

@@ -1,4 +1,4 @@
-"""Which classes of a data set occur in its training and in its test, and what follows."""
+"""Checks of the classes that occur in the training and test images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from transfer.datasets.listing import Listing
 
 PARTS = {"train": "training", "test": "test"}
 
-_MOST = 10  # names or values in a sentence
+_MOST = 10  # most names or values in a sentence
 
 
 def class_findings(
     data: DataSet, listing: Listing, looked: dict[Path, Looked]
 ) -> Iterator[Finding]:
-    """Classes that occur nowhere; parts of which nothing can be learnt, or that judge nothing.
+    """Find classes that occur nowhere, and splits that are useless for training or testing.
 
     Args:
         data: The data set.
-        listing: What is trained and tested on.
-        looked: What became of each image.
+        listing: The training and test images.
+        looked: The result of each image's check.
     """
     for part in PARTS:
         if boxes := data.detection:
@@ -73,23 +73,23 @@ def _of_masks(
     found = [name for name, number in numbers.items() if number in pixels]
     absent = [name for name in data.classes if name not in found]
     ignored = pixels[data.ignore_index] + (pixels[0] if data.zero_is_ignored else 0)
-    told = f"{ignored / pixels.total():.1%} of the pixels are ignored, and the masks' values are "
-    told += _listed([str(value) for value in sorted(pixels)]) + _shift(data, set(pixels))
+    values = f"{ignored / pixels.total():.1%} of the pixels are ignored, and the masks' values are "
+    values += _listed([str(value) for value in sorted(pixels)]) + _shift(data, set(pixels))
     judged = found if part == "train" else set(found) & set(data.headline_classes or data.classes)
     if not judged:
         kind = "nothing" if part == "train" else "no figure"
-        yield Finding(kind, source, f"has no pixel of a class that counts; {told}")
+        yield Finding(kind, source, f"has no pixel of a class that counts; {values}")
     elif len(found) == 1:
         none = f", none of {_named(absent)}" if absent else ""
-        only = f"has {PARTS[part]} pixels of '{found[0]}' only{none}"
-        yield Finding("one class", source, f"{only}; {told}")
+        only = f"has {PARTS[part]} pixels of only '{found[0]}'{none}"
+        yield Finding("one class", source, f"{only}; {values}")
     elif absent:
         what = f"has no {PARTS[part]} pixel of {_named(absent)}"
-        yield Finding("nowhere", source, f"{what}; {told}")
+        yield Finding("nowhere", source, f"{what}; {values}")
 
 
 def _shift(data: Segmentation, values: set[int]) -> str:
-    """A hint where the values would be those of all classes with the other ``zero_is_ignored``."""
+    """A hint if the values fit all classes with the other ``zero_is_ignored``."""
     other = not data.zero_is_ignored
     numbers = set(range(int(other), int(other) + len(data.classes)))
     if values - {data.ignore_index} - ({0} if other else set()) == numbers:

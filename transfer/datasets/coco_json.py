@@ -227,7 +227,16 @@ def _box(name: str, entry: dict[str, Any]) -> Box:
     if crowd not in (0, 1):
         raise _Fault(f"has the iscrowd {_short(crowd)}, which is neither 0 nor 1")
     area, ignored = _number(entry, "area"), bool(entry.get("ignore"))
-    return Box(name, left, top, width, height, area, bool(crowd), ignored)
+    return Box(
+        name=name,
+        left=left,
+        top=top,
+        width=width,
+        height=height,
+        area=area,
+        is_crowd=bool(crowd),
+        is_ignored=ignored,
+    )
 
 
 def _require_keys(entry: Any, *keys: str) -> None:

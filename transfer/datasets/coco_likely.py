@@ -1,4 +1,4 @@
-"""What most boxes of an annotation file look like, where they are not x y width height."""
+"""The likely format of boxes that are not x y width height."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from transfer.datasets.coco_json import Box, CocoFile, CocoImage
 
 SLACK = 1.0
-"""Pixels by which a box may reach beyond its image: COCO's are traced by hand and rounded."""
+"""Tolerance in pixels beyond the image's edge: COCO's boxes are traced by hand and rounded."""
 
-_SOME = 0.1  # share of boxes beyond their image that is no accident
-_MOST = 0.98  # share that has to fit as something else
+_SOME = 0.1  # share of boxes beyond their image that is not an accident
+_MOST = 0.98  # share of boxes that must fit another format
 
 
 def is_beyond(box: Box, size: tuple[int, int]) -> bool:
-    """Whether a box reaches out of an image of some width and height in pixels."""
+    """Whether a box extends beyond an image, given its width and height in pixels."""
     right, bottom = box.left + box.width, box.top + box.height
-    return not _is_inside(box.left, box.top, right, bottom, *size)
+    return not _is_inside(box.left, box.top, right, bottom, size=size)
 
 
 def likely_cause(file: CocoFile) -> str:
-    """The likely cause of boxes that cannot be meant, in a sentence; empty where there is none."""
+    """The likely cause of implausible boxes, in a sentence; empty if there is none."""
     boxes = [(box, image) for image in file.images for box in image.boxes]
     if not boxes:
         return ""
@@ -32,11 +32,11 @@ def likely_cause(file: CocoFile) -> str:
     beyond = sum(is_beyond(box, (image.width, image.height)) for box, image in boxes)
     if beyond < _SOME * len(boxes):
         return ""
-    told = f"{beyond:,} of {len(boxes):,} boxes reach beyond their image: these look like"
+    problem = f"{beyond:,} of {len(boxes):,} boxes reach beyond their image: these look like"
     if _share(boxes, _is_corners) > _MOST:
-        return f"{told} x1 y1 x2 y2; COCO's are x y width height"
+        return f"{problem} x1 y1 x2 y2; COCO's are x y width height"
     if _share(boxes, _is_centred) > _MOST:
-        return f"{told} the centre, width and height; COCO's x y is the upper left corner"
+        return f"{problem} the centre, width and height; COCO's x y is the upper left corner"
     return ""
 
 
@@ -51,14 +51,15 @@ def _is_fraction(box: Box, image: CocoImage) -> bool:
 
 def _is_corners(box: Box, image: CocoImage) -> bool:
     x1, y1, x2, y2 = box.left, box.top, box.width, box.height
-    return x1 < x2 and y1 < y2 and _is_inside(x1, y1, x2, y2, image.width, image.height)
+    return x1 < x2 and y1 < y2 and _is_inside(x1, y1, x2, y2, size=(image.width, image.height))
 
 
 def _is_centred(box: Box, image: CocoImage) -> bool:
     left, top = box.left - box.width / 2, box.top - box.height / 2
     right, bottom = left + box.width, top + box.height
-    return _is_inside(left, top, right, bottom, image.width, image.height)
+    return _is_inside(left, top, right, bottom, size=(image.width, image.height))
 
 
-def _is_inside(x1: float, y1: float, x2: float, y2: float, width: int, height: int) -> bool:
+def _is_inside(x1: float, y1: float, x2: float, y2: float, *, size: tuple[int, int]) -> bool:
+    width, height = size
     return min(x1, y1) >= -SLACK and x2 <= width + SLACK and y2 <= height + SLACK

@@ -1,4 +1,4 @@
-"""What a data set's file says: where its splits lie, what they are for, and a hash of it."""
+"""The content of a data set's file: its splits, their use, and a hash of it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class DetectionSplit:
     Attributes:
         folder: The year's folder, or COCO's image folder.
         split: The split's name, or COCO's annotation file.
-        images: How many images the original has; None where that is not known.
-        suffix: What follows an image's name in VOC's layout; empty for any known ending.
+        images: Number of images in the original; None if unknown.
+        suffix: Suffix after an image's name in VOC's layout; empty for any known extension.
     """
 
     folder: str
@@ -33,16 +33,16 @@ class DetectionSplit:
     suffix: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskSplit:
     """Pairs of an image and a mask.
 
     Attributes:
         images: Folder of the images.
-        masks: Folder of the masks of class numbers, one of each image's name.
-        list: File of names, one a line; empty takes every image of the folder.
-        count: How many images the original has; None where that is not known.
-        suffix: What follows an image's name; empty for any known ending.
+        masks: Folder of the masks with class numbers, named like the images.
+        list: File with one name per line; empty for every image in the folder.
+        count: Number of images in the original; None if unknown.
+        suffix: Suffix after an image's name; empty for any known extension.
     """
 
     images: str
@@ -52,18 +52,18 @@ class MaskSplit:
     suffix: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Detection:
-    """Boxes: how a data set is used for detection.
+    """The use of a data set for detection, with boxes.
 
     Attributes:
         root: Folder that the splits' paths start from.
         layout: ``"voc"`` or ``"coco"``.
         classes: Names, in the order of their labels.
-        train: Splits trained on, joined.
-        test: Splits tested on.
-        headline_classes: The classes whose mean is the headline; empty for all.
-        excluded: Images that are left out, as seen from ``root``.
+        train: Training splits, which are joined.
+        test: Test splits.
+        headline_classes: Classes in the headline; empty for all.
+        excluded: Excluded images, relative to ``root``.
     """
 
     root: Path
@@ -75,19 +75,19 @@ class Detection:
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """Masks: how a data set is used for segmentation.
+    """The use of a data set for segmentation, with masks.
 
     Attributes:
         root: Folder that the splits' paths start from.
         classes: Names, in the order of their labels.
-        train: Trained on.
-        test: Tested on.
-        ignore_index: Mask value that is not judged, 0 to 255.
+        train: Training split.
+        test: Test split.
+        ignore_index: Mask value of ignored pixels, 0 to 255.
         zero_is_ignored: Whether 0 in a mask is unlabelled and classes start at 1, as in ADE20K.
-        headline_classes: The classes whose mean is the headline; empty for all.
-        excluded: Images that are left out, as seen from ``root``.
+        headline_classes: Classes in the headline; empty for all.
+        excluded: Excluded images, relative to ``root``.
     """
 
     root: Path
@@ -100,18 +100,18 @@ class Segmentation:
     excluded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A data set that was found.
+    """A data set on this machine.
 
     Attributes:
-        name: Short name, part of every record: that of its file, without ``.toml``.
-        title: What to call it in sentences.
-        root: Where it lies.
-        detection: How it serves detection, or None.
-        segmentation: How it serves segmentation, or None.
+        name: Short name in every record: its file's name without ``.toml``.
+        title: Name for sentences.
+        root: Its folder.
+        detection: Its use for detection, or None.
+        segmentation: Its use for segmentation, or None.
         classifier_images: An ImageFolder to train classifiers on, or None.
-        own: Whether a user's file says all this: it may say something else tomorrow.
+        own: Whether it comes from a user's file, which may change.
     """
 
     name: str
@@ -125,8 +125,8 @@ class DataSet:
     def fingerprint(self, task: str) -> str:
         """Hash of the lists of images that a task trains and tests on, 16 hexadecimal digits.
 
-        Of a user's own data, also of what the file says of classes, masks and folders; of a named
-        data set the name stands for that.
+        For a user's own data set, the file's classes, masks and folders are included; a known data
+        set is identified by its name.
         """
         digest = hashlib.sha256()
         for path in self.lists(task):
@@ -134,13 +134,13 @@ class DataSet:
             for part in self._listing(path):
                 digest.update(part)
         if self.own:
-            digest.update(json.dumps(self._told(task), sort_keys=True).encode())
+            digest.update(json.dumps(self._hashed(task), sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
     def _listing(self, path: Path) -> Iterator[bytes]:
-        """The bytes of a list, or the names in a folder, piece by piece."""
+        """The bytes of a list, or the names in a folder, in pieces."""
         try:
-            if path.is_dir():  # hidden files are nobody's images, and come and go
+            if path.is_dir():  # hidden files are not images, and come and go
                 names = (entry.name for entry in path.iterdir() if entry.name[0] != ".")
                 yield os.fsencode("\n".join(sorted(names)))
                 return
@@ -148,34 +148,36 @@ class DataSet:
                 while part := file.read(_CHUNK):
                     yield part
         except OSError as error:
-            advice = "its path starts from 'root'; check the data set with 'transfer check'"
+            advice = "its path is relative to 'root'; check the data set with 'transfer check'"
             if not self.own:
-                advice = f"the head of configs/datasets/{self.name}.toml says how data get there"
+                advice = (
+                    f"the head of configs/datasets/{self.name}.toml explains how to get the data"
+                )
             raise UserError(
                 f"The list of images '{path}' cannot be read ({error.strerror}); {advice}."
             ) from error
 
     def _place(self, path: Path) -> str:
-        """A path as seen from the data set's folder; one that leads elsewhere as it is."""
+        """A path relative to the data set's folder; a path outside it stays unchanged."""
         inside = path.is_relative_to(self.root)
         return str(path.relative_to(self.root) if inside else path)
 
-    def _told(self, task: str) -> dict[str, Any]:
-        """What the file says of a task, but for the numbers of images: they only check it."""
+    def _hashed(self, task: str) -> dict[str, Any]:
+        """The file's entries for a task, without the numbers of images, which only check it."""
         part = self.detection if task == "detection" else self.segmentation
         assert part is not None  # it has lists of images
-        told = {**asdict(part), "root": self._place(part.root)}
+        entries = {**asdict(part), "root": self._place(part.root)}
         for split in ("train", "test"):
-            told[split] = _texts(told[split])
-        if not part.excluded:  # as before there was such an entry
-            del told["excluded"]
-        return told
+            entries[split] = _texts(entries[split])
+        if not part.excluded:  # as in older versions, which lacked this entry
+            del entries["excluded"]
+        return entries
 
     def lists(self, task: str) -> list[Path]:
-        """The files or folders that name a task's images, those of training first.
+        """The files or folders that list a task's images, training images first.
 
         Raises:
-            UserError: The data set has nothing for the task.
+            UserError: The data set does not support the task.
         """
         if task == "detection" and self.detection:
             part = self.detection
@@ -190,21 +192,21 @@ class DataSet:
             ]
         other = "segmentation" if task == "detection" else "detection"
         raise UserError(
-            f"The data set '{self.name}' has nothing for {task}; on the command line, --task "
-            f'{other} does without it, in a suite tasks = ["{other}"].'
+            f"The data set '{self.name}' does not support {task}; leave it out with --task "
+            f'{other} on the command line, or with tasks = ["{other}"] in a suite.'
         )
 
 
-def _texts(told: Any) -> Any:
-    """Tables of entries with only those that are texts: folders and names, not counts."""
-    if isinstance(told, dict):
-        texts = {name: value for name, value in told.items() if isinstance(value, str)}
-        if not texts["suffix"]:  # as before there was such an entry
+def _texts(entry: Any) -> Any:
+    """Only the texts of an entry or list of entries: folders and names, not counts."""
+    if isinstance(entry, dict):
+        texts = {name: value for name, value in entry.items() if isinstance(value, str)}
+        if not texts["suffix"]:  # as in older versions, which lacked this entry
             del texts["suffix"]
         return texts
-    return [_texts(one) for one in told]
+    return [_texts(one) for one in entry]
 
 
 def voc_list(root: Path, split: DetectionSplit) -> Path:
-    """The file that names a VOC split's images, one a line."""
+    """The file that lists a VOC split's images, one per line."""
     return root / split.folder / "ImageSets" / "Main" / f"{split.split}.txt"

@@ -1,4 +1,4 @@
-"""The checks of one image with its annotation and mask."""
+"""Checks of one image with its annotation and mask."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from transfer.datasets.listing import Item
 from transfer.datasets.readers import VocAnnotation
 
 THUMBNAIL = 16
-"""Side of the small copy by which look-alikes are found, in pixels."""
+"""Side of the thumbnail for finding look-alikes, in pixels."""
 
-_EIGHT = 8  # bits a channel, all that the loader keeps
+_EIGHT = 8  # bits per channel that the loader keeps
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the data set's file says.
+    """The rules from the data set's file.
 
     Attributes:
-        classes: Names that boxes may have; empty for any.
-        mask_classes: How many classes masks tell apart; 0 for any.
-        ignore_index: The mask's value that is not judged.
+        classes: Allowed class names of boxes; empty for any.
+        mask_classes: Number of classes in masks; 0 for any.
+        ignore_index: Mask value of ignored pixels.
         zero_is_ignored: Whether 0 in a mask is unlabelled.
     """
 
@@ -49,8 +49,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         name: Its class.
-        side: Its shorter side in pixels, as MMDetection counts it.
-        is_trained_on: Whether a training learns from it, if the protocol has no rule of its own.
+        side: Its shorter side in pixels, as computed by MMDetection.
+        is_trained_on: Whether it is used in training, unless the protocol has its own rule.
         is_judged: Whether a test counts it.
     """
 
@@ -60,19 +60,19 @@ class Drawn(NamedTuple):
     is_judged: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Looked:
-    """What became of one item.
+    """The result of one item's check.
 
     Attributes:
         item: The item.
-        findings: What was found.
+        findings: Faults and notes.
         digest: Hash of the image file's bytes; empty if it could not be read.
-        thumbnail: The image at :data:`THUMBNAIL` pixels a side, RGB; empty where not decoded.
-        size: Width and height in pixels as they are loaded; None if it could not be read.
-        brightest: The highest value that is left of an image of over 8 bits, 0 to 255; None of
+        thumbnail: The image with sides of :data:`THUMBNAIL` pixels, RGB; empty if not decoded.
+        size: Width and height of the loaded image in pixels; None if unreadable.
+        brightest: The highest value of an image with over 8 bits after loading, 0 to 255; None for
             others.
-        boxes: What is drawn on it.
+        boxes: Its boxes.
         labels: Pixels of its mask, by value.
     """
 
@@ -87,13 +87,13 @@ class Looked:
 
 
 def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
-    """Check one image with all that belongs to it.
+    """Check one image with its annotation and mask.
 
     Args:
         item: The image.
-        decode: Whether to decode the image to its end; otherwise its header is read. Annotation
+        decode: Whether to decode the whole image; otherwise only its header is read. Annotation
             and mask are read in any case.
-        rules: What the data set's file says.
+        rules: The rules from the data set's file.
     """
     findings: list[Finding] = []
     size, digest, thumbnail, brightest = None, b"", b"", None
@@ -118,7 +118,11 @@ def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
         try:
             annotation = readers.read_voc_xml(item.annotation)
             boxes += _drawn_in_voc(annotation)
-            findings.extend(_check_voc(item, item.annotation, annotation, size, rules))
+            findings.extend(
+                _check_voc(
+                    item, path=item.annotation, annotation=annotation, size=size, rules=rules
+                )
+            )
         except UnfitFile as error:
             findings.append(Finding("annotation", error.path, error.reason, item.image))
     if item.coco:
@@ -126,8 +130,17 @@ def look_at(item: Item, decode: bool, rules: Rules) -> Looked:
         findings.extend(_check_coco(item, item.coco, size, rules))
     labels: dict[int, int] = {}
     if item.mask:
-        findings.extend(_check_mask(item, item.mask, size, rules, labels))
-    return Looked(item, findings, digest, thumbnail, size, brightest, boxes, labels)
+        findings.extend(_check_mask(item, path=item.mask, size=size, rules=rules, labels=labels))
+    return Looked(
+        item=item,
+        findings=findings,
+        digest=digest,
+        thumbnail=thumbnail,
+        size=size,
+        brightest=brightest,
+        boxes=boxes,
+        labels=labels,
+    )
 
 
 def _bounded(path: Path) -> bytes:
@@ -147,15 +160,17 @@ def _thumbnail(image: Image.Image) -> bytes:
 def _about_image(
     path: Path, image: Image.Image, size: tuple[int, int], is_deep: bool
 ) -> Iterator[Finding]:
-    """What is to be said of an image that can be read; nothing of it is decoded yet."""
+    """Findings on a readable image that is not decoded yet."""
     if max(size) > LONGEST * min(size):
         yield Finding("long", path, f"has {size[0]} × {size[1]} pixels", path)
     if image.mode != "RGB" and not is_deep:
         yield Finding("colour", path, f"its mode is {image.mode}")
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's is one picture
-        yield Finding("frames", path, "holds more than one picture")
+    if (
+        getattr(image, "is_animated", False) and image.format != "MPO"
+    ):  # cameras use MPO for one picture
+        yield Finding("frames", path, "contains more than one picture")
     if (turn := as_loaded.orientation(image)) != 1:
-        detail = f"stored as {image.width} × {image.height}, with the orientation {turn}"
+        detail = f"stored as {image.width} × {image.height}, with orientation {turn}"
         kind = "turned" if as_loaded.turns(image.format or "") else "not turned"
         yield Finding(kind, path, detail)
 
@@ -176,14 +191,15 @@ def _drawn_in_coco(coco: CocoImage) -> Iterator[Drawn]:
 
 def _check_voc(
     item: Item,
+    *,
     path: Path,
     annotation: VocAnnotation,
     size: tuple[int, int] | None,
     rules: Rules,
 ) -> Iterator[Finding]:
-    said = (annotation.width, annotation.height)
-    yield from _check_size(item, said, size)
-    width, height = size or said
+    stated = (annotation.width, annotation.height)
+    yield from _check_size(item, stated, size)
+    width, height = size or stated
     for thing in annotation.objects:
         xmin, ymin, xmax, ymax = thing.box
         detail = f"{thing.name} at {thing.box} in {width} × {height} pixels"
@@ -199,15 +215,15 @@ def _check_voc(
 def _check_coco(
     item: Item, coco: CocoImage, size: tuple[int, int] | None, rules: Rules
 ) -> Iterator[Finding]:
-    said = (coco.width, coco.height)
-    yield from _check_size(item, said, size)
-    width, height = size or said
+    stated = (coco.width, coco.height)
+    yield from _check_size(item, stated, size)
+    width, height = size or stated
     for box in coco.boxes:
         name, left, top, across, down, *_ = box
         detail = f"{name} at {(left, top, across, down)} in {width} × {height} pixels"
         if rules.classes and name not in rules.classes:
             near = did_you_mean(name, rules.classes)
-            yield Finding("class", item.image, f"has a box of '{name}'{near}", item.image)
+            yield Finding("class", item.image, f"has a box of class '{name}'{near}", item.image)
         if is_beyond(box, (width, height)):
             yield Finding("box", item.image, detail, item.image)
         elif box.is_passed_over:
@@ -216,17 +232,17 @@ def _check_coco(
 
 
 def _check_size(
-    item: Item, said: tuple[int, int], size: tuple[int, int] | None
+    item: Item, stated: tuple[int, int], size: tuple[int, int] | None
 ) -> Iterator[Finding]:
-    if size and said != size:
-        detail = f"says {said[0]} × {said[1]}, the image has {size[0]} × {size[1]}"
+    if size and stated != size:
+        detail = f"states {stated[0]} × {stated[1]}, the image has {size[0]} × {size[1]}"
         yield Finding("size", item.annotation or item.image, detail, item.image)
 
 
 def _check_mask(
-    item: Item, path: Path, size: tuple[int, int] | None, rules: Rules, labels: dict[int, int]
+    item: Item, *, path: Path, size: tuple[int, int] | None, rules: Rules, labels: dict[int, int]
 ) -> Iterator[Finding]:
-    """What is wrong with a mask; its pixels are counted in ``labels``."""
+    """The faults of a mask; its pixels are counted in ``labels``."""
     try:
         mask = readers.read_mask(path)
     except UnfitFile as error:
@@ -236,12 +252,12 @@ def _check_mask(
     labels.update({value: int(counts[value]) for value in np.flatnonzero(counts).tolist()})
     height, width = mask.shape
     if size and (width, height) != size:
-        detail = f"has {width} × {height} pixels, the image {size[0]} × {size[1]}"
+        detail = f"has {width} × {height} pixels, but the image {size[0]} × {size[1]}"
         yield Finding("mask size", path, detail, item.image)
     if rules.mask_classes:
         illegal = readers.illegal_values(
             labels, rules.mask_classes, rules.ignore_index, rules.zero_is_ignored
         )
         if illegal:
-            told = ", ".join(map(str, illegal[:5])) + (" …" if len(illegal) > 5 else "")
-            yield Finding("mask value", path, f"has the value {told}", item.image)
+            values = ", ".join(map(str, illegal[:5])) + (" …" if len(illegal) > 5 else "")
+            yield Finding("mask value", path, f"has the value {values}", item.image)

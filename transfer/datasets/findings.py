@@ -1,4 +1,4 @@
-"""What a check can find, and what to do about it."""
+"""The kinds of findings of a check, with advice."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Kind:
     """A kind of finding.
 
     Attributes:
-        title: What is wrong, as a heading.
-        advice: What to do about it.
-        is_fault: Whether training on it goes wrong; otherwise it is only worth knowing.
+        title: The problem, as a heading.
+        advice: How to fix it.
+        is_fault: Whether it harms a training; otherwise it is only a note.
     """
 
     title: str
@@ -23,14 +23,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
     Attributes:
         kind: A key of :data:`KINDS`.
-        path: The file that it is about.
-        detail: What is wrong with it.
-        image: The image that has to be left out if it cannot be mended; None where leaving out
-            an image mends nothing.
+        path: The file concerned.
+        detail: The problem.
+        image: The image to exclude if it cannot be fixed; None if excluding an image
+            does not help.
     """
 
     kind: str
@@ -40,149 +40,147 @@ class Finding:
 
 
 SMALLEST_BOX = 32
-"""Pixels; under protocol ``openmmlab`` narrower or lower boxes of VOC's layout are background."""
+"""Pixels; protocol ``openmmlab`` treats smaller boxes in VOC's layout as background."""
 
 LONGEST = 300
-"""Times that an image may be as long as it is wide: resized by a protocol, a longer one would be
-under a pixel wide."""
+"""Largest ratio of an image's sides: a protocol would resize a longer image to less than one pixel
+of width."""
 
 KINDS = {
     "list": Kind(
-        "Lists that cannot be used",
-        "Restore the list or the folder, or correct the split in the data set's file: paths start "
-        "from its 'root'.",
+        "Unusable lists",
+        "Restore the list or the folder, or correct the split in the data set's file: paths are "
+        "relative to its 'root'.",
     ),
     "near": Kind(
-        "Names in lists that are not those of the files",
-        "Correct the list or rename the files: a line of a list is a name as it is written in the "
-        "folder, without ending or further columns; a file_name of COCO is one with '/' and its "
-        "ending, as seen from the split's folder.",
+        "Names in lists that differ from the files' names",
+        "Correct the list or rename the files: a line of a list is a file's name in the folder, "
+        "without extension or further columns; a file_name of COCO has '/' and the extension, "
+        "and is relative to the split's folder.",
     ),
     "coco": Kind(
-        "Entries of COCO files that cannot be used",
-        "Correct the file, or write it again from its source.",
+        "Unusable entries of COCO files",
+        "Correct the file, or export it again from its source.",
     ),
     "nothing": Kind(
-        "Training images with nothing to train on",
+        "Training images without anything to learn",
         "Correct the annotations, or the training split in the data set's file.",
     ),
     "one class": Kind(
-        "Masks of one class alone",
-        "Whatever is learnt, the figure is the same: correct the masks, or 'classes', "
+        "Masks with a single class",
+        "Every model would get the same figure: correct the masks, or 'classes', "
         "'ignore_index' and 'zero_is_ignored' in the data set's file.",
     ),
     "no figure": Kind(
-        "Test images without a class of the headline",
+        "Test images without any class of the headline",
         "There would be no figure: correct 'test' or 'headline_classes' in the data set's file.",
     ),
     "count": Kind(
-        "Splits with another number of images than the original",
-        "Figures would not compare with published ones; unpack the original again.",
+        "Splits with a different number of images than the original",
+        "Figures would not be comparable with published ones; unpack the original again.",
     ),
     "twice": Kind(
-        "Images listed twice", "Take the second out of the list; in a COCO file, join both entries."
+        "Images listed twice",
+        "Remove the second from the list; in a COCO file, merge both entries.",
     ),
-    "image": Kind("Images that cannot be read", "Fetch them again, or leave them out."),
+    "image": Kind("Unreadable images", "Download them again, or exclude them."),
     "long": Kind(
         f"Images over {LONGEST} times as long as they are wide",
-        "Resized for a network they would be under a pixel wide: cut them in pieces, or leave "
-        "them out.",
+        "A network would get them less than one pixel wide: cut them into pieces, or exclude them.",
     ),
     "dark": Kind(
-        "Images of 16 bits that are nearly black as they are loaded",
+        "16-bit images that are nearly black when loaded",
         "The toolboxes keep the upper 8 bits of 16: rescale the images to 8 bits.",
     ),
-    "annotation": Kind(
-        "Annotations that cannot be read", "Fetch or mend them, or leave their images out."
-    ),
+    "annotation": Kind("Unreadable annotations", "Download or fix them, or exclude their images."),
     "class": Kind(
         "Objects of classes that are not listed",
         "Add the class to 'classes' in the data set's file, or correct the name.",
     ),
     "size": Kind(
-        "Annotations for an image of another size",
-        "The boxes may belong to another version of the image; make both match.",
+        "Annotations for another image size",
+        "The boxes may belong to another version of the image; make them match.",
     ),
     "box": Kind(
-        "Boxes that are empty or reach beyond their image",
-        "Correct the box. VOC's are xmin ymin xmax ymax: pixels count from 1, and both ends belong "
-        "to the box. COCO's are x y width height, from 0.",
+        "Boxes that are empty or extend beyond their image",
+        "Correct the box. VOC's boxes are xmin ymin xmax ymax: pixels count from 1, and both ends "
+        "are inside. COCO's are x y width height, from 0.",
     ),
-    "mask": Kind("Masks that cannot be used", "Fetch or mend them, or leave their images out."),
+    "mask": Kind("Unusable masks", "Download or fix them, or exclude their images."),
     "mask size": Kind(
-        "Masks of another size than their image", "Make both match, or leave the images out."
+        "Masks with another size than their image", "Make them match, or exclude the images."
     ),
     "mask value": Kind(
-        "Masks with values that are no class",
+        "Masks with values that are not a class",
         "Correct the mask, or 'classes', 'ignore_index' and 'zero_is_ignored' in the data set's "
         "file.",
     ),
     "leak": Kind(
-        "Images that are both trained and tested on",
-        "Leave them out of training; a test on them measures memory.",
+        "Images in both training and test sets",
+        "Exclude them from training; testing on them measures memory.",
     ),
     "nowhere": Kind(
         "Classes that occur nowhere",
-        "Correct 'classes' or the annotations if they should: labels may be one off, or a class "
+        "Correct 'classes' or the annotations if they should: labels may be off by one, or a class "
         "may have another number or name.",
         is_fault=False,
     ),
     "alike": Kind(
         "Training images that look like a test image",
-        "They may be copies at another size or quality; look at them.",
+        "They may be copies with another size or quality; check them.",
         is_fault=False,
     ),
     "deep": Kind(
-        "Images of 16 bits",
+        "16-bit images",
         "The toolboxes keep the upper 8 bits; rescale the images to 8 bits if that is too dark.",
         is_fault=False,
     ),
     "colour": Kind(
         "Images that are not RGB",
-        "Nothing to do: the toolboxes convert them as they load, and drop transparency.",
+        "Nothing to do: the toolboxes convert them when loading, and drop transparency.",
         is_fault=False,
     ),
-    "frames": Kind("Images of more than one picture", "The first is taken.", is_fault=False),
+    "frames": Kind("Images with more than one picture", "The first is used.", is_fault=False),
     "turned": Kind(
-        "Images that their EXIF data turn or mirror",
-        "The toolboxes load them upright; make sure that boxes and masks were drawn so.",
+        "Images with an EXIF rotation or mirroring",
+        "The toolboxes load them upright; make sure that boxes and masks fit that.",
         is_fault=False,
     ),
     "not turned": Kind(
-        "Images that are loaded as stored, not as their EXIF data turn or mirror them",
-        "The installed OpenCV does not turn images of this format: save them upright if boxes and "
-        "masks were drawn so.",
+        "Images whose EXIF rotation or mirroring is not applied",
+        "The installed OpenCV ignores it for images of this format: save them upright if boxes and "
+        "masks were drawn on the upright image.",
         is_fault=False,
     ),
     "small": Kind(
-        "Boxes that are background to protocol 'openmmlab'",
-        f"It trains on none under {SMALLEST_BOX} pixels: enlarge the images with their boxes, or "
-        "take another protocol.",
+        "Boxes that protocol 'openmmlab' treats as background",
+        f"It ignores boxes under {SMALLEST_BOX} pixels: enlarge the images with their boxes, or "
+        "choose another protocol.",
         is_fault=False,
     ),
     "passed over": Kind(
-        "Training images that protocols pass over",
-        "Nothing to do, if that is meant.",
+        "Training images that protocols skip",
+        "Nothing to do, if that is intended.",
         is_fault=False,
     ),
     "thin": Kind(
-        "Boxes of VOC's layout that are one pixel wide or high",
-        "Training passes them over, a test counts them; correct them if they are larger.",
+        "Boxes of VOC's layout with a width or height of one pixel",
+        "Training skips them, the test counts them; correct them if they are larger.",
         is_fault=False,
     ),
     "no area": Kind(
-        "COCO boxes that training passes over: without an area, under a pixel, or marked 'ignore'",
-        "A test counts them; give them their 'area' if that is wrong.",
+        "COCO boxes that training skips: without an area, under a pixel, or marked 'ignore'",
+        "The test counts them; correct their 'area' if it is wrong.",
         is_fault=False,
     ),
     "orphan": Kind(
-        "Annotations of images that a COCO file does not list",
-        "They are passed over.",
+        "Annotations of images that the COCO file does not list",
+        "They are ignored.",
         is_fault=False,
     ),
     "excluded": Kind(
-        "Images under 'exclude' that no list names",
-        "They leave nothing out: correct them if they should.",
+        "Images under 'exclude' that are in no list",
+        "They exclude nothing; correct them if they should.",
         is_fault=False,
     ),
 }

@@ -1,4 +1,4 @@
-"""Images that stand in the training set and in the test set, by content."""
+"""Images in both the training set and the test set, found by content."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from transfer.datasets.file_checks import Looked
 from transfer.datasets.findings import Finding
 from transfer.datasets.listing import Listing
 
-# Grey levels, root of the mean square, between two thumbnails: on VOC, copies at another quality or
-# size differ by 1 to 3, and no two images by less than 13.
+# Root mean square difference of two thumbnails in grey levels: on VOC, copies with another quality
+# or size differ by 1 to 3, and no two images by less than 13.
 _ALIKE = 5.0
-_FLAT = 10.0  # grey levels, standard deviation: below, thumbnails are alike for want of content
+_FLAT = 10.0  # grey levels, standard deviation; below it thumbnails are too uniform to compare
 _BLOCK = 1024
 
 
 def leaks(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
-    """Training images that stand in the test set too, by content.
+    """Find training images that are also in the test set, by content.
 
     Args:
-        listing: What is trained and tested on.
-        looked: What became of each image; all are decoded.
+        listing: The training and test images.
+        looked: The result of each image's check; all are decoded.
     """
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for task, test in listing.test.items():
-        train = [path for path in dict.fromkeys(listing.train.get(task, [])) if path not in told]
+        train = [
+            path for path in dict.fromkeys(listing.train.get(task, [])) if path not in reported
+        ]
         by_content = {_content(looked[path]): path for path in test}
         twins = {path: by_content.get(_content(looked[path])) for path in train}
         for path, twin in twins.items():
@@ -38,18 +40,18 @@ def leaks(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
         alike = dict(_look_alikes([path for path in train if not twins[path]], test, looked))
         for path, twin in alike.items():
             yield Finding("alike", path, f"looks like '{twin.name}'")
-        told.update((path for path in train if twins[path]), alike)
+        reported.update((path for path in train if twins[path]), alike)
 
 
 def _content(result: Looked) -> bytes:
-    """What makes an image the same as another: its bytes, or its place if they cannot be read."""
+    """The identity of an image: its bytes, or its path if it is unreadable."""
     return result.digest or str(result.item.image).encode()
 
 
 def _look_alikes(
     train: list[Path], test: list[Path], looked: dict[Path, Looked]
 ) -> Iterator[tuple[Path, Path]]:
-    """Pairs whose thumbnails are nearly the same: copies at another size or quality."""
+    """Pairs with nearly equal thumbnails: copies with another size or quality."""
     train, test = _eventful(train, looked), _eventful(test, looked)
     if not train or not test:
         return
@@ -68,7 +70,7 @@ def _look_alikes(
 
 
 def _eventful(paths: list[Path], looked: dict[Path, Looked]) -> list[Path]:
-    """The images that were read and have something on them."""
+    """The readable images that are not uniform."""
     read = (path for path in dict.fromkeys(paths) if looked[path].thumbnail)
     return [path for path in read if _pixels(looked[path]).std() >= _FLAT]
 

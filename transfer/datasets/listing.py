@@ -29,7 +29,7 @@ from transfer.datasets.image_names import ENDINGS, ImageFinder, Neighbours
 from transfer.datasets.name_lists import read_names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One image and what belongs to it.
 
@@ -48,7 +48,7 @@ class Item:
     mask: Path | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Listing:
     """All that has to be looked at.
 
@@ -124,7 +124,9 @@ def voc_items(folder: Path, source: Path, suffix: str = "") -> Iterator[Item]:
     """
     images = ImageFinder(folder / "JPEGImages", suffix)
     for name in read_names(source):
-        yield Item(name, images.find(name), annotation=folder / "Annotations" / f"{name}.xml")
+        yield Item(
+            name=name, image=images.find(name), annotation=folder / "Annotations" / f"{name}.xml"
+        )
 
 
 def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "") -> Iterator[Item]:
@@ -142,7 +144,7 @@ def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "")
     finder = ImageFinder(images, suffix, but=".png" if images == masks else "")
     labels = ImageFinder(masks, rather=".png")
     for name in read_names(source) if source else finder.names():
-        yield Item(name, finder.find(name), mask=labels.find(name))
+        yield Item(name=name, image=finder.find(name), mask=labels.find(name))
 
 
 def keep(items: Iterable[Item], root: Path, excluded: Collection[str]) -> list[Item]:
@@ -157,7 +159,7 @@ def keep(items: Iterable[Item], root: Path, excluded: Collection[str]) -> list[I
     return [item for item in items if not out or os.path.normpath(item.image) not in out]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Split:
     """One split: of what task and part, what names its images, and how many there must be."""
 
@@ -181,7 +183,13 @@ def _add_boxes(listing: Listing, boxes: Detection, part: str, split: DetectionSp
             "annotation": Neighbours(folder / "Annotations", endings=(".xml",)),
         }
         items = voc_items(folder, source, split.suffix)
-    _add(listing, _Split("detection", part, source, split.images, boxes, near), items)
+    _add(
+        listing,
+        _Split(
+            task="detection", part=part, source=source, expected=split.images, data=boxes, near=near
+        ),
+        items,
+    )
 
 
 def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit) -> None:
@@ -190,7 +198,14 @@ def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit
     near = {"image": Neighbours(images), "mask": Neighbours(masks, longer=True)}
     _add(
         listing,
-        _Split("segmentation", part, source or images, split.count, data, near),
+        _Split(
+            task="segmentation",
+            part=part,
+            source=source or images,
+            expected=split.count,
+            data=data,
+            near=near,
+        ),
         mask_items(images, masks, source, split.suffix),
     )
 
@@ -204,7 +219,9 @@ def _coco_items(listing: Listing, source: Path, folder: Path, boxes: Detection) 
             faults.append(f"has no category '{name}'{did_you_mean(name, found.classes)}")
     listing.findings += [Finding("coco", source, fault) for fault in faults]
     listing.findings += [Finding("orphan", source, orphan) for orphan in found.orphans]
-    yield from (Item(image.name, folder / image.name, coco=image) for image in found.images)
+    yield from (
+        Item(name=image.name, image=folder / image.name, coco=image) for image in found.images
+    )
 
 
 def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:

@@ -1,8 +1,8 @@
-"""``transfer prepare``: fetches the public data sets and lays them out as the toolboxes want them.
+"""``transfer prepare``: downloads the public data sets and lays them out for the toolboxes.
 
-Archives are fetched to ``downloads`` in the data folder and kept there. Each is unpacked beside its
-place and then moved, its proof last, so that what is there is whole. What is there is never
-written over.
+Archives are downloaded to ``downloads`` in the data folder and kept there. Each is unpacked beside
+its place and then moved, its proof last, so that existing files are complete. Existing files are
+never overwritten.
 """
 
 from __future__ import annotations
@@ -23,63 +23,63 @@ from backbones.weights.download import fetch, require_space, size_text, verify
 from transfer.datasets import catalogue, voc_aug
 from transfer.datasets.ade20k_full import refuse_full_release
 from transfer.datasets.catalogue import Archive
-from transfer.datasets.progress_bar import Tell, bars
+from transfer.datasets.progress_bar import Notify, bars
 from transfer.datasets.sample import ensure_sample
 from transfer.datasets.unpack import unpack
 
 NAMES = ("voc0712", "voc2012", "voc2012aug", "ade20k")
-"""The data sets that are fetched."""
+"""The downloadable data sets."""
 
-_ALL = ("voc0712", "ade20k", "voc2012aug")  # with voc0712, voc2012 is there
+_ALL = ("voc0712", "ade20k", "voc2012aug")  # voc0712 contains voc2012
 
 
 def prepare(
-    name: str, root: Path, source: Path | None = None, progress: Tell | None = None
+    name: str, root: Path, source: Path | None = None, progress: Notify | None = None
 ) -> list[str]:
-    """Have a public data set in the data folder.
+    """Put a public data set into the data folder.
 
     Args:
         name: One of :data:`NAMES`, ``"all"``, or ``"sample"``, which is drawn.
-        root: The data folder; it is made.
-        source: A folder with archives that were fetched elsewhere; None fetches them.
-        progress: Told how far each step is.
+        root: The data folder, which is created if missing.
+        source: A folder with archives downloaded elsewhere; None downloads them.
+        progress: Notified of each step's progress.
 
     Returns:
-        What was done, a sentence a step.
+        One sentence for each step.
 
     Raises:
         UserError: See :func:`backbones.weights.download.fetch` and
-            :func:`transfer.datasets.unpack.unpack`; also where
-            the full release of ADE20K is found in place of the challenge's data set.
+            :func:`transfer.datasets.unpack.unpack`; also if the full release of ADE20K is found
+            instead of the challenge's data set.
     """
-    tell = progress or (lambda what, done, total: None)
+    notify = progress or (lambda what, done, total: None)
     try:
         root.mkdir(parents=True, exist_ok=True)
         if name == "sample":
             return [f"The sample is in '{ensure_sample(root / 'sample')}'."]
         with _alone(root):
-            return _prepare(_ALL if name == "all" else (name,), root, source, tell)
+            return _prepare(_ALL if name == "all" else (name,), root, source, notify)
     except OSError as error:
         raise UserError(
             f"'{error.filename or root}' could not be read or written ({error.strerror or error}); "
-            "see that you may write there and that the disk is not full, and run this again: what "
-            "is done is not done again."
+            "check that you have write permission and that the disk is not full, and run this "
+            "again: finished steps are not repeated."
         ) from error
 
 
 def prepare_archives(
-    archives: Sequence[Archive], root: Path, source: Path | None, tell: Tell
+    archives: Sequence[Archive], root: Path, source: Path | None, notify: Notify
 ) -> list[str]:
-    """Fetch or find, verify and unpack the archives whose proof is not there yet.
+    """Download or find, verify and unpack the archives without a proof.
 
     Args:
-        archives: What is wanted.
+        archives: The archives.
         root: The data folder.
         source: As for :func:`prepare`.
-        tell: Told how far each step is.
+        notify: Notified of each step's progress.
 
     Returns:
-        What was done, a sentence an archive.
+        One sentence for each archive.
 
     Raises:
         UserError: As :func:`prepare`.
@@ -90,15 +90,15 @@ def prepare_archives(
     for archive in archives:
         proof = _proof(archive, root)
         if proof:
-            sentences.append(f"{archive.name}: unpacked already ('{proof}'), left alone.")
+            sentences.append(f"{archive.name}: already unpacked ('{proof}'), left unchanged.")
             continue
-        path = _obtain(archive, root, source, tell)
-        _lay_out(archive, path, root, tell)
+        path = _obtain(archive, root, source, notify)
+        _lay_out(archive, path, root, notify)
         sentences.append(f"{archive.name}: unpacked into '{root / archive.place}'.")
     if missing and source is None:
         size = size_text(sum(archive.size for archive in missing))
         sentences.append(
-            f"The archives ({size}) stay in '{root / 'downloads'}'; you may remove them."
+            f"The archives ({size}) stay in '{root / 'downloads'}'; you can remove them."
         )
     return sentences
 
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="DIR",
-        help="take the archives from this folder instead of fetching them",
+        help="use archives in this folder instead of downloading them",
     )
 
 
@@ -132,8 +132,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: As :func:`prepare`.
     """
     console = Screen(highlight=False)
-    with bars(console) as tell:
-        sentences = prepare(args.name, args.root, args.source, tell)
+    with bars(console) as notify:
+        sentences = prepare(args.name, args.root, args.source, notify)
     names = _ALL if args.name == "all" else (args.name,)
     root = shlex.quote(str(args.root))
     checks = [f"    transfer check {name} --data-root {root}" for name in names]
@@ -142,28 +142,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(names: Sequence[str], root: Path, source: Path | None, tell: Tell) -> list[str]:
+def _prepare(names: Sequence[str], root: Path, source: Path | None, notify: Notify) -> list[str]:
     devkit = root / "VOCdevkit"
     sentences = []
     archives: dict[str, Archive] = {}
     for name in names:
         if name == "voc2012aug" and voc_aug.is_built(devkit):
-            sentences.append(f"SegmentationClassAug: built already in '{devkit}', left alone.")
+            sentences.append(f"SegmentationClassAug: already built in '{devkit}', left unchanged.")
             continue
         archives |= {archive.name: archive for archive in catalogue.archives(name)}
     if "ade20k" in names:
         _refuse_full_ade20k(archives["ADEChallengeData2016.zip"], root, source)
-    sentences += prepare_archives(list(archives.values()), root, source, tell)
+    sentences += prepare_archives(list(archives.values()), root, source, notify)
     if "benchmark.tgz" in archives:
         masks = catalogue.load("voc2012aug", root).segmentation
         assert masks
-        count = voc_aug.build(devkit, masks.train.count, partial(tell, "SegmentationClassAug"))
+        count = voc_aug.build(devkit, masks.train.count, partial(notify, "SegmentationClassAug"))
         sentences.append(f"SegmentationClassAug: built, with {count:,} images in trainaug.txt.")
     return sentences
 
 
 def _refuse_full_ade20k(archive: Archive, root: Path, source: Path | None) -> None:
-    """Raise UserError where the full release stands in the place of the challenge's data set."""
+    """Raise UserError if the full release is in the place of the challenge's data set."""
     if _proof(archive, root):
         return
     for folder in (root, root / "ade", root / archive.place):
@@ -174,11 +174,13 @@ def _refuse_full_ade20k(archive: Archive, root: Path, source: Path | None) -> No
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Keep other processes that prepare the same folder out."""
+    """Lock a folder against other processes that prepare it."""
     folder = os.open(root, os.O_RDONLY)
     try:
         if not try_lock(folder):
-            raise UserError(f"Another 'transfer prepare' works in '{root}'; wait until it is done.")
+            raise UserError(
+                f"Another 'transfer prepare' is running in '{root}'; wait until it ends."
+            )
         yield
     finally:
         os.close(folder)
@@ -189,21 +191,21 @@ def _proof(archive: Archive, root: Path) -> Path | None:
 
 
 def _require_sources(missing: list[Archive], root: Path, source: Path | None) -> None:
-    """Before anything long is begun: are the given archives there, and is there room?"""
+    """Check before any long step that the given archives exist and the disk has space."""
     unpacked = sum(archive.size for archive in missing)  # images hardly shrink in an archive
     if source is None:
         fetched = [a for a in missing if not (root / "downloads" / a.name).exists()]
         need = unpacked + sum(archive.size for archive in fetched)
-        require_space(root, need, "Fetching and unpacking the archives")
+        require_space(root, need, "Downloading and unpacking the archives")
         return
     absent = [archive for archive in missing if not (source / archive.name).is_file()]
     if absent:
         wanted = "; ".join(f"{archive.name} from {archive.url}" for archive in absent)
-        raise UserError(f"'{source}' lacks archives: put there {wanted}, and run this again.")
+        raise UserError(f"'{source}' lacks archives: add {wanted}, and run this again.")
     require_space(root, unpacked, "Unpacking the archives")
 
 
-def _obtain(archive: Archive, root: Path, source: Path | None, tell: Tell) -> Path:
+def _obtain(archive: Archive, root: Path, source: Path | None, notify: Notify) -> Path:
     """The archive's file, verified."""
     if source is None:
         return fetch(
@@ -211,28 +213,34 @@ def _obtain(archive: Archive, root: Path, source: Path | None, tell: Tell) -> Pa
             root / "downloads" / archive.name,
             archive.checksum,
             archive.size,
-            partial(tell, f"{archive.name}: fetching {size_text(archive.size)}"),
+            partial(notify, f"{archive.name}: downloading {size_text(archive.size)}"),
         )
     path = source / archive.name
-    verify(path, archive.checksum, archive.size, partial(tell, f"{archive.name}: verifying"))
+    verify(path, archive.checksum, archive.size, partial(notify, f"{archive.name}: verifying"))
     return path
 
 
-def _lay_out(archive: Archive, path: Path, root: Path, tell: Tell) -> None:
-    """Unpack beside the place, then move there."""
+def _lay_out(archive: Archive, path: Path, root: Path, notify: Notify) -> None:
+    """Unpack beside the place, then move."""
     place = root / archive.place
     near = next(folder for folder in (place, *place.parents) if folder.is_dir())
     staging = near.resolve() / f".unpacking-{archive.name}"
-    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
     wanted = tuple(f"{archive.inside}/{part}" for part in archive.only or ("",))
-    unpack(path, staging, archive.unpacked, wanted, partial(tell, f"{archive.name}: unpacking"))
+    unpack(
+        path,
+        into=staging,
+        most=archive.unpacked,
+        wanted=wanted,
+        progress=partial(notify, f"{archive.name}: unpacking"),
+    )
     try:
         new = staging / archive.inside
         proofs = [new / os.path.relpath(root / proof, place) for proof in archive.proof]
         if not any(proof.exists() for proof in proofs):
             raise UserError(
-                f"'{path}' was unpacked and lacks '{archive.proof[0]}', so it is another archive; "
-                f"fetch {archive.url}."
+                f"'{path}' was unpacked but lacks '{archive.proof[0]}', so it is another archive; "
+                f"download {archive.url}."
             )
         _refuse_conflicts(new, place)
         _move(new, place, proofs)
@@ -245,14 +253,14 @@ def _refuse_conflicts(new: Path, place: Path) -> None:
         old = place / path.relative_to(new)
         if path.is_file() and old.exists() and (path.stat().st_size != old.stat().st_size):
             raise UserError(
-                f"'{old}' is there with {old.stat().st_size} bytes where the archive has "
-                f"{path.stat().st_size}, so it was cut short or changed; move it away and run this "
+                f"'{old}' has {old.stat().st_size} bytes, but in the archive it has "
+                f"{path.stat().st_size}, so it is truncated or changed; move it away and run this "
                 "again. Nothing was moved."
             )
 
 
 def _move(new: Path, place: Path, proofs: list[Path]) -> None:
-    """Move a folder's content, what holds a proof last, so that a proof vouches for the rest."""
+    """Move a folder's content, its proof last, so that the proof implies the rest."""
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         new.rename(place)

@@ -1,4 +1,4 @@
-"""Progress on the terminal, with the time that is left."""
+"""Progress on the terminal, with the remaining time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Tell = Callable[[str, int, "int | None"], None]
-"""Told what is being done, how much of it is done, and out of how much where that is known."""
+Notify = Callable[[str, int, "int | None"], None]
+"""Called with the step, the amount done, and the total or None if it is unknown."""
 
 
 @contextmanager
-def bars(console: Console | None = None) -> Iterator[Tell]:
-    """A bar for each thing that is reported, for as long as the block runs."""
+def bars(console: Console | None = None) -> Iterator[Notify]:
+    """Show a bar for each reported step while the block runs."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -34,9 +34,9 @@ def bars(console: Console | None = None) -> Iterator[Tell]:
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console) as progress:
 
-        def tell(what: str, done: int, total: int | None) -> None:
+        def notify(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
             progress.update(tasks[what], completed=done, total=total)
 
-        yield tell
+        yield notify

@@ -1,8 +1,8 @@
-"""What a training would stumble over, found before it starts.
+"""Faults of a data set that would stop a training, found before it starts.
 
-Every list is read, every annotation and mask, the header of every image, and the images that are
-tested on are decoded: by the code of ``transfer check``. That images which are only trained on are
-whole is seen as they are loaded, all of them within the first pass.
+Every list, annotation and mask and the header of every image are read, and the test images are
+decoded, with the code of ``transfer check``. Damage in training images shows when they are loaded,
+within the first epoch.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _WORTH_KNOWING = ("nowhere", "deep", "not turned")
 
 @cache
 def require_usable(data: DataSet, task: str) -> tuple[str, ...]:
-    """Look at what a task trains and tests on; once in a process.
+    """Check a task's training and test images, once per process.
 
     Returns:
-        What is worth knowing before a training, in sentences.
+        Remarks for the user, in sentences.
 
     Raises:
-        UserError: A list, an annotation, an image or a mask that cannot be used, nothing to train
-            on, or a test set that gives no headline.
+        UserError: A list, annotation, image or mask is unusable, there is nothing to train
+            on, or the test set has no headline class.
     """
     used = dataclasses.replace(
         data,
@@ -40,7 +40,7 @@ def require_usable(data: DataSet, task: str) -> tuple[str, ...]:
     faults = [finding for finding in found.findings if KINDS[finding.kind].is_fault]
     if faults:
         named = f"all {len(faults)} faults" if len(faults) > 1 else "such faults"
-        raise UserError(f"{_sentence(faults[0])} 'transfer check' names {named}.")
+        raise UserError(f"{_sentence(faults[0])} 'transfer check' lists {named}.")
     return tuple(_sentence(one) for one in found.findings if one.kind in _WORTH_KNOWING)
 
 
@@ -50,14 +50,14 @@ def _sentence(finding: Finding) -> str:
 
 
 def require_large_boxes(data: DataSet, smallest: int) -> None:
-    """See that a protocol which passes over small boxes of VOC's layout has one to train on.
+    """Check that a protocol that skips small boxes in VOC's layout has a box to train on.
 
     Args:
-        data: A data set with boxes, of which :func:`require_usable` has found no fault.
-        smallest: Side in pixels under which the protocol takes boxes for background; 0 for none.
+        data: A data set with boxes that passed :func:`require_usable`.
+        smallest: Side in pixels below which the protocol treats boxes as background; 0 for none.
 
     Raises:
-        UserError: No training box of the headline's classes is as large.
+        UserError: No training box of the headline's classes is large enough.
     """
     boxes = data.detection
     if not smallest or boxes is None or boxes.layout != "voc":
@@ -68,8 +68,9 @@ def require_large_boxes(data: DataSet, smallest: int) -> None:
     large = (t.name for t in things if not t.difficult and t.shorter_side >= smallest)
     if set(boxes.headline_classes or boxes.classes).isdisjoint(large):  # reads up to the first
         raise UserError(
-            f"Under this protocol boxes under {smallest} pixels wide or high are background in "
-            f"training, and in '{data.name}' no training box of the headline's classes is larger, "
-            "difficult ones aside; enlarge the images with their boxes, or take a protocol that "
-            "trains on boxes of any size, such as 'paper'."
+            f"This protocol treats boxes under {smallest} pixels wide or high as background in "
+            f"training, but no training box of the headline's classes in '{data.name}' is larger, "
+            "not counting difficult ones; enlarge the images with their boxes, or choose a "
+            "protocol "
+            "that trains on boxes of any size, such as 'paper'."
         )

@@ -1,4 +1,4 @@
-"""What can be said of a data set's images only together: their bits and sizes, and small boxes."""
+"""Checks of all images of a data set together: bits, sizes and small boxes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from transfer.datasets.findings import SMALLEST_BOX, Finding
 from transfer.datasets.listing import Listing
 
 SMALLEST_IMAGE = 32
-"""Pixels; the toolboxes' own protocols for boxes pass over smaller images in training."""
+"""Pixels; the toolboxes' own protocols for boxes skip smaller images in training."""
 
-_DARK = 64  # of 255: 16-bit images of 14 bits or fewer are darker as they are loaded
+_DARK = 64  # of 255; 16-bit images with at most 14 bits are darker when loaded
 
 
 def set_findings(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Finding]:
-    """What is found of all images together.
+    """Find problems of all images together.
 
     Args:
-        listing: What is trained and tested on.
-        looked: What became of each image.
+        listing: The training and test images.
+        looked: The result of each image's check.
     """
     yield from _deep(looked)
     trained = [looked[path] for path in listing.images_of("train", "detection")]
@@ -29,17 +29,17 @@ def set_findings(listing: Listing, looked: dict[Path, Looked]) -> Iterator[Findi
     for what, group in (
         ("no box", [one for one in trained if not one.boxes and not one.findings]),
         (
-            f"under {SMALLEST_IMAGE} pixels a side",
+            f"under {SMALLEST_IMAGE} pixels on a side",
             [one for one in trained if one.size and min(one.size) < SMALLEST_IMAGE],
         ),
     ):
         if 0 < len(group) < len(trained):
-            detail = f"with {what}: {len(group):,} of {len(trained):,} images to train on"
-            yield Finding("passed over", group[0].item.image, f"{detail}, this the first")
+            detail = f"with {what}: {len(group):,} of {len(trained):,} training images"
+            yield Finding("passed over", group[0].item.image, f"{detail}, this is the first")
 
 
 def _deep(looked: dict[Path, Looked]) -> Iterator[Finding]:
-    """Images of which the loader cuts bits off."""
+    """Images that lose bits when loaded."""
     deep = {path: one.brightest for path, one in looked.items() if one.brightest is not None}
     if deep:
         most = max(deep.values())
@@ -50,7 +50,7 @@ def _deep(looked: dict[Path, Looked]) -> Iterator[Finding]:
 
 
 def _mostly_small(trained: list[Looked]) -> Iterator[Finding]:
-    """Folders of annotations with more boxes to train on that are small than others."""
+    """Folders of annotations where most training boxes are small."""
     sides: dict[Path, list[float]] = defaultdict(list)
     for result in trained:
         if result.item.annotation:
@@ -58,5 +58,5 @@ def _mostly_small(trained: list[Looked]) -> Iterator[Finding]:
     for folder, found in sides.items():
         small = sum(side < SMALLEST_BOX for side in found)
         if 2 * small > len(found):
-            what = f"boxes to train on are under {SMALLEST_BOX} pixels wide or high"
+            what = f"training boxes are under {SMALLEST_BOX} pixels wide or high"
             yield Finding("small", folder, f"{small:,} of {len(found):,} {what}")

@@ -1,4 +1,4 @@
-"""Looks at all that a data set lists: for ``transfer check``, and before a training."""
+"""Checks all files that a data set lists, for ``transfer check`` and before a training."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from transfer.datasets.file_checks import Looked, Rules, look_at
 from transfer.datasets.findings import KINDS, Finding
 from transfer.datasets.leaks import leaks
 from transfer.datasets.listing import Item, Listing, list_all
-from transfer.datasets.progress_bar import Tell
+from transfer.datasets.progress_bar import Notify
 from transfer.datasets.set_checks import set_findings
 
-_ALONE = 200  # images up to which starting processes costs more than it saves
+_ALONE = 200  # up to this number of images, starting processes costs more than it saves
 _MOST_PROCESSES = 16
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """The result of a survey.
 
     Attributes:
-        listing: What is trained and tested on.
-        looked: What became of each image.
+        listing: The training and test images.
+        looked: The result of each image's check.
         findings: Faults and notes, by kind.
     """
 
@@ -39,14 +39,14 @@ class Survey:
     findings: tuple[Finding, ...]
 
 
-def survey(data: DataSet, whole: bool = True, progress: Tell | None = None) -> Survey:
-    """Look at every file that a data set trains or tests on.
+def survey(data: DataSet, whole: bool = True, progress: Notify | None = None) -> Survey:
+    """Check every file in a data set's training and test splits.
 
     Args:
         data: The data set.
-        whole: Whether to decode images that are only trained on, and to compare those of training
-            with those of the test; otherwise their headers, annotations and masks are read.
-        progress: Told how many images are done.
+        whole: Whether to decode training images too, and to compare them with test images;
+            otherwise their headers, annotations and masks are read.
+        progress: Notified of the number of checked images.
 
     Raises:
         UserError: A process that reads images was killed.
@@ -70,14 +70,14 @@ def survey(data: DataSet, whole: bool = True, progress: Tell | None = None) -> S
 
 
 def _of_no_effect(data: DataSet, listing: Listing) -> Iterator[Finding]:
-    """Names under ``exclude`` that leave nothing out."""
+    """Names under ``exclude`` that exclude nothing."""
     part = data.detection or data.segmentation
     if part is None:
         return
     left_out = {os.path.normpath(image) for image in listing.left_out}
     names = [name for name in part.excluded if os.path.normpath(part.root / name) not in left_out]
     if names:
-        detail = f"is in no list; {len(names)} of {len(part.excluded)} are so"
+        detail = f"is in no list, like {len(names)} of {len(part.excluded)} names in all"
         yield Finding("excluded", Path(os.path.normpath(part.root / names[0])), detail)
 
 
@@ -90,7 +90,7 @@ def _rules(data: DataSet) -> Rules:
 
 
 def _look_at_all(items: list[Item], decoded: list[bool], data: DataSet) -> Iterator[Looked]:
-    """Check images one by one, on all cores where there are many."""
+    """Check images, on all cores if there are many."""
     look = partial(look_at, rules=_rules(data))
     processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
     if len(items) <= _ALONE or processes == 1:
@@ -101,7 +101,7 @@ def _look_at_all(items: list[Item], decoded: list[bool], data: DataSet) -> Itera
         yield from pool.map(look, items, decoded, chunksize=16)
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that reads images was killed, perhaps for want of memory; end other "
+            "A process that reads images was killed, perhaps because memory ran out; end other "
             "programs and run this again."
         ) from error
     finally:

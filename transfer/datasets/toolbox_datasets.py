@@ -1,4 +1,4 @@
-"""The layouts as MMDetection and MMSegmentation read them, with errors that name the file."""
+"""The data-set classes of MMDetection and MMSegmentation, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ _IGNORED = 255
 
 
 class NamesFaults:
-    """Makes a file that cannot be used one sentence with its path."""
+    """Turns an unusable file into an error with its path."""
 
     def prepare_data(self, index: int) -> Any:
-        """An image through the pipeline.
+        """Pass an image through the pipeline.
 
         Raises:
-            UserError: The image or its mask is missing or damaged, or what was drawn on the image
-                is for one of another size.
+            UserError: The image or its mask is missing or damaged, or the annotation is for
+                another image size.
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
         with _naming(files):
             for path in files:
                 _require_sound(path)
-            size = self._told_size(info)
+            size = self._stated_size(info)
             prepared = self.pipeline(info)  # type: ignore[attr-defined]
         if prepared is None:  # a pipeline may leave an image out
             return None
-        height, width = info["ori_shape"]  # told by loading; not every pipeline packs it
+        height, width = info["ori_shape"]  # set when loading; not every pipeline packs it
         if (width, height) != size:
             raise UserError(
-                f"'{info['img_path']}' has {width} × {height} pixels as it is loaded, upright by "
-                f"its EXIF data, and its annotation or mask is for {size[0]} × {size[1]}; make "
-                "both match. 'transfer check' finds all such."
+                f"'{info['img_path']}' has {width} × {height} pixels when loaded, upright by "
+                f"its EXIF data, but its annotation or mask is for {size[0]} × {size[1]}; make "
+                "them match. 'transfer check' finds all such images."
             )
         return prepared
 
-    def _told_size(self, info: dict) -> tuple[int, int]:
-        """Width and height of the image that the annotation or mask was drawn for, in pixels."""
+    def _stated_size(self, info: dict) -> tuple[int, int]:
+        """Width and height of the image according to its annotation or mask, in pixels."""
         return info["width"], info["height"]
 
 
 @contextlib.contextmanager
 def _naming(files: Sequence[Path]) -> Iterator[None]:
-    """Say which of an image's files is damaged, whatever they end in as they are loaded.
+    """Report which of an image's files is damaged, whatever error the loader raises.
 
     Raises:
-        UserError: One cannot be read, or not be prepared for a network. No :class:`UnfitFile`: a
-            loader's worker cannot hand one over.
+        UserError: A file is unreadable or cannot be prepared for a network. It is not an
+            :class:`UnfitFile`, which a loader's worker cannot pass on.
     """
     try:
         yield
@@ -77,42 +77,42 @@ def _naming(files: Sequence[Path]) -> Iterator[None]:
         raise UserError(str(error)) from error
     except UserError:
         raise
-    except Exception as error:  # Pillow and OpenCV raise much, and do not name the file
+    except Exception as error:  # Pillow and OpenCV raise many errors without naming the file
         for path in files:
             try:
                 width, height, _ = check_image(path)
             except UnfitFile as bad:
                 raise UserError(str(bad)) from error
         raise UserError(
-            f"'{files[0]}' and what belongs to it, of {width} × {height} pixels, cannot be "
-            f"prepared for a network ({brief(error)}); make it larger, or leave it out."
+            f"'{files[0]}' with its annotation or mask, of {width} × {height} pixels, cannot be "
+            f"prepared for a network ({brief(error)}); enlarge or exclude it."
         ) from error
 
 
 def _require_sound(path: Path) -> None:
-    """See that OpenCV may be given a file: its pixels are bounded, and it is there to its end.
+    """Check that a file is safe for OpenCV: of limited size and complete.
 
-    Some versions fill what is missing with grey.
+    Some versions of OpenCV fill missing pixels with grey.
     """
     content = require_bounded(path)
     if not content.endswith(_ENDS.get(content[:2], b"")):
-        check_image(path)  # cut short, or whole with something after its end: decoding decides
+        check_image(path)  # truncated, or complete with trailing data: decoding decides
 
 
 @DATASETS.register_module()
 class VocBoxes(NamesFaults, XMLDataset):
-    """Boxes in VOC's layout, read as MMDetection's ``VOCDataset`` reads them.
+    """Boxes in VOC's layout, read like MMDetection's ``VOCDataset``.
 
     Args:
-        difficult_is_positive: Train on difficult objects as on any other (the authors' protocol);
-            otherwise they are no objects, and what lies on them is background.
+        difficult_is_positive: Train on difficult objects like others (the authors' protocol);
+            otherwise they are treated as background.
         data_root: Folder of the VOC years, or ``"sample"`` for the built-in sample.
-        suffix: What follows an image's name; empty for any known ending.
-        exclude: Images that are left out, as seen from ``data_root``.
-        options: As MMDetection's ``XMLDataset``.
+        suffix: Suffix after an image's name; empty for any known extension.
+        exclude: Excluded images, relative to ``data_root``.
+        options: Options of MMDetection's ``XMLDataset``.
 
     Raises:
-        UserError: An XML file that cannot be read or names a class that is not listed.
+        UserError: An XML file is unreadable or names an unlisted class.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class VocBoxes(NamesFaults, XMLDataset):
         super().__init__(data_root=_root(data_root, "VOCdevkit"), **options)
 
     def load_data_list(self) -> list[dict]:
-        """The images of the list with their boxes."""
+        """Load the images of the list with their boxes."""
         self.cat2label = {name: label for label, name in enumerate(self.metainfo["classes"])}
         items = voc_items(Path(self.sub_data_root), Path(self.ann_file), self.suffix)
         return [self._info(item) for item in keep(items, Path(self.data_root), self.exclude)]
@@ -147,10 +147,10 @@ class VocBoxes(NamesFaults, XMLDataset):
         }
 
     def prepare_data(self, index: int) -> Any:
-        """An image and its boxes through the pipeline.
+        """Pass an image and its boxes through the pipeline.
 
         Raises:
-            UserError: Also where a box to be trained on is empty: its offsets are no numbers.
+            UserError: Also if a training box is empty, since its offsets are not finite.
         """
         prepared = super().prepare_data(index)
         if prepared and not self.test_mode:
@@ -235,7 +235,7 @@ class CocoBoxes(NamesFaults, CocoDataset):
     def load_data_list(self) -> list[dict]:
         """The images of the file with their boxes."""
         found = {Path(info["img_path"]): info for info in super().load_data_list()}
-        items = (Item(path.name, path) for path in found)
+        items = (Item(name=path.name, image=path) for path in found)
         return [found[item.image] for item in keep(items, Path(self.data_root), self.exclude)]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

@@ -1,7 +1,7 @@
-"""Unpacking a stranger's archive: nothing outside its folder, and no more than it may hold.
+"""Unpacks untrusted archives: nothing outside their folder, and within limits.
 
-Only plain files and folders are ever made, and only in a folder of the archive's own: bytes are
-copied out one file at a time, so that no link, device, owner or permission of the archive counts.
+Only plain files and folders are created, only in a folder of the archive's own: bytes are copied
+one file at a time, so links, devices, owners and permissions in the archive have no effect.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ MAX_FILES = 200_000
 """Most entries of an archive; VOC 2012's has some 40 thousand."""
 
 _CHUNK = 1 << 20
-_MOST_AT_ONCE = 1 << 22  # bounds what an entry's name and other headers may take
-_HEADERS = 1 << 28  # room for the headers of the most files
+_MOST_AT_ONCE = 1 << 22  # limit of an entry's name and other headers
+_HEADERS = 1 << 28  # room for the headers of :data:`MAX_FILES` files
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
 _FOREIGN_TOO = (EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError, ValueError)
 
 
 class _Refused(Exception):
-    """Why an archive is not unpacked, as the rest of a sentence that starts with "it"."""
+    """The reason for refusing an archive, as the rest of a sentence that starts with "it"."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry of an archive; ``kind`` is file, folder, or what else it is."""
+    """One entry of an archive; ``kind`` is file, folder, or another kind."""
 
     name: str
     size: int
@@ -52,6 +52,7 @@ class _Entry:
 
 def unpack(
     archive: Path,
+    *,
     into: Path,
     most: int,
     wanted: tuple[str, ...] = (),
@@ -61,15 +62,15 @@ def unpack(
 
     Args:
         archive: The file.
-        into: A folder that is not there yet; it is made, and removed again if this fails.
-        most: Bytes that all files together may have, wanted or not.
-        wanted: Beginnings of the names that are wanted; empty for all.
-        progress: Told the bytes that are unpacked, and how many there are where that is known.
+        into: A new folder, which is created, and removed if unpacking fails.
+        most: Limit of the bytes of all files together, unpacked or not.
+        wanted: Prefixes of the names to unpack; empty for all.
+        progress: Notified of the unpacked bytes, and the total or None.
 
     Raises:
-        UserError: The archive is damaged, or holds what it must not: names that lead out of its
-            folder, links, devices, a file twice, more bytes than it says or than ``most``. Or the
-            disk is full.
+        UserError: The archive is damaged or contains something forbidden: names that lead out of
+            its folder, links, devices, duplicate files, more bytes than stated or than ``most``.
+            Or the disk is full.
     """
     into.mkdir(parents=True)
     try:
@@ -82,14 +83,14 @@ def unpack(
     except (_Refused, *_FOREIGN, *_FOREIGN_TOO) as error:
         shutil.rmtree(into, ignore_errors=True)
         raise UserError(
-            f"The archive '{archive}' was refused: it {_reason(error)}. Nothing of it was kept; "
-            "fetch it again from its keeper."
+            f"The archive '{archive}' was refused: it {_reason(error)}. Nothing was unpacked; "
+            "download it again from its source."
         ) from error
     except OSError as error:
         shutil.rmtree(into, ignore_errors=True)
         raise UserError(
             f"'{archive}' could not be unpacked into '{into.parent}' ({error.strerror or error}); "
-            "see that the disk is not full and that you may write there, and run this again."
+            "check that the disk is not full and is writable, and run this again."
         ) from error
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
@@ -108,7 +109,7 @@ def _unpack(
     most: int,
     wanted: tuple[str, ...],
 ) -> Iterator[int]:
-    """Unpack entry by entry, and say how many bytes are done."""
+    """Unpack entry by entry, and yield the number of unpacked bytes."""
     declared = done = 0
     for number, entry in enumerate(entries, 1):
         parts = _safe_parts(entry.name)
@@ -135,7 +136,7 @@ def _unpack(
 def _safe_parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
-        raise _Refused(f"holds the name {name!r}, which is no plain path inside it")
+        raise _Refused(f"holds the name {name!r}, which is not a plain path inside it")
     return path.parts
 
 
@@ -149,11 +150,11 @@ def _copy(entry: _Entry, target: Path) -> None:
                 break
             file.write(chunk)
     if has != entry.size:
-        raise _Refused(f"says that '{entry.name}' has {entry.size} bytes, which is not so")
+        raise _Refused(f"states a wrong size for '{entry.name}', {entry.size} bytes")
 
 
 def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, Iterator[_Entry]]:
-    """The bytes that will be unpacked, if known, and what the archive holds."""
+    """The bytes to unpack, if known, and the archive's entries."""
     file = stack.enter_context(open_regular(archive))
     magic = file.read(4)
     file.seek(0)
@@ -174,11 +175,11 @@ def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, It
 
 
 class _Bounded:
-    """A stream that gives up where a tar archive asks for absurd amounts.
+    """A stream that fails when a tar archive requests absurd amounts.
 
     Args:
         stream: The bytes.
-        most: Furthest position that may be read.
+        most: Furthest readable position.
     """
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int) -> None:
@@ -192,7 +193,7 @@ class _Bounded:
 
     def seek(self, position: int) -> int:
         if not 0 <= position <= self._most:
-            raise _Refused(f"goes on to byte {position:,}, which is more than it may have")
+            raise _Refused(f"extends to byte {position:,}, which exceeds the limit")
         return self._stream.seek(position)
 
     def tell(self) -> int:
@@ -200,17 +201,17 @@ class _Bounded:
 
 
 def _tar_entries(stream: _Bounded, stack: ExitStack) -> Iterator[_Entry]:
-    # The stream has all that is called of it, and the types know nothing of "members".
+    # The stream has all methods that are called; the type stubs lack "members".
     archive: Any = tarfile.open(fileobj=cast(Any, stream), mode="r:")  # noqa: SIM115
     stack.enter_context(archive)
     while (member := archive.next()) is not None:
         yield _Entry(member.name, member.size, _tar_kind(member), partial(_body, archive, member))
-        archive.members.clear()  # it would keep every one that it has passed
+        archive.members.clear()  # otherwise it keeps every entry
 
 
 def _body(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     body = archive.extractfile(member)
-    assert body is not None  # only asked for plain files
+    assert body is not None  # only called for plain files
     return body
 
 
@@ -221,7 +222,7 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
         return "a link"
     if member.isreg() and not member.issparse():
         return "file"
-    return "something else than files and folders"
+    return "something other than files and folders"
 
 
 def _zip_entries(archive: zipfile.ZipFile) -> Iterator[_Entry]:
@@ -234,7 +235,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     if kind == stat.S_IFLNK:
         return "a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "something else than files and folders"
+        return "something other than files and folders"
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "a file that is encrypted or packed in a rare way"
+        return "a file that is encrypted or has an unsupported compression"
     return "folder" if info.is_dir() else "file"

@@ -5,9 +5,9 @@ The lists are those of MMSegmentation's converter, ``tools/dataset_converters/vo
     trainaug = (VOC train ∪ SBD train ∪ SBD val) − VOC val      10,582 names
     aug      = trainaug − VOC train                              9,118 names
 
-and an image that VOC itself has drawn, in train or val, keeps VOC's mask, which is finer than SBD's
-and knows the border that is not judged (255); SBD's masks have no such value. The names are sorted;
-the converter leaves their order to chance.
+If VOC itself has a mask of an image, in train or val, it is used, since it is finer than SBD's and
+has the ignored border (255), which SBD's masks lack. The names are sorted; the converter leaves
+their order to chance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLASSES = 20
 
 
 def is_built(devkit: Path) -> bool:
-    """Whether the masks and their list are there; the list is written last."""
+    """Whether the masks and their list exist; the list is written last."""
     voc = devkit / "VOC2012"
     return (voc / "SegmentationClassAug").is_dir() and _list(voc, "trainaug").is_file()
 
@@ -41,12 +41,12 @@ def build(
 ) -> int:
     """Write the masks of trainaug and val, then the lists ``aug`` and ``trainaug``.
 
-    Masks that are there already are left alone.
+    Existing masks are left unchanged.
 
     Args:
         devkit: The folder with VOC2012, and with SBD as VOCaug/dataset.
-        expected: How many names trainaug must have, if known.
-        progress: Told how many masks are there.
+        expected: Number of names in the original trainaug, if known.
+        progress: Notified of the number of masks.
 
     Returns:
         The number of names in trainaug.
@@ -92,10 +92,10 @@ def read_sbd_mask(path: Path) -> NDArray[np.uint8]:
     content = BytesIO(read_file(path, _MOST_BYTES))
     try:
         mask = loadmat(content, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
-    except Exception as error:  # SciPy lets all kinds through on bytes that are no such file
+    except Exception as error:  # SciPy raises all kinds of errors on other files
         raise BadFile(path, f"is not one of SBD's MATLAB files ({error})") from error
     if mask.ndim != 2 or mask.dtype.kind not in "ui" or not mask.size or mask.max() > _CLASSES:
-        raise BadFile(path, f"holds no mask of the classes 0 to {_CLASSES}")
+        raise BadFile(path, f"contains no mask with classes 0 to {_CLASSES}")
     return np.ascontiguousarray(mask, np.uint8)
 
 
@@ -106,8 +106,8 @@ def _list(voc: Path, name: str) -> Path:
 def _names(path: Path) -> set[str]:
     names = set(read_file(path, _MOST_BYTES).decode("utf-8", errors="replace").split())
     for name in names:
-        if not re.fullmatch(r"[\w-]+", name):  # it becomes part of a path that is written to
-            raise BadFile(path, f"has the line {name!r}, which is no image's name")
+        if not re.fullmatch(r"[\w-]+", name):  # it becomes part of an output path
+            raise BadFile(path, f"has the line {name!r}, which is not an image name")
     return names
 
 
@@ -118,7 +118,7 @@ def _png(mask: NDArray[np.uint8]) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
-    """Write a file so that it is never half there under its name."""
+    """Write a file atomically."""
     part = target.with_name(target.name + ".part")
     part.write_bytes(content)
     os.replace(part, target)

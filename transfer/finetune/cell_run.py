@@ -1,4 +1,4 @@
-"""Running a cell: its classifier, its fine-tuning, its record."""
+"""Runs a cell: its classifier, its fine-tuning, its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backbones.common.errors import Untrusted, UserError
 from backbones.common.versions import versions
 from backbones.runtime import ranks, state_files, stopping, storage
 from backbones.runtime.memory import PeakMemory
-from backbones.runtime.progress import Listener, teller
+from backbones.runtime.progress import Listener, notifier
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets.data_set import DataSet
 from transfer.datasets.requirements import require_large_boxes, require_usable
@@ -34,22 +34,22 @@ def run_cell(task: Task, listener: Listener | None = None) -> Path:
     """Fine-tune a cell and write its record.
 
     Args:
-        task: What to run, and where.
-        listener: Told about every step.
+        task: The cell to run, with its places.
+        listener: Notified of every step.
 
     Returns:
         The record's file.
 
     Raises:
-        UserError: Nothing was recorded.
-        Interrupted: The training was asked to stop; its state is saved.
-        Superseded: Another driver has taken the cell over; nothing was written since.
+        UserError: The run failed; nothing was recorded.
+        Interrupted: The training was asked to stop; its checkpoint is saved.
+        Superseded: Another driver has taken the cell; nothing was written after that.
     """
     ranks.on_each_machine(lambda: _make_folder(task.place))
     path = records.path_of(task.results, task.cell)
-    # The driver owns the cell among the results; another may have been given this work folder too.
+    # The driver owns the cell in the results folder; another may use this work folder too.
     leases = Leases(task.work_leases)
-    with owned_together(leases, task.name, path.exists, teller(listener)) as ours:
+    with owned_together(leases, task.name, path.exists, notifier(listener)) as ours:
         if ours:
             _run(task, path, listener)
     return path
@@ -82,15 +82,16 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
         )
     except Untrusted:
         if not stopping.superseded(look=True):
-            _forget_states(task)
+            _remove_checkpoints(task)
         raise
     metric = HEADLINE[cell.task]
     if not outcome.metrics[metric] == outcome.metrics[metric]:
         raise UserError(
-            f"{cell.name}: the {metric} is not a number: no class of the headline occurs in the "
+            f"{cell.name}: the {metric} is not a number because no class of the headline occurs "
+            "in the "
             "test set."
         )
-    content = _content(task, data, ready, cfg, outcome, started)
+    content = _content(task, data=data, ready=ready, cfg=cfg, outcome=outcome, started=started)
     content["memory"] = memory.peaks()
     ranks.on_main(lambda: _write(task, path, content, outcomes))
 
@@ -101,20 +102,20 @@ def _look_at_data(task: Task, listener: Listener | None) -> None:
 
 
 def _write(task: Task, path: Path, content: dict[str, Any], outcomes: Path) -> None:
-    """The record last: what stands beside it is there when it is.
+    """Write the record last, after the files beside it.
 
     Raises:
-        UserError: The disk cannot be written.
-        Superseded: Another driver has taken the cell over; nothing is written.
+        UserError: The disk is not writable.
+        Superseded: Another driver has taken the cell; nothing is written.
     """
     stopping.require_ours()
     write_atomically(path.with_suffix(".npz"), outcomes.read_bytes())
     records.write(path, content)
-    _forget_states(task)  # not before: the disk may be full
+    _remove_checkpoints(task)  # not earlier: the disk may be full
 
 
-def _forget_states(task: Task) -> None:
-    """Remove the states: those here last, so that a kill between leaves what tells of both."""
+def _remove_checkpoints(task: Task) -> None:
+    """Remove the checkpoints, the local ones last, so that an interruption can be repeated."""
     if task.state_copy:
         storage.forget(task.state_copy)
     state_files.forget(task.place / state_files.FOLDER)
@@ -127,13 +128,14 @@ def _make_folder(place: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"The work folder '{place}' cannot be written ({error.strerror}); give another with "
+            f"The work folder '{place}' is not writable ({error.strerror}); choose another with "
             "--work-dir."
         ) from error
 
 
 def _content(
     task: Task,
+    *,
     data: DataSet,
     ready: classifiers.Ready,
     cfg: Config,
@@ -147,7 +149,7 @@ def _content(
         "schema": records.SCHEMA,
         "cell": {
             **dataclasses.asdict(cell),
-            "weights": records.told_weights(cell.weights),
+            "weights": records.public_name(cell.weights),
             "id": cell.id,
         },
         "baseline": task.baseline,
@@ -157,7 +159,7 @@ def _content(
         "evaluations": [_finite(point) for point in outcome.evaluations],
         "classifier": ready.provenance,
         "data": {"name": cell.data, "title": data.title, "fingerprint": cell.data_fingerprint},
-        "config": records.told_config(compose.resolved(cfg)),
+        "config": records.config_entry(compose.resolved(cfg)),
         "training": {
             "lr": outcome.lr,
             "batch_size": outcome.batch_size,
@@ -179,5 +181,5 @@ def _content(
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: a class that does not occur has no figure."""
+    """Drop NaN, which JSON lacks: the figures of classes that do not occur."""
     return {name: value if value == value else None for name, value in metrics.items()}

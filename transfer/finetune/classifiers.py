@@ -1,4 +1,4 @@
-"""The classifiers behind cells: found, or trained on the sample, and ready to be loaded."""
+"""Classifiers of cells: found, or trained on the sample, and ready to load."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.runtime import child_processes, ranks, stopping
-from backbones.runtime.progress import Listener, teller
+from backbones.runtime.progress import Listener, notifier
 from backbones.training import training
-from backbones.training.known_images import told_name_of_images
+from backbones.training.known_images import recorded_name_of_images
 from backbones.weights import weights
 from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
@@ -34,7 +34,7 @@ from transfer.records.cells import SHUFFLED, Cell
 from transfer.records.lease import Leases, owned, wait_for
 
 _PIXEL_RANGE = 255.0
-_LOOK_EVERY = 0.5  # seconds, at whether to stop
+_LOOK_EVERY = 0.5  # seconds between checks whether to stop
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Ready:
 
     Attributes:
         path: Its file; empty for random weights.
-        mean: Channel means that it expects, RGB, 0 to 255.
-        std: Channel deviations.
-        provenance: What a record says of it.
+        mean: Channel means of its preprocessing, RGB, 0 to 255.
+        std: Channel standard deviations, likewise.
+        provenance: Its part of a record.
     """
 
     path: str
@@ -55,15 +55,15 @@ class Ready:
 
 
 def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> Ready:
-    """Find, fetch or train a cell's classifier.
+    """Find, download or train a cell's classifier.
 
     Args:
-        cell: What is fine-tuned.
-        row: The row of the zoo that it is of.
-        listener: Told about a training, where one is needed.
+        cell: The cell to fine-tune.
+        row: Its row of the zoo.
+        listener: Notified of a training, if one is needed.
 
     Raises:
-        UserError: It cannot be had; the sentence says what to do.
+        UserError: The classifier is not available; the message says what to do.
     """
     path = _find(cell.weights, cell, row, listener) if cell.weights else None
     own = read_own_metadata(path) if path else {}
@@ -110,34 +110,34 @@ def _located(source: str, listener: Listener | None) -> Path:
 
 
 def _locate_in_a_process_of_its_own(name: str) -> Path:
-    """Fetch or train as a single process does: the same classifier, however many fine-tune it.
+    """Get the classifier in a single process, so that it does not depend on their number.
 
     Raises:
-        UserError: It cannot be had.
-        Interrupted: It was asked to stop, as it is when this process is.
+        UserError: The classifier is not available.
+        Interrupted: This process was asked to stop, and passed this on.
     """
     with child_processes.pool(1) as one:
-        helper, told = one.submit(os.getpid).result(), False
+        helper, stopped = one.submit(os.getpid).result(), False
         found = one.submit(_locate, name)
         while not wait([found], timeout=_LOOK_EVERY).done:
-            if stopping.requested() and not told:
-                told = True
+            if stopping.requested() and not stopped:
+                stopped = True
                 os.kill(helper, signal.SIGTERM)
         try:
             return found.result()
         except BrokenProcessPool as error:
-            if stopping.requested():  # it was asked before it could listen
-                raise stopping.Interrupted("stopped before the classifier was there") from error
+            if stopping.requested():  # the request came before the helper could react
+                raise stopping.Interrupted("stopped before the classifier was ready") from error
             raise
 
 
 def _locate(name: str) -> Path:
     with stopping.on_signals():
-        return weights.locate(name)  # here, where the sample's scheme is known
+        return weights.locate(name)  # here, where the sample's weights are known
 
 
 def _sample_weights(rest: str, listener: Listener | None = None) -> Path:
-    """``<row>:<seed>``, what follows ``sample:`` in a config's ``weights``."""
+    """``<row>:<seed>``, the part after ``sample:`` in a config's ``weights``."""
     name, _, seed = rest.rpartition(":")
     return train_on_sample(name, int(seed), listener)
 
@@ -146,15 +146,15 @@ weights.SCHEMES["sample"] = _sample_weights
 
 
 def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> Path:
-    """The classifier of a row, trained on the sample's images; trained once, then kept.
+    """The classifier of a row, trained on the sample once and then cached.
 
     Raises:
-        UserError: The row has no recipe, or the cache cannot be written.
+        UserError: The row has no recipe, or the cache is not writable.
     """
     data = load_data("sample", Path())
     assert data.classifier_images is not None
     settings = dataclasses.asdict(SAMPLE_TRAINING)
-    del settings["warmup"]  # is in the recipe
+    del settings["warmup"]  # part of the recipe
     planned = training.plan(
         name,
         data.classifier_images,
@@ -167,34 +167,34 @@ def train_on_sample(name: str, seed: int, listener: Listener | None = None) -> P
     stem = f"{name}_s{seed}_{planned.identity}"
     place = cache_dir() / "classifiers" / "sample"
     output = place / f"{stem}.safetensors"
-    lease = wait_for(Leases(place / "leases"), stem, output.is_file, teller(listener))
+    lease = wait_for(Leases(place / "leases"), stem, output.is_file, notifier(listener))
     if lease:
         with owned(lease):
             training.train(
                 planned, output, place / stem, cache=True, listener=_of_classifier(listener)
             )
         top1 = read_own_metadata(output)["metrics"]["top1"]
-        teller(listener)(f"the classifier of {name} is trained: top-1 {top1:.2f} % on the sample")
+        notifier(listener)(f"the classifier of {name} is trained: top-1 {top1:.2f} % on the sample")
     return output
 
 
 def _of_classifier(listener: Listener | None) -> Listener | None:
-    """The listener, told that it is the classifier that is being trained."""
+    """A listener that names the phases as those of the classifier."""
     if listener is None:
         return None
 
-    def tell(phase: str, done: int, total: int) -> None:
+    def notify(phase: str, done: int, total: int) -> None:
         listener(f"{phase} the classifier" if total else f"classifier: {phase}", done, total)
 
-    return tell
+    return notify
 
 
 def _preprocessing(
     cell: Cell, row: zoo.Variant, own: dict[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation, 0 to 255: of the file itself, else as a user's own row or timm states.
+    """Mean and deviation, 0 to 255, from the file itself, a user's own row or timm.
 
-    Any other file, which says nothing of itself, is read as what the row's public weights expect.
+    Other files, without metadata, get the preprocessing of the row's public weights.
     """
     if "mean" in own and "std" in own:
         return tuple(own["mean"]), tuple(own["std"])
@@ -208,16 +208,16 @@ def _preprocessing(
         config = timm.get_pretrained_cfg([*names, cell.architecture][0])
         if config is None:
             raise UserError(
-                f"timm knows no preprocessing of '{cell.weights}'; give mean and std in a .toml."
+                f"timm has no preprocessing for '{cell.weights}'; set mean and std in a .toml file."
             )
         mean, std = mean or config.mean, std or config.std
     return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
 
 
 def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Recipe | None:
-    """What weights were trained by, where it is known: the authors' own, or by this project.
+    """The recipe of weights, if known: the authors' own weights or this project's.
 
-    Near relatives were not trained as the row says, and of any other file nobody has said it.
+    Close relatives were trained differently, and the training of other files is unknown.
     """
     if cell.weights.startswith(OF_SAMPLE):
         return SAMPLE_TRAINING.recipe(row)
@@ -226,14 +226,14 @@ def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Rec
 
 
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
-    """The data that top-1 was measured on; empty where nobody has said it."""
+    """The data set of top-1; empty if unknown."""
     if own:
-        return told_name_of_images(own)
+        return recorded_name_of_images(own)
     return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
 
 
 def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
-    """Top-1 of these very weights in percent; None where nobody has said it."""
+    """Top-1 of exactly these weights in percent; None if unknown."""
     if own:
         return own.get("metrics", {}).get("top1")
     return row.weights.top1 if row.weights and cell.weights == row.weights.source else None

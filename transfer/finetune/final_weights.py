@@ -1,4 +1,4 @@
-"""The weights that a finished cell leaves in its work folder, for ``transfer show``."""
+"""Final weights of a finished cell, kept in its work folder for ``transfer show``."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ NAME = "weights.safetensors"
 
 
 def keep(model: nn.Module, folder: Path) -> None:
-    """Write a model's weights; a disk without room costs the weights, never the cell's result."""
+    """Write a model's weights; if the disk is full, only the weights are lost, not the result."""
     part = folder / f"{NAME}.new"
     try:
         save_model(unwrapped(model), str(part))
         part.replace(folder / NAME)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        print_log(f"the final weights could not be kept ({error}); no picture can be made of them")
+        print_log(f"the final weights could not be saved ({error}), so predictions cannot be drawn")
 
 
 def restore(model: nn.Module, folder: Path) -> None:
-    """Give a model the weights that :func:`keep` wrote.
+    """Load the weights that :func:`keep` wrote into a model.
 
     Raises:
-        UserError: They are not there, damaged, or of another model.
+        UserError: They are missing, damaged, or belong to another model.
     """
     path = folder / NAME
     if not path.is_file():
         raise UserError(
-            f"The cell's weights '{path}' are not there: give the folder that it was run in with "
+            f"The run's weights '{path}' do not exist: pass its work directory with "
             "--work-dir, or remove its record and run it again."
         )
     try:
         load_model(model, path)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(
-            f"'{path}' does not hold the weights of this cell ({error}); remove the cell's record "
+            f"'{path}' does not hold the weights of this run ({error}); remove the run's record "
             "and run it again."
         ) from error

@@ -16,19 +16,19 @@ from backbones.runtime.runner import QuietRunner, quiet_runner
 from transfer.finetune import final_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a cell's fine-tuning gave.
+    """The outcome of a fine-tuning.
 
     Attributes:
-        metrics: The last epoch's, in percent; never the best epoch's.
+        metrics: Metrics of the last epoch, never the best, in percent.
         curve: Losses over the training.
-        evaluations: Metrics on the way, where they were asked for.
-        seconds: Time by what it was spent on: ``start_up``, ``train``, ``evaluate``.
-        images: Images trained on and tested on.
-        lr: The learning rate that was really used, after linear scaling.
-        batch_size: Over all devices.
-        processes: How many trained together.
+        evaluations: Metrics during training, if requested.
+        seconds: Time in ``start_up``, ``train`` and ``evaluate``.
+        images: Numbers of training images over all epochs and of test images.
+        lr: The learning rate used, after linear scaling.
+        batch_size: Global batch size.
+        processes: Number of processes that trained together.
     """
 
     metrics: dict[str, float]
@@ -52,29 +52,29 @@ def finetune(
     listener: Listener | None = None,
     backends: tuple[str, ...] = (),
 ) -> Outcome:
-    """Train, then evaluate what the last iteration left, and keep its weights.
+    """Train, evaluate the final weights, and save them.
 
-    The finished training's state stays until the caller has recorded the outcome.
+    The checkpoint of the finished training stays until the caller has recorded the outcome.
 
     Args:
-        cfg: Of :func:`transfer.protocols.compose.compose`.
-        identity: The cell's id; only its own state is resumed.
-        work_dir: Folder for the log and the state to resume from.
-        save_minutes: Time between two savings.
-        state_copy: Address for a copy of the state, as fsspec knows it; empty for none.
-        evaluate_every: Epochs (iterations, where the protocol counts those) between evaluations on
-            the way, for the curve; 0 for none. The result does not depend on it.
-        listener: Told about every step.
-        backends: MMEngine's visualiser backends that curves are written to, besides its log.
+        cfg: The config from :func:`transfer.protocols.compose.compose`.
+        identity: The cell's id; only its own checkpoint is resumed.
+        work_dir: Folder for the log and checkpoints.
+        save_minutes: Checkpoint interval in minutes.
+        state_copy: fsspec URL for a copy of the checkpoint; empty for none.
+        evaluate_every: Epochs (iterations, if the protocol counts those) between evaluations during
+            training, for the curve; 0 for none. The result does not depend on it.
+        listener: Notified of every step.
+        backends: MMEngine visualiser backends for curves, besides the log.
 
     Raises:
-        UserError: Data or disk are not as they must be, or the loss is no number.
-        Interrupted: The training was asked to stop; its state is saved.
-        Superseded: Another driver has taken the cell over; nothing was written since.
+        UserError: Data or disk are unusable, or the loss is not a number.
+        Interrupted: The training was asked to stop; its checkpoint is saved.
+        Superseded: Another driver has taken the cell; nothing was written after that.
     """
     started = time.monotonic()
-    states = str(work_dir / state_files.FOLDER)
-    state = ResumableState(states, identity, save_minutes, state_copy)
+    folder = str(work_dir / state_files.FOLDER)
+    state = ResumableState(folder, identity, save_minutes, state_copy)
     curve = Curve()
     runner = build_runner(
         cfg, work_dir, [state, curve], backends=backends, evaluate_every=evaluate_every
@@ -92,17 +92,17 @@ def finetune(
     }
     loop = runner.train_loop
     outcome = Outcome(
-        metrics,
-        curve.points,
-        curve.evaluations[:-1],
-        seconds,
-        {
+        metrics=metrics,
+        curve=curve.points,
+        evaluations=curve.evaluations[:-1],
+        seconds=seconds,
+        images={
             "train": loop.images,
             "test": len(runner.val_dataloader.dataset),
         },
-        runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
-        loop.dataloader.batch_sampler.whole,
-        runner.world_size,
+        lr=runner.optim_wrapper.optimizer.param_groups[0]["initial_lr"],
+        batch_size=loop.dataloader.batch_sampler.global_batch_size,
+        processes=runner.world_size,
     )
     if ranks.is_main():
         final_weights.keep(runner.model, work_dir)
@@ -117,7 +117,7 @@ def build_runner(
     backends: tuple[str, ...] = (),
     evaluate_every: int = 0,
 ) -> QuietRunner:
-    """The runner of a cell, with further hooks."""
+    """The runner of a cell, with additional hooks."""
     settings = {
         key: cfg[key]
         for key in (
@@ -148,7 +148,7 @@ def build_runner(
 
 
 def _visualizer(backends: tuple[str, ...], work_dir: Path) -> dict[str, Any]:
-    """MMEngine's own visualiser; without backends it writes nowhere: the record has the curve."""
+    """MMEngine's own visualiser; without backends it writes nothing."""
     if not backends:
         return {"type": "NoFigure"}
     options = {"WandbVisBackend": {"init_kwargs": {"name": work_dir.name, "resume": "allow"}}}

@@ -1,4 +1,4 @@
-"""How fast this machine computes beside the one that the sample's run was timed on."""
+"""The speed of this machine relative to the one on which the sample's run was timed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from backbones.common import hardware
 
 _REFERENCE = 0.08  # seconds of the convolution below on two cores of an AMD EPYC, family 25
 _REPEATS = 3
-_ON_A_GPU = 0.1  # kernels are so short there that starting them and reading images decide
+_ON_A_GPU = 0.1  # kernels are so short there that launching them and reading images dominate
 
 
 def pace() -> float:
-    """Seconds that this machine takes for what the reference machine does in one.
+    """Seconds that this machine needs for one second of work of the reference machine.
 
     Measured with a convolution of ResNet's third stage, forward and backward.
     """

@@ -1,4 +1,4 @@
-"""A finished cell's model, built anew from its record, on images of its test set."""
+"""A finished cell's model, rebuilt from its record, applied to test images."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from transfer.records.outcomes import image_names
 from transfer.records.records import Record
 from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
 
-# What MMEngine and its parts raise on a config that they cannot build.
-_MOST_NUMBERS = 1 << 31  # of a network: 8 GiB; the largest of timm's in common use has half
+_MOST_NUMBERS = 1 << 31  # weights of a network: 8 GiB; large ones of timm have half of it
+# Exceptions of MMEngine on a config that it cannot build.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class FinishedCell:
-    """A cell that was recorded, ready to predict.
+    """A recorded cell, ready to predict.
 
     Args:
-        record: Of the cell.
+        record: The cell's record.
         data: Its data set.
-        folder: The cell's work folder, where its weights are.
+        folder: The cell's work folder with its weights.
 
     Attributes:
-        names: Of the test images, in their order.
-        classes: In the order of their labels.
+        names: Names of the test images, in order.
+        classes: Names of the classes, in label order.
 
     Raises:
-        UserError: The weights are not there, the data set is another one, or the record's config
-            is refused.
+        UserError: The weights are missing, the data set differs, or the record's config is
+            refused.
     """
 
     def __init__(self, record: Record, data: DataSet, folder: Path) -> None:
@@ -70,13 +70,13 @@ class FinishedCell:
     def compare(
         self, indices: Sequence[int], least_score: float = SHOWN_SCORE
     ) -> Iterator[Comparison]:
-        """Predict test images by number, each in the batch that it was measured in.
+        """Predict test images by index, each in the batch of the evaluation.
 
-        Images of a batch are padded to one size, which a detector's figures depend on a little.
+        Images of a batch are padded to a common size, which slightly affects detections.
 
         Args:
-            indices: Numbers of test images.
-            least_score: Detections of a lower score are not shown.
+            indices: Indices of test images.
+            least_score: Detections with a lower score are not shown.
         """
         first, samples = -1, []
         for index in indices:
@@ -109,19 +109,19 @@ def _config(record: Record, data: DataSet) -> Config:
     """A record's config on a data set.
 
     Raises:
-        UserError: It names what data may not name, or is none of a cell.
+        UserError: It names something forbidden, or is not a cell's config.
     """
     try:
-        told = dict(record.config)
+        config = dict(record.config)
     except (ValueError, RecursionError) as error:
         raise _refusal(record, f"it cannot be read ({error})") from error
-    if fault := fault_of_record(told):
+    if fault := fault_of_record(config):
         raise _refusal(record, fault)
     try:
-        cfg = compose.located(told, data)
+        cfg = compose.located(config, data)
         parts = [cfg.model, cfg.test_dataloader.dataset]
     except _MISFITS as error:
-        raise _refusal(record, f"it is none of a cell ({error})") from error
+        raise _refusal(record, f"it is not the config of a run ({error})") from error
     require_registered(parts, cfg.default_scope, f"The config of the record '{record.path}'")
     return cfg
 
@@ -129,12 +129,12 @@ def _config(record: Record, data: DataSet) -> Config:
 def _refusal(record: Record, reason: str) -> UserError:
     return UserError(
         f"The record '{record.path}' was refused because of its config: {reason}. Remove the "
-        "record and run its cell again. SECURITY.md says what a record may name."
+        "record and repeat its run. SECURITY.md lists what a record may name."
     )
 
 
 def _autocast(cfg: Config, device: str) -> torch.autocast:
-    """The number format that the cell was measured in."""
+    """The number format of the cell's evaluation."""
     enabled = bool(cfg.val_cfg.get("fp16"))
     return torch.autocast(device, evaluation_dtype(cfg.optim_wrapper), enabled=enabled)
 
@@ -153,15 +153,17 @@ def _comparison(sample: Any, name: str, least_score: float) -> Comparison:
 def _truth(sample: Any) -> Boxes:
     parts = (sample.gt_instances, sample.ignored_instances)
     return Boxes(
-        np.concatenate([_array(part.bboxes) for part in parts]),
-        np.concatenate([_array(part.labels) for part in parts]),
+        frames=np.concatenate([_array(part.bboxes) for part in parts]),
+        labels=np.concatenate([_array(part.labels) for part in parts]),
         difficult=np.repeat([False, True], [len(part) for part in parts]),
     )
 
 
 def _found(sample: Any) -> Boxes:
     found = sample.pred_instances
-    return Boxes(_array(found.bboxes), _array(found.labels), _array(found.scores))
+    return Boxes(
+        frames=_array(found.bboxes), labels=_array(found.labels), scores=_array(found.scores)
+    )
 
 
 def _array(value: Any) -> np.ndarray:

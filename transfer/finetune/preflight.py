@@ -1,7 +1,7 @@
-"""What of a run's cells can be found wrong before the first is begun: networks, weights, settings.
+"""Checks of all cells before the first one starts: networks, weights, settings, data.
 
-Planning imports nothing heavy and cannot see these; each costs seconds here, and hours where the
-control has been fine-tuned first.
+Planning imports nothing heavy and cannot check these. Each check takes seconds here; a fault found
+after the control's fine-tuning would cost hours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backbones.zoo.sources import is_public
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
-from transfer.plan.network_faults import told_of
+from transfer.plan.network_faults import fault_of_cell
 from transfer.plan.request import load_data
 from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.protocols.compose import network_parts
@@ -30,19 +30,19 @@ from transfer.records.cells import SHUFFLED, Cell, Task
 
 
 def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]:
-    """Look at each network, each file of weights, each choice of settings and all data once.
+    """Check each network, weight file, set of settings and data set once.
 
     Args:
-        tasks: What is to be run.
-        data_is_here: Whether the images lie on this machine.
+        tasks: The cells to run.
+        data_is_here: Whether the images are on this machine.
 
     Returns:
-        What is worth knowing of weights and data before a training, in sentences.
+        Remarks on weights and data sets, in sentences.
 
     Raises:
-        UserError: A network does not exist, gives no maps, or cannot be built as a protocol asks; a
-            file's weights are not those of its network; an override sets what the config does not
-            have; or, where that is sound, data cannot be used. A line for each.
+        UserError: A network does not exist, gives no feature maps, or does not fit its protocol; a
+            file's weights do not fit its network; an override sets an unknown key; or, if all
+            of this is sound, a data set is unusable. One line for each fault.
     """
     faults = _without_maps([task.cell for task in tasks])
     sound = [task for task in tasks if task.cell.architecture not in faults]
@@ -71,7 +71,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
 
 
 def _look_at_data(tasks: Sequence[Task]) -> list[str]:
-    """What is worth knowing of the data, each once; the sample is drawn by the project."""
+    """Remarks on each data set; the sample is drawn by the project and not checked."""
     asked = {
         (task.data, task.data_root, task.cell.task): task
         for task in tasks
@@ -87,23 +87,23 @@ def _notes_on(task: Task) -> tuple[str, ...]:
 
 
 def _raise_all(faults: Iterable[str]) -> None:
-    """Raise UserError with a line for each fault that is not empty."""
-    if told := list(dict.fromkeys(filter(None, faults))):
-        raise UserError("\n".join(told))
+    """Raise UserError with a line for each non-empty fault."""
+    if found := list(dict.fromkeys(filter(None, faults))):
+        raise UserError("\n".join(found))
 
 
 def require_all_settings(tasks: Sequence[Task]) -> None:
-    """See that what the cells of a suite change can be changed.
+    """Check that the overrides of a suite's cells are valid.
 
     Raises:
-        UserError: As :func:`transfer.protocols.overrides.require_settings`; a line for each.
+        UserError: As :func:`transfer.protocols.overrides.require_settings`; one line for each.
     """
-    if told := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
-        raise UserError("\n".join(dict.fromkeys(told)))
+    if found := [fault for task in tasks if (fault := _fault(_require_settings, task))]:
+        raise UserError("\n".join(dict.fromkeys(found)))
 
 
 def network_faults(cells: Sequence[Cell]) -> list[str]:
-    """A sentence for each network that gives no maps, or cannot be built as a protocol asks."""
+    """A sentence for each network that gives no feature maps or does not fit its protocol."""
     faults = _without_maps(cells)
     built = {
         (cell.architecture, _setting(cell)): cell
@@ -115,13 +115,13 @@ def network_faults(cells: Sequence[Cell]) -> list[str]:
 
 
 def _without_maps(cells: Sequence[Cell]) -> dict[str, str]:
-    """By network that gives none, the sentence that tells it."""
+    """The error message of each network that gives no feature maps."""
     networks = dict.fromkeys(cell.architecture for cell in cells)
     return {network: fault for network in networks if (fault := _fault(require_maps, network))}
 
 
 def _fault(check: Callable[[Any], object], of: Any) -> str:
-    """The sentence of a check that fails; empty for one that passes."""
+    """The message of a check that fails; empty if it passes."""
     try:
         check(of)
     except UserError as error:
@@ -130,13 +130,13 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
 
 
 def _file(cell: Cell) -> str:
-    """The file of a cell's weights; empty where they are fetched, trained or random."""
+    """The file of a cell's weights; empty if they are downloaded, trained or random."""
     source = cell.weights.removeprefix(f"{SHUFFLED}:")
     return "" if is_public(source) or source.startswith(OF_SAMPLE) else source
 
 
 def _setting(cell: Cell) -> tuple[object, ...]:
-    """All of a cell that decides which keys its config has."""
+    """Everything in a cell that determines the keys of its config."""
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
@@ -155,13 +155,13 @@ def _places(task: Task) -> list[str]:
 
 
 def _require_built(cell: Cell) -> None:
-    """Build what is made of the network, without memory for its weights."""
+    """Build the network's parts of the config, without allocating weights."""
     for part in network_parts(cell):
         try:
             with torch.device("meta"):
                 MODELS.build(part)
         except UserError as error:
-            raise UserError(told_of(cell, error)) from error
+            raise UserError(fault_of_cell(cell, error)) from error
 
 
 def _require_settings(task: Task) -> None:

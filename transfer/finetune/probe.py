@@ -1,4 +1,4 @@
-"""A timed probe: a few steps of a cell, and what the whole of it will therefore take."""
+"""A timed probe: a few steps of a cell, extrapolated to the whole cell."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from transfer.records.cells import Task
 from transfer.speed.two_stage_step import TwoStageStep
 
 _STEPS = 3, 5
-"""Steps that are not counted, and steps that are."""
+"""Number of warm-up steps, and of timed steps."""
 
 _STEPS_ON_A_GPU = 60, 20
-"""Of a detector's training: by then the frequent sizes of batches have their graphs."""
+"""The same for a detector's training, where frequent batch sizes need graphs first."""
 
 
 class _Enough(Exception):
-    """The steps that were wanted are timed."""
+    """Raised when all steps are timed."""
 
 
 class _Stopwatch(Hook):
-    """Times a few steps of training and a few batches of evaluation, and breaks off."""
+    """Times a few training steps and evaluation batches, then stops the run."""
 
     priority = "LOWEST"
 
@@ -46,7 +46,7 @@ class _Stopwatch(Hook):
         self._warm_up, self._counted = _STEPS
 
     def seconds_a_step(self) -> float:
-        """Mean of the counted steps; where there were fewer, of all but a few."""
+        """Mean of the timed steps; if there are fewer, of all but a few."""
         enough = len(self.times) > self._warm_up + 1
         first = self._warm_up if enough else min(_STEPS[0], len(self.times) - 2)
         counted = self.times[first:]
@@ -64,11 +64,11 @@ class _Stopwatch(Hook):
         self.times = [time.monotonic()]
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """A step is done."""
+        """Time a training step."""
         self._tick()
 
     def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """A batch is done."""
+        """Time an evaluation batch."""
         self._tick()
 
     def _tick(self) -> None:
@@ -81,10 +81,10 @@ def probe(task: Task) -> Path:
     """Time a cell's network with random weights on the cell's data; nothing is recorded.
 
     Returns:
-        The file in the cache that the estimates of later runs are read from.
+        The file in the cache that later estimates use.
 
     Raises:
-        UserError: The data are not as they must be.
+        UserError: The data set is unusable.
     """
     started = time.monotonic()
     cell = task.cell
@@ -96,18 +96,18 @@ def probe(task: Task) -> Path:
     with tempfile.TemporaryDirectory() as place:
         runner = build_runner(cfg, Path(place), [watch])
         start_up = time.monotonic() - started
-        # Several processes share an epoch's images; iterations are counted of the whole batch.
+        # Several processes share an epoch's images, so an iteration is one global batch.
         shares = cell.processes if runner.train_loop.by_epoch else 1
         train = _timed(runner.train, watch) * runner.max_iters / shares
         evaluate = _timed(runner.val, watch) * len(runner.val_dataloader) / cell.processes
-    told = {
+    content = {
         "cell": {**dataclasses.asdict(cell), "id": cell.id},
         "seconds": {"start_up": start_up, "train": train, "evaluate": evaluate},
         "memory": memory.peaks(),
         "hardware": provenance.machine(),
     }
     path = folder() / f"{cell.id}.json"
-    write_atomically(path, json.dumps(told, indent=1).encode())
+    write_atomically(path, json.dumps(content, indent=1).encode())
     return path
 
 

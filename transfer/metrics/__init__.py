@@ -1,1 +1,1 @@
-"""What is measured: VOC and COCO average precision, IoU and accuracy."""
+"""Metrics: VOC and COCO average precision, IoU and pixel accuracy."""

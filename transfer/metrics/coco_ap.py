@@ -19,16 +19,16 @@ _MAX_DETECTIONS = 100
 _FORMS = {"coco": slice(None), "coco50": slice(0, 1), "coco75": slice(5, 6)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgedImage:
-    """What was found in an image, and what there is.
+    """Detections and ground truth of one image.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         found: ``bboxes`` (N, 4), ``scores`` (N,) and ``labels`` (N,).
         truth: ``bboxes`` (M, 4), x1 y1 x2 y2 in pixels, and ``labels`` (M,), from 0.
         ignored: Likewise: VOC's difficult objects, COCO's crowds.
-        path: Of its file.
+        path: Path of its file.
     """
 
     name: str
@@ -41,10 +41,11 @@ class JudgedImage:
 def coco_average_precision(
     images: Sequence[JudgedImage], classes: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """COCO's three average precisions, 0 to 1, of the classes that have an object.
+    """COCO's three average precisions, 0 to 1, for classes with objects.
 
-    Ignored objects are crowds: whatever lies in one is neither right nor wrong. MMDetection's
-    ``CocoMetric`` takes VOC's difficult objects so too. A width is x2 − x1.
+    Ignored objects are crowds: a detection inside one is neither right nor wrong, as in
+    MMDetection's
+    ``CocoMetric`` with VOC's difficult objects. A width is x2 − x1.
 
     Returns:
         ``"coco"`` (mean over IoU .5 to .95), ``"coco50"`` and ``"coco75"``, each by class.
@@ -54,10 +55,10 @@ def coco_average_precision(
     for number, image in enumerate(images):
         truth += _annotations(image.truth, number) + _annotations(image.ignored, number, crowd=1)
         found += _annotations(image.found, number)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it does
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints progress
         sides = (_index(boxes, len(images), len(classes)) for boxes in (truth, found))
         evaluation = COCOeval(*sides, "bbox")
-        # Sizes are not told apart, so that an annotation's area need not be known.
+        # Sizes are not distinguished, so an annotation's area is not needed.
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.params.maxDets = [_MAX_DETECTIONS]
         evaluation.evaluate()
@@ -71,7 +72,7 @@ def coco_average_precision(
 
 
 def _annotations(part: Boxes, image: int, *, crowd: int = 0) -> list[dict[str, Any]]:
-    """Boxes of an image in COCO's terms, with their scores if they have any."""
+    """Boxes of an image in COCO's format, with scores if there are any."""
     rows = [
         {
             "image_id": image,
@@ -91,7 +92,7 @@ def _annotations(part: Boxes, image: int, *, crowd: int = 0) -> list[dict[str, A
 
 def _index(annotations: list[dict[str, Any]], images: int, classes: int) -> COCO:
     for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number  # 0 would read as "not matched"
+        annotation["id"] = number  # 0 would mean "not matched"
     coco = COCO()
     coco.dataset = {
         "images": [{"id": number} for number in range(images)],

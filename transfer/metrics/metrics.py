@@ -1,4 +1,4 @@
-"""The metrics of both tasks, with what each image contributed to them."""
+"""The metrics of both tasks, with per-image results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class BoxAP(SharedMetric):
     Reports, in percent: ``mAP``, the headline, in the protocol's form; ``mAP_11points``,
     ``mAP_area``, ``mAP_coco``, ``mAP_coco50`` and ``mAP_coco75``, all over the headline classes;
     ``mAP_all``, in the protocol's form over all classes; and ``AP_<form>/<class>``. A class
-    without a box that counts in the test set has no figure and stands in no mean.
+    without a counted box in the test set has no figure and is in no mean.
 
     Args:
         form: The protocol's: ``"11points"`` (VOC2007), ``"area"`` (VOC2010 and later) or
             ``"coco"``.
         headline_classes: Classes whose mean is ``mAP``; empty for all.
-        outcomes: File for what each image contributed, or None.
+        outcomes: File for the per-image results, or None.
         shared: See :class:`backbones.runtime.evaluation.SharedMetric`.
     """
 
@@ -48,17 +48,19 @@ class BoxAP(SharedMetric):
         self.outcomes = outcomes
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the detections and the boxes of each image."""
+        """Store the detections and boxes of each image."""
         for sample in data_samples:
             found, truth, ignored = (
                 {name: _array(value) for name, value in sample[part].items()}
                 for part in ("pred_instances", "gt_instances", "ignored_instances")
             )
             name, path = str(sample["img_id"]), sample.get("img_path", "")
-            self.results.append(JudgedImage(name, found, truth, ignored, path))
+            self.results.append(
+                JudgedImage(name=name, found=found, truth=truth, ignored=ignored, path=path)
+            )
 
     def compute_metrics(self, results: list[JudgedImage]) -> dict[str, float]:
-        """All forms, from all images."""
+        """Compute all forms from all images."""
         classes = self.dataset_meta["classes"]
         outcomes = judge_all(results, len(classes))
         _save(self.outcomes, outcomes)
@@ -77,7 +79,7 @@ class BoxAP(SharedMetric):
 
 
 def judge_all(images: Sequence[JudgedImage], classes: int) -> DetectionOutcomes:
-    """What became of every detection at IoU 0.5, by the devkit's rules."""
+    """The outcome of every detection at IoU 0.5, by the devkit's rules."""
     positives = np.zeros((len(images), classes), np.int32)
     image, label, score, outcome = [], [], [], []
     for number, judged in enumerate(images):
@@ -112,7 +114,7 @@ def judge_all(images: Sequence[JudgedImage], classes: int) -> DetectionOutcomes:
 def voc_average_precision(
     outcomes: DetectionOutcomes, classes: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Both of VOC's forms, 0 to 1, of the classes that have an object."""
+    """Both of VOC's forms, 0 to 1, for classes with objects."""
     ap: dict[str, dict[str, float]] = {"11points": {}, "area": {}}
     totals = outcomes.positives.sum(axis=0)
     for index, name in enumerate(classes):
@@ -131,14 +133,14 @@ class MaskIoU(SharedMetric):
 
     Ignored pixels are dropped from the prediction too. Reports, in percent: ``mIoU`` (over the
     headline classes), ``mIoU_all`` and ``pixAcc`` over all classes, and ``IoU/<class>``. A class
-    without a labelled pixel in the test set has no figure and stands in no mean, whatever is
-    predicted: the means of all rows are over the same classes. (MMSegmentation's ``IoUMetric``
-    takes such a class for 0 as soon as a pixel is called so.)
+    without a labelled pixel in the test set has no figure and is in no mean, whatever is
+    predicted, so the means of all rows are over the same classes. (MMSegmentation's ``IoUMetric``
+    counts such a class as 0 as soon as one pixel is predicted as it.)
 
     Args:
         headline_classes: Classes whose mean is ``mIoU``; empty for all.
-        ignore_index: Label of pixels that are not judged.
-        outcomes: File for what each image contributed, or None.
+        ignore_index: Label of ignored pixels.
+        outcomes: File for the per-image results, or None.
         shared: See :class:`backbones.runtime.evaluation.SharedMetric`.
     """
 
@@ -164,13 +166,13 @@ class MaskIoU(SharedMetric):
             label = sample["gt_sem_seg"]["data"].squeeze().to(predicted)
             judged = label != self.ignore_index
             predicted, label = predicted[judged], label[judged]
-            # Whole numbers: MMSegmentation counts in float32, which ends at 16,777,216.
+            # Integers: MMSegmentation counts in float32, which is exact only up to 16,777,216.
             parts = (label[predicted == label], predicted, label)
             counts = [_array(torch.bincount(part, minlength=classes)) for part in parts]
             self.results.append((sample["img_path"], np.stack(counts)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Intersection over union, averaged over the classes that are labelled."""
+        """Compute IoU, averaged over the labelled classes."""
         classes = self.dataset_meta["classes"]
         counts = np.stack([row[1] for row in results])
         files = [row[0] for row in results]
@@ -201,7 +203,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _over(values: Mapping[str, float], classes: Sequence[str] = ()) -> float:
-    """Mean in percent over classes, or over all; NaN where none of them has a figure."""
+    """Mean in percent over classes, or over all; NaN if none has a figure."""
     kept = [values[name] for name in classes or values if name in values]
     return 100 * float(np.mean(kept)) if kept else float("nan")
 

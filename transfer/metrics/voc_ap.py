@@ -1,12 +1,13 @@
-"""Average precision at IoU 0.5 as Pascal VOC's devkit defines it, in both its forms.
+"""Average precision at IoU 0.5 in both forms of Pascal VOC's devkit.
 
-A detection, best score first, is held against the object of its class that it overlaps most. If
-they overlap by half, it is right the first time that object is met and wrong every further time;
-if the object is difficult, it is neither. Difficult objects are not counted. (``VOCevaldet.m`` of
-the devkit, MMDetection's ``tpfp_default`` and GluonCV's ``VOCMApMetric`` agree on all of this.)
+Each detection, best score first, is compared with the object of its class that it overlaps most. If
+they overlap by half, the first such detection is right and every further one is wrong; if the
+object
+is difficult, the detection is neither. Difficult objects are not counted. (``VOCevaldet.m`` of the
+devkit, MMDetection's ``tpfp_default`` and GluonCV's ``VOCMApMetric`` agree on all of this.)
 
-Boxes are of whole pixels with both ends inside: a width is x2 − x1 + 1. All three do so too, and so
-does every protocol here.
+Boxes are in whole pixels with both ends inside: a width is x2 − x1 + 1, as in all three of them and
+in every protocol here.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IOU_THRESHOLD = 0.5
 RIGHT, WRONG, NEITHER = 1, 0, -1
 RECALLS = np.arange(0.0, 1.0 + 1e-3, 0.1)
-"""VOC2007's thresholds as both toolboxes write them, .30000000000000004 and all, so that a figure
-equals theirs where a recall meets a threshold exactly."""
+"""VOC2007's thresholds as both toolboxes write them, including .30000000000000004, so that figures
+equal theirs when a recall meets a threshold exactly."""
 
 
 def judge(
     boxes: FloatArray, scores: FloatArray, truth: FloatArray, difficult: FloatArray
 ) -> npt.NDArray[np.int8]:
-    """What becomes of the detections of one class in one image.
+    """Judge the detections of one class in one image.
 
     Args:
         boxes: (N, 4) detections, x1 y1 x2 y2 in pixels.
-        scores: (N,); of equal ones, the first in the list comes first.
+        scores: (N,); equal scores keep their order in the list.
         truth: (M, 4) objects.
-        difficult: (K, 4) objects that are not judged.
+        difficult: (K, 4) difficult objects.
 
     Returns:
         (N,) of ``RIGHT``, ``WRONG`` and ``NEITHER``, in the order of ``boxes``.
@@ -74,7 +75,7 @@ def average_precision(right: npt.NDArray[np.bool_], objects: int, form: str) -> 
     Args:
         right: (N,) whether each detection is right, best score first, without those that are
             neither right nor wrong.
-        objects: How many there are to be found, 1 or more.
+        objects: Number of objects, 1 or more.
         form: ``"11points"``, mean of the best precision from each recall 0, .1, … 1 on (VOC2007);
             ``"area"``, area under that precision over recall (VOC2010 and later).
     """

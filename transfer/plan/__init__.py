@@ -1,1 +1,1 @@
-"""What is to be run: cells, protocols, suites."""
+"""Planning: which cells a request or a suite needs, and what they cost."""

@@ -1,4 +1,4 @@
-"""How long cells take on this machine, from the records that were made on its like."""
+"""Time of cells on this machine, estimated from records of the same hardware."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from transfer.records.cells import Cell
 from transfer.records.provenance import machine
 from transfer.records.records import Record
 
-_Network = tuple[str, bool]  # architecture, and whether nothing of it is frozen
+_Network = tuple[str, bool]  # architecture, and whether no stage is frozen
 _SHARED = ("task", "data", "data_fingerprint", "protocol", "protocol_version", "precision")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell will take.
+    """Cost of a cell.
 
     Attributes:
         seconds: From its start to its record.
-        host_bytes: Peak memory of its process; None where no record says.
-        gpu_bytes: Peak memory on its GPU; None where there is none or no record says.
-        same_network: Whether records of this very network say so; else it is scaled by
-            multiply-adds from another network's.
+        host_bytes: Peak memory of its process; None if no record has it.
+        gpu_bytes: Peak memory on its GPU; None without a GPU or if no record has it.
+        same_network: Whether the records are of the same network; otherwise the time is scaled
+            by multiply-adds from another network's.
     """
 
     seconds: float
@@ -44,40 +44,40 @@ class Durations:
     known: dict[str, dict[_Network, list[Record]]] = field(default_factory=dict)
     here: dict[str, Any] = field(default_factory=lambda: _like(machine()))
     _paces: dict[str, dict[_Network, Estimate]] = field(default_factory=dict)
-    _told: dict[tuple[str, _Network], Estimate | None] = field(default_factory=dict)
+    _estimates: dict[tuple[str, _Network], Estimate | None] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take records into account; those of other hardware are passed over."""
-        self._told.clear()
+        """Add records; those of other hardware are ignored."""
+        self._estimates.clear()
         for record in records:
             if _like(record.content.get("hardware", {})) == self.here:
                 networks = self.known.setdefault(_setting(record.cell), {})
                 networks.setdefault(_network(record.cell), []).append(record)
 
     def set_pace(self, cell: Cell, seconds: float) -> None:
-        """What a running cell will take by how far it is; it counts where no record tells."""
+        """Add a running cell's time, extrapolated from its progress; records take precedence."""
         setting, network = _key(cell)
-        told = Estimate(seconds, None, None, same_network=True)
-        self._paces.setdefault(setting, {})[network] = told
-        self._told.clear()
+        estimate = Estimate(seconds, None, None, same_network=True)
+        self._paces.setdefault(setting, {})[network] = estimate
+        self._estimates.clear()
 
     def add_probes(self, probes: Iterable[Record]) -> None:
-        """Take timed probes into account where no record says how long a network takes."""
+        """Add timed probes of networks that no record times."""
         self.add([probe for probe in probes if not self._known(probe.cell)])
 
     def knows(self, cell: Cell) -> bool:
-        """Whether this very network was timed here."""
+        """Whether the same network was timed here."""
         return self._known(vars(cell))
 
     def _known(self, cell: dict[str, Any]) -> bool:
         return _network(cell) in self.known.get(_setting(cell), {})
 
     def of(self, cell: Cell) -> Estimate | None:
-        """What a cell will take; None where nothing like it was run here."""
+        """Estimate for a cell; None if nothing comparable was run here."""
         key = _key(cell)
-        if key not in self._told:  # the view asks for all that wait, several times a second
-            self._told[key] = self._estimate(*key)
-        return self._told[key]
+        if key not in self._estimates:  # the view asks for all waiting cells several times a second
+            self._estimates[key] = self._estimate(*key)
+        return self._estimates[key]
 
     def _estimate(self, setting: str, wanted: _Network) -> Estimate | None:
         recorded = self.known.get(setting, {})
@@ -95,13 +95,13 @@ class Durations:
         return replace(timed[nearest], seconds=seconds, same_network=False)
 
     def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
-        """Seconds of some cells, one after another, and how many cells that leaves out."""
+        """Total seconds of the cells that have an estimate, and the number of cells without one."""
         estimates = [self.of(cell) for cell in cells]
         known = [estimate.seconds for estimate in estimates if estimate]
         return sum(known), len(estimates) - len(known)
 
     def until_done(self, cells: Iterable[Cell], jobs: int) -> float:
-        """Seconds until all cells are done that can be told of, each begun as a place gets free."""
+        """Seconds until all cells with an estimate are done, each started when a job is free."""
         places = [0.0] * jobs
         for cell in cells:
             if estimate := self.of(cell):
@@ -121,15 +121,15 @@ def _mean(records: list[Record]) -> Estimate:
 
 @cache
 def _key(cell: Cell) -> tuple[str, _Network]:
-    """What decides how long a cell takes."""
+    """Everything that determines how long a cell takes."""
     return _setting(vars(cell)), _network(vars(cell))
 
 
 def _setting(cell: dict[str, Any]) -> str:
-    """What two cells must share to take as long."""
+    """Everything but the network that two cells must share to take equally long."""
     shared = {name: cell[name] for name in _SHARED}
-    told = {"overrides": cell.get("overrides", ()), "processes": cell.get("processes", 1)}
-    return json.dumps({**shared, **told}, sort_keys=True)
+    settings = {"overrides": cell.get("overrides", ()), "processes": cell.get("processes", 1)}
+    return json.dumps({**shared, **settings}, sort_keys=True)
 
 
 def _network(cell: dict[str, Any]) -> _Network:
@@ -137,6 +137,6 @@ def _network(cell: dict[str, Any]) -> _Network:
 
 
 def _like(hardware: dict[str, Any]) -> dict[str, Any]:
-    """The part of a machine that decides on the time of one cell, which has one GPU."""
-    told = {name: hardware.get(name) for name in ("cpu", "cores", "system")}
-    return {**told, "gpu": (hardware.get("gpus") or [""])[0]}
+    """The hardware that determines the time of one cell, which has one GPU."""
+    host = {name: hardware.get(name) for name in ("cpu", "cores", "system")}
+    return {**host, "gpu": (hardware.get("gpus") or [""])[0]}

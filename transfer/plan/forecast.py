@@ -1,7 +1,7 @@
-"""How long a run on the sample will take: said before it begins, corrected by how it goes.
+"""Forecast of a run on the sample: made before it starts, corrected while it runs.
 
-The parts' shares of the whole are known ahead, in seconds of one machine; what this machine takes
-for such a second is guessed from a short measurement, then learned from the parts that are done.
+Each part's cost is known in seconds of a reference machine. The ratio of this machine to that one
+is guessed from a short measurement, then learned from the parts that are done.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from transfer.plan.sample_classifiers import OF_SAMPLE, is_trained
 from transfer.records.cells import Cell
 
 TRAIN_CLASSIFIER, TRAIN, EVALUATE = "train the classifier", "train", "evaluate"
-"""What a run is told to be doing, as its listener hears it."""
+"""The phases of a run, as its listener is notified of them."""
 
 _NETWORK = "resnet50"
 _CLASSIFIER_SECONDS = 70.0
-_SECONDS = {  # of a run of resnet50 on two cores of an AMD EPYC, family 25
+_SECONDS = {  # a run of resnet50 on two cores of an AMD EPYC, family 25
     ("detection", TRAIN): 48.0,
     ("detection", EVALUATE): 3.0,
     ("segmentation", TRAIN): 53.0,
     ("segmentation", EVALUATE): 5.0,
 }
 _BELIEF = 3.0
-"""Reference seconds of work that weigh as much as the guess that was made before the start."""
+"""Weight of the initial guess, in reference seconds of work."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Forecast:
-    """Time left of some runs, one after another.
+    """Time left for some runs, one after another.
 
     Attributes:
         parts: By run, the reference seconds of each of its phases, in their order.
-        guess: Seconds that a reference second takes here, as guessed before the start.
-        clock: Tells the time in seconds.
+        guess: Seconds per reference second on this machine, guessed before the start.
+        clock: Returns the time in seconds.
     """
 
     parts: Sequence[dict[str, float]]
     guess: float
     clock: Callable[[], float] = time.monotonic
     _began: float | None = None
-    _skipped: float = 0.0  # reference seconds that were done before, in an interrupted run
+    _skipped: float = 0.0  # reference seconds that an interrupted run had done before
     _place: tuple[int, str] = (0, "")
     _share: float = field(default=0.0)
 
     def step(self, number: int, phase: str, done: int, total: int) -> None:
-        """Run ``number``, from 0, has come to a step of a phase."""
+        """Run ``number``, from 0, has reached a step of a phase."""
         if phase not in self.parts[number] or not total:
             return
         if self._began is None:
@@ -59,7 +59,7 @@ class Forecast:
         self._place, self._share = (number, phase), share
 
     def left(self) -> float:
-        """Seconds until the last run is done."""
+        """Seconds until the last run ends."""
         whole = sum(sum(part.values()) for part in self.parts)
         done = self._done()
         spent = 0.0 if self._began is None else self.clock() - self._began
@@ -68,7 +68,7 @@ class Forecast:
         return (whole - done) * pace
 
     def _done(self) -> float:
-        """Reference seconds of work that are behind."""
+        """Reference seconds of finished work."""
         number, current = self._place
         total = sum(sum(part.values()) for part in self.parts[:number])
         for phase, seconds in self.parts[number].items():
@@ -79,11 +79,11 @@ class Forecast:
 
 
 def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
-    """The forecast of some cells of the sample; None where a network's size is not known.
+    """The forecast for cells of the sample; None if a network's size is unknown.
 
     Args:
-        cells: In the order in which they are run.
-        guess: Seconds that a reference second takes on this machine.
+        cells: In run order.
+        guess: Seconds per reference second on this machine.
     """
     reference = size_of(_NETWORK)
     assert reference
@@ -100,4 +100,4 @@ def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
             if not is_trained(cell.weights):
                 part = {TRAIN_CLASSIFIER: times * _CLASSIFIER_SECONDS, **part}
         parts.append(part)
-    return Forecast(parts, guess)
+    return Forecast(parts=parts, guess=guess)

@@ -1,4 +1,4 @@
-"""Networks that a run would refuse, as far as a table of facts tells; imports nothing heavy."""
+"""Networks that a run would refuse, according to a table of limits; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from transfer.protocols.protocols import demands
 from transfer.records.cells import Cell
 
 _PARTS = ("model.backbone", "model.roi_head.shared_head")
-"""What of a config is made of the network; overrides of it decide what can be built."""
+"""Parts of a config that hold the network; overrides of them determine what can be built."""
 
 
 def known_faults(cells: Sequence[Cell]) -> tuple[list[str], list[Cell]]:
-    """What is wrong with the networks of cells.
+    """Find the faults of the cells' networks.
 
     Returns:
-        A sentence for each fault, as the run would tell it, and the cells of which the table cannot
-        tell.
+        A sentence for each fault, the same as the run's message, and the cells whose network is
+        not in the table.
     """
     unknown = [cell for cell in cells if not _is_known(cell)]
     known = [cell for cell in cells if _is_known(cell)]
@@ -25,8 +25,8 @@ def known_faults(cells: Sequence[Cell]) -> tuple[list[str], list[Cell]]:
     return list(dict.fromkeys(filter(None, found))), unknown
 
 
-def told_of(cell: Cell, fault: object) -> str:
-    """A fault of what a cell's protocol makes of its network, with the cell's names before it."""
+def fault_of_cell(cell: Cell, fault: object) -> str:
+    """A fault of a cell's network under its protocol, prefixed with the names of both."""
     return f"{cell.backbone}, {cell.protocol}: {fault}"
 
 
@@ -45,4 +45,4 @@ def _of_protocol(cell: Cell) -> str:
     limits, asked = limits_of(cell.architecture), demands(cell.task, cell.protocol)
     assert limits is not None
     fault = (asked.stride_8 and limits.stride_8) or (asked.roi_head and limits.roi_head)
-    return told_of(cell, fault) if fault else ""
+    return fault_of_cell(cell, fault) if fault else ""

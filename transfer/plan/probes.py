@@ -1,4 +1,4 @@
-"""Timed probes that were made before, kept in the cache."""
+"""Earlier timed probes, kept in the cache."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from transfer.records.records import Record
 
 
 def folder() -> Path:
-    """Where probes are kept."""
+    """The folder of the probes."""
     return cache_dir() / "probes"
 
 
 def read_all() -> list[Record]:
-    """Every probe that can be read, in the parts of a record that tell the cost."""
+    """Every readable probe, as a record with costs only."""
     found = (read(path) for path in records.files(folder()))
     return [probe for probe in found if probe]
 
 
 def read(path: Path) -> Record | None:
-    """One probe; None where it cannot be read, since it is made again where it is needed."""
+    """One probe; None if it is unreadable, since it is measured again when needed."""
     try:
         content = read_json(path)
     except (OSError, UserError):

@@ -1,4 +1,4 @@
-"""From what was asked for to the cells that answer it; imports nothing heavy."""
+"""From a request to its cells; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
-from backbones.training.known_images import told_name_of_images
+from backbones.training.known_images import recorded_name_of_images
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
@@ -25,13 +25,13 @@ from transfer.records.cells import SHUFFLED, Cell
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the command line asks for.
 
     Attributes:
         backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
-        tasks: Which tasks; of several, those that the data serve.
+        tasks: Tasks; of several, those that the data set supports.
         against: ``"auto"`` (the zoo's control), a row, or ``"none"``.
         data: ``"auto"``, a data set's name, or a user's ``.toml``.
         data_root: Folder of the data sets.
@@ -39,9 +39,9 @@ class Request:
         weights: ``"auto"``, ``"none"``, a file, or a name that
             :func:`backbones.weights.weights.locate` takes.
         precision: ``"auto"`` or a precision.
-        seed: Of the fine-tuning.
-        classifier_seed: Of the classifiers that are trained for the sample.
-        processes: How many train a cell together.
+        seed: Seed of the fine-tuning.
+        classifier_seed: Seed of classifiers trained on the sample.
+        processes: Number of processes that train a cell together.
     """
 
     backbone: str
@@ -57,16 +57,16 @@ class Request:
     processes: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The cells to run, and what there is to say about them.
+    """The cells to run, with remarks.
 
     Attributes:
-        cells: In the order in which they are run: task by task, the control first.
-        rows: The rows of the zoo that they are of, by name.
-        baseline: Row that gains are counted from, or empty.
+        cells: In run order: task by task, the control first.
+        rows: Their rows of the zoo, by name.
+        baseline: Row that gains are computed against, or empty.
         remarks: Sentences for the user.
-        data: What :func:`load_data` takes for each data set's name in a cell.
+        data: The argument of :func:`load_data` for each data set's name in a cell.
     """
 
     cells: tuple[Cell, ...]
@@ -77,18 +77,18 @@ class Plan:
 
 
 def make_plan(request: Request) -> Plan:
-    """Decide on data, rows and protocol.
+    """Choose data, rows and protocol.
 
     Raises:
-        UserError: Something that was named is not known or not there.
+        UserError: A named item is unknown or missing.
     """
     remarks: list[str] = []
     data_of = _choose_data(request, remarks)
     on_sample = catalogue.SAMPLE in data_of.values()
     if request.weights == TRAINED and not on_sample:
         raise UserError(
-            "--weights sample trains classifiers on the built-in sample, and goes with --data "
-            "sample only: give a file or a name of weights."
+            "--weights sample trains classifiers on the built-in sample and needs --data sample: "
+            "pass a file or the name of public weights."
         )
     row = zoo.find(request.backbone)
     if row.alias_of:
@@ -99,22 +99,23 @@ def make_plan(request: Request) -> Plan:
     rows = [row]
     if control:
         rows.insert(0, control)
-        if not on_sample:  # whose controls are trained on it
+        if not on_sample:  # the sample's controls are trained on it
             remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
         remarks.append(
-            f"'{row.name}' has no control in the zoo: no gain is counted; name one with --against."
+            f"'{row.name}' has no control in the zoo, so no gain is computed; choose a baseline "
+            "with --against."
         )
     remarks += [f"{member.name} {member.note}." for member in rows if member.rename]
-    given = "auto"  # what the request gives is the asked row's own
+    given = "auto"  # the request's weights belong to the requested row
     if on_sample:
         lacking = [r for r in rows if r is not row or request.weights in ("auto", TRAINED)]
-        given, told = choose(
+        given, notes = choose(
             [r for r in lacking if r.recipe],
             request.classifier_seed,
             fetch=request.weights != TRAINED,
         )
-        remarks += told
+        remarks += notes
     plain = dataclasses.replace(request, weights=given)
     request = plain if request.weights == "auto" else request
     cells = tuple(
@@ -128,18 +129,18 @@ def make_plan(request: Request) -> Plan:
     if control:
         remarks += _beside_the_samples(cells, row, control)
     return Plan(
-        cells,
-        {member.name: member for member in rows},
-        control.name if control else "",
-        tuple(remarks),
-        by_name(data_of.values()),
+        cells=cells,
+        rows={member.name: member for member in rows},
+        baseline=control.name if control else "",
+        remarks=tuple(remarks),
+        data=by_name(data_of.values()),
     )
 
 
 def load_data(
     name: str, data_root: Path, progress: Callable[[int, int], None] | None = None
 ) -> catalogue.DataSet:
-    """A data set by name; the sample is drawn where it is missing, which ``progress`` is told."""
+    """A data set by name; a missing sample is drawn and reported to ``progress``."""
     if name != catalogue.SAMPLE:
         return catalogue.load(name, data_root)
     sample.ensure_sample(cache_dir() / catalogue.SAMPLE, progress=progress)
@@ -149,20 +150,20 @@ def load_data(
 def served(
     tasks: tuple[str, ...], data: str, data_root: Path, remarks: list[str]
 ) -> tuple[str, ...]:
-    """The tasks that a data set has something for; one alone was asked for by its name.
+    """The requested tasks that a data set supports; a task requested alone is always kept.
 
     Args:
-        tasks: Those that are asked for.
-        data: Its name, or a user's ``.toml``.
+        tasks: Requested tasks.
+        data: Name of the data set, or a user's ``.toml``.
         data_root: Folder of the data sets.
-        remarks: Told what is left out.
+        remarks: Receives a remark for each task that is left out.
     """
     if len(tasks) == 1 or data == catalogue.SAMPLE:
         return tasks
     loaded = catalogue.load(data, data_root)
     has = tuple(task for task in tasks if getattr(loaded, task))
     remarks += [
-        f"'{loaded.name}' has nothing for {task}, which is left out."
+        f"'{loaded.name}' has no data for {task}, so this task is left out."
         for task in tasks
         if task not in has
     ]
@@ -177,23 +178,25 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
     found = {task: DEFAULT_DATA[task] for task, lack in lacks.items() if not lack}
     missing = [DEFAULT_DATA[task] for task in lacks if task not in found]
     if missing:
-        told: dict[str, list[str]] = {}
+        names_by_lack: dict[str, list[str]] = {}
         for task, lack in lacks.items():
             if lack:
-                told.setdefault(lack, []).append(DEFAULT_DATA[task])
-        lacking = "; ".join(f"{' and '.join(names)} {lack}" for lack, names in told.items())
+                names_by_lack.setdefault(lack, []).append(DEFAULT_DATA[task])
+        lacking = "; ".join(
+            f"{' and '.join(names)} {lack}" for lack, names in names_by_lack.items()
+        )
         root = shlex.quote(str(request.data_root))
         fetch = [f"'transfer prepare {name} --root {root}'" for name in missing]
         remarks.append(
             f"{lacking} ({' and '.join(fetch)} "
-            + ("fetch them" if len(missing) > 1 else "fetches it")
-            + ("; left out)." if found else "; running the built-in sample instead).")
+            + ("download them" if len(missing) > 1 else "downloads it")
+            + ("; this task is left out)." if found else "; running the built-in sample instead).")
         )
     return found or dict.fromkeys(request.tasks, catalogue.SAMPLE)
 
 
 def _control(request: Request, row: zoo.Variant) -> zoo.Variant | None:
-    """The row to compare with; None for none, and where that is the row itself."""
+    """The baseline; None if there is none or it is the row itself."""
     named = row.control if request.against == "auto" else request.against
     if named in ("", "none"):
         return None
@@ -202,46 +205,47 @@ def _control(request: Request, row: zoo.Variant) -> zoo.Variant | None:
         return control
     if control != row:
         raise UserError(
-            f"'{named}' and '{request.backbone}' are two backbones of one name, '{row.name}': give "
-            "one of them another 'name'."
+            f"'{named}' and '{request.backbone}' are two backbones with the same name "
+            f"'{row.name}': "
+            "give one of them another 'name'."
         )
     return None
 
 
 def _trained_elsewhere(weights: str, row: zoo.Variant, control: zoo.Variant) -> list[str]:
-    """What to say where given weights were trained on other images than the control's."""
+    """A remark if the given weights were trained on other images than the control's."""
     if weights in ("auto", "none") or is_public(weights) or not control.weights:
         return []
-    images = told_name_of_images(read_own_metadata(weights_file(weights)))
+    images = recorded_name_of_images(read_own_metadata(weights_file(weights)))
     of_control = control.weights.top1_on
     if images in ("", of_control) or not of_control:
         return []
     return [
-        f"'{row.name}' was trained on {images}, its control '{control.name}' on {of_control}: what "
-        "is gained is not the recipe's alone. A suite compares classifiers of the same images, "
-        "each named by its row's 'classifiers' (docs/suites.md)."
+        f"'{row.name}' was trained on {images}, its control '{control.name}' on {of_control}: the "
+        "gain is not due to the recipe alone. A suite compares classifiers of the same images, "
+        "listed as each row's 'classifiers' (docs/suites.md)."
     ]
 
 
 def _beside_the_samples(cells: Sequence[Cell], row: zoo.Variant, control: zoo.Variant) -> list[str]:
-    """What to say where the sample's images trained the control, and not the row."""
+    """A remark if the control was trained on the sample and the row was not."""
     trained_on_sample = {
         cell.backbone: OF_SAMPLE in cell.weights for cell in cells if not cell.scratch
     }
     if not trained_on_sample.get(control.name) or trained_on_sample.get(row.name, True):
         return []
     return [
-        f"The control '{control.name}' is trained on the sample's few images, '{row.name}' was "
-        "trained on others: what is gained is not the classifier's alone. Such a run shows that "
-        "everything works; give images of your own with --data to learn more."
+        f"The control '{control.name}' is trained on the few images of the sample, '{row.name}' on "
+        "others: the gain is not due to the classifier alone. Such a run shows that everything "
+        "works; use your own images with --data to learn more."
     ]
 
 
 def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: str) -> Cell:
-    """One cell of a request whose data are decided.
+    """One cell of a request whose data set is chosen.
 
     Raises:
-        UserError: Unknown protocol, there are no such weights, or they are another row's.
+        UserError: The protocol is unknown, or the weights are missing or belong to another row.
     """
     protocol = _protocol(request, task)
     weights, identity, classifier = _weights(request, row)
@@ -270,7 +274,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
 def _own_preprocessing(
     row: zoo.Variant, identity: str
 ) -> tuple[PerChannel | None, PerChannel | None]:
-    """Mean and deviation of a user's own row; None where the weights bring them, as timm's do."""
+    """Mean and deviation of a user's own row; None if the weights bring them, as timm's do."""
     if not row.own:
         return None, None
     if identity.removeprefix(f"{SHUFFLED}:").startswith("timm:"):
@@ -279,15 +283,15 @@ def _own_preprocessing(
 
 
 def data_name(data: str) -> str:
-    """What a cell calls a data set that was given by name or as a file."""
+    """The name of a data set in cells, given its name or file."""
     return Path(data).stem if data.endswith(".toml") else data
 
 
 def by_name(asked: Iterable[str]) -> dict[str, str]:
-    """Data sets, each a known name or a file, by what cells call them.
+    """Data sets, each a known name or a file, by their names in cells.
 
     Raises:
-        UserError: Two files have one name.
+        UserError: Two files have the same name.
     """
     named: dict[str, str] = {}
     for data in asked:
@@ -301,12 +305,12 @@ def by_name(asked: Iterable[str]) -> dict[str, str]:
 
 
 def fingerprint(data: str, data_root: Path, task: str) -> str:
-    """Of the lists of images that a task trains and tests on.
+    """Fingerprint of the lists of images that a task trains and tests on.
 
     Raises:
-        UserError: Unknown data, or not on this machine.
+        UserError: The data set is unknown or not on this machine.
     """
-    if data == catalogue.SAMPLE:  # follows from the code that draws it; need not be drawn yet
+    if data == catalogue.SAMPLE:  # follows from the drawing code; the sample may not be drawn yet
         return f"sample-v{sample.VERSION}"
     return catalogue.load(data, data_root).fingerprint(task)
 
@@ -325,16 +329,16 @@ def _protocol(request: Request, task: str) -> str:
 def _precision(request: Request, protocol: str) -> str:
     if request.precision != "auto":
         return request.precision
-    # Only `quick` computes in 16 bits before equivalence has been shown.
+    # Only `quick` uses 16 bits until equivalence is shown.
     return hardware.fast_precision() if protocol in protocols.QUICK else "float32"
 
 
 def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
-    """Where a row's weights come from, what identifies them, and whose they are."""
+    """Source of a row's weights, their identity, and the name of the classifier."""
     if row.shuffled_of:
         unshuffled = dataclasses.replace(row, name=row.shuffled_of, shuffled_of="")
-        told = _weights(request, unshuffled)
-        return f"{SHUFFLED}:{told[0]}", f"{SHUFFLED}:{told[1]}", told[2]
+        source = _weights(request, unshuffled)
+        return f"{SHUFFLED}:{source[0]}", f"{SHUFFLED}:{source[1]}", source[2]
     if request.weights not in ("auto", "none", TRAINED, PUBLIC):
         if not is_public(request.weights):
             _require_trained_as(row, weights_file(request.weights))
@@ -345,34 +349,35 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
         return trained(row, request.classifier_seed)
     if row.weights is None and row.own:
         raise UserError(
-            f"'{row.name}' has no weights: name them in its file, or give a file with --weights. "
-            'A start from random ones is weights = "random".'
+            f"'{row.name}' has no weights: name them in its file, or pass a file with --weights. "
+            'To start from random weights, set weights = "random".'
         )
     if row.weights is None:
         raise UserError(
-            f"No weights of '{row.name}' are public: train it with '{row.how_to_train()}' and "
-            "give the file with --weights."
+            f"The weights of '{row.name}' are not public: train it with '{row.how_to_train()}' and "
+            "pass the file with --weights."
         )
     return _given(row.weights.source)
 
 
 def _require_trained_as(row: zoo.Variant, path: Path) -> None:
-    """Refuse a classifier of this project's training that is of another row of the zoo.
+    """Refuse a classifier that this project trained for another row of the zoo.
 
-    A user's own row names no recipe: its weights are what the user says they are, but not of which
-    network. Networks may have one set of names, and differ in strides or activations.
+    A user's own row has no recipe, so only its network is compared. Networks may share all names of
+    weights and still differ in strides or activations.
     """
     own = read_own_metadata(path)
     trained = own.get("row") or row.name
     if not row.own and zoo.meant_by(trained) != zoo.meant_by(row.name):
         raise UserError(
-            f"The classifier '{path}' is a '{trained}', but it is given for '{row.name}': give it "
-            f"for the row that it is of, or other weights for '{row.name}'."
+            f"The classifier '{path}' was trained as '{trained}', not as '{row.name}': use it for "
+            "its "
+            f"own row, or choose other weights for '{row.name}'."
         )
     if (network := own.get("architecture") or row.architecture) != row.architecture:
         raise UserError(
-            f"The classifier '{path}' is a '{network}', but '{row.name}' is a "
-            f"'{row.architecture}': give it for a row of that network, such as a .toml of your own."
+            f"The classifier '{path}' has the network '{network}', but '{row.name}' has "
+            f"'{row.architecture}': use it for a row of that network, such as your own .toml file."
         )
 
 
@@ -380,10 +385,10 @@ def _given(weights: str) -> tuple[str, str, str]:
     if is_public(weights):
         return weights, weights, "public"
     path = weights_file(weights)
-    return str(path), f"sha256:{sha256(path)}", _told_classifier(path)
+    return str(path), f"sha256:{sha256(path)}", _classifier_name(path)
 
 
-def _told_classifier(path: Path) -> str:
-    """What a cell calls a classifier in a file: by the seed of its training, where that is told."""
+def _classifier_name(path: Path) -> str:
+    """The name of a file's classifier in cells: the seed of its training, if recorded."""
     own = read_own_metadata(path)
     return f"seed {own['seed']}" if "seed" in own else "file"

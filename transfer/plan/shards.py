@@ -30,15 +30,15 @@ class Shard:
         """Read ``I/N``.
 
         Raises:
-            UserError: It is not of that form, or I does not lie between 1 and N.
+            UserError: The text has another form, or I is not between 1 and N.
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         number, of = (int(part) for part in found.groups()) if found else (0, 0)
         if not 1 <= number <= of:
             raise UserError(
                 f"--shard must be I/N with I from 1 to N, such as 3/8; it is '{text}'. In the "
-                "array 1-8 of Slurm it is $SLURM_ARRAY_TASK_ID/8: Slurm's count of tasks is "
-                "another when a part of them is submitted again."
+                "array 1-8 of Slurm, use $SLURM_ARRAY_TASK_ID/8: Slurm's own task count "
+                "changes when a part of the tasks is submitted again."
             )
         return cls(number, of)
 
@@ -46,10 +46,10 @@ class Shard:
 def share(cells: Sequence[Cell], shard: Shard) -> tuple[Cell, ...]:
     """The cells of a shard, in their order.
 
-    Every cell is in one shard. The split follows from the cells alone, never from what is recorded,
-    so that it is the same on every machine and on every day; another N, row or seed deals all out
-    anew. Cells of one task, protocol, data set and setting are dealt out by the multiply-adds of
-    their networks, the largest first, each to the shard that has the least of this kind.
+    Every cell is in one shard. The split depends on the cells alone, not on records, so it is the
+    same on every machine at any time; another N, row or seed changes it. Cells of one task,
+    protocol, data set and setting are assigned by the multiply-adds of their networks, the largest
+    first, each to the shard with the least work of this kind so far.
     """
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
@@ -68,7 +68,7 @@ def share(cells: Sequence[Cell], shard: Shard) -> tuple[Cell, ...]:
 
 
 def _largest_first(group: Sequence[Cell]) -> list[tuple[Cell, float]]:
-    """Cells with their work; a network that is not of the zoo counts as much as the others."""
+    """Cells with their work; a network outside the zoo counts as much as the others."""
     sizes = [size_of(cell.architecture) for cell in group]
     known = [size.multiply_adds for size in sizes if size]
     usual = fmean(known) if known else 1.0

@@ -20,24 +20,24 @@ from transfer.protocols.protocols import TASKS
 from transfer.records.cells import Cell
 from transfer.records.settings import LENGTHS
 
-_GOES_ON = " The rest goes on."
+_GOES_ON = " The rest continues."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the command line changes in a suite.
+    """Changes to a suite from the command line.
 
     Attributes:
         data_root: Folder of the data sets.
         tasks: Only these.
-        data: ``"auto"`` for the suite's own.
-        protocol: ``"auto"`` for the suite's own.
-        precision: ``"auto"`` for the suite's own.
-        seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's own.
-        only: Pattern of cells' names, or a part of them; empty for all.
-        shard: The part of those cells that is run here; None for all.
-        processes: How many train a cell together.
-        without_data: Plan cells of data that are not on this machine, to tell their cost.
+        data: ``"auto"`` for the suite's.
+        protocol: ``"auto"`` for the suite's.
+        precision: ``"auto"`` for the suite's.
+        seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's seeds.
+        only: Pattern or part of cells' names; empty for all.
+        shard: The shard of those cells that runs here; None for all.
+        processes: Number of processes that train a cell together.
+        without_data: Also plan cells whose data set is not on this machine, to estimate their cost.
     """
 
     data_root: Path
@@ -53,13 +53,13 @@ class Choice:
 
 
 def make_suite_plan(suite: Suite, choice: Choice) -> Plan:
-    """The cells of a suite: task by task and seed by seed, so that a first table stands early.
+    """The cells of a suite: task by task and seed by seed, so that the first table comes early.
 
-    A row whose weights are neither public nor given is left out with a remark that says how they
-    are made; so is a task whose data are not on this machine.
+    A row whose weights are neither public nor given is left out, with a remark on how to train
+    them. A task whose data set is not on this machine is left out too.
 
     Raises:
-        UserError: Unknown row, protocol or data, two rows of one name, a cell that is named twice,
+        UserError: Unknown row, protocol or data set, two rows with the same name, a duplicate cell,
             or nothing to run.
     """
     return _Planner(suite, choice).plan()
@@ -67,14 +67,14 @@ def make_suite_plan(suite: Suite, choice: Choice) -> Plan:
 
 @dataclass(frozen=True)
 class _Source:
-    """A classifier: a file or the row's own weights, and the seed of one of the sample's."""
+    """A classifier: a file or the row's weights, with the seed if it is trained on the sample."""
 
     weights: str = "auto"
     seed: int = 0
 
 
 class _Untrained(Exception):
-    """A row that has to be trained before it can be fine-tuned."""
+    """A row must be trained before it can be fine-tuned."""
 
 
 class _Planner:
@@ -96,7 +96,7 @@ class _Planner:
         ]
         if self.choice.seeds is None:
             self._refuse_repeated(cells)
-        else:  # rows that differ in their seeds alone have become the same
+        else:  # rows that differed only in their seeds have become equal
             cells = list({cell.id: cell for cell in cells}.values())
         chosen = [cell for cell in cells if _is_chosen(cell, self.choice.only)]
         if not chosen:
@@ -105,34 +105,36 @@ class _Planner:
             chosen = self._share(chosen, shard)
         notes = [f"{row.name} {row.note}." for row in rows.values() if row.alias_of or row.rename]
         return Plan(
-            tuple(chosen),
-            rows,
-            self._baseline(),
-            tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
-            by_name(self.data.values()),
+            cells=tuple(chosen),
+            rows=rows,
+            baseline=self._baseline(),
+            remarks=tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
+            data=by_name(self.data.values()),
         )
 
     def _rows_by_name(self) -> dict[str, zoo.Variant]:
-        """The rows by what records call them; one may stand in the suite in several ways."""
+        """The rows by their names in records; a suite may list a row several times."""
         named: dict[str, str] = {}
         for asked, row in self.rows.items():
             first = named.setdefault(row.name, asked)
             if self.rows[first] != row:
                 raise UserError(
-                    f"The suite '{self.suite.path}' has two backbones of one name: '{first}' and "
-                    f"'{asked}' are both called '{row.name}' in records and tables. A backbone is "
-                    "called as its file, unless the file gives a 'name': rename one of them."
+                    f"The suite '{self.suite.path}' has two backbones with the same name: "
+                    f"'{first}' and "
+                    f"'{asked}' are both called '{row.name}' in records and tables. A backbone "
+                    "has the "
+                    "name of its file, unless the file gives a 'name': rename one of them."
                 )
         return {name: self.rows[asked] for name, asked in named.items()}
 
     def _tasks(self) -> list[str]:
-        """Those that are asked for, that rows take part in, and that the data serve."""
+        """The requested tasks that rows take part in and data sets support."""
         taken = [
             task for task in self.choice.tasks if any(task in row.tasks for row in self.suite.rows)
         ]
         asked = [task for task in taken if task in self.data]
         self.remarks += [
-            f"The suite names no data for {task}, which is left out."
+            f"The suite names no data set for {task}, so this task is left out."
             for task in taken
             if task not in self.data
         ]
@@ -144,16 +146,17 @@ class _Planner:
         return [task for task in asked if task in has]
 
     def _is_here(self, data: str) -> bool:
-        """Whether data are on this machine; of a user's own, the catalogue says what they lack."""
+        """Whether a data set is on this machine; the catalogue reports faults of one's own."""
         named = data in catalogue.names() and data != catalogue.SAMPLE
         return not named or catalogue.found(data, self.choice.data_root)
 
     def _other_lengths(self) -> list[str]:
-        """What to say of a training's length that was changed without its schedule."""
+        """A remark on a training length that was changed without its schedule."""
         return [
-            f"{task.capitalize()}: the suite sets {length} and nothing of param_scheduler, so that "
-            "the learning rate keeps the schedule of the protocol's own length; 'epochs' moves it "
-            "too (docs/suites.md)."
+            f"{task.capitalize()}: the suite sets {length} but not param_scheduler, so the "
+            "learning "
+            "rate keeps the schedule of the protocol's own length; 'epochs' changes both "
+            "(docs/suites.md)."
             for task in self.choice.tasks
             if task in self.data
             for length in LENGTHS
@@ -165,12 +168,12 @@ class _Planner:
         ]
 
     def _share(self, cells: list[Cell], shard: Shard) -> list[Cell]:
-        """The cells of one shard."""
+        """The cells of the chosen shard."""
         mine = list(share(cells, shard))
         if not mine:
             raise UserError(
                 f"Shard {shard.number}/{shard.of} is empty: the suite '{self.suite.name}' has only "
-                f"{len(cells)} cells. Start no more shards than that."
+                f"{len(cells)} cells. Start at most that many shards."
             )
         self.remarks.append(
             f"Shard {shard.number} of {shard.of}: {len(mine)} of {len(cells)} cells."
@@ -181,26 +184,28 @@ class _Planner:
         baseline = self.suite.baseline
         if baseline and baseline not in self.rows:
             raise UserError(
-                f"The baseline '{baseline}' of the suite '{self.suite.path}' is none of its rows "
+                f"The baseline '{baseline}' of the suite '{self.suite.path}' is not one of its "
+                "rows "
                 f"({', '.join(self.rows)})."
             )
         return self.rows[baseline].name if baseline else ""
 
     def _fingerprint(self, task: str) -> str | None:
-        """Of the task's data; None, with a remark, where they are not on this machine."""
+        """Fingerprint of the task's data set; None, with a remark, if it is not on this machine."""
         data = self.data[task]
         if self._is_here(data):
             return fingerprint(data, self.choice.data_root, task)
         self.remarks.append(
             f"{data} was not found under '{self.choice.data_root}': {task} "
             + ("cannot run yet" if self.choice.without_data else "is left out")
-            + f". The head of configs/datasets/{data}.toml says what it is; 'transfer prepare' "
-            "fetches the public data sets."
+            + f". The head of configs/datasets/{data}.toml describes the data set; 'transfer "
+            "prepare' "
+            "downloads the public ones."
         )
         return "" if self.choice.without_data else None
 
     def _cells(self, task: str, lists: str) -> list[Cell]:
-        """The cells of one task, by seed first and in the order of the rows next."""
+        """The cells of one task, ordered by seed, then by row."""
         cells = []
         for row in self.suite.rows:
             if task not in row.tasks:
@@ -243,14 +248,14 @@ class _Planner:
         """The classifiers of a row.
 
         Raises:
-            _Untrained: There are none yet.
-            UserError: The row has none, or a file is no whole one.
+            _Untrained: They are not trained yet.
+            UserError: The row has none, or a file is damaged.
         """
         row = self.rows[entry.backbone]
         if row.scratch and entry.classifiers:
             raise UserError(
-                f"The suite '{self.suite.path}' names classifiers of '{row.name}', which begins "
-                "with random weights: leave them out, or give the row that they are of."
+                f"The suite '{self.suite.path}' lists classifiers for '{row.name}', which starts "
+                "from random weights: remove them, or list them for the row that they belong to."
             )
         if row.scratch:
             return [_Source()]
@@ -260,13 +265,15 @@ class _Planner:
             return [_Source(seed=seed) for seed in entry.classifier_seeds]
         if row.weights is None and row.own:
             raise _Untrained(
-                f"{row.name} has no weights: name them in its file, or as the row's classifiers; a "
-                f'start from random ones is weights = "random".{_GOES_ON}'
+                f"{row.name} has no weights: name them in its file, or as the row's classifiers; "
+                "to "
+                f'start from random weights, set weights = "random".{_GOES_ON}'
             )
         if row.weights is None:
             raise _Untrained(
-                f"{row.name} needs training, its weights are not public: '{row.how_to_train()}', "
-                f"and name the file as the row's classifiers in a suite file of your own.{_GOES_ON}"
+                f"{row.name} needs training because its weights are not public: "
+                f"'{row.how_to_train()}'. "
+                f"Then list the file as the row's classifiers in your own suite file.{_GOES_ON}"
             )
         return [_Source()]
 
@@ -290,37 +297,39 @@ class _Planner:
         for cell in cells:
             if cell.id in seen:
                 raise UserError(
-                    f"The suite '{self.suite.path}' names the cell {cell.name} twice: a row with "
-                    "the same classifier and seed stands in it more than once."
+                    f"The suite '{self.suite.path}' contains the cell {cell.name} twice: a row "
+                    "with "
+                    "the same classifier and seed is listed more than once."
                 )
             seen.add(cell.id)
 
     def _why_nothing(self, cells: list[Cell], tasks: list[str]) -> str:
         if not cells:
-            told = dict.fromkeys(r.removesuffix(_GOES_ON) for r in self.remarks)
+            reasons = dict.fromkeys(r.removesuffix(_GOES_ON) for r in self.remarks)
             if not tasks:
                 asked = " and ".join(self.choice.tasks)
-                told[f"Its data and its rows have nothing for {asked}."] = None
-            return f"Nothing of the suite '{self.suite.name}' can run. " + " ".join(told)
+                reasons[f"Its data sets and rows do not support {asked}."] = None
+            return f"No run of the suite '{self.suite.name}' can start. " + " ".join(reasons)
         known = sorted({cell.name for cell in cells})
         near = difflib.get_close_matches(self.choice.only, known, n=2, cutoff=0.3) or known[:2]
         return (
-            f"No cell of the suite '{self.suite.name}' matches --only '{self.choice.only}'; their "
-            f"names are like {' and '.join(near)}."
+            f"No run of the suite '{self.suite.name}' matches --only '{self.choice.only}'; its "
+            "runs "
+            f"have names such as {' and '.join(near)}."
         )
 
 
 def _matches(place: Path, pattern: Path) -> list[Path]:
-    """Files that a pattern means; an absolute one does not depend on the place."""
+    """Files that match a pattern; an absolute pattern ignores the folder."""
     if pattern.is_absolute():
         place, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
     try:
         return sorted(p for p in place.glob(str(pattern)) if p.is_file() and not is_hidden(p))
     except ValueError as error:
-        raise UserError(f"'{pattern}' is no pattern of files ({error}).") from error
+        raise UserError(f"'{pattern}' is not a valid file pattern ({error}).") from error
 
 
 def _is_chosen(cell: Cell, only: str) -> bool:
-    """Whether a pattern means a cell; one without wildcards may be any part of its name."""
+    """Whether a pattern matches a cell; without wildcards, any part of its name matches."""
     name = f"{cell.name}_{cell.id}"
     return only in name or fnmatchcase(name, only)

@@ -1,4 +1,4 @@
-"""Suites: which rows, tasks, data and seeds are run together, each a small TOML file.
+"""Suites: TOML files that list rows, tasks, data sets and seeds to run together.
 
 .. code-block:: toml
 
@@ -21,9 +21,8 @@
     "optim_wrapper.optimizer.lr" = [0.01, 0.02]
 
 A row's ``classifiers`` are files, or patterns of files: each is fine-tuned with each seed. They are
-looked for beside the suite's file, and then where ``backbones/train.py`` puts them.
-``classifier_seeds`` does the same on the sample, whose classifiers are trained where they are
-missing.
+searched beside the suite's file, then in the output folder of ``backbones/train.py``.
+``classifier_seeds`` does the same on the sample, where missing classifiers are trained.
 """
 
 from __future__ import annotations
@@ -53,16 +52,16 @@ Overrides = tuple[tuple[str, Any], ...]
 """Settings of the config, by their dotted names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SuiteRow:
     """One entry of a suite's rows.
 
     Attributes:
         backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
         classifiers: Files or patterns of files; empty for the row's public weights.
-        classifier_seeds: Of the classifiers that are trained for the sample.
-        seeds: Of its fine-tunings.
-        tasks: Those that it takes part in.
+        classifier_seeds: Seeds of classifiers trained on the sample.
+        seeds: Seeds of its fine-tunings.
+        tasks: Tasks that it takes part in.
     """
 
     backbone: str
@@ -72,19 +71,19 @@ class SuiteRow:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A suite as its file says it.
+    """The content of a suite file.
 
     Attributes:
-        name: Of the file, without its ending.
-        path: The file; files and patterns of files that it names start from its folder.
-        rows: In the order in which they are run.
-        data: Data set or ``.toml`` of each task.
+        name: File name without its extension.
+        path: The file; relative files and patterns in it start from its folder.
+        rows: In run order.
+        data: Data set or ``.toml`` file of each task.
         protocol: ``"auto"`` or a protocol's name.
         precision: ``"auto"`` or a precision.
-        baseline: Row that gains are counted from, or empty.
-        settings: For each task, the overrides that its cells are run with, one after another.
+        baseline: Row that gains are computed against, or empty.
+        settings: For each task, the sets of overrides that its cells run with.
     """
 
     name: str
@@ -98,7 +97,7 @@ class Suite:
 
 
 def names() -> list[str]:
-    """The suites that are known by name."""
+    """The names of the suites in ``configs/suites``."""
     kinds = {path.stem: _parse(path).get("kind") for path in _folder().glob("*.toml")}
     return sorted(name for name, kind in kinds.items() if kind == KIND)
 
@@ -107,7 +106,7 @@ def load(name: str) -> Suite:
     """Read a suite of ``configs/suites`` by name, or a user's own file.
 
     Raises:
-        UserError: Not found, malformed, or an entry that is not known or of the wrong kind.
+        UserError: Not found, malformed, or with an entry that is unknown or of the wrong type.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not path.is_file():
@@ -116,16 +115,16 @@ def load(name: str) -> Suite:
     kind = content.pop("kind", None)
     if kind == "classification":
         raise UserError(
-            f"The suite '{path}' trains classifiers: run it with 'python backbones/train.py "
+            f"The suite '{path}' trains classifiers; run it with 'python backbones/train.py "
             f"--suite {name}'."
         )
     if kind != KIND:
-        raise UserError(f"The suite '{path}' must say kind = \"{KIND}\"; it says {kind!r}.")
+        raise UserError(f"The suite '{path}' must set kind = \"{KIND}\"; it sets {kind!r}.")
     return _Reader(path).suite(content)
 
 
 class _Reader:
-    """Checks each entry of a suite's file, and names the one that is wrong."""
+    """Checks each entry of a suite file and reports the wrong one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -136,42 +135,42 @@ class _Reader:
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:
-            raise self._wrong("rows", "a list of rows that is not empty")
+            raise self._wrong("rows", "a non-empty list of rows")
         return Suite(
-            self.path.stem,
-            self.path,
-            tuple(self._row(entry, content, tasks) for entry in entries),
-            self._data(content.get("data", DEFAULT_DATA)),
-            self._text(content.get("protocol", "auto"), "protocol"),
-            self._precision(content.get("precision", "auto")),
-            self._beside(self._text(content.get("baseline", ""), "baseline")),
-            self._settings(content),
+            name=self.path.stem,
+            path=self.path,
+            rows=tuple(self._row(entry, content, tasks) for entry in entries),
+            data=self._data(content.get("data", DEFAULT_DATA)),
+            protocol=self._text(content.get("protocol", "auto"), "protocol"),
+            precision=self._precision(content.get("precision", "auto")),
+            baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
+            settings=self._settings(content),
         )
 
     def _row(self, entry: Any, suite: dict[str, Any], tasks: tuple[str, ...]) -> SuiteRow:
-        told = {"backbone": entry} if isinstance(entry, str) else entry
-        if not isinstance(told, dict) or not isinstance(told.get("backbone"), str):
+        table = {"backbone": entry} if isinstance(entry, str) else entry
+        if not isinstance(table, dict) or not isinstance(table.get("backbone"), str):
             raise self._wrong("rows", 'names of rows, or tables with a "backbone"')
-        name = told["backbone"]
-        self._known(told, ("backbone", "classifiers", "tasks", *_OF_A_ROW), f" of row '{name}'")
-        files = told.get("classifiers", [])
+        name = table["backbone"]
+        self._known(table, ("backbone", "classifiers", "tasks", *_OF_A_ROW), f" of row '{name}'")
+        files = table.get("classifiers", [])
         files = [files] if isinstance(files, str) else files
         if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
             raise self._wrong("classifiers", "file names or patterns")
         return SuiteRow(
-            self._beside(name),
-            tuple(files),
-            self._seeds(told, suite, "classifier_seeds"),
-            self._seeds(told, suite, "seeds"),
-            self._tasks(told.get("tasks", list(tasks)), "tasks"),
+            backbone=self._beside(name),
+            classifiers=tuple(files),
+            classifier_seeds=self._seeds(table, suite, "classifier_seeds"),
+            seeds=self._seeds(table, suite, "seeds"),
+            tasks=self._tasks(table.get("tasks", list(tasks)), "tasks"),
         )
 
     def _seeds(self, row: dict[str, Any], suite: dict[str, Any], key: str) -> tuple[int, ...]:
         seeds = row.get(key, suite.get(key, [0]))
         if not isinstance(seeds, list) or not seeds:
-            raise self._wrong(key, "a list of numbers that is not empty")
+            raise self._wrong(key, "a non-empty list of integers")
         if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in seeds):
-            raise self._wrong(key, f"whole numbers from 0 on, at most {MAX_SEED}")
+            raise self._wrong(key, f"integers from 0 to {MAX_SEED}")
         return tuple(self._once(seeds, key))
 
     def _tasks(self, tasks: Any, key: str) -> tuple[str, ...]:
@@ -187,12 +186,12 @@ class _Reader:
         return {task: self._beside(self._text(name, f"data.{task}")) for task, name in data.items()}
 
     def _beside(self, name: str) -> str:
-        """A user's file is named relative to the suite's; a row may be one's weights shuffled."""
+        """A user's file is relative to the suite's; a suffix may ask for shuffled weights."""
         file = name.removesuffix("_shuffled").removesuffix("_scratch")
         return str(self.path.parent / name) if file.endswith(".toml") else name
 
     def _epochs(self, epochs: Any, task: str) -> dict[str, int]:
-        """The length of a task's trainings, among its settings; none where it is the protocol's."""
+        """The training length of a task as a setting; empty if it is the protocol's."""
         if isinstance(epochs, dict):
             if not set(epochs) <= set(TASKS):
                 raise self._wrong(EPOCHS, f"a number, or one each for {' and '.join(TASKS)}")
@@ -217,25 +216,25 @@ class _Reader:
         length = next((name for name in LENGTHS if name in named), "")
         if EPOCHS in named and length:
             raise UserError(
-                f"The suite '{self.path}' sets both '{EPOCHS}' and '{length}' for {task}: give "
-                f"'{EPOCHS}', which moves the schedule of the learning rate with it, or the other, "
+                f"The suite '{self.path}' sets both '{EPOCHS}' and '{length}' for {task}: set only "
+                f"'{EPOCHS}', which also moves the learning-rate schedule, or only the other, "
                 "which does not."
             )
         if EPOCHS in fixed and not _is_length(fixed[EPOCHS]):
-            raise self._wrong(EPOCHS, "a whole number from 1 on, or one for each task")
+            raise self._wrong(EPOCHS, "an integer of at least 1, or one for each task")
         return fixed
 
     def _combinations(
         self, content: dict[str, Any], task: str, fixed: dict[str, Any]
     ) -> list[Overrides]:
-        """Every choice of one value for each varied setting, none of which is fixed."""
+        """Every combination of values of the varied settings, none of which may be fixed."""
         varied = self._of_task(content, "vary", task)
         for name in varied:
             if name in fixed:
                 raise self._wrong(f'vary."{name}"', "a setting that 'overrides' does not fix")
         for name, values in varied.items():
             if not isinstance(values, list) or not values:
-                raise self._wrong(f'vary."{name}"', "a list of values that is not empty")
+                raise self._wrong(f'vary."{name}"', "a non-empty list of values")
             self._once(values, f'vary."{name}"')
         pairs = [[(name, value) for value in values] for name, values in varied.items()]
         return list(itertools.product(*pairs))
@@ -251,26 +250,26 @@ class _Reader:
         settings = {**general, **table.get(task, {})}
         for name, value in settings.items():
             if name == EPOCHS and not _each(value, key, _is_length):
-                raise self._wrong(f"{key}.{name}", "a whole number from 1 on")
+                raise self._wrong(f"{key}.{name}", "an integer of at least 1")
             if name == WITHOUT:
                 self._require_parts(value, key)
             if isinstance(value, dict):
                 raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
             if not _is_data(value):
                 raise self._wrong(
-                    f'{key}."{name}"', "a text, a number but inf and nan, true, false or a list"
+                    f'{key}."{name}"', "a string, a finite number, true, false or a list"
                 )
             if name != WITHOUT:
                 self._require_allowed(name, value if key == "vary" else [value], key)
         return settings
 
     def _require_parts(self, value: Any, key: str) -> None:
-        """See that what is left out of the speed layer is known there, whatever it is varied over.
+        """Check that the parts left out of the speed layer are known.
 
         Raises:
-            UserError: It is not.
+            UserError: One is not.
         """
-        from transfer.speed.hook import require_known  # it imports torch, and few suites need it
+        from transfer.speed.hook import require_known  # imports torch, which few suites need
 
         for names in value if key == "vary" and isinstance(value, list) else [value]:
             try:
@@ -279,11 +278,11 @@ class _Reader:
                 raise UserError(f"In the suite '{self.path}', '{key}': {error}") from error
 
     def _require_allowed(self, name: str, values: Any, key: str) -> None:
-        """See that a setting names nothing that data may not name, such as a function to call."""
+        """Check that a setting names nothing forbidden, such as a function to call."""
         for value in values if isinstance(values, list) else [values]:
             if fault := fault_of_setting(name, value):
                 raise UserError(
-                    f"The suite '{self.path}' was refused: in '{key}', {fault}. SECURITY.md says "
+                    f"The suite '{self.path}' was refused: in '{key}', {fault}. SECURITY.md lists "
                     "what a suite may name."
                 )
 
@@ -291,7 +290,9 @@ class _Reader:
         for key in table:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}."
+                hint = (
+                    f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
+                )
                 raise UserError(
                     f"The suite '{self.path}' has an unknown key '{key}'{where}: {hint}"
                 )
@@ -299,12 +300,12 @@ class _Reader:
     def _once(self, values: list[Any], key: str) -> list[Any]:
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
-            raise UserError(f"The suite '{self.path}' names {twice!r} twice in '{key}'.")
+            raise UserError(f"The suite '{self.path}' lists {twice!r} twice in '{key}'.")
         return values
 
     def _text(self, value: Any, key: str) -> str:
         if not isinstance(value, str):
-            raise self._wrong(key, "a text")
+            raise self._wrong(key, "a string")
         return value
 
     def _precision(self, value: Any) -> str:
@@ -320,7 +321,7 @@ _OF_A_ROW = ("seeds", "classifier_seeds")
 
 
 def _each(value: Any, key: str, holds: Callable[[Any], bool]) -> bool:
-    """Whether something holds of a setting, or of every value that it is varied over."""
+    """Whether a condition holds for a setting, or for every value that it is varied over."""
     values = value if key == "vary" and isinstance(value, list) else [value]
     return all(map(holds, values))
 
@@ -330,11 +331,11 @@ def _is_length(value: Any) -> bool:
 
 
 def _is_data(value: Any) -> bool:
-    """Whether a setting is what a config may hold; TOML knows dates and times as well."""
+    """Whether a config may hold this value; TOML also has dates and times."""
     if isinstance(value, list):
         return all(map(_is_data, value))
     if isinstance(value, float):
-        return math.isfinite(value)  # JSON, and so a record, has no other
+        return math.isfinite(value)  # JSON, and so a record, has no inf and nan
     return isinstance(value, str | int | bool)
 
 

@@ -1,1 +1,1 @@
-"""From a run to its config: protocols, composition, overrides."""
+"""From a cell to its config: protocols, composition, overrides."""

@@ -1,4 +1,4 @@
-"""From a cell to the config that MMEngine's runner is built from."""
+"""From a cell to the config of MMEngine's runner."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def compose(
     """The resolved config of a cell: the protocol's, with backbone, data, seed and precision set.
 
     Args:
-        cell: What is fine-tuned.
-        data: Where its images are.
+        cell: The cell to fine-tune.
+        data: Its data set.
         weights: File of the classifier's weights; empty for random ones.
-        mean: Channel means that the classifier expects, RGB, 0 to 255.
-        std: Channel deviations.
-        outcomes: File for what each test image contributes.
+        mean: Channel means of the classifier's preprocessing, RGB, 0 to 255.
+        std: Channel standard deviations, likewise.
+        outcomes: File for the per-image results.
 
     Raises:
-        UserError: The network cannot be used this way, or an override names what data may not name.
+        UserError: The network does not fit the protocol, or an override names something forbidden.
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights)
@@ -70,36 +70,65 @@ def compose(
     if epochs := changed.get(EPOCHS, 0):
         set_epochs(cfg, epochs, _train_images(data, cell.task))
     _add_hook(cfg, "Speed", **({"without": list(left_out)} if left_out else {}))
-    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
+    _override(cfg, cell)
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
 
 
 def _train_images(data: DataSet, task: str) -> int:
-    """How many images a task trains on."""
+    """Number of training images of a task."""
     listed = list_all(data).train.get(task, ())
     return len(dict.fromkeys(listed))
 
 
 def network_parts(cell: Cell) -> list[ConfigDict]:
-    """What a cell makes of its network, without weights: the backbone, and a head that is a stage.
+    """The parts of a cell's config made from its network, without weights.
 
     Raises:
-        UserError: The network gives no maps.
+        UserError: The network gives no feature maps.
     """
     cfg = Config.fromfile(config_file(cell.task, cell.protocol))
     _set_backbone(cfg.model, cell, weights="")
-    cfg.merge_from_dict(_settings(cell, cfg.default_scope))
+    _override(cfg, cell)
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
 
 
+def _override(cfg: Config, cell: Cell) -> None:
+    """Set what a cell overrides.
+
+    A cell's values are tuples all the way down, since it is hashed. Where the config has a list,
+    the class may insist on one: ``RandomResize`` takes a list of tuples, not a tuple of tuples.
+    """
+    settings = _settings(cell, cfg.default_scope)
+    cfg.merge_from_dict({name: _like(_at(cfg, name), value) for name, value in settings.items()})
+
+
+def _at(cfg: Config, name: str) -> Any:
+    """The config's own value under a dotted name; None where it has none."""
+    node: Any = cfg
+    for part in name.split("."):
+        try:
+            node = node[int(part)] if isinstance(node, list | tuple) else node.get(part)
+        except (AttributeError, IndexError, ValueError):
+            return None
+    return node
+
+
+def _like(own: Any, value: Any) -> Any:
+    """A value with lists where the config's own value has them, at every depth."""
+    if not isinstance(own, list | tuple) or not isinstance(value, tuple):
+        return value
+    parts = [_like(own[min(i, len(own) - 1)] if own else None, v) for i, v in enumerate(value)]
+    return parts if isinstance(own, list) else tuple(parts)
+
+
 def _settings(cell: Cell, scope: str) -> dict[str, Any]:
-    """What a cell overrides, by dotted names.
+    """The overrides of a cell, by dotted names.
 
     Raises:
-        UserError: One names what data may not name.
+        UserError: An override names something forbidden.
     """
     ours = (WITHOUT, EPOCHS)
     settings = {name: value for name, value in cell.overrides if name not in ours}
@@ -112,59 +141,59 @@ def _settings(cell: Cell, scope: str) -> dict[str, Any]:
 
 
 def resolved(cfg: Config) -> dict[str, Any]:
-    """The config as plain data, without what only tells where files lie."""
-    told = json.loads(json.dumps(cfg.to_dict()))
-    for evaluator in (told["val_evaluator"], told["test_evaluator"]):
+    """The config as plain data, without file locations."""
+    plain = json.loads(json.dumps(cfg.to_dict()))
+    for evaluator in (plain["val_evaluator"], plain["test_evaluator"]):
         evaluator["outcomes"] = None
-    for part in _nodes(told):
+    for part in _nodes(plain):
         if "data_root" in part:
             part["data_root"] = ""
         if "weights" in part:
             part["weights"] = bool(part["weights"])
-    return told
+    return plain
 
 
-def located(told: dict[str, Any], data: DataSet) -> Config:
-    """A config of :func:`resolved`, tested on a data set's images, without a classifier to load.
+def located(config: dict[str, Any], data: DataSet) -> Config:
+    """A config from :func:`resolved` for testing on a data set, without a classifier to load.
 
-    What is read, and where it lies, is the data set's own: a record says neither.
+    The data set provides the files and their locations, which a record lacks.
     """
-    loader = ConfigDict(_with_tuples(told["test_dataloader"]))
+    loader = ConfigDict(_with_tuples(config["test_dataloader"]))
     for node in _nodes(loader.dataset):
         if "data_root" in node:
-            for choice in ("suffix", "exclude"):  # a data set that has none does not say so
+            for choice in ("suffix", "exclude"):  # a data set without one has no such key
                 node.pop(choice, None)
-    if told["default_scope"] == "mmdet":
+    if config["default_scope"] == "mmdet":
         assert data.detection is not None
         loader.dataset = _replace_leaves(loader.dataset, data.detection, data.detection.test)
     else:
         assert data.segmentation is not None
         loader.dataset = _masks(loader.dataset, data.segmentation, data.segmentation.test)
-    cfg = Config({**told, "test_dataloader": loader})
+    cfg = Config({**config, "test_dataloader": loader})
     for node in _nodes(cfg.model):
-        if "weights" in node:  # the backbone's, and those of a head that is a stage of it
+        if "weights" in node:  # of the backbone and of a head made from its last stage
             node.weights = None
     return cfg
 
 
-def _with_tuples(told: Any) -> Any:
+def _with_tuples(value: Any) -> Any:
     """JSON made lists of the pipeline's tuples; Resize takes a list for several scales."""
-    if isinstance(told, dict):
-        return {key: _with_tuples(value) for key, value in told.items()}
-    if isinstance(told, list):
-        numbers = all(isinstance(value, int | float) for value in told)
-        return tuple(told) if numbers else [_with_tuples(value) for value in told]
-    return told
+    if isinstance(value, dict):
+        return {key: _with_tuples(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        numbers = all(isinstance(entry, int | float) for entry in value)
+        return tuple(value) if numbers else [_with_tuples(entry) for entry in value]
+    return value
 
 
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
-    """The network, its channels told to the neck or the heads, and random weights unfrozen."""
+    """Set the network, the channels of neck or heads, and unfreeze random weights."""
     channels = feature_shape(cell.architecture).channels
     shared = model.get("roi_head", {}).get("shared_head")
     for part in (model.backbone, shared) if shared else (model.backbone,):
         part.update(architecture=cell.architecture, weights=weights or None)
         if cell.scratch:
-            # A random backbone behind a frozen stem and untrained BN is broken by construction.
+            # Random weights with a frozen stem and fixed BN cannot be trained.
             part.update(norm_eval=False, norm_frozen=False)
     if cell.scratch:
         model.backbone.frozen_stages = -1
@@ -194,7 +223,7 @@ def _set_boxes(cfg: Config, data: Detection) -> None:
 
 
 def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
-    """The protocol's data set with its leaves, one a split, exchanged for this data's."""
+    """The protocol's data set with its leaves, one per split, replaced by this data set's."""
     if dataset.type == "ConcatDataset" or "datasets" in dataset:
         return _concatenated(dataset.datasets[0], data, splits)
     if "dataset" in dataset:
@@ -205,7 +234,7 @@ def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> Config
 def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
     if data.layout == "coco":
         leaf = ConfigDict({**leaf})
-        leaf.pop("difficult_is_positive", None)  # COCO knows no difficult objects
+        leaf.pop("difficult_is_positive", None)  # COCO has no difficult objects
     leaves = [
         ConfigDict(
             {
@@ -224,8 +253,8 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
 
 
 def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
-    """What reads a split, and where it lies under the data set's root."""
-    folder = split.folder or "."  # the root itself; an empty name would begin an absolute path
+    """The reader of a split, and its place under the data set's root."""
+    folder = split.folder or "."  # the root itself; an empty name would give an absolute path
     if layout == "coco":
         return {
             "type": "CocoBoxes",
@@ -240,13 +269,13 @@ def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
 
 
 def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
-    """Which files of a split are meant, where its data set's file says so."""
+    """The files of a split that its data set's file selects."""
     chosen = {"suffix": suffix, "exclude": list(excluded)}
     return {name: value for name, value in chosen.items() if value}
 
 
 def smallest_box(cfg: Config) -> int:
-    """Side in pixels under which a box of VOC's layout is trained on as background; 0 for none."""
+    """Side in pixels below which a box in VOC's layout counts as background; 0 for none."""
     filters = [part.get("filter_cfg") or {} for part in _nodes(cfg.train_dataloader.dataset)]
     return max(kept.get("bbox_min_size") or 0 for kept in filters)
 
@@ -262,7 +291,7 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
     for pipeline in pipelines(cfg):
         for step in pipeline:
             if step.type == "LoadAnnotations":
-                step.pop("reduce_zero_label", None)  # the data set says it
+                step.pop("reduce_zero_label", None)  # the data set does it
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
 
@@ -290,7 +319,7 @@ def pipelines(cfg: Config) -> list[list[ConfigDict]]:
 
 
 def _set_loop(cfg: Config) -> None:
-    """The protocol's own length of training, in the loop that can be resumed anywhere."""
+    """Set the protocol's length of training, in a loop that can resume anywhere."""
     loop = cfg.train_cfg
     length = "max_epochs" if loop.type == "EpochBasedTrainLoop" else "max_iters"
     cfg.train_cfg = ConfigDict({"type": "ResumableTrainLoop", length: loop[length]})

@@ -1,7 +1,7 @@
-"""Whether the settings that a suite overrides are there to be set.
+"""Checks that the settings that a suite overrides exist.
 
-A mistyped name is not an error to MMEngine's configs: it is one setting more, which a class refuses
-once the cell is begun, or which nobody reads.
+To MMEngine's configs a mistyped name is just another setting: a class may refuse it once the cell
+has started, or nothing reads it.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from transfer.records.settings import EPOCHS, WITHOUT
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _OF_CELLS = {
-    "randomness.": "give a suite's 'seeds'",
-    "model.backbone.architecture.": "name another row",
-    "model.backbone.weights.": "name the row's 'classifiers'",
+    "randomness.": "set the suite's 'seeds'",
+    "model.backbone.architecture.": "use another row",
+    "model.backbone.weights.": "set the row's 'classifiers'",
 }
-_RULES = (  # what mmengine's DefaultOptimWrapperConstructor reads
+_RULES = (  # keys of mmengine's DefaultOptimWrapperConstructor
     *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult"),
     *("dwconv_decay_mult", "dcn_offset_lr_mult", "bypass_duplicate"),
 )
 
 
 def require_settings(cell: Cell, data: DataSet) -> None:
-    """See that each override of a cell sets what its config has, or what is built there takes.
+    """Check that each override of a cell sets a known key or a parameter of a class.
 
-    A key may be new only where the class that its table is built into has a parameter of that name.
+    A new key must be a parameter of the class that is built from its table.
 
     Raises:
-        UserError: One is neither, with the nearest that there is; it is a cell's own; or the
-            learning rate cannot follow the schedule that they make.
+        UserError: An override is neither, with the nearest known name; or it belongs to the cell
+            itself; or the learning rate cannot follow the resulting schedule.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
@@ -53,10 +53,10 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     try:
         after = _composed(cell, data)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
-        for name in names:  # a mistyped name is the likelier cause, and the better sentence
+        for name in names:  # a mistyped name is the likelier cause
             _require(name, before, before, cell)
         raise UserError(
-            f"The overrides {', '.join(names)} do not fit protocol '{cell.protocol}' of "
+            f"The overrides {', '.join(names)} do not fit the protocol '{cell.protocol}' of "
             f"{cell.task}: {error}."
         ) from error
     for name in names:
@@ -68,8 +68,8 @@ def _refuse_what_is_the_cells(name: str) -> None:
     for prefix, advice in _OF_CELLS.items():
         if f"{name}.".startswith(prefix):
             raise UserError(
-                f"The override '{name}' is no setting of a protocol: every cell has its own, which "
-                f"its record tells; {advice}."
+                f"The override '{name}' is not a setting of a protocol: every cell has its own, as "
+                f"recorded; {advice}."
             )
 
 
@@ -78,7 +78,7 @@ def _composed(cell: Cell, data: DataSet) -> Config:
 
 
 def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
-    """Follow a dotted name to its end, or to the first part of it that is new."""
+    """Follow a dotted name to its end, or to its first new part."""
     old, new = (dict(cfg.items()) for cfg in (before, after))
     path: tuple[str, ...] = ()
     for part in name.split("."):
@@ -88,16 +88,19 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
             known = [*old, *_taken(path, new, before.default_scope)]
         else:
             known = []
-        if part not in known and path[-1:] != ("custom_keys",):  # those are parts of any network
+        if part not in known and path[-1:] != (
+            "custom_keys",
+        ):  # custom keys name parts of any network
             where = f"'{'.'.join(path)}'" if path else "its config"
             raise UserError(
-                f"The override '{name}' sets nothing in protocol '{cell.protocol}' of {cell.task}: "
+                f"The override '{name}' sets nothing in the protocol '{cell.protocol}' of "
+                f"{cell.task}: "
                 f"{where} has no '{part}'; "
                 + (suggestion(part, list(dict.fromkeys(known))) if known else "it is a value.")
             )
         old, new = _part(old, part), _part(new, part)
         if old is None and new is not None:
-            return  # new from here on: it is for its class to judge
+            return  # new from here on: its class decides
         path = (*path, part)
 
 
@@ -108,7 +111,7 @@ def _part(of: Any, name: str) -> Any:
 
 
 def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
-    """What the class that a table is built into takes, beside what the table says already."""
+    """Parameters of the class built from a table that the table does not set yet."""
     if not path:
         return sorted(_parameters(Runner))
     if path[-1] in _LOADERS:
@@ -118,12 +121,12 @@ def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
     kind = node.get("type") if isinstance(node, dict) else None
     taken = {name for built in registered(kind, scope) for name in _parameters(built)}
     if path == ("optim_wrapper",):
-        taken |= {"paramwise_cfg", "constructor"}  # taken by what builds it
+        taken |= {"paramwise_cfg", "constructor"}  # read by its builder
     return sorted(taken)
 
 
 def _parameters(built: Any) -> set[str]:
-    """Names that a class takes by itself, or hands on to those that it is derived from."""
+    """Parameter names of a class and of its base classes."""
     if not isinstance(built, type):
         return set(inspect.signature(built).parameters)
     names: set[str] = set()

@@ -1,4 +1,4 @@
-"""MMDetection's random sampler of boxes, with draws that follow from the image's place."""
+"""MMDetection's random box sampler, with draws that depend on the image's place in the batch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor
 from backbones.runtime import randomness
 
 _LARGE = 10_000
-"""Boxes from which not all are put in order to choose some; there are never so many positive ones,
-after which others are drawn."""
+"""Number of boxes above which a subset is drawn without ordering all; there are never so many
+positive boxes, after which others are drawn."""
 
 
 @HOOKS.register_module()
 class PlacedSampling(Hook):
-    """Let a detector's random samplers draw by place; their settings stay the config's."""
+    """Let a detector's random samplers draw by place, with unchanged settings."""
 
     priority = "VERY_HIGH"
 
     def before_run(self, runner: Any) -> None:
-        """Put samplers that draw by place where the plain ones stand."""
+        """Replace plain samplers by samplers that draw by place."""
         for module in runner.model.modules():
             for name in ("sampler", "bbox_sampler"):
                 if type(sampler := getattr(module, name, None)) is RandomSampler:
@@ -32,9 +32,9 @@ class PlacedSampling(Hook):
 
 
 class PlacedRandomSampler(RandomSampler):
-    """Draws for each image from (seed, iteration, place in the whole batch).
+    """Draws for each image from (seed, iteration, place in the global batch).
 
-    So that what is sampled does not depend on how many processes share the batch.
+    The samples then do not depend on the number of processes that share the batch.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class PlacedRandomSampler(RandomSampler):
 
     @classmethod
     def like(cls, sampler: RandomSampler) -> PlacedRandomSampler:
-        """One that takes as many boxes, in the same proportion, as another."""
+        """A sampler with the same number and proportion of boxes as another."""
         return cls(
             sampler.num,
             sampler.pos_fraction,
@@ -53,21 +53,22 @@ class PlacedRandomSampler(RandomSampler):
         )
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:
-        """The boxes to train on in the next image of this process."""
+        """Sample the boxes of the next image of this process."""
         self.begin_image()
         return super().sample(*args, **kwargs)
 
     def begin_image(self) -> None:
-        """From here on, draw for the next image of this process."""
+        """Seed the draws for the next image of this process."""
         now = randomness.now()
         if now.iteration != self.iteration:
             self.iteration, self.images = now.iteration, 0
-        # MMDetection draws on the CPU; the RPN's sampler and the RoI head's differ in their number.
+        # MMDetection draws on the CPU; the samplers of RPN and RoI head differ in their number of
+        # boxes.
         torch.default_generator.manual_seed(now.seed_of(self.images, self.num))
         self.images += 1
 
     def random_choice(self, gallery: Any, num: int) -> Any:
-        """Some of a gallery: of a large one on the host the same in a tenth of the time."""
+        """A random subset of a gallery; for large ones on the CPU in a tenth of the time."""
         if isinstance(gallery, Tensor) and gallery.is_cpu and num < len(gallery) > _LARGE:
             return gallery[first_of_permutation(len(gallery), num)]
         return super().random_choice(gallery, num)
@@ -76,11 +77,11 @@ class PlacedRandomSampler(RandomSampler):
 def first_of_permutation(count: int, first: int) -> Tensor:
     """``torch.randperm(count)[:first]`` without drawing the rest.
 
-    torch exchanges each place in turn with one drawn among those from it on, by 32 random bits.
-    What else is drawn from the generator afterwards differs.
+    torch exchanges each place in turn with one drawn from it and the later ones, by 32 random bits.
+    Later draws from the generator differ from torch's.
 
     Args:
-        count: Up to 2**32 / 20; beyond, torch takes 64 bits a place.
+        count: Up to 2**32 / 20; beyond, torch uses 64 bits per place.
         first: At most ``count - 1``.
     """
     pairs = torch.empty(first // 2 + 1, dtype=torch.int64).random_(-(2**63), None).tolist()

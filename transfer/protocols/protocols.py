@@ -14,14 +14,14 @@ from backbones.common.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
 QUICK = ("quick", "quick-coco")
-"""Protocols for machines without a GPU, which compute in the format that is fast there."""
+"""Protocols for machines without a GPU, in the number format that is fast there."""
 
 HEADLINE = {"detection": "mAP", "segmentation": "mIoU"}
-"""The metric that a task is judged by."""
+"""The headline metric of each task."""
 
 
 def names(task: str) -> list[str]:
-    """The protocols that a task has."""
+    """The protocols of a task."""
     return sorted(path.stem for path in (_configs() / "_base_" / task).glob("*.py"))
 
 
@@ -29,7 +29,7 @@ def config_file(task: str, protocol: str) -> Path:
     """The config of a protocol.
 
     Raises:
-        UserError: Unknown; the sentence has the nearest names.
+        UserError: Unknown; the message has the nearest names.
     """
     path = _configs() / "_base_" / task / f"{protocol}.py"
     if path.is_file():
@@ -37,7 +37,7 @@ def config_file(task: str, protocol: str) -> Path:
     for other in TASKS:
         if protocol in names(other):
             raise UserError(
-                f"The protocol '{protocol}' has nothing for {task}: give --task {other}, or in a "
+                f"The protocol '{protocol}' does not support {task}: pass --task {other}, or in a "
                 f'suite tasks = ["{other}"].'
             )
     hint = suggestion(protocol, names(task))
@@ -46,9 +46,9 @@ def config_file(task: str, protocol: str) -> Path:
 
 @cache
 def version(task: str, protocol: str) -> str:
-    """Hash of what a protocol's config and the project's bases of it say, 8 hexadecimal digits.
+    """Hash of a protocol's config and its bases in this project, 8 hexadecimal digits.
 
-    Comments and layout do not count; the toolboxes' own bases are told by their versions.
+    Comments and layout do not count; the toolboxes' bases are identified by versions.
     """
     digest = hashlib.sha256()
     for path in _chain(config_file(task, protocol)):
@@ -58,7 +58,7 @@ def version(task: str, protocol: str) -> str:
 
 @dataclass(frozen=True)
 class Demands:
-    """What a protocol makes of a network beside a pyramid of maps.
+    """What a protocol needs from a network besides a pyramid of feature maps.
 
     Attributes:
         stride_8: A backbone of output stride 8.
@@ -71,13 +71,13 @@ class Demands:
 
 @cache
 def demands(task: str, protocol: str) -> Demands:
-    """What a protocol's config, and the project's bases of it, ask of a network."""
+    """What a protocol's config and its bases in this project need from a network."""
     nodes = [
         node for path in _chain(config_file(task, protocol)) for node in ast.walk(_parse(path))
     ]
     settings = [node for node in nodes if isinstance(node, ast.keyword)]
-    told = {(s.arg, s.value.value) for s in settings if isinstance(s.value, ast.Constant)}
-    return Demands(("output_stride", 8) in told, ("type", "RoIStage") in told)
+    given = {(s.arg, s.value.value) for s in settings if isinstance(s.value, ast.Constant)}
+    return Demands(("output_stride", 8) in given, ("type", "RoIStage") in given)
 
 
 def _chain(path: Path) -> list[Path]:
@@ -92,7 +92,7 @@ def _chain(path: Path) -> list[Path]:
 
 
 def _parse(path: Path) -> ast.Module:
-    # MMEngine's references, {{_base_.x}}, read as sets in sets: fine to parse, never evaluated.
+    # MMEngine's references, {{_base_.x}}, parse as sets in sets and are never evaluated.
     return ast.parse(path.read_text(encoding="utf-8"))
 
 

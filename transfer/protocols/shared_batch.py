@@ -1,4 +1,4 @@
-"""What changes in a cell's config when several processes, a GPU each, train it together."""
+"""Changes of a cell's config when several processes, one GPU each, train it together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from backbones.common.errors import UserError
 
 
 def share_out(cfg: Config, processes: int) -> None:
-    """Set batch, rate and evaluation for so many processes, in place.
+    """Set batch size, learning rate and evaluation for several processes, in place.
 
-    Each process takes the protocol's batch, but together no more than the batch that the protocol's
-    rate is stated for, as far as that can be divided. The rate follows the whole batch (linear
-    scaling).
+    Each process takes the protocol's batch size, but together at most the batch size that the
+    protocol's learning rate is stated for, as far as that can be divided. The learning rate follows
+    the global batch size (linear scaling).
 
     Raises:
         UserError: The protocol asks for synchronised batch norms and there is no GPU.
@@ -30,24 +30,25 @@ def share_out(cfg: Config, processes: int) -> None:
         evaluator.shared = True
     if _synchronises(cfg.model) and not hardware.cuda_devices():
         raise UserError(
-            "The protocol synchronises batch norms over processes, which torch does on GPUs only: "
-            "run it in one process here, or on a machine with a GPU for each."
+            "The protocol synchronises batch norms over processes, which torch supports only on "
+            "GPUs: "
+            "run it in one process here, or on a machine with one GPU per process."
         )
 
 
 def batch_of_each(own: int, stated: int, processes: int) -> int:
-    """Images of a batch that each process takes.
+    """Images per step in each process.
 
     Args:
-        own: The protocol's, of one process.
-        stated: Of all processes together, where the rate is what the protocol says.
-        processes: How many there are.
+        own: The protocol's batch size of one process.
+        stated: Global batch size that the protocol's learning rate is stated for.
+        processes: Number of processes.
     """
     return min(own, max(1, stated // processes))
 
 
 def _synchronises(node: object) -> bool:
-    """Whether a model's config has a synchronised batch norm somewhere."""
+    """Whether a model's config contains a synchronised batch norm."""
     if isinstance(node, dict):
         is_one = node.get("norm_sync") is True or node.get("type") == "SyncBN"
         return is_one or any(_synchronises(value) for value in node.values())

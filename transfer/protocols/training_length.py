@@ -1,8 +1,8 @@
-"""The length of a training as one number of epochs, and learning rates that follow it.
+"""The length of a training in epochs, and learning-rate schedules that follow it.
 
-A suite's ``epochs = 8`` keeps the proportions of the protocol's schedule: whatever counts in the
-unit of the training's length is moved with it. A warm-up in iterations, in a training that counts
-epochs, stays as long as it is.
+A suite's ``epochs = 8`` keeps the proportions of the protocol's schedule: everything in the unit of
+the training's length is scaled with it. A warm-up in iterations keeps its length if the training
+counts epochs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def set_epochs(cfg: Config, epochs: int, images: int) -> None:
     """Set the length of a training, and its schedule with it, in place.
 
     Args:
-        cfg: Composed, with the protocol's own length.
-        epochs: Passes over the training images; where the protocol repeats them, its own epochs.
-        images: How many are trained on: protocols that count iterations turn epochs into those.
+        cfg: Composed config, with the protocol's own length.
+        epochs: Passes over the training images; if the protocol repeats them, its own epochs.
+        images: Number of training images, to convert epochs to iterations in some protocols.
     """
     unit = "max_epochs" if "max_epochs" in cfg.train_cfg else "max_iters"
     before = int(cfg.train_cfg[unit])
@@ -41,10 +41,10 @@ def set_epochs(cfg: Config, epochs: int, images: int) -> None:
 
 
 def _move(scheduler: dict[str, Any], before: int, after: int) -> None:
-    """Move a schedule's marks from a training of one length to one of another."""
+    """Scale a schedule's marks from one training length to another."""
 
     def moved(mark: int) -> int:
-        # What was inside of the training stays inside, and no span vanishes that need not.
+        # Marks inside the training stay inside, and no span vanishes needlessly.
         place = round(mark * after / before)
         return min(max(place, min(mark, 1)), after - 1 if mark < before else place)
 
@@ -61,21 +61,21 @@ def _move(scheduler: dict[str, Any], before: int, after: int) -> None:
 
 
 def require_schedule(cfg: Config, protocol: str) -> None:
-    """See that a training has a length, and that learning rates can follow its schedule.
+    """Check that a training has a length that its learning-rate schedule fits.
 
     Args:
-        cfg: Composed, with all overrides.
+        cfg: Composed config, with all overrides.
         protocol: Its name, for the message.
 
     Raises:
-        UserError: It has none, or a schedule contradicts itself.
+        UserError: The length is invalid, or a schedule contradicts itself.
     """
     unit = "max_epochs" if "max_epochs" in cfg.train_cfg else "max_iters"
     length = cfg.train_cfg[unit]
     if type(length) is not int or length < 1:
         raise UserError(
-            f"A training of {length!r} {unit.removeprefix('max_')} is none: '{EPOCHS}' or "
-            f"'train_cfg.{unit}' must be a whole number from 1 on."
+            f"A training of {length!r} {unit.removeprefix('max_')} is impossible: '{EPOCHS}' or "
+            f"'train_cfg.{unit}' must be an integer of at least 1."
         )
     for number, scheduler in enumerate(cfg.param_scheduler):
         if fault := _fault(dict(scheduler)):
@@ -88,7 +88,7 @@ def require_schedule(cfg: Config, protocol: str) -> None:
 
 
 def _fault(scheduler: dict[str, Any]) -> str:
-    """What is wrong with a schedule, as the rest of a sentence; empty for nothing."""
+    """The fault of a schedule, as the rest of a sentence; empty if there is none."""
     begin, end = scheduler.get("begin", 0), scheduler.get("end", math.inf)
     if not 0 <= begin < end:
         return f"begins at {begin} and ends at {end}"
@@ -98,7 +98,7 @@ def _fault(scheduler: dict[str, Any]) -> str:
     for name in _SPANS:
         if scheduler.get(name, 1) < 1:
             return f"has {name} = {scheduler[name]}"
-    scheduler.pop("convert_to_iter_based", None)  # needs the number of iterations in an epoch
+    scheduler.pop("convert_to_iter_based", None)  # needs the number of iterations per epoch
     weight = torch.nn.Parameter(torch.zeros(1))
     try:
         PARAM_SCHEDULERS.build({**scheduler, "optimizer": torch.optim.SGD([weight], lr=1.0)})

@@ -1,4 +1,4 @@
-"""A cell: one fine-tuning, and all that can change its result."""
+"""A cell: one fine-tuning with everything that can change its result."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ SHUFFLED = "shuffled"
 """Scheme of a cell's weights whose values are shuffled layer by layer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One fine-tuning.
 
     Attributes:
         backbone: Row of the zoo, or the name of a user's own.
         architecture: timm's name of its network.
-        weights: Where the weights come from, as :func:`backbones.weights.weights.locate`
+        weights: Source of the weights, as :func:`backbones.weights.weights.locate`
             takes it; empty for random weights.
-        weights_id: What identifies them before they are fetched: a file's sha256, a hub's name, or
-            the identity of the training that makes them.
-        classifier: ``"public"``, ``"none"``, ``"seed N"`` of its own training, or ``"file"`` where
-            that is not known.
+        weights_id: Identity of the weights before they are fetched: a file's sha256, a hub name, or
+            the identity of the training that produces them.
+        classifier: ``"public"``, ``"none"``, ``"seed N"`` of its own training, or ``"file"`` if
+            that is unknown.
         task: ``"detection"`` or ``"segmentation"``.
         protocol: Name of the protocol.
-        protocol_version: Hash of what the protocol says.
+        protocol_version: Hash of the protocol's content.
         data: Name of the data set.
         data_fingerprint: Hash of its lists of images.
         precision: ``"float32"`` or ``"bfloat16"``.
-        seed: Of the fine-tuning.
-        scratch: Random weights, nothing frozen, BN trained.
-        overrides: Further settings of the config, as ``--cfg-options`` gives them.
-        processes: How many train it together, a GPU each: batch norms, sums and, in some
-            protocols, the batch depend on it.
-        mean: Channel means, 0 to 1, of a user's own row, whose file can be changed; None for the
-            zoo's, where the name or the weights' own file decides, and where timm's weights do.
-        std: Channel deviations, likewise.
-        rename: How the names in the weights of a user's own row become timm's; empty for names
+        seed: Seed of the fine-tuning.
+        scratch: Whether it starts from random weights, with nothing frozen and BN trained.
+        overrides: Further settings of the config, as in ``--cfg-options``.
+        processes: Number of processes that train it together, one GPU each; batch norms, sums and,
+            in
+            some protocols, the batch size depend on it.
+        mean: Channel means, 0 to 1, of a user's own row, whose file may change; None for rows of
+            the
+            zoo and for weights that bring their own.
+        std: Channel standard deviations, likewise.
+        rename: Mapping from the weight names of a user's own row to timm's; empty for names
             of a known library.
     """
 
@@ -67,17 +69,17 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Hash of the cell, 12 hexadecimal digits; where the weights lie does not count."""
-        told = dataclasses.asdict(self)
-        del told["weights"]
-        if self.processes == 1:  # as before there could be more
-            del told["processes"]
+        """Hash of the cell, 12 hexadecimal digits; the location of the weights does not count."""
+        identity = dataclasses.asdict(self)
+        del identity["weights"]
+        if self.processes == 1:  # as in older versions, which had one process only
+            del identity["processes"]
         for name in ("mean", "std"):
-            if told[name] is None:  # as before an own row's counted
-                del told[name]
-        if not self.rename:  # as before names could be others
-            del told["rename"]
-        text = json.dumps(told, sort_keys=True)
+            if identity[name] is None:  # as in older versions, which lacked these
+                del identity[name]
+        if not self.rename:  # as in older versions, which lacked renaming
+            del identity["rename"]
+        text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -90,27 +92,27 @@ class Cell:
 
     @property
     def stem(self) -> str:
-        """What its files are called."""
+        """The stem of its file names."""
         return f"{self.name}_{self.id}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """A cell, and where what it needs is and what it gives goes; none of it changes its result.
+    """A cell with the places of its inputs and outputs, which do not change its result.
 
     Attributes:
-        cell: What to run.
-        row: The row of the zoo that it is of.
+        cell: The cell to run.
+        row: Its row of the zoo.
         data: Its data set, as :func:`transfer.plan.request.load_data` takes it.
-        data_root: Folder of the data sets.
-        results: Folder of the records.
-        work_dir: Folder for logs and the states to resume from.
-        command: What runs this one cell again.
-        backends: Where MMEngine's visualiser writes curves, such as ``"TensorboardVisBackend"``.
-        save_minutes: Time between two savings of the training's state.
-        storage: Address of a folder for copies of states, as fsspec knows it; empty for none.
-        evaluate_every: Epochs or iterations between evaluations on the way; 0 for none.
-        baseline: Row that its run counts gains from; empty for none.
+        data_root: Folder that holds the data sets.
+        results: Results folder.
+        work_dir: Folder for logs and checkpoints.
+        command: The command that runs this cell again.
+        backends: MMEngine visualiser backends for curves, such as ``"TensorboardVisBackend"``.
+        save_minutes: Checkpoint interval in minutes.
+        storage: fsspec URL of a folder for copies of checkpoints; empty for none.
+        evaluate_every: Epochs or iterations between evaluations during training; 0 for none.
+        baseline: Row that its run computes gains against; empty for none.
     """
 
     cell: Cell
@@ -128,7 +130,7 @@ class Task:
 
     @property
     def state_copy(self) -> str:
-        """The address of the copy of this cell's state; empty for none."""
+        """The URL of the copy of this cell's checkpoint; empty for none."""
         return f"{self.storage.rstrip('/')}/{self.name}.pt" if self.storage else ""
 
     @property
@@ -138,10 +140,10 @@ class Task:
 
     @property
     def place(self) -> Path:
-        """The cell's own folder for its log and its state."""
+        """The cell's own folder for its log and checkpoints."""
         return self.work_dir / self.name
 
     @property
     def work_leases(self) -> Path:
-        """The folder of the leases on the cells' own folders."""
+        """The folder of the leases for the cells' own folders."""
         return self.work_dir / "leases"

@@ -1,4 +1,4 @@
-"""Which records may be compared: one setting, one model a row, one training, each run once."""
+"""Which records are comparable: one setting, one model per row, one training, each run once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ RANDOM = "random"
 """The classifier of a run from random weights."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What all rows of a table share.
+    """The setting that all rows of a table share.
 
     Attributes:
         task: ``"detection"`` or ``"segmentation"``.
         data: Name of the data set.
         data_fingerprint: Hash of its lists of images.
         protocol: Name of the protocol.
-        protocol_version: Hash of what it says.
+        protocol_version: Hash of its content.
         precision: ``"float32"`` or ``"bfloat16"``.
         metric: The headline metric.
         overrides: Further settings of the config, as JSON.
-        form: Which average precision the metric is; see :attr:`Record.form`.
+        form: Form of average precision; see :attr:`Record.form`.
     """
 
     task: str
@@ -49,15 +49,15 @@ class Setting:
 
     @property
     def title(self) -> str:
-        """What the table is of, for people."""
-        told = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
+        """The table's title."""
+        text = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
         sample = " (SAMPLE: drawn images, not VOC or ADE20K)" if self.data == "sample" else ""
-        changed = "".join(f", {one}" for one in settings.told(json.loads(self.overrides)))
-        return f"{told}, {self.precision}{changed}{sample}"
+        changed = "".join(f", {one}" for one in settings.in_title(json.loads(self.overrides)))
+        return f"{text}, {self.precision}{changed}{sample}"
 
     @classmethod
     def of(cls, record: Record) -> Setting:
-        """The table that a record belongs to."""
+        """The setting of a record."""
         cell = record.cell
         names = (
             "task",
@@ -77,26 +77,27 @@ class Setting:
 
 
 def classifier(record: Record) -> str:
-    """What tells the weights apart that were fine-tuned."""
+    """The identity of the fine-tuned weights."""
     return record.content["classifier"]["sha256"] or RANDOM
 
 
 def digest_of_run(record: Record) -> str:
-    """Hash of the file that an imported record was made from; empty for one of our own."""
+    """Hash of the source of an imported record; empty for our own."""
     imported = record.content.get("imported")
     return str(imported.get("sha256", "")) if isinstance(imported, dict) else ""
 
 
 def of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Of each row the records of its newest model; a sentence about every other.
+    """The records of each row's newest model, and a sentence about the others.
 
-    A row may have several classifiers, of one network that is fed in one way, or none: then every
-    run draws its own weights. What a user's file once said of another model is not averaged with
-    what it says now.
+    A row may have several classifiers of one network with one preprocessing, or none: then every
+    run
+    draws its own weights. If a user's file described another model before, its records are not
+    averaged with the new ones.
     """
-    newest: dict[str, dict[str, tuple[Any, Record]]] = {}  # by row and trait, and who told it
+    newest: dict[str, dict[str, tuple[Any, Record]]] = {}  # by row and trait
     usable: list[Record] = []
-    told: dict[tuple[str, str], list[Record]] = {}  # by row and by what is another
+    others: dict[tuple[str, str], list[Record]] = {}  # by row and difference
     for record in sorted(records, key=_finished, reverse=True):
         row = record.cell["backbone"]
         model, known = _model(record), newest.setdefault(row, {})
@@ -106,28 +107,28 @@ def of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
             newest[row] = {t: (v, record) for t, v in model.items()} | known
         else:
             value, first = known[other]
-            reason = f"{other} {model[other]}, that of the newest ({first.path.name}) has {value}"
-            told.setdefault((row, reason), []).append(record)
+            reason = f"{other} {model[other]}, the newest record ({first.path.name}) has {value}"
+            others.setdefault((row, reason), []).append(record)
     kept = {id(record) for record in usable}
     sentences = [
-        f"{_named(row, group)} is of another model: it has {reason}; give the file of each model "
-        "a name of its own."
-        for (row, reason), group in told.items()
+        f"{_named(row, group)} belongs to another model: it has {reason}; give each model's file "
+        "its own name."
+        for (row, reason), group in others.items()
     ]
     return [record for record in records if id(record) in kept], sentences
 
 
 def _model(record: Record) -> dict[str, Any]:
-    """What a row has one of, as far as it is known: an imported run tells none surely."""
-    told = record.content["classifier"]
+    """The traits that all records of a row share, if known; imported runs may lack them."""
+    classifier = record.content["classifier"]
     kind = "random" if classifier(record) == RANDOM else "trained"
     model: dict[str, Any] = {"weights of the kind": f"'{kind}'"}
-    if told["architecture"] != UNKNOWN:
-        model["the architecture"] = told["architecture"]
+    if classifier["architecture"] != UNKNOWN:
+        model["the architecture"] = classifier["architecture"]
     for name in ("mean", "std"):
-        values = told.get(name)
+        values = classifier.get(name)
         if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
-            # 0 to 255; files of one model may round it otherwise
+            # 0 to 255; files of one model may round differently
             model[f"the {name}"] = [round(value, 2) for value in values]
     return model
 
@@ -142,26 +143,26 @@ def _named(row: str, records: Sequence[Record]) -> str:
 
 
 def comparable(records: Sequence[Record], baseline: str) -> tuple[list[Record], list[str]]:
-    """Records that were trained alike but for the backbone; most of the baseline's decide."""
+    """Records trained alike except for the backbone; the baseline's majority decides."""
     of_baseline = [record for record in records if record.cell["backbone"] == baseline]
     times = Counter(map(_trained, of_baseline))
     reference = max(of_baseline or records[:1], key=lambda r: (times[_trained(r)], _finished(r)))
     wanted = _trained(reference)
     usable: list[Record] = []
-    told: dict[tuple[str, Any], list[Record]] = {}  # by row and by how it was trained
+    others: dict[tuple[str, Any], list[Record]] = {}  # by row and training
     for record in records:
         trained = _trained(record)
         if _are_alike(trained, wanted):
             usable.append(record)
         else:
-            told.setdefault((record.cell["backbone"], trained), []).append(record)
-    return usable, [_refusal(reference, group) for group in told.values()]
+            others.setdefault((record.cell["backbone"], trained), []).append(record)
+    return usable, [_refusal(reference, group) for group in others.values()]
 
 
 def _trained(record: Record) -> tuple[str, int | None, float | None]:
-    """The config, and what the number of processes made of it: the whole batch, and the rate.
+    """The config, the global batch size, and the learning rate.
 
-    None where they are not known: an imported run tells no rate, and the batch by its log alone.
+    None for what is unknown: an imported run has no learning rate, and its log the batch size.
     """
     training = record.content["training"]
     return record.comparable, training.get("batch_size"), training.get("lr")
@@ -173,7 +174,7 @@ def _are_alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
 
 def _refusal(reference: Record, records: Sequence[Record]) -> str:
-    """Why records that were all fine-tuned in one other way are not in the table."""
+    """Why records that were fine-tuned differently are not in the table."""
     first = records[0]
     try:
         difference = _first_difference(_rest(reference), _rest(first))
@@ -181,9 +182,11 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
         difference = str(error)
     (config, batch, lr), (wanted, own_batch, own_lr) = _trained(first), _trained(reference)
     if config == wanted:
-        rate, own_rate = (f" at a rate of {lr}", f" at {own_lr}") if lr and own_lr else ("", "")
+        rate, own_rate = (
+            (f" and learning rate {lr}", f" and {own_lr}") if lr and own_lr else ("", "")
+        )
         difference = (
-            f"a batch of {batch} in all{rate}, the baseline's is {own_batch}{own_rate}; both need "
+            f"global batch size {batch}{rate}, the baseline has {own_batch}{own_rate}; both need "
             "the same number of processes."
         )
     row = first.cell["backbone"]
@@ -191,7 +194,7 @@ def _refusal(reference: Record, records: Sequence[Record]) -> str:
 
 
 def once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Each fine-tuning once: the first of its records, by name."""
+    """Each fine-tuning once: its first record by name."""
     kept: dict[tuple[str, str, int], Record] = {}
     runs: dict[str, Record] = {}
     repeated = []
@@ -199,7 +202,7 @@ def once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         digest = digest_of_run(record)
         if digest and (first := runs.setdefault(digest, record)) is not record:
             repeated.append(
-                f"{record.path.name} was imported from the same run as {first.path.name}; it "
+                f"{record.path.name} was imported from the same run as {first.path.name}; each run "
                 "counts once, so remove one of them."
             )
             continue
@@ -207,8 +210,8 @@ def once(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         first = kept.setdefault(key, record)
         if first is not record:
             repeated.append(
-                f"{record.path.name} is of the same row, classifier and seed as "
-                f"{first.path.name}; one fine-tuning counts once, so remove one of them."
+                f"{record.path.name} has the same row, classifier and seed as "
+                f"{first.path.name}; each run counts once, so remove one of them."
             )
     return list(kept.values()), repeated
 
@@ -217,13 +220,13 @@ def _rest(record: Record) -> dict[str, Any]:
     try:
         return compared(record.config)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"The record '{record.path}' holds no readable config.") from error
+        raise UserError(f"The record '{record.path}' has no readable config.") from error
 
 
 def _first_difference(left: Any, right: Any, place: str = "") -> str:
     """Where two trees first differ, as ``model.neck.out_channels is 256 here, 128 there``."""
     if left == right:
-        return "its config is the baseline's by its text, and another by the hash beside it."
+        return "its config's text equals the baseline's, but its hash differs."
     if isinstance(left, dict) and isinstance(right, dict):
         for key in sorted(left.keys() | right.keys()):
             if left.get(key) != right.get(key):
@@ -232,4 +235,4 @@ def _first_difference(left: Any, right: Any, place: str = "") -> str:
         for index, (one, other) in enumerate(zip(left, right, strict=True)):
             if one != other:
                 return _first_difference(one, other, f"{place}.{index}")
-    return f"{place} is {right!r}, the baseline's is {left!r}."
+    return f"{place} is {right!r}, in the baseline {left!r}."

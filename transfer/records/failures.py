@@ -1,4 +1,4 @@
-"""Failures: why a cell has no record, a small file in a folder beside the records."""
+"""Failures: small files beside the records that say why a cell has no record."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from backbones.common.errors import UserError
 from backbones.common.json_file import read_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
-    """The last attempt at a cell.
+    """The last failed attempt at a cell.
 
     Attributes:
         cell: The cell's name and id.
         reason: One sentence.
-        detail: The traceback of a defect; empty for what the user can mend.
-        attempts: How often the cell has failed since it was last asked for.
-        when: Date and time, ISO 8601, of the machine's clock.
+        detail: The traceback of a defect; empty if the user can fix it.
+        attempts: Failed attempts since the cell was last requested.
+        when: Local date and time, ISO 8601.
     """
 
     cell: str
@@ -32,26 +32,26 @@ class Failure:
 
 
 def folder_of(place: Path) -> Path:
-    """Where failures stand of the cells whose records are in ``place``."""
+    """The folder of failures for the records in ``place``."""
     return place.with_name("failures")
 
 
 def path_of(record: Path) -> Path:
-    """The file of the failure of the cell whose record would be ``record``."""
+    """The failure file for the record ``record``."""
     return folder_of(record.parent) / record.name
 
 
 def write(record: Path, failure: Failure) -> None:
-    """Keep why a cell has no record.
+    """Write the reason why a cell has no record.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
     """
     write_atomically(path_of(record), json.dumps(asdict(failure), indent=1).encode())
 
 
 def read(record: Path) -> Failure | None:
-    """Why a cell has no record; None where nothing, or nothing readable, is kept."""
+    """Why a cell has no record; None without a readable file."""
     try:
         content = read_json(path_of(record))
     except (OSError, UserError):
@@ -63,7 +63,7 @@ def read(record: Path) -> Failure | None:
 
 
 def forget(record: Path) -> None:
-    """The cell has its record now."""
+    """Remove the failure of a cell that has its record."""
     path = path_of(record)
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):

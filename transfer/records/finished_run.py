@@ -1,8 +1,8 @@
-"""A finished run of MMDetection or MMSegmentation, read as data; nothing of it is executed.
+"""A finished run of MMDetection or MMSegmentation, read as data; nothing in it is executed.
 
-What is read is what MMEngine's runner leaves, ``<work_dir>/<time>/vis_data/scalars.json`` with
-``config.py`` beside it and ``<time>.log``; what MMCV's left before it, ``<time>.log.json`` and
-``<time>.log``; or what either showed in a terminal.
+Sources: MMEngine's ``<work_dir>/<time>/vis_data/scalars.json`` with ``config.py`` beside it and
+``<time>.log``; MMCV's older ``<time>.log.json`` and ``<time>.log``; or the terminal output of
+either.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from transfer.records.run_log import (
 )
 from transfer.records.wording import count
 
-_LARGEST = 1 << 26  # bytes; the log of a long training has 10 million
-_INTERVAL = 10  # iterations between two lines of training, unless the config says otherwise
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell writes
+_LARGEST = 1 << 26  # bytes; the log of a long training has 10 MB
+_INTERVAL = 10  # iterations between two training lines, unless the config differs
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the output encoding of PowerShell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """What a run says of itself.
+    """The content of a run.
 
     Attributes:
         source: The file that its figures come from.
         digest: Hash of that file.
-        metrics: Of the last evaluation, by the names and in the units of MMEngine's toolboxes.
-        curve: ``{"iteration", "loss", …}`` on the way.
-        config: The resolved config; None where there is none that is plain data.
-        seed: Of the run, or None.
-        gpus: How many trained it, by the log; None where that does not tell.
-        unknown: Sentences about what the run does not tell.
+        metrics: Metrics of the last evaluation, in names and units of MMEngine's toolboxes.
+        curve: ``{"iteration", "loss", …}`` during training.
+        config: The resolved config; None if there is none in plain data.
+        seed: Seed of the run, or None.
+        gpus: Number of GPUs from the log, or None.
+        unknown: Sentences about what the run does not record.
     """
 
     source: Path
@@ -59,14 +59,14 @@ class FinishedRun:
 
 
 def read_run(place: Path) -> FinishedRun:
-    """Read a work folder, the folder of one start in it, or a log.
+    """Read a work directory, the folder of one start in it, or a log.
 
     Args:
-        place: The folder; a ``scalars.json``, a ``.log.json``, or a log for people, whatever it is
-            called. Of several starts in it the last one with an evaluation counts.
+        place: The folder; a ``scalars.json``, a ``.log.json``, or a text log of any name. If there
+            were several starts, the last one with an evaluation counts.
 
     Raises:
-        UserError: It holds no evaluation, the training did not end, or it is no such run.
+        UserError: No evaluation, an unfinished training, or not such a run.
     """
     source, log = _files(place)
     text = _text(source)
@@ -78,28 +78,28 @@ def read_run(place: Path) -> FinishedRun:
         starts, unknown = read_log(text), []
     number = _last_evaluated(starts)
     if number is None:
-        raise UserError(
-            f"'{source}' holds no evaluation; a run that was not evaluated has no figure to import."
-        )
+        raise UserError(f"'{source}' holds no evaluation, so there is no figure to import.")
     start = starts[number]
     of_log = _last_evaluated(beside)
     log_start = beside[-1 if of_log is None else of_log] if beside else start
     config = _config(source, start, log_start)
     unknown += _require_finished(source, start, config or {}, log_start)
     if config is None:
-        unknown.append("its config was not found as plain data, so its rows stand alone.")
+        unknown.append(
+            "its config was not found as plain data, so its rows have a table of their own."
+        )
     curve = _curve(starts[: number + 1])
     if not curve and any(isinstance(point, Training) for point in start.points):
-        unknown.append("its curve: the log does not say how many iterations an epoch has.")
+        unknown.append("its curve: the log does not give the iterations of an epoch.")
     return FinishedRun(
-        source,
-        hashlib.sha256(text.encode()).hexdigest(),
-        _metrics(start),
-        curve,
-        config,
-        _seed(config, start, log_start),
-        _gpus(config, start, log_start),
-        tuple(unknown),
+        source=source,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        metrics=_metrics(start),
+        curve=curve,
+        config=config,
+        seed=_seed(config, start, log_start),
+        gpus=_gpus(config, start, log_start),
+        unknown=tuple(unknown),
     )
 
 
@@ -114,7 +114,7 @@ def _epoch_length(starts: Sequence[Start]) -> int | None:
 
 
 def _curve(starts: Sequence[Start]) -> list[dict[str, float]]:
-    """Losses by iteration; what a later start trained anew takes the place of what was before."""
+    """Losses by iteration; a later start replaces what it repeats."""
     curve: list[dict[str, float]] = []
     is_counted = True
     for point in (point for start in starts for point in start.points):
@@ -127,7 +127,7 @@ def _curve(starts: Sequence[Start]) -> list[dict[str, float]]:
 
 
 def _metrics(start: Start) -> dict[str, float]:
-    """Of the last evaluation; MMCV's names and fractions become those of MMEngine's toolboxes."""
+    """Metrics of the last evaluation; MMCV's names and units become MMEngine's."""
     last = [point for point in start.points if isinstance(point, Evaluation)][-1]
     figures = {k: v for k, v in last.figures.items() if k not in BOOKKEEPING}
     if not start.older:
@@ -147,13 +147,13 @@ def _newer_name(name: str) -> str:
 def _require_finished(
     source: Path, start: Start, config: dict[str, Any], log_start: Start
 ) -> list[str]:
-    """See that the last evaluation is the training's last; a test alone tells no step.
+    """Check that the last evaluation was made at the end of the training.
 
-    Nor does an evaluation of a training by iterations, unless ``log_metric_by_epoch`` is off: it
-    came less than an interval after the line of training before it.
+    A test alone gives no step. Neither does an evaluation of iteration-based training, unless
+    ``log_metric_by_epoch`` is off: it came less than an interval after the preceding training line.
 
     Returns:
-        A sentence if nothing tells how long the training was to be.
+        A sentence if the length of the training is unknown.
     """
     trained, evaluation = _last_evaluation(start)
     unit, last = _length(config, start, log_start)
@@ -164,24 +164,24 @@ def _require_finished(
         step, unlogged = trained.iteration if trained else 0, (interval or _INTERVAL) - 1
     if last is not None and 0 < step + unlogged < last and step > 0:
         raise UserError(
-            f"'{source}' was evaluated last after {unit} {step:.0f} of {last:.0f}: the run is not "
-            "finished, and that figure is not its last one. Nothing was imported; let it end first."
+            f"'{source}' was last evaluated after {unit} {step:.0f} of {last:.0f}: the run is not "
+            "finished, so that figure is not final. Nothing was imported; let it finish first."
         )
     if last is not None or trained is None:
         return []
     if trained.left is None or trained.left_in_epoch is None or not trained.epoch_length:
-        return ["whether the training was finished: nothing tells how long it was to be."]
+        return ["whether the training was finished: its planned length is not recorded."]
     if trained.left > trained.left_in_epoch + trained.epoch_length / 2:
         raise UserError(
-            f"'{source}' was evaluated last after epoch {trained.epoch}, when by its own estimate "
+            f"'{source}' was last evaluated after epoch {trained.epoch}, when by its own estimate "
             f"(eta) {trained.left:.0f} iterations were left: the run is not finished. Nothing was "
-            "imported; let it end first."
+            "imported; let it finish first."
         )
     return []
 
 
 def _length(config: dict[str, Any], start: Start, log_start: Start) -> tuple[str, float | None]:
-    """Unit and length of the whole training, by the config or a line of the log."""
+    """Unit and length of the whole training, from the config or the log."""
     training = _table(config, "train_cfg")
     for unit in ("epoch", "iter"):
         if (last := _number(training.get(f"max_{unit}s"))) is not None:
@@ -193,7 +193,7 @@ def _length(config: dict[str, Any], start: Start, log_start: Start) -> tuple[str
 
 
 def _last_evaluation(start: Start) -> tuple[Training | None, Evaluation]:
-    """The last evaluation, and the line of training before it."""
+    """The last evaluation, and the training line before it."""
     place = max(i for i, point in enumerate(start.points) if isinstance(point, Evaluation))
     before = [point for point in start.points[:place] if isinstance(point, Training)]
     evaluation = start.points[place]
@@ -202,7 +202,7 @@ def _last_evaluation(start: Start) -> tuple[Training | None, Evaluation]:
 
 
 def _config(source: Path, start: Start, log_start: Start) -> dict[str, Any] | None:
-    """The resolved config: of ``vis_data/config.py``, else of the log; the older form as newer."""
+    """The resolved config from ``vis_data/config.py`` or the log; older forms are converted."""
     beside = source.parent / "config.py"
     config = literal_config(_text(beside)) if beside.is_file() else None
     config = config or start.config or log_start.config
@@ -224,7 +224,7 @@ def _gpus(config: dict[str, Any] | None, start: Start, log_start: Start) -> int 
 
 
 def _table(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """A table in a config; an empty one where there is none."""
+    """A table in a config; empty if it is missing."""
     found = part.get(name)
     return found if isinstance(found, dict) else {}
 
@@ -234,26 +234,26 @@ def _number(value: object) -> float | None:
 
 
 def _files(place: Path) -> tuple[Path, Path | None]:
-    """The file with the figures of the last start, and the log for people that explains it."""
+    """The file with the figures of the last start, and its text log."""
     if place.is_file():
         return place, _log_beside(place)
     if not place.is_dir():
-        raise UserError(f"'{place}' is not there; give a work folder or a log.")
+        raise UserError(f"'{place}' does not exist; pass a work directory or a log.")
     patterns = ("**/vis_data/scalars.json", "**/*.log.json", "**/*.log")
     found = next(filter(None, (_visible(place, pattern) for pattern in patterns)), [])
     if not found:
         raise UserError(
-            f"'{place}' holds no vis_data/scalars.json, no .log.json and no .log; give the work "
-            "folder or the log of a finished run of MMDetection or MMSegmentation."
+            f"'{place}' holds no vis_data/scalars.json, no .log.json and no .log; pass the work "
+            "directory or the log of a finished run of MMDetection or MMSegmentation."
         )
     runs = sorted(
         {path.resolve().parents[2 if path.name == "scalars.json" else 0] for path in found}
     )
     if len(runs) > 1 and found[0].suffix == ".json":
         raise UserError(
-            f"'{place}' holds {len(runs)} runs, '{runs[0]}' and others; import one at a time."
+            f"'{place}' holds {len(runs)} runs, '{runs[0]}' and others; import them one at a time."
         )
-    for path in reversed(found):  # a start that was broken off may have no evaluation
+    for path in reversed(found):  # an interrupted start may have no evaluation
         text = _text(path)
         starts = read_json(text)[0] if is_json(text) else read_log(text)
         if _last_evaluated(starts) is not None:
@@ -262,7 +262,7 @@ def _files(place: Path) -> tuple[Path, Path | None]:
 
 
 def _log_beside(path: Path) -> Path | None:
-    """The log for people of the start that a file of JSON lines is of."""
+    """The text log that belongs to a file of JSON lines."""
     if path.name.endswith(".log.json"):
         beside = [path.with_suffix("")]
     elif path.suffix == ".json":
@@ -273,7 +273,7 @@ def _log_beside(path: Path) -> Path | None:
 
 
 def _visible(place: Path, pattern: str) -> list[Path]:
-    """Files of a pattern, without those that file managers leave beside them."""
+    """Files that match a pattern, without hidden files of file managers."""
     return sorted(path for path in place.glob(pattern) if not is_hidden(path))
 
 

@@ -1,7 +1,7 @@
-"""Records as rows of plain values, for pandas, R and databases: one a run, or one a class and run.
+"""Records as rows of plain values for pandas, R and databases: one per run, or class and run.
 
-Every column holds numbers only, or text only, or nothing. Hashes stand behind a name, since one of
-digits alone would be read as a number.
+Every column holds numbers only or text only, or nothing. Hashes are prefixed with a name, since one
+with digits alone would be read as a number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = dict[str, Value]
 
 
 def runs(found: Sequence[Record]) -> list[Row]:
-    """A row a run: what was fine-tuned, how, its metrics over all classes, and what it took."""
+    """One row for each run: what was fine-tuned, how, its metrics over all classes, its cost."""
     metrics = _filled([_overall(record) for record in found])
     return [
         {**_of_cell(record), **_of_run(record), **overall, **_costs(record)}
@@ -26,7 +26,7 @@ def runs(found: Sequence[Record]) -> list[Row]:
 
 
 def classes(found: Sequence[Record]) -> list[Row]:
-    """A row a class and run, with that class's metrics in percent."""
+    """One row for each class and run, with the class's metrics in percent."""
     heads, metrics = [], []
     for record in found:
         headline = per_image.headline_classes(record)
@@ -38,7 +38,7 @@ def classes(found: Sequence[Record]) -> list[Row]:
 
 
 def _filled(rows: Sequence[Row]) -> list[Row]:
-    """The rows with every column that one of them has."""
+    """The rows, each with all columns."""
     names = sorted({name for row in rows for name in row})
     return [{name: row.get(name) for name in names} for row in rows]
 
@@ -100,7 +100,7 @@ def _costs(record: Record) -> Row:
 
 
 def _by_class(record: Record) -> dict[str, Row]:
-    """By class, in the order of their labels, the metrics; ``IoU/cat`` is ``IoU`` of ``cat``."""
+    """The metrics of each class, in label order; ``IoU/cat`` is ``IoU`` of ``cat``."""
     known = per_image.classes(record)
     found: dict[str, Row] = {name: {} for name in known}
     for key, value in record.content["metrics"].items():

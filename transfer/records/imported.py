@@ -1,7 +1,7 @@
-"""``transfer import``: a finished run of MMDetection or MMSegmentation becomes a record.
+"""``transfer import``: turns a finished run of MMDetection or MMSegmentation into a record.
 
-The record is marked ``imported`` and says what is not known. Imported runs have a protocol of their
-own, so they never share a table with cells that were run here.
+The record is marked ``imported`` and lists what is unknown. Imported runs have their own protocol,
+so they never share a table with runs of this project.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from transfer.records.finished_run import FinishedRun, read_run
 
 PROTOCOL = "imported"
 _POINTS = 100
-_ELSEWHERE = (  # says where files lie and what is shown, not what was computed
+_ELSEWHERE = (  # locations and display, which do not affect the result
     "work_dir", "load_from", "resume", "launcher", "log_level", "log_processor", "visualizer",
     "vis_backends", "default_hooks", "env_cfg", "custom_imports", "data_root", "img_scales",
     "log_config", "checkpoint_config", "dist_params", "workflow", "gpu_ids", "device",
     "auto_resume",
 )  # fmt: skip
 _HEADLINES = (
-    # name in the run, task, our name, and what makes percent of it
+    # name in the run, task, our name, and factor to percent
     ("mAP", "detection", "mAP", 1.0),  # this project's metric
     ("pascal_voc/mAP", "detection", "mAP", 100.0),
     ("coco/bbox_mAP", "detection", "COCO AP", 100.0),
     ("mIoU", "segmentation", "mIoU", 1.0),
 )
 _OURS = {"mAP_11points", "mIoU_all"}
-"""Figures that this project's metrics report beside the headline, all of them in percent."""
+"""Figures that this project reports beside the headline, all in percent."""
 
 _WHOLE = 100 * (1 + 1e-6)  # percent
 _PRECISIONS = {"OptimWrapper": "float32", "Bfloat16OptimWrapper": "bfloat16"}
@@ -48,18 +48,18 @@ _PRECISIONS = {"OptimWrapper": "float32", "Bfloat16OptimWrapper": "bfloat16"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("run", metavar="RUN", type=Path, help="work folder, scalars.json, .log.json or log")
+    add("run", metavar="RUN", type=Path, help="work directory, scalars.json, .log.json or log")
     add("--backbone", default="", help="name of the row (default: the config's network)")
-    add("--data", default="", help="name of the data set (default: the config's class of it)")
-    add("--seed", type=int, help="of the run, where it does not tell")
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--data", default="", help="name of the data set (default: its class in the config)")
+    add("--seed", type=int, help="seed of the run, if it does not record one")
+    add("--results", type=Path, default=Path("results"), help="results folder")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the record in place of an earlier one of this run, and say what is unknown about it.
+    """Write the record, replace an earlier one of the same run, and print what is unknown.
 
     Raises:
-        UserError: It is no finished run, or its metric is not a number.
+        UserError: It is not a finished run, or its metric is not a number.
     """
     content = record_of(read_run(args.run), args.backbone, args.data, args.seed)
     cell = content["cell"]
@@ -69,17 +69,17 @@ def run(args: argparse.Namespace) -> int:
     records.write(path, content)
     for former in _others_of_this_run(path, content):
         former.unlink()
-        print(terminal(f"'{former}' was of the same run; it is replaced."))
+        print(terminal(f"Replaced '{former}', which was imported from the same run."))
     headline = content["headline"]
     figure = f"{headline['metric']} {headline['value']:.2f} %"
-    print(terminal(f"{figure}, imported to {path}; not known:"))
+    print(terminal(f"{figure}, imported to {path}; unknown:"))
     for sentence in content["imported"]["unknown"]:
         print(f"  {terminal(sentence)}")
     return 0
 
 
 def _others_of_this_run(path: Path, content: dict[str, Any]) -> Iterator[Path]:
-    """The records beside one that were imported from the same file."""
+    """Other records in the folder that were imported from the same file."""
     for other in records.files(path.parent):
         if other == path or f"_{PROTOCOL}_" not in other.name:
             continue
@@ -93,12 +93,12 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
 
     Args:
         found: The run.
-        backbone: The row's name, or empty: the config's network.
-        data: The data set's name, or empty: the config's class of it.
-        seed: Of the run, or None: what the run tells.
+        backbone: The row's name; empty for the config's network.
+        data: The data set's name; empty for its class in the config.
+        seed: Seed of the run; None for the recorded one.
 
     Raises:
-        UserError: It has no metric that is known here, or one that is not a number.
+        UserError: It has no known metric, or one that is not a number.
     """
     task, metric, value, scale = _headline(found)
     config = found.config or {}
@@ -119,7 +119,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "data_fingerprint": records.UNKNOWN,
         "precision": _PRECISIONS.get(wrapper, str(_at(config, "optim_wrapper", "dtype") or wrapper
                                                   or records.UNKNOWN)),
-        # Runs of unknown seed are told apart by their logs.
+        # The log distinguishes runs of unknown seed.
         "seed": int(found.digest[:7], 16) if chosen is None else chosen,
         "overrides": [],
     }  # fmt: skip
@@ -133,7 +133,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
         "evaluations": [],
         "classifier": {
             "source": _weights(config),
-            "sha256": _told_apart_by(config),
+            "sha256": _identity_of_weights(config),
             "architecture": network,
             "tricks": [],
             "top1": None,
@@ -141,7 +141,7 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
             "parameters": 0,
             "multiply_adds_224": 0,
         },
-        "config": records.told_config(_comparable(config, found)),
+        "config": records.config_entry(_comparable(config, found)),
         "training": {"images": {"train": 0, "test": 0}, "batch_size": batch},
         "versions": {},
         "command": shlex.join(_command(found, cell, seed)),
@@ -158,10 +158,10 @@ def record_of(found: FinishedRun, backbone: str, data: str, seed: int | None) ->
 
 
 def _command(found: FinishedRun, cell: dict[str, Any], seed: int | None) -> list[str]:
-    """What makes this record again."""
-    told = ["transfer", "import", str(found.source), "--backbone", cell["backbone"]]
-    told += ["--data", cell["data"]]
-    return told if seed is None else [*told, "--seed", str(seed)]
+    """The command that makes this record again."""
+    command = ["transfer", "import", str(found.source), "--backbone", cell["backbone"]]
+    command += ["--data", cell["data"]]
+    return command if seed is None else [*command, "--seed", str(seed)]
 
 
 def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
@@ -170,37 +170,38 @@ def _headline(found: FinishedRun) -> tuple[str, str, float, float]:
             value = scale * found.metrics[name]
             if not _is_figure(value) or value > _WHOLE:
                 raise UserError(
-                    f"The last evaluation in '{found.source}' has {name} {value}, which is no "
-                    "figure; nothing was imported."
+                    f"The last evaluation in '{found.source}' has {name} {value}, which is not a "
+                    "number; nothing was imported."
                 )
             if scale == 1 and not _is_percent(found.metrics):
                 raise UserError(
-                    f"The last evaluation in '{found.source}' has {name} {value:g}, and nothing "
-                    "shows whether that is a fraction or percent: nothing was imported. Import the "
-                    "log that MMDetection or MMSegmentation wrote itself."
+                    f"The last evaluation in '{found.source}' has {name} {value:g}, which may be a "
+                    "fraction or a percentage: nothing was imported. Import the log that "
+                    "MMDetection "
+                    "or MMSegmentation wrote itself."
                 )
             return task, metric, value, scale
     known = ", ".join(name for name, *_ in _HEADLINES)
     raise UserError(
-        f"The last evaluation in '{found.source}' has {', '.join(sorted(found.metrics))}; known "
-        f"here are {known}."
+        f"The last evaluation in '{found.source}' has {', '.join(sorted(found.metrics))}; "
+        f"supported metrics are {known}."
     )
 
 
 def _is_percent(metrics: dict[str, float]) -> bool:
-    """Whether figures whose names allow for both units are percent and not fractions."""
+    """Whether figures with ambiguous names are percent and not fractions."""
     means = [metrics.get(name, 0.0) for name in ("mAP", "mIoU", "mAcc", "aAcc")]
     is_ours = not _OURS.isdisjoint(metrics)
     return is_ours or any(value > 1 for value in means) or not any(means)
 
 
 def _is_figure(value: float) -> bool:
-    """Whether there was something to judge: of nothing COCO's figures are -1, others no number."""
+    """Whether the test set had objects: otherwise COCO's figures are -1 and others NaN."""
     return math.isfinite(value) and value >= 0
 
 
 def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | None]:
-    """All other figures of the evaluation, in percent; the accuracy of pixels by our name."""
+    """All other figures of the evaluation in percent; pixel accuracy under our name."""
     renamed = {"aAcc": "pixAcc"} if task == "segmentation" else {}
     return {
         renamed.get(name, name): scale * value if _is_figure(value) else None
@@ -210,9 +211,9 @@ def _others(found: FinishedRun, task: str, scale: float) -> dict[str, float | No
 
 
 def _comparable(config: dict[str, Any], found: FinishedRun) -> dict[str, Any]:
-    """The config without places and names; one that is not known equals no other.
+    """The config without paths and names; an unknown config equals no other.
 
-    What the whole model began from stays, where there is such a thing.
+    Initial weights of the whole model stay, if there are any.
     """
     kept = {name: _without_places(part) for name, part in config.items() if name not in _ELSEWHERE}
     if not isinstance(kept.get("model"), dict):
@@ -243,10 +244,10 @@ def _network(config: dict[str, Any]) -> str:
 
 
 def _weights(config: dict[str, Any]) -> str:
-    """Where the backbone's weights came from, as the config says it; empty for nowhere."""
+    """The source of the backbone's weights in the config; empty without one."""
     backbone = _at(config, "model", "backbone")
     inside = backbone if isinstance(backbone, dict) else {}
-    told = (
+    source = (
         inside.get("weights")
         or _checkpoint(inside)
         or inside.get("pretrained")
@@ -254,38 +255,38 @@ def _weights(config: dict[str, Any]) -> str:
         or _checkpoint(config.get("model"))
         or _began_from(config)
     )
-    return "pretrained" if told is True else str(told or "")
+    return "pretrained" if source is True else str(source or "")
 
 
 def _began_from(config: dict[str, Any]) -> str:
-    """The weights that the whole model began from; empty for none.
+    """The initial weights of the whole model; empty for none.
 
-    Of a run that was resumed, ``load_from`` is the state that it went on from, or None.
+    In a resumed run, ``load_from`` is the checkpoint that it resumed from, or None.
     """
     return "" if config.get("resume") else str(config.get("load_from") or "")
 
 
 def _batch_in_all(config: dict[str, Any], gpus: int | None) -> int | None:
-    """The batch of all GPUs together, of which the config has one's part; None for unknown."""
+    """The global batch size; the config has that of one GPU. None if unknown."""
     part = _at(config, "train_dataloader", "batch_size")
     return part * gpus if type(part) is int and gpus else None
 
 
 def _checkpoint(part: Any) -> Any:
-    """What a part of a model is initialised from; one dict says it, or one of a list."""
-    told = _at(part, "init_cfg")
-    among = told if isinstance(told, list) else [told]
+    """The initial weights of a part of a model, from one dict or a list of dicts."""
+    entry = _at(part, "init_cfg")
+    among = entry if isinstance(entry, list) else [entry]
     return next((found for one in among if (found := _at(one, "checkpoint"))), None)
 
 
-def _told_apart_by(config: dict[str, Any]) -> str:
-    """In place of a file's hash; empty for random weights, where a config shows that they are."""
+def _identity_of_weights(config: dict[str, Any]) -> str:
+    """The substitute for a file's hash; empty if the config shows random weights."""
     weights = _weights(config)
     return f"{records.UNKNOWN}: {weights}" if weights or "model" not in config else ""
 
 
 def _dataset(config: dict[str, Any]) -> dict[str, Any]:
-    """The innermost data set that is trained on."""
+    """The innermost training data set."""
     found = _at(config, "train_dataloader", "dataset")
     while isinstance(found, dict) and ("dataset" in found or found.get("datasets")):
         several = found.get("datasets")
@@ -302,17 +303,17 @@ def _at(tree: Any, *keys: str) -> Any:
 
 def _not_known(cell: dict[str, Any], seed: int | None) -> list[str]:
     lines = [
-        "the images: how many, and which; only the name of the data set is told.",
-        "the classifier's top-1, its file, and how it was trained.",
-        "what it cost: time, machine, and versions are not taken over.",
-        "whether the evaluation is of the same kind as this project's (11 points or area, "
-        "difficult objects, scales).",
+        "the images: their number and identity; only the name of the data set is recorded.",
+        "the classifier's top-1, its file, and its training.",
+        "the cost: time, machine, and versions are not imported.",
+        "whether the evaluation matches this project's (11 points or area, difficult objects, "
+        "scales).",
     ]
-    told = {"backbone": "the backbone; name it with --backbone.", "data": "the data set; name it "
+    missing = {"backbone": "the backbone; set it with --backbone.", "data": "the data set; set it "
             "with --data.", "precision": "the precision."}  # fmt: skip
-    lines += [sentence for name, sentence in told.items() if cell[name] == records.UNKNOWN]
+    lines += [sentence for name, sentence in missing.items() if cell[name] == records.UNKNOWN]
     if seed is None:
-        lines.append("the seed; give it with --seed.")
+        lines.append("the seed; set it with --seed.")
     return lines
 
 
@@ -320,9 +321,9 @@ def _not_known_of_training(config: dict[str, Any], batch: int | None) -> list[st
     lines = []
     if batch is None:
         lines.append(
-            "the batch in all: the number of GPUs, which the log tells, or the batch of one is "
+            "the global batch size: the number of GPUs in the log, or the batch size of one, is "
             "missing."
         )
     if config.get("resume"):
-        lines.append("what the run began from: it was resumed, and its config tells only that.")
+        lines.append("the initial weights: the run was resumed, and its config has nothing else.")
     return lines

@@ -1,27 +1,27 @@
-"""One owner a cell: leases, for drivers on one machine or on a shared disk.
+"""Leases give each cell one owner, for drivers on one machine or on a shared disk.
 
-The owner of a cell is the process that runs it. What it owns stands in a file
-``<cell>.<generation>.lease``, and the file with the highest generation counts.
+The owner of a cell is the process that runs it. A file ``<cell>.<generation>.lease`` names the
+owner; the file with the highest generation counts.
 
-- **Taking.** A lease is written to the side and linked to its name, which succeeds for one process
-  only, on network disks too. A cell whose newest lease is free or whose owner is dead is taken by
-  linking the next generation; of several processes that try, one succeeds.
-- **Who is dead.** A lease names machine, boot, process and the process's start. On the same machine
-  the kernel is asked, so that a killed owner is replaced at once and a process that inherited its
-  number is not taken for it. Of another machine nothing can be asked: its owner touches the lease
-  every :data:`BEAT_SECONDS`, and is dead when the file has not changed for :data:`PATIENCE_SECONDS`
-  of the *watcher's* monotonic clock. No two clocks are compared, and a clock set back does no harm.
-  Where the watcher did not look for a while the silence begins anew: a server that stalls keeps
-  both from the disk, and may serve the watcher first.
-- **Giving back.** A finished cell's leases are removed, after its record stands: whoever takes the
-  cell later finds the record and does nothing. An unfinished cell's lease is marked free and stays,
-  so that generations never start again and a slow process cannot take an old one. Where a disk
-  takes neither, it is tried again at every beat; for this process the cell is free at once.
-- **Fencing.** An owner that was held for dead (a suspended machine) sees at its next beat that its
-  lease was superseded, and stops: a driver ends the worker, a training leaves at its next step.
-  Before a state, a cell's outcomes or its record is written, the disk is asked again.
+- **Taking.** A lease is written to a temporary file and hard-linked to its name, which succeeds for
+  one process only, even on network disks. If the newest lease is free or its owner is dead, a
+  process takes the cell by linking the next generation; if several try, one succeeds.
+- **Death.** A lease names machine, boot, process and the start of the process. On the same machine
+  the kernel is asked, so a killed owner is replaced immediately, and a new process with the same
+  number is not mistaken for it. On other machines nothing can be asked: the owner touches the lease
+  every :data:`BEAT_SECONDS`, and is considered dead when the file has not changed for
+  :data:`PATIENCE_SECONDS` of the *watcher's* monotonic clock. Clocks are never compared, so a clock
+  that is set back does no harm. If the watcher pauses, the silence starts again: a stalled server
+  blocks both processes, and may serve the watcher first.
+- **Release.** The leases of a finished cell are removed after its record is written: whoever takes
+  the cell later finds the record and does nothing. The lease of an unfinished cell is marked free
+  and stays, so that generations never restart and a slow process cannot take an old one. If the
+  disk refuses both, the process retries at every beat; to itself the cell is free immediately.
+- **Fencing.** An owner that was assumed dead (a suspended machine) sees at its next beat that its
+  lease was superseded, and stops: a driver ends the worker, a training stops at its next step.
+  Before a checkpoint, per-image results or a record is written, the lease is checked again.
 
-No lock of the file system is used: on shared disks they are missing, or local, more often than
+File locks are not used: on shared disks they are missing, or local, more often than
 hard links are.
 """
 
@@ -46,13 +46,13 @@ from backbones.common.regular_file import UnfitFile
 from backbones.runtime import ranks, stopping
 
 BEAT_SECONDS = 15.0
-"""Time between two touches of a lease by its owner."""
+"""Interval at which an owner touches its lease."""
 
 PATIENCE_SECONDS = 150.0
-"""Silence after which an owner on another machine is dead; network disks show changes late."""
+"""Silence after which an owner on another machine counts as dead; network disks are slow."""
 
 _LONGEST_GAP = 1 / 3
-"""Part of the patience: after a longer time between two looks nothing is known of it."""
+"""Longest gap between two checks, as a part of the patience, that still counts as watching."""
 
 _SUFFIX = ".lease"
 _GENERATION = re.compile("[0-9]{3,9}")
@@ -60,16 +60,16 @@ _MAX_BYTES = 1 << 16
 _LOOK_EVERY = 1.0  # seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Owner:
-    """A process, told apart from every other on every machine.
+    """A process, unique over all machines.
 
     Attributes:
         host: Name of the machine, for people.
         machine: Identity of the running system: host, boot and process namespace.
         pid: Number of the process there.
         started: When it started, in the kernel's ticks since the boot; empty where unknown.
-        free: Whether it has given the cell back.
+        free: Whether it has released the cell.
     """
 
     host: str
@@ -80,34 +80,36 @@ class Owner:
 
     @classmethod
     def of(cls, pid: int) -> Owner:
-        """A process of this machine."""
-        return cls(platform.node(), _this_machine(), pid, _start_of(pid) or "")
+        """The owner for a process of this machine."""
+        return cls(
+            host=platform.node(), machine=_this_machine(), pid=pid, started=_start_of(pid) or ""
+        )
 
     @classmethod
     def read(cls, path: Path) -> Owner:
-        """Whom a lease names.
+        """Read the owner in a lease.
 
         Raises:
-            UserError: It is no lease.
-            OSError: It cannot be read.
+            UserError: The file is not a lease.
+            OSError: The file cannot be read.
         """
         content = read_json(path, _MAX_BYTES)
         kinds = {"host": str, "machine": str, "pid": int, "started": str, "free": bool}
         fits = isinstance(content, dict) and content.keys() <= kinds.keys()
         if not fits or any(type(value) is not kinds[name] for name, value in content.items()):
-            raise UnfitFile(path, "is no lease")
+            raise UnfitFile(path, "is not a lease")
         try:
             return cls(**content)
         except TypeError as error:
-            raise UnfitFile(path, "is no lease") from error
+            raise UnfitFile(path, "is not a lease") from error
 
     @property
     def on_this_machine(self) -> bool:
-        """Whether the kernel here can be asked about it."""
+        """Whether this machine's kernel knows the process."""
         return self.machine == _this_machine()
 
     def runs(self) -> bool:
-        """Whether a process of this machine is alive."""
+        """Whether the process, one of this machine, is alive."""
         started = _start_of(self.pid)
         return started is not None and started == self.started
 
@@ -116,14 +118,14 @@ class Owner:
 
 
 class Lease:
-    """A cell that is owned, until it is given back.
+    """Ownership of a cell, until it is released.
 
     Args:
         path: The lease's file.
-        owner: Who holds it.
+        owner: The owner.
 
     Attributes:
-        lost: Whether another has taken the cell over.
+        lost: Whether another owner has taken the cell.
     """
 
     def __init__(self, path: Path, owner: Owner) -> None:
@@ -133,21 +135,21 @@ class Lease:
         _heart.hold(self)
 
     def finish(self) -> None:
-        """The cell has its record: remove its leases."""
+        """Remove the leases of a cell that has its record."""
         _heart.drop(self)
         if not self.remove():
             _heart.owe(self.path, self.remove)
 
     def give_back(self) -> None:
-        """The cell is not finished: let another have it."""
+        """Release an unfinished cell."""
         _heart.drop(self)
         if not self.mark_free():
             _heart.owe(self.path, self.mark_free)
 
     def remove(self) -> bool:
-        """Remove this lease and those before it; False where the disk does not take that.
+        """Remove this lease and older ones; False if the disk refuses.
 
-        The newest goes last: as long as it stands nobody else makes one of its name, which a
+        The newest goes last: while it exists nobody creates one of the same name, which a
         further attempt would remove.
         """
         name, own = _parse(self.path)
@@ -155,7 +157,7 @@ class Lease:
             os.stat(self.path)
             for generation in range(1, own + 1):
                 _path(self.path.parent, name, generation).unlink(missing_ok=True)
-        except FileNotFoundError:  # another has taken the cell over, and finished it
+        except FileNotFoundError:  # another owner has taken and finished the cell
             return True
         except OSError:
             return False
@@ -169,44 +171,44 @@ class Lease:
             os.stat(self.path)
             if not self._next().exists():
                 _write_beside(self.path, replace(self.owner, free=True), os.replace)
-        except FileNotFoundError:  # another has taken the cell over, and finished it
+        except FileNotFoundError:  # another owner has taken and finished the cell
             return True
         except OSError:
             return False
         return True
 
     def beat(self) -> bool:
-        """Touch the lease; False when the cell is another's now."""
+        """Touch the lease; False if another owner has the cell."""
         try:
             os.utime(self.path)
             return not self._next().exists()
         except FileNotFoundError:
             return False
-        except OSError:  # a disk that is away for a moment
+        except OSError:  # a disk that is briefly unavailable
             return True
 
     def superseded(self, look: bool = False) -> bool:
-        """Whether another has taken the cell over, by the last beat or by a look at the disk."""
+        """Whether another owner has taken the cell, by the last beat or a check of the disk."""
         if look and not self.beat():
             self.lost = True
         return self.lost
 
     def _next(self) -> Path:
-        """What whoever takes the cell over links.
+        """The lease that the next owner would create.
 
-        One file to ask for, not a folder to list, which a thousand owners would do all the time.
+        Checking one file is much cheaper than listing a folder, as a thousand owners would do.
         """
         name, own = _parse(self.path)
         return _path(self.path.parent, name, own + 1)
 
 
 class _Heart:
-    """Beats for every lease that this process holds, in one thread, however many they are.
+    """Touches every lease of this process, in one thread.
 
     Attributes:
-        held: Leases that are beaten for.
-        owed: What is still to be done with leases that were given back or finished while their file
-            could not be written, by that file.
+        held: Leases to touch.
+        owed: Pending actions, by file, on leases that were released or finished while their file
+            was not writable.
     """
 
     def __init__(self) -> None:
@@ -216,25 +218,25 @@ class _Heart:
         self.thread: threading.Thread | None = None
 
     def hold(self, lease: Lease) -> None:
-        """Beat for a lease from now on."""
+        """Start touching a lease."""
         with self.changed:
             self.held.add(lease)
             self._wake()
 
     def drop(self, lease: Lease) -> None:
-        """Never beat for a lease again."""
+        """Stop touching a lease."""
         with self.changed:
             self.held.discard(lease)
             self.changed.notify()
 
     def owe(self, path: Path, settle: Callable[[], bool]) -> None:
-        """Free a lease's file when the disk takes that; for this process it is free already."""
+        """Free a lease's file when the disk allows; for this process it is free already."""
         with self.changed:
             self.owed[path] = settle
             self._wake()
 
     def forgive(self, path: Path) -> None:
-        """A lease that is owed was taken over by this process: nobody need be told."""
+        """Forget the pending action on a lease that this process has taken again."""
         with self.changed:
             self.owed.pop(path, None)
 
@@ -254,10 +256,10 @@ class _Heart:
                     self.thread = None
                     return
             if time.monotonic() - beaten < BEAT_SECONDS:
-                continue  # woken by a change only
+                continue  # woken only by a change
             beaten = time.monotonic()
             for lease in held:
-                with self.changed:  # one by one: who gives a lease back need not wait for all
+                with self.changed:  # one by one, so that releasing a lease need not wait for all
                     if lease in self.held:
                         lease.superseded(look=True)
             for path in owed:
@@ -271,12 +273,12 @@ _heart = _Heart()
 
 @dataclass(frozen=True)
 class _Sight:
-    """What was seen of another machine's lease; times in seconds of the monotonic clock.
+    """Observations of another machine's lease, in seconds of the monotonic clock.
 
     Attributes:
-        changed: When its file was changed last, by whatever clock.
-        since: When that was seen first, of the looks without a long gap.
-        looked: When it was looked at last.
+        changed: Modification time of its file, by any clock.
+        since: When that time was first seen without a long gap since.
+        looked: Time of the last check.
     """
 
     changed: int
@@ -285,11 +287,11 @@ class _Sight:
 
 
 class Leases:
-    """The leases of a folder, and what was seen of other machines' beats.
+    """The leases of a folder, with observations of other machines' beats.
 
     Args:
-        folder: Where they are; made when the first is taken.
-        patience: Silence in seconds, looked at all along, after which another machine's owner is
+        folder: Their folder; created with the first lease.
+        patience: Observed silence in seconds after which another machine's owner counts as
             dead.
     """
 
@@ -299,7 +301,7 @@ class Leases:
         self._seen: dict[Path, _Sight] = {}
 
     def holder(self, name: str) -> Owner | None:
-        """Who owns a cell; None when it can be taken."""
+        """The owner of a cell; None if the cell is free."""
         newest = self._newest(name)
         return self._holder_of(newest[0]) if newest else None
 
@@ -307,14 +309,14 @@ class Leases:
         """Take a cell for a process of this machine.
 
         Args:
-            name: Of the cell.
-            pid: The process that will run it; this one where none is given.
+            name: Name of the cell.
+            pid: The process that will run it; by default this one.
 
         Returns:
-            The lease, or None when another owns the cell.
+            The lease, or None if another process owns the cell.
 
         Raises:
-            UserError: The folder cannot be written.
+            UserError: The folder is not writable.
         """
         newest = self._newest(name)
         if newest and self._holder_of(newest[0]):
@@ -329,9 +331,9 @@ class Leases:
         return Lease(path, owner)
 
     def clear(self, name: str) -> None:
-        """Remove the leases of a cell that has its record, unless somebody living owns it.
+        """Remove the leases of a cell that has its record, unless a live process owns it.
 
-        Some are left where a kill came between record and removal.
+        A kill between record and removal leaves some behind.
         """
         found = _generations(self.folder, name)
         if found and not self.holder(name):
@@ -342,7 +344,7 @@ class Leases:
                 self.folder.rmdir()
 
     def _link(self, path: Path, owner: Owner) -> bool:
-        """Make a lease whole and at once; False where there is one of that name."""
+        """Create a lease atomically; False if one with that name exists."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -350,12 +352,12 @@ class Leases:
             except FileExistsError:
                 return False
         except FileNotFoundError:
-            return False  # the last of the others has just removed the empty folder: try again
+            return False  # another process has just removed the empty folder: try again
         except OSError as error:
             raise UserError(
                 f"No cell can be taken in '{self.folder}' ({error.strerror}); the results folder "
-                "and the work folder must be writable and their disks must know hard links. Choose "
-                "others with --results and --work-dir."
+                "and the work directory must be writable, on disks with hard links. Choose others "
+                "with --results and --work-dir."
             ) from error
         return True
 
@@ -363,17 +365,17 @@ class Leases:
         return max(_generations(self.folder, name), key=lambda found: found[1], default=None)
 
     def _holder_of(self, path: Path) -> Owner | None:
-        """A lease's owner if it lives, and has not given the cell back."""
+        """A lease's owner, if it is alive and has not released the cell."""
         if path in _heart.owed:
             return None
-        owner, changed = Owner("an unknown machine", "", 0, ""), None
+        owner, changed = Owner(host="an unknown machine", machine="", pid=0, started=""), None
         try:
             changed = path.stat().st_mtime_ns
             owner = Owner.read(path)
         except FileNotFoundError:
             return None
         except (OSError, UserError):
-            if changed is None:  # a disk that is away: this was no look
+            if changed is None:  # the disk is unavailable: this was not a check
                 return owner
         if owner.free:
             return None
@@ -382,11 +384,11 @@ class Leases:
         return owner if self._silence(path, changed) < self.patience else None
 
     def _silence(self, path: Path, changed: int) -> float:
-        """Seconds in which a lease was looked at all along and did not change.
+        """Seconds of continuous observation without a change of the lease.
 
         Args:
             path: The lease's file.
-            changed: When it was changed last, by whatever clock.
+            changed: Its modification time, by any clock.
         """
         now = time.monotonic()
         before = self._seen.get(path)
@@ -403,19 +405,19 @@ class Leases:
 def wait_for(
     leases: Leases, name: str, done: Callable[[], bool], tell: Callable[[str], None]
 ) -> Lease | None:
-    """Take a cell for this process as soon as nobody else has it.
+    """Take a cell for this process as soon as it is free.
 
     Args:
         leases: The folder's.
-        name: Of the cell.
-        done: Whether the cell is finished.
-        tell: Told once who has it, where somebody does.
+        name: Name of the cell.
+        done: Returns whether the cell is finished.
+        tell: Called once with the owner, if there is one.
 
     Returns:
-        The lease, or None when another has finished the cell.
+        The lease, or None if another process has finished the cell.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
         Interrupted: This process was asked to stop.
     """
     told = False
@@ -437,9 +439,9 @@ def wait_for(
 
 @contextlib.contextmanager
 def owned(lease: Lease) -> Iterator[Lease]:
-    """Hold a lease while inside; finished when that went well, given back when not.
+    """Hold a lease; finish it on success, release it on failure.
 
-    Trainings inside leave with :class:`backbones.runtime.stopping.Superseded` when it is lost.
+    Trainings inside raise :class:`backbones.runtime.stopping.Superseded` if it is lost.
     """
     try:
         with stopping.fenced(lease.superseded):
@@ -454,13 +456,13 @@ def owned(lease: Lease) -> Iterator[Lease]:
 def owned_together(
     leases: Leases, name: str, done: Callable[[], bool], tell: Callable[[str], None]
 ) -> Iterator[bool]:
-    """Hold a cell for all processes that train together; one of them takes and returns the lease.
+    """Hold a cell for all processes that train together; one of them manages the lease.
 
     Yields:
-        Whether the cell is theirs; False when another driver has finished it.
+        Whether they own the cell; False if another driver has finished it.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
         Interrupted: This process was asked to stop.
     """
     taken: list[Lease] = []
@@ -481,7 +483,7 @@ def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
     except OSError:
         return []
     parsed = [(folder / found, *_parse(folder / found)) for found in names]
-    # What has no number of ours is no lease, and is left alone.
+    # A file without a generation is not a lease and is left alone.
     return [(path, number) for path, of, number in parsed if of == name and number]
 
 
@@ -496,10 +498,10 @@ def _parse(path: Path) -> tuple[str, int]:
 
 
 def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -> None:
-    """Write the lease's text beside its place, and put it there.
+    """Write the lease to a temporary file and move it into place.
 
-    It is not forced to the disk, which takes longer than all else that scheduling a cell does: a
-    lease that a power failure cut short names nobody who lives.
+    It is not synced, which would take longer than everything else in scheduling a cell: a lease
+    that a power failure truncates names no live process.
     """
     with staged(path) as (file, side):
         file.write(json.dumps(asdict(owner)).encode())
@@ -508,10 +510,10 @@ def _write_beside(path: Path, owner: Owner, put: Callable[[Path, Path], None]) -
 
 
 def _link_or_know(side: Path, path: Path) -> None:
-    """Link a lease to its name, and know one's own.
+    """Link a lease to its name, and recognise one's own link.
 
-    Where the answer of a network disk is lost, the system asks once more and is told that the name
-    exists: it may be the very link that was asked for.
+    If a network disk's answer is lost, the system retries and reports that the name exists: it may
+    be the link that this process asked for.
     """
     try:
         os.link(side, path)
@@ -522,7 +524,7 @@ def _link_or_know(side: Path, path: Path) -> None:
 
 @cache
 def _this_machine() -> str:
-    """Host, boot and process namespace: equal only where process numbers mean the same."""
+    """Host, boot and process namespace: equal only if process numbers are comparable."""
     parts = [platform.node()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
@@ -531,7 +533,7 @@ def _this_machine() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process of this machine started; None if there is no such living process."""
+    """Start of a process of this machine; None if it is not alive."""
     if not os.path.isdir("/proc/self"):
         try:
             os.kill(pid, 0)
@@ -544,5 +546,5 @@ def _start_of(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
-    state, started = fields[0], fields[19]
-    return None if state in "ZX" else started  # a zombie runs nothing
+    status, started = fields[0], fields[19]
+    return None if status in "ZX" else started  # a zombie runs nothing

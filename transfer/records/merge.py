@@ -1,9 +1,8 @@
-"""``transfer merge``: the results of several machines, put together in one folder.
+"""``transfer merge``: merges the results of several machines into one folder.
 
-A cell that stands in several folders must have given the same there; where it did not, nothing is
-merged. Everything is written beside its place first and moved there when all of it is on the disk.
-Should a disk fail while files are moved, those that were stay: they are whole, and the next attempt
-goes on from them.
+Records of the same cell in several folders must agree; otherwise nothing is merged. All files are
+written beside their places first, and moved when all of them are on the disk. If a disk fails
+during the moves, the files moved so far stay: they are complete, and the next attempt continues.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from backbones.common.regular_file import read_bytes
 from transfer.records import records
 
 MAX_FILE_BYTES = 1 << 29
-"""Most bytes of a record, and of the per-image results beside it."""
+"""Size limits of a record and of its per-image results, in bytes."""
 
 _PART = ".merged"
 _PLACES = ("records", "records/classifiers", "sample/records")
@@ -34,12 +33,12 @@ _OF_A_CLASSIFIER = ("row", "identity", "metrics", "history")
 
 @dataclass
 class _Found:
-    """What is to be copied, and what is there already.
+    """Files to copy, and files that exist already.
 
     Attributes:
-        chosen: For each place in the results folder, the file that goes there.
-        results: For each record, where it was found first and what it says but for times.
-        kept: Records that were found once more.
+        chosen: For each place in the results folder, the file to copy there.
+        results: For each record, its first location and its content without times.
+        kept: Records that were found again.
         left_out: A sentence for each file that cannot be read.
     """
 
@@ -51,12 +50,12 @@ class _Found:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did.
+    """The outcome of a merge.
 
     Attributes:
-        new: Records that were new.
-        known: Records that were found once more.
-        left_out: A sentence for each file that was left where it is: it cannot be read.
+        new: Number of new records.
+        known: Number of records that were found again.
+        left_out: A sentence for each unreadable file.
     """
 
     new: int
@@ -67,12 +66,12 @@ class Merged:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add = parser.add_argument
-    add("folders", metavar="FOLDER", nargs="+", type=Path, help="results folders to take from")
-    add("--results", type=Path, default=Path("results"), help="folder that they are merged into")
+    add("folders", metavar="FOLDER", nargs="+", type=Path, help="results folders to merge")
+    add("--results", type=Path, default=Path("results"), help="results folder to merge into")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merge, and say how many records were new.
+    """Merge, and print the number of new records.
 
     Raises:
         UserError: As :func:`merge`.
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     done = merge(args.folders, args.results)
     print(
         terminal(
-            f"{done.new} records merged into '{args.results}', {done.known} were known already"
+            f"{done.new} records merged into '{args.results}', {done.known} were there already"
         )
     )
     for sentence in done.left_out:
@@ -89,16 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def merge(folders: list[Path], results: Path) -> Merged:
-    """Copy records, and the per-image results beside them, into one folder.
+    """Copy records with their per-image results into one folder.
 
     Args:
-        folders: Results folders to take from.
-        results: Where everything is put together.
+        folders: Results folders to merge.
+        results: Results folder to merge into.
 
     Raises:
-        UserError: A folder without records, a cell with other results in two places; nothing is
-            merged. Or a disk that cannot be written; the sentence says if some of the files are in
-            their places.
+        UserError: A folder has no records, or two records of a cell differ, and nothing is merged;
+            or the disk is not writable, and the message says whether some files were moved.
     """
     with _alone(results):
         found = _Found()
@@ -106,7 +104,7 @@ def merge(folders: list[Path], results: Path) -> Merged:
         for folder in folders:
             if not _look(folder, results, found):
                 raise UserError(
-                    f"'{folder}' holds no records: give a results folder, as --results names it in "
+                    f"'{folder}' holds no records: pass a results folder, as given to --results of "
                     "'transfer run'. Nothing was merged."
                 )
         _move(found.chosen)
@@ -115,18 +113,18 @@ def merge(folders: list[Path], results: Path) -> Merged:
 
 
 def _look(folder: Path, results: Path, found: _Found) -> int:
-    """Note what a folder adds; the number of its records."""
+    """Add a folder's files; returns the number of its records."""
     found_here = [(path, place) for place in _PLACES for path in records.files(folder / place)]
     for path, place in found_here:
         target = results / place / path.name
         try:
-            told = _results_of(path)
+            content = _results_of(path)
         except UserError as error:
             found.left_out.append(str(error))
             continue
-        first, known = found.results.setdefault(target, (path, told))
-        if known != told:
-            raise _conflict(first, known, path, told)
+        first, known = found.results.setdefault(target, (path, content))
+        if known != content:
+            raise _conflict(first, known, path, content)
         if first != path:
             found.kept += 1
         elif path != target:
@@ -138,10 +136,10 @@ def _look(folder: Path, results: Path, found: _Found) -> int:
 
 
 def _results_of(path: Path) -> dict[str, Any]:
-    """What a record of a cell or of a classifier says, but for times and places.
+    """The content of a record, without times and paths.
 
     Raises:
-        UserError: It is no whole record.
+        UserError: The record is incomplete.
     """
     if path.parent.name == "classifiers":
         try:
@@ -149,35 +147,35 @@ def _results_of(path: Path) -> dict[str, Any]:
             return {name: content[name] for name in _OF_A_CLASSIFIER}
         except (OSError, KeyError, TypeError) as error:
             raise UserError(
-                f"The record '{path}' of a classifier cannot be read ({error!r}); remove it, or "
-                "copy it anew."
+                f"The classifier record '{path}' cannot be read ({error!r}); remove it, or "
+                "copy it again."
             ) from error
     content = records.read(path).content
-    told = {name: content.get(name) for name in _OF_A_CELL}
-    # Where the weights lay is no result.
-    told["cell"] = {name: value for name, value in content["cell"].items() if name != "weights"}
-    return {**told, "config": content["config"]["json"]}
+    kept = {name: content.get(name) for name in _OF_A_CELL}
+    # The location of the weights is not a result.
+    kept["cell"] = {name: value for name, value in content["cell"].items() if name != "weights"}
+    return {**kept, "config": content["config"]["json"]}
 
 
-def _conflict(first: Path, known: dict[str, Any], path: Path, told: dict[str, Any]) -> UserError:
-    differing = [name for name in told if told[name] != known[name]]
-    if known.get("headline") != told.get("headline"):
-        figures = [f"{r['headline']['metric']} {r['headline']['value']}" for r in (known, told)]
-        what = f"{figures[0]} in the one, {figures[1]} in the other"
+def _conflict(first: Path, known: dict[str, Any], path: Path, content: dict[str, Any]) -> UserError:
+    differing = [name for name in content if content[name] != known[name]]
+    if known.get("headline") != content.get("headline"):
+        figures = [f"{r['headline']['metric']} {r['headline']['value']}" for r in (known, content)]
+        what = f"{figures[0]} in one, {figures[1]} in the other"
     else:
         what = f"they differ in {', '.join(differing)}"
     return UserError(
-        f"'{first}' and '{path}' are records of one cell with other results: {what}. Nothing was "
-        "merged; find out which is right, and remove the other."
+        f"'{first}' and '{path}' are records of the same run with different results: {what}. "
+        "Nothing was merged; find out which is right, and remove the other."
     )
 
 
 def _move(chosen: dict[Path, Path]) -> None:
-    """Write every file beside its place, then move all of them; per-image results before records.
+    """Write all files beside their places, then move them, per-image results before records.
 
     Raises:
-        UserError: A file cannot be read or written, and nothing has been moved; or it cannot be
-            moved, and those that were stay, as another may have found them since.
+        UserError: A file cannot be read or written, and nothing was moved; or a file cannot be
+            moved, and the files moved so far stay, since others may have read them.
     """
     parts: dict[Path, Path] = {}
     moved = 0
@@ -193,11 +191,10 @@ def _move(chosen: dict[Path, Path]) -> None:
             os.replace(parts[target], target)
             moved += 1
     except OSError as error:
-        told = (
-            f"{moved} of {len(chosen)} files are in their places" if moved else "nothing was moved"
-        )
+        moved_files = f"{moved} of {len(chosen)} files were moved" if moved else "nothing was moved"
         raise UserError(
-            f"The records could not be merged ({error}): {told}. Make room, or choose another "
+            f"The records could not be merged ({error}): {moved_files}. Free some space, or "
+            "choose another "
             "folder with --results, and run the command again."
         ) from error
     finally:
@@ -206,26 +203,28 @@ def _move(chosen: dict[Path, Path]) -> None:
 
 @contextlib.contextmanager
 def _alone(results: Path) -> Iterator[None]:
-    """Keep other merges into a folder out, and remove what one that was killed has left.
+    """Lock a folder against other merges, and remove leftovers of a killed one.
 
     Raises:
-        UserError: Another merge is on its way.
+        UserError: Another merge is running.
     """
     new = not results.exists()
     try:
         results.mkdir(parents=True, exist_ok=True)
         folder = os.open(results, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"'{results}' cannot be written ({error.strerror}).") from error
+        raise UserError(f"'{results}' is not writable ({error.strerror}).") from error
     try:
         if not try_lock(folder):
-            raise UserError(f"Another 'transfer merge' works in '{results}'; wait until it ends.")
+            raise UserError(
+                f"Another 'transfer merge' is running in '{results}'; wait until it ends."
+            )
         _remove(part for place in _PLACES for part in (results / place).glob(f".*{_PART}"))
         yield
     finally:
         os.close(folder)
         if new:
-            with contextlib.suppress(OSError):  # something stands in it
+            with contextlib.suppress(OSError):  # it is not empty
                 results.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Per-image results of a detector or a segmenter, to be kept beside its record."""
+"""Per-image results of a detector or a segmenter, kept beside its record."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,23 +25,23 @@ _FORMS = {
     "correct": ("b", 1),
     "ignored": ("b", 1),
 }
-"""Kinds of NumPy's types and number of dimensions of what a file holds, others than counts."""
+"""NumPy kind and number of dimensions of each array in a file that is not a count."""
 
 _PER_DETECTION = ("image", "label", "score", "correct", "ignored")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DetectionOutcomes:
-    """What a detector did on each test image, already matched at one IoU threshold.
+    """A detector's results on each test image, matched at one IoU threshold.
 
     Attributes:
         images: (images,) names of the test images.
         positives: (images, classes) non-difficult objects.
         image: (detections,) index into ``images``.
         label: (detections,) class, 0 to classes - 1.
-        score: (detections,) confidence; equal scores keep the order they are stored in.
+        score: (detections,) confidence; equal scores keep their stored order.
         correct: (detections,) true for a true positive, false for a false one.
-        ignored: (detections,) true where a difficult object was matched: it counts as neither.
+        ignored: (detections,) true for a match with a difficult object, which does not count.
 
     Raises:
         UserError: the sizes do not fit one another, or an index is out of range.
@@ -60,13 +60,15 @@ class DetectionOutcomes:
         found = {name: getattr(self, name) for name in _PER_DETECTION}
         sizes = {name: len(array) for name, array in found.items()}
         if len(set(sizes.values())) > 1:
-            raise UserError(f"per-detection results differ in length: {sizes}; write them anew")
+            raise UserError(
+                f"per-detection results differ in length: {sizes}; run the evaluation again"
+            )
         for name, limit in (("image", len(self.images)), ("label", self.positives.shape[1])):
             index = found[name]
             if len(index) and not 0 <= index.min() <= index.max() < limit:
                 raise UserError(
-                    f"per-detection results name {name} {index.min()} to {index.max()}, but there "
-                    f"are only {limit}, counted from 0; write them anew"
+                    f"per-detection results have {name} {index.min()} to {index.max()}, but there "
+                    f"are only {limit}, counted from 0; run the evaluation again"
                 )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -85,12 +87,12 @@ class DetectionOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationOutcomes:
-    """What a segmenter did on each test image, in pixels; pixels without a label are dropped.
+    """A segmenter's results on each test image, in pixels; unlabelled pixels are dropped.
 
     Attributes:
         images: (images,) names of the test images.
-        intersection: (images, classes) pixels of a class that were called so.
-        predicted: (images, classes) labelled pixels that were called so.
+        intersection: (images, classes) pixels of a class predicted as this class.
+        predicted: (images, classes) labelled pixels predicted as a class.
         labelled: (images, classes) pixels of a class.
 
     Raises:
@@ -121,15 +123,15 @@ class SegmentationOutcomes:
 
 
 def image_names(files: Sequence[str], names: Sequence[str]) -> list[str]:
-    """What tells test images apart.
+    """Unique names of test images.
 
     Args:
         files: Their paths.
-        names: What their data set calls them, such as a VOC list's names.
+        names: Their names in the data set, such as those of a VOC list.
 
     Returns:
-        These names; where two are the same, the paths below the folder that all lie in, without
-        their endings unless only those differ.
+        These names; if two are equal, the paths below their common folder, without extensions
+        unless only those differ.
     """
     if len(set(names)) == len(names) or not all(files):
         return list(names)
@@ -140,14 +142,14 @@ def image_names(files: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:
-    """What a cell left beside its record.
+    """Read the per-image results beside a record.
 
     Args:
         path: The ``.npz`` file.
         task: ``"detection"`` or ``"segmentation"``.
 
     Raises:
-        UserError: It is not there, damaged, or of another kind.
+        UserError: The file is missing, damaged, or of another kind.
     """
     kind = DetectionOutcomes if task == "detection" else SegmentationOutcomes
     try:
@@ -167,7 +169,7 @@ def _to_arrays(outcomes: DetectionOutcomes | SegmentationOutcomes) -> dict[str, 
 
 
 def _smallest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values in the smallest type that holds each of them exactly."""
+    """The same values in the smallest exact type."""
     if array.dtype.kind in "iu" and array.size:
         return array.astype(np.min_scalar_type(int(array.max())))
     if array.dtype.kind == "f" and np.array_equal(array, array.astype(np.float32)):
@@ -182,24 +184,24 @@ def _from_arrays(
     names = [field.name for field in fields(kind)]
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise UserError(f"per-image results lack {', '.join(missing)}; evaluate the cell again")
+        raise UserError(f"per-image results lack {', '.join(missing)}; run the evaluation again")
     return {name: _checked(name, arrays[name]) for name in names}
 
 
 def _checked(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A field, signed, so that sums and differences cannot wrap."""
+    """A field as a signed type, so that sums and differences cannot wrap."""
     kinds, dimensions = _FORMS.get(name, _COUNTS)
     if array.dtype.kind not in kinds or array.ndim != dimensions:
         raise UserError(
             f"per-image results have {name} of type {array.dtype} and shape {array.shape}; "
-            "evaluate the cell again"
+            "run the evaluation again"
         )
     if array.dtype.kind in "iu":
         array = array.astype(np.int64)
         if array.size and array.min() < 0:
-            raise UserError(f"per-image results have negative {name}; evaluate the cell again")
+            raise UserError(f"per-image results have negative {name}; run the evaluation again")
     elif array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"per-image results have {name} without a value; evaluate the cell again")
+        raise UserError(f"per-image results have NaN in {name}; run the evaluation again")
     return array
 
 
@@ -208,6 +210,6 @@ def _check_per_image(images: npt.NDArray[Any], tables: Mapping[str, npt.NDArray[
     fits = all(len(shape) == 2 and shape[0] == len(images) for shape in shapes.values())
     if not fits or len(set(shapes.values())) > 1 or len(images) == 0:
         raise UserError(
-            f"per-image results of {len(images)} images need (images, classes) tables of one "
-            f"size, found {shapes}; evaluate the cell again"
+            f"per-image results of {len(images)} images need (images, classes) tables of the same "
+            f"size, found {shapes}; run the evaluation again"
         )

@@ -1,4 +1,4 @@
-"""The per-image results next to a record, and the classes that they speak of."""
+"""Per-image results beside a record, and the classes in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Outcomes = DetectionOutcomes | SegmentationOutcomes
 
 
 def outcomes(record: Record) -> Outcomes:
-    """What a run did on each test image, all classes.
+    """Read a run's results on each test image, for all classes.
 
     Raises:
         UserError: The results are missing or malformed.
@@ -20,18 +20,18 @@ def outcomes(record: Record) -> Outcomes:
 
 
 def evaluator(record: Record) -> dict[str, Any]:
-    """The config of the metric; empty where the record does not say."""
+    """The config of the metric; empty if not recorded."""
     found = record.config.get("test_evaluator")
     return found if isinstance(found, dict) else {}
 
 
 def classes(record: Record) -> list[str]:
-    """Names of the classes, in the order of their labels; empty where the record does not say."""
+    """Names of the classes, in label order; empty if not recorded."""
     return _classes(record.config.get("test_dataloader"))
 
 
 def headline_classes(record: Record) -> list[str]:
-    """The classes that the headline is a mean over; empty for all."""
+    """The classes in the headline; empty for all."""
     names = classes(record)
     return [name for name in _names(evaluator(record).get("headline_classes")) if name in names]
 
@@ -49,6 +49,6 @@ def _classes(part: Any) -> list[str]:
 
 
 def _names(found: Any) -> list[str]:
-    """A list of names; none where it is something else."""
+    """A list of names; empty if the value is something else."""
     fits = isinstance(found, list) and all(isinstance(name, str) for name in found)
     return found if fits else []

@@ -1,4 +1,4 @@
-"""Configs of MMDetection and MMSegmentation, read as data: nothing of them is executed."""
+"""Configs of MMDetection and MMSegmentation, read as data: nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def literal_config(text: str) -> dict[str, Any] | None:
     """Read a config of assignments, ``name = dict(…)``.
 
     Args:
-        text: Python; never run. Literals and calls of ``dict`` and ``range`` are understood.
+        text: Python code, which is never run. Literals and calls of ``dict`` and ``range`` are
+            understood.
 
     Returns:
         Its values by name, tuples and ranges as lists; None if it holds anything else, or is longer
@@ -70,8 +71,8 @@ def _made_by(function: str, call: ast.Call) -> Any:
 def modernised(config: dict[str, Any]) -> dict[str, Any]:
     """A config of MMDetection 2.x or MMSegmentation 0.x with the entries of their successors.
 
-    Only the entries that an import reads are translated: length, batch, data, optimiser, seed,
-    number of GPUs and resuming. All others stay as they are.
+    Only the entries that an import reads are translated: length, batch size, data, optimiser, seed,
+    number of GPUs and resuming. All others stay unchanged.
     """
     kept = dict(config)
     data = _table(kept, "data")
@@ -96,7 +97,7 @@ def modernised(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_older(config: dict[str, Any]) -> bool:
-    """Whether a config is one of MMDetection 2.x or MMSegmentation 0.x."""
+    """Whether a config belongs to MMDetection 2.x or MMSegmentation 0.x."""
     return "train_dataloader" not in config and isinstance(config.get("data"), dict)
 
 

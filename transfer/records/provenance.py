@@ -1,4 +1,4 @@
-"""What a record says of where it was made."""
+"""The origin of a record: machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backbones.common import hardware
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores, and GPUs if there are any; no name of the machine."""
+    """CPU, cores and GPUs, without the machine's name."""
     return {
         "cpu": hardware.cpu_name(),
         "cores": hardware.cpu_cores(),
@@ -21,7 +21,7 @@ def machine() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of this project's checkout and whether it was changed; empty outside of one."""
+    """Commit of this project's checkout and whether it has changes; empty outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}

@@ -1,4 +1,4 @@
-"""Records: what a finished cell leaves, one JSON file, written once and whole."""
+"""Records: one JSON file for each finished cell, written once and atomically."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from transfer.records.cells import Cell
 
 SCHEMA = 1
 UNKNOWN = "unknown"
-"""What an imported record says of what its run does not tell."""
+"""Value in imported records for what their run does not record."""
 
 _REQUIRED = {"schema", "cell", "metrics", "headline", "classifier", "config", "versions"}
 _NUMBER = (int, float)
 _NONE = (type(None),)
-_PERHAPS = (EllipsisType,)  # older records and imported ones lack it
+_PERHAPS = (EllipsisType,)  # missing in older and imported records
 _PERCENT = (0.0, 100.0)
 _COUNT = (0.0, math.inf)
 
@@ -83,8 +83,8 @@ _SHAPE: dict[str, _Form] = {
     "classifier.training": _form(dict, *_NONE, *_PERHAPS),
     "classifier.training.seconds": _form(*_NUMBER, *_PERHAPS, of=_COUNT),
 }
-"""What tables, pages and estimates read, by its place in a record: JSON's types of it, and the
-least and the most where it is a number."""
+"""The entries that tables, pages and estimates read: their place in a record, JSON types, and
+bounds of numbers."""
 
 _ELEMENTS: dict[str, tuple[type, ...]] = {
     "metrics": (*_NUMBER, type(None)),
@@ -93,12 +93,12 @@ _ELEMENTS: dict[str, tuple[type, ...]] = {
     "seconds": _NUMBER,
     "memory": _NUMBER,
 }
-"""Of lists and tables, what each element must be."""
+"""The type of the elements of lists and tables."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record as it was read.
+    """A record as read from its file.
 
     Attributes:
         path: Its file.
@@ -110,7 +110,7 @@ class Record:
 
     @property
     def cell(self) -> dict[str, Any]:
-        """What was fine-tuned; see :class:`transfer.records.cells.Cell`."""
+        """The cell; see :class:`transfer.records.cells.Cell`."""
         return self.content["cell"]
 
     @property
@@ -120,11 +120,11 @@ class Record:
 
     @cached_property
     def form(self) -> str:
-        """Which average precision a detector's headline is, as in its config; empty for others."""
+        """Form of a detector's average precision, as in its config; empty for other tasks."""
         if self.cell["task"] != "detection":
             return ""
-        told = _FORM.search(str(self.content["config"].get("json", "")))
-        return told[1] if told else ""
+        found = _FORM.search(str(self.content["config"].get("json", "")))
+        return found[1] if found else ""
 
     @property
     def measure(self) -> str:
@@ -138,9 +138,9 @@ class Record:
 
     @cached_property
     def comparable(self) -> str:
-        """Hash of what must be the same in all rows of a table; see :func:`told_config`.
+        """Hash of everything that all rows of a table must share; see :func:`config_entry`.
 
-        Elder records of a detector whose head is the classifier's last stage counted that stage.
+        Older records of a detector whose head is the classifier's last stage included that stage.
         """
         config = self.content["config"]
         text = str(config.get("json", ""))
@@ -151,12 +151,12 @@ class Record:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config that it was run with, as a stranger's text holds it."""
+        """The resolved config, parsed from text that is not trusted."""
         return parse_json(self.content["config"]["json"])
 
     @property
     def baseline(self) -> str:
-        """Row that its run counted gains from; empty where none is told."""
+        """Row that its run computed gains against; empty if not recorded."""
         return self.content.get("baseline", "")
 
 
@@ -165,11 +165,11 @@ _FORMS = {"11points": "11-point, IoU .5", "area": "area, IoU .5", "coco": "COCO,
 
 
 def measure(metric: str, form: str) -> str:
-    """A metric with what tells it from others of its name.
+    """A metric with its form, which distinguishes it from others of the same name.
 
     Args:
         metric: Such as ``mAP``.
-        form: ``11points``, ``area``, ``coco``, or empty where there is but one or it is not known.
+        form: ``11points``, ``area``, ``coco``, or empty if there is only one or it is unknown.
     """
     return f"{metric} ({_FORMS[form]})" if form else metric
 
@@ -179,15 +179,14 @@ _OF_LAST_STAGE = (
     ("roi_head.bbox_roi_extractor", "out_channels"),
     ("roi_head.bbox_head", "in_channels"),
 )
-"""Channels that are told to the neighbours of a classifier's last stage, where that is a head."""
+"""Settings for the channels next to a classifier's last stage, if that is a head."""
 
 
-def told_config(resolved: dict[str, Any]) -> dict[str, str]:
-    """A resolved config as a record holds it.
+def config_entry(resolved: dict[str, Any]) -> dict[str, str]:
+    """A resolved config as stored in a record.
 
-    ``json`` is the whole of it; ``comparable_sha256`` is the hash of what must be the same in all
-    rows of a table: everything but the backbone, its preprocessing, the seed, and what only saves
-    time.
+    ``json`` is the whole config; ``comparable_sha256`` is the hash of everything that all rows of a
+    table must share: all but the backbone, its preprocessing, the seed, and what only saves time.
     """
     text = json.dumps(resolved, sort_keys=True)
     return {
@@ -201,8 +200,8 @@ def _comparable_sha256(resolved: dict[str, Any]) -> str:
     return _sha256(json.dumps(compared(resolved), sort_keys=True))
 
 
-def told_weights(weights: str) -> str:
-    """Where weights come from, without this machine's folders: a record travels."""
+def public_name(weights: str) -> str:
+    """The source of weights without this machine's folders, since records travel."""
     scheme, colon, path = weights.rpartition(":")
     if not path.startswith("/") or path.startswith("//"):
         return weights
@@ -210,9 +209,9 @@ def told_weights(weights: str) -> str:
 
 
 def compared(resolved: dict[str, Any]) -> dict[str, Any]:
-    """What of a config must be the same in all rows of a table.
+    """The parts of a config that all rows of a table must share.
 
-    Not the backbone, the channels told to its neighbours, the seed, and what only saves time.
+    Without the backbone, the channels next to it, the seed, and what only saves time.
     """
     rest = json.loads(json.dumps(resolved))
     model = rest["model"]
@@ -226,7 +225,7 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
                 one.pop("in_channels", None)
     roi_head = model.get("roi_head")
     if isinstance(roi_head, dict) and isinstance(last := roi_head.get("shared_head"), dict):
-        # The classifier's last stage: only which class makes a head of it is the protocol's.
+        # The classifier's last stage: only the class that makes a head of it is the protocol's.
         roi_head["shared_head"] = {"type": last.get("type")}
         for place, name in _OF_LAST_STAGE:
             if isinstance(part := _at(model, place), dict):
@@ -241,11 +240,11 @@ _UNCOUNTED = (
     *("FusedSgd", "GraphedFeatures", "GroupedNms", "HostSampling", "NoBenchmarkInEvaluation"),
     *("NonBlockingInputs", "PointwiseProducts", "SparseRpnGradients", "WinogradConvolutions"),
 )
-"""Hooks of older records that only save time. Three more do, which published hashes count."""
+"""Hooks of older records that only save time. Published hashes include three more."""
 
 
 def _counted(hook: Any, config: dict[str, Any]) -> list[Any]:
-    """What published hashes count in the place of a hook: of ``Speed``, the parts they knew."""
+    """The substitute for a hook in published hashes: for ``Speed``, its former parts."""
     kind = hook.get("type") if isinstance(hook, dict) else None
     if kind in _UNCOUNTED:
         return []
@@ -267,7 +266,7 @@ def _sha256(text: str) -> str:
 
 
 def folder(results: Path, data: str) -> Path:
-    """Where the records of a data set stand; the sample's in a folder that git ignores."""
+    """The folder of a data set's records; the sample's is one that git ignores."""
     return results / data / "records" if data == "sample" else results / "records"
 
 
@@ -277,10 +276,10 @@ def path_of(results: Path, cell: Cell) -> Path:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a record so that it is there whole or not at all.
+    """Write a record atomically.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
     """
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     write_atomically(path, text.encode())
@@ -290,7 +289,7 @@ def read(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        UserError: It is not a whole record of this project.
+        UserError: It is not a complete record of this project.
     """
     try:
         content = read_json(path)
@@ -298,7 +297,7 @@ def read(path: Path) -> Record:
         raise UserError(f"The record '{path}' cannot be read ({error.strerror}).") from error
     except UnfitFile as error:
         raise UserError(
-            f"The record '{path}' cannot be read: it {error.reason}; remove it and run the cell "
+            f"The record '{path}' cannot be read: it {error.reason}; remove it and repeat its run "
             "again."
         ) from error
     missing = _REQUIRED - content.keys() if isinstance(content, dict) else _REQUIRED
@@ -308,7 +307,8 @@ def read(path: Path) -> Record:
         )
     if content["schema"] != SCHEMA:
         raise UserError(
-            f"The record '{path}' has schema {content['schema']!r}, this version reads {SCHEMA}."
+            f"The record '{path}' has schema {content['schema']!r}, but this version reads "
+            f"{SCHEMA}."
         )
     wrong = [
         place
@@ -319,20 +319,20 @@ def read(path: Path) -> Record:
     if wrong:
         raise UserError(
             f"The record '{path}' is malformed: {', '.join(wrong)} missing, out of range or of "
-            "another type; remove it and run the cell again."
+            "another type; remove it and repeat its run."
         )
     return Record(path, content)
 
 
 def _fits(value: Any, types: tuple[type, ...], least: float, most: float) -> bool:
-    """Whether a value is of one of the types and, where it is a number, within its bounds."""
-    if type(value) not in types:  # True is no number, though Python counts it as one
+    """Whether a value has one of the types and, as a number, is within its bounds."""
+    if type(value) not in types:  # True is not a number, though Python treats it as one
         return False
     return not isinstance(value, int | float) or least <= value <= most
 
 
 def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
-    """Lists and tables that hold something else than they must."""
+    """Lists and tables with elements of another type."""
     wrong = []
     for place, types in _ELEMENTS.items():
         found = _at(content, place)
@@ -350,7 +350,7 @@ def _is_override(pair: list[Any]) -> bool:
 
 
 def _of_wrong_config(content: dict[str, Any]) -> list[str]:
-    """A config that is no table; an imported run may have none."""
+    """A config that is not a table; an imported run may have none."""
     try:
         config = parse_json(content["config"]["json"])
     except ValueError as error:
@@ -359,14 +359,14 @@ def _of_wrong_config(content: dict[str, Any]) -> list[str]:
 
 
 def _at(content: Any, place: str) -> Any:
-    """What stands at ``a.b.c``; ``...`` where nothing does."""
+    """The value at ``a.b.c``; ``...`` if there is none."""
     for key in place.split("."):
         content = content.get(key, ...) if isinstance(content, dict) else ...
     return content
 
 
 def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
-    """Every record of a results folder that can be read, and a sentence for each that cannot.
+    """Every readable record of a results folder, and a sentence for each unreadable one.
 
     Raises:
         UserError: As :func:`files`.
@@ -383,19 +383,19 @@ def read_all(results: Path, data: str) -> tuple[list[Record], list[str]]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """JSON makes no cycles; looking for them among thousands of records takes half of the time."""
+    """Pause garbage collection: JSON has no cycles, and looking for them takes half the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # what was read stays, so later collections need not walk it
+        gc.freeze()  # records stay, so later collections need not visit them
         if enabled:
             gc.enable()
 
 
 def files(place: Path) -> list[Path]:
-    """A folder's records, in the order of their names; none where there is no such folder.
+    """A folder's records, ordered by name; empty without the folder.
 
     Raises:
         UserError: The folder cannot be read.

@@ -1,4 +1,4 @@
-"""Logs of MMEngine, and of MMCV before it, read as starts of a training with their figures.
+"""Logs of MMEngine and of its predecessor MMCV, read as starts of a training with figures.
 
 ==================  ==========================================  ================================
 form                training                                    evaluation
@@ -9,8 +9,8 @@ MMCV's log          ``Epoch [1][50/100]⇥loss: 2.0, …``           ``Epoch(val
 MMCV's JSON         ``{"mode": "train", "epoch": 1, …}``         ``{"mode": "val", "mAP": …}``
 ==================  ==========================================  ================================
 
-A log that a terminal showed has dates without a year, and colours. One file may hold several
-starts: a training that was resumed, or several trainings one after the other.
+Terminal output has dates without a year, and colours. One file may hold several starts: a resumed
+training, or several trainings one after another.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from transfer.records.plain_config import literal_config
 BOOKKEEPING = frozenset(
     {"data_time", "time", "memory", "epoch", "iter", "step", "lr", "base_lr", "momentum", "eta"}
 )
-"""Numbers of a log that are neither losses nor results."""
+"""Numbers in a log that are neither losses nor results."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HEAD = re.compile(r" - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - ?")
-_LONGEST_HEAD = 200  # characters: date, logger and level, behind what a batch system adds
+_LONGEST_HEAD = 200  # characters: date, logger and level, after a batch system's prefix
 _N = r"\[ *(\d{1,12})\]"
 _N_OF = r"\[ *(\d{1,12})/ *(\d{1,12})\]"
 _LINES = (
-    # Training: epoch or None, number, of how many. Evaluation: epoch or None.
+    # Training: epoch or None, number, total. Evaluation: epoch or None.
     ("train", False, re.compile(rf"(?:Epoch|Iter)\(train\)\s+(?:{_N})?{_N_OF}")),
     ("eval", False, re.compile(rf"(?:Epoch|Iter)\((?:val|test)\)\s+(?:{_N})?{_N_OF}")),
     ("train", True, re.compile(rf"(?:Epoch|Iter) (?:{_N})?{_N_OF}")),
@@ -54,18 +54,18 @@ _GPUS = re.compile(r"^ +GPU number: (\d{1,6})$", re.MULTILINE)
 _ALONE = "Distributed training: False"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """A line of training.
 
     Attributes:
-        iteration: Counted from 1 over all epochs; 0 if the log does not say.
-        losses: The finite ones, and the learning rate.
-        left: Iterations that were left, by the log's own estimate; None if there is none.
-        left_in_epoch: Iterations that were left in the epoch; None if the log does not say.
-        epoch_length: Iterations of an epoch; None if the log does not say.
-        length: Iterations of the whole training; None if the log does not say.
-        epoch: That it is of, counted from 1; 0 if the log does not say.
+        iteration: Counted from 1 over all epochs; 0 if not logged.
+        losses: The finite losses, and the learning rate.
+        left: Remaining iterations by the log's own estimate, or None.
+        left_in_epoch: Remaining iterations of the epoch, or None.
+        epoch_length: Iterations of an epoch, or None.
+        length: Iterations of the whole training, or None.
+        epoch: Its epoch, counted from 1; 0 if not logged.
     """
 
     iteration: int
@@ -82,9 +82,9 @@ class Evaluation:
     """A line of results.
 
     Attributes:
-        figures: By the log's names.
-        epoch: After which it came; 0 if the log does not say.
-        step: Epoch or iteration after which it came, in the training's unit; 0 if not known.
+        figures: Results by the log's names.
+        epoch: Preceding epoch; 0 if not logged.
+        step: Preceding epoch or iteration, in the training's unit; 0 if unknown.
     """
 
     figures: dict[str, float]
@@ -92,15 +92,15 @@ class Evaluation:
     step: float = 0.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Start:
-    """What one start of a training wrote.
+    """The log of one start of a training.
 
     Attributes:
-        older: Whether it is of MMCV, the predecessor of MMEngine.
-        config: The resolved config; None if there is none that is plain data.
-        seed: Of the run, or None.
-        gpus: How many trained it; None if the log does not say.
+        older: Whether it comes from MMCV, the predecessor of MMEngine.
+        config: The resolved config; None without one in plain data.
+        seed: Seed of the run, or None.
+        gpus: Number of GPUs, or None.
         length: ``("epoch", 12)`` or ``("iter", 80000)``, by a line of its own; None without one.
         points: Lines of training and results, in the order of the log.
     """
@@ -119,12 +119,12 @@ class Start:
 
 
 def is_json(text: str) -> bool:
-    """Whether a log has one JSON object a line."""
+    """Whether a log has one JSON object per line."""
     return text.lstrip()[:1] == "{"
 
 
 def read_log(text: str) -> list[Start]:
-    """The starts in a log for people."""
+    """The starts in a text log."""
     starts = [Start()]
     for message in _messages(text):
         if point := _point(message):
@@ -154,7 +154,7 @@ def _messages(text: str) -> Iterator[str]:
 
 
 def _note(message: str, start: Start) -> None:
-    """Take over what a message that is no line of figures says about the run."""
+    """Read what a message without figures says about the run."""
     if message.startswith("Config:"):
         start.config = literal_config(message.removeprefix("Config:")) or start.config
     for pattern in _SEEDS:
@@ -196,9 +196,14 @@ def _training(line: str, place: re.Match[str], figures: dict[str, float]) -> Tra
         days, hours, minutes, seconds = (int(number or 0) for number in eta.groups())
         left = (((days * 24 + hours) * 60 + minutes) * 60 + seconds) / figures["time"]
     if epoch is None:
-        return Training(done, _losses(figures), left, length=of)
+        return Training(iteration=done, losses=_losses(figures), left=left, length=of)
     return Training(
-        (epoch - 1) * of + done, _losses(figures), left, of - done, epoch_length=of, epoch=epoch
+        iteration=(epoch - 1) * of + done,
+        losses=_losses(figures),
+        left=left,
+        left_in_epoch=of - done,
+        epoch_length=of,
+        epoch=epoch,
     )
 
 
@@ -212,8 +217,8 @@ def read_json(text: str, epoch_length: int | None = None) -> tuple[list[Start], 
 
     Args:
         text: The log.
-        epoch_length: Iterations of an epoch: MMCV's log by epochs counts within one. Without it
-            such a log tells no iterations.
+        epoch_length: Iterations of an epoch, needed because MMCV's log by epochs counts within one.
+            Without it such a log gives no iterations.
 
     Returns:
         The starts, and the number of lines that could not be read.
@@ -234,7 +239,7 @@ def read_json(text: str, epoch_length: int | None = None) -> tuple[list[Start], 
 
 
 def _take(entries: dict[str, Any], starts: list[Start]) -> None:
-    """Add a line to the start that it is of."""
+    """Add a line to its start."""
     if "mode" not in entries and ("env_info" in entries or "seed" in entries):
         if starts[-1].points:
             starts.append(Start())
@@ -251,7 +256,9 @@ def _take(entries: dict[str, Any], starts: list[Start]) -> None:
     if "loss" in figures and is_training:
         step = figures.get("step", figures.get("iter", 0.0))
         epoch = figures.get("epoch", 0.0)
-        start.points.append(Training(_whole(step), _losses(figures), epoch=_whole(epoch)))
+        start.points.append(
+            Training(iteration=_whole(step), losses=_losses(figures), epoch=_whole(epoch))
+        )
     elif "loss" not in figures and figures.keys() - BOOKKEEPING:
         step = 0.0 if start.older else figures.get("step", 0.0)
         start.points.append(Evaluation(figures, figures.get("epoch", 0.0), step))
@@ -260,7 +267,7 @@ def _take(entries: dict[str, Any], starts: list[Start]) -> None:
 def _counted_over_epochs(
     points: list[Training | Evaluation], epoch_length: int | None
 ) -> list[Training | Evaluation]:
-    """Lines whose iterations count over all epochs, where MMCV's log counts within each."""
+    """Lines with iterations counted over all epochs; MMCV's log counts within each."""
     lines = [point for point in points if isinstance(point, Training)]
     if not any(
         after.epoch > before.epoch and after.iteration <= before.iteration

@@ -1,4 +1,4 @@
-"""What was changed in a protocol's config, in words."""
+"""Changes to a protocol's config, in words."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 EPOCHS = "epochs"
-"""The setting, among a cell's overrides, that is the training's length and moves its schedule."""
+"""The override that sets the training's length and scales its schedule."""
 
 WITHOUT = "without"
-"""The setting, among a cell's overrides, that lists parts of the speed layer to leave out."""
+"""The override that lists parts of the speed layer to leave out."""
 
 LENGTHS = {"train_cfg.max_epochs": "epochs", "train_cfg.max_iters": "iterations"}
-"""Settings of the length alone, and what they count."""
+"""Settings of the length alone, with their units."""
 
 _END = re.compile(r"param_scheduler\.\d+\.end")
 _SPAN = re.compile(r"param_scheduler\.\d+\.T_max")
 
 
 def in_words(name: str, value: Any) -> str:
-    """One setting: a length as ``8 epochs``, any other by its name."""
+    """One setting in words: a length as ``8 epochs``, any other by its name."""
     what = EPOCHS if name == EPOCHS else LENGTHS.get(name)
     if what is None:
         return f"{name} = {value}"
     return f"1 {what[:-1]}" if value == 1 else f"{value} {what}"
 
 
-def told(overrides: Iterable[tuple[str, Any]]) -> list[str]:
-    """The settings that a title names: lengths first, and no schedule that merely ends with one."""
+def in_title(overrides: Iterable[tuple[str, Any]]) -> list[str]:
+    """The settings for a title: lengths first, without schedules that merely end with them."""
     settings = dict(overrides)
     length = next((value for name, value in settings.items() if name in LENGTHS), None)
     kept = {n: v for n, v in settings.items() if length is None or not _follows(n, v, length)}
@@ -36,9 +36,9 @@ def told(overrides: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def unsaid(overrides: Iterable[tuple[str, Any]]) -> str:
-    """All settings by their names where a title leaves some out; empty where it does not."""
+    """All settings by name if a title omits some; otherwise empty."""
     settings: Mapping[str, Any] = dict(overrides)
-    if len(told(settings.items())) == len(settings):
+    if len(in_title(settings.items())) == len(settings):
         return ""
     return ", ".join(f"{name} = {value}" for name, value in settings.items())
 
@@ -48,7 +48,7 @@ def _lengths_first(name: str) -> tuple[bool, str]:
 
 
 def _follows(name: str, value: Any, length: Any) -> bool:
-    """Whether a setting lets a schedule end where the training does."""
+    """Whether a setting makes a schedule end with the training."""
     if _END.fullmatch(name):
         return bool(value == length)
     return bool(_SPAN.fullmatch(name)) and isinstance(value, int) and value <= length

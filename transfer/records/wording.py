@@ -1,10 +1,10 @@
-"""How figures are written in every table: digits, signs, intervals, counts."""
+"""The format of figures in every table: digits, signs, intervals, counts."""
 
 from __future__ import annotations
 
 
 def figure(value: float | None) -> str:
-    """Two digits behind the point; a dash for none."""
+    """Two decimals; a dash for None."""
     return "–" if value is None else f"{value:.2f}"
 
 
@@ -14,12 +14,12 @@ def signed(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Both ends; a dash where there is no interval."""
+    """Both ends; a dash without an interval."""
     return "–" if low is None or high is None else f"{low:.2f} … {high:.2f}"
 
 
 def gain_interval(low: float | None, high: float | None) -> str:
-    """Both ends of a gain's interval; one that Holm's test has cut tells the sign alone there."""
+    """Both ends of a gain's interval; an end cut at zero by Holm's test gives only the sign."""
     if low == 0 and high:
         return f"above 0 … {high:.2f}"
     if high == 0 and low:
@@ -28,7 +28,7 @@ def gain_interval(low: float | None, high: float | None) -> str:
 
 
 def in_brackets(low: float | None, high: float | None) -> str:
-    """A gain's interval to stand behind the gain; empty where there is none."""
+    """A gain's interval in brackets, to follow the gain; empty without one."""
     return "" if low is None or high is None else f" ({gain_interval(low, high)})"
 
 

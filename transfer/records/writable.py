@@ -1,4 +1,4 @@
-"""Whether what a run leaves can be written, asked before it computes anything."""
+"""Checks that a run's outputs are writable before it computes anything."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backbones.common.errors import UserError
 
 
 def require_writable(folders: Iterable[tuple[Path, str]], logs: Iterable[Path] = ()) -> None:
-    """See that folders can be written, or made; nothing is left in them.
+    """Check that folders are writable or can be created; nothing is left in them.
 
     Args:
-        folders: Each with the option that chooses another.
-        logs: Files that are written on, where they are there.
+        folders: Folders, each with the option that chooses another.
+        logs: Files that are appended to, if they exist.
 
     Raises:
-        UserError: One cannot; the message says whose it is.
+        UserError: One is not writable; the message names its owner.
     """
     for folder, option in dict.fromkeys(folders):
         near = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
@@ -35,13 +35,13 @@ def require_writable(folders: Iterable[tuple[Path, str]], logs: Iterable[Path] =
 
 def _refusal(path: Path, why: str, option: str) -> UserError:
     return UserError(
-        f"'{path.absolute()}' cannot be written ({why}){_owner(path)}. Choose another folder with "
-        f"{option}, or have its owner allow you to write there."
+        f"'{path.absolute()}' is not writable ({why}){_owner(path)}. Choose another folder with "
+        f"{option}, or ask its owner for write permission."
     )
 
 
 def _owner(path: Path) -> str:
-    """Whose a file is, where it is another's."""
+    """The owner of a file, if it is another user."""
     try:
         number = path.stat().st_uid
     except OSError:

@@ -1,1 +1,1 @@
-"""Records, statistics, the paper's figures and the tables."""
+"""Tables, pictures and pages, made from records."""

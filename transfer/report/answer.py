@@ -1,4 +1,4 @@
-"""The answer in sentences: did the tricks transfer, by how much, how sure, and can it be seen here.
+"""The answer in sentences: whether the tricks transfer, by how much, and how certain that is.
 
 One paragraph for each data set, protocol and control; every figure is computed from records.
 """
@@ -19,7 +19,7 @@ Group = tuple[GainTable, ...]
 
 
 def groups(tables: Sequence[GainTable]) -> list[Group]:
-    """Tables of one data set, protocol and control: both tasks together."""
+    """Tables of one data set, protocol and baseline, both tasks together."""
     found: dict[tuple[str, str, str], list[GainTable]] = {}
     for table in tables:
         key = (table.setting.data, table.setting.protocol, table.baseline)
@@ -28,46 +28,46 @@ def groups(tables: Sequence[GainTable]) -> list[Group]:
 
 
 def task_of(table: GainTable, group: Group) -> str:
-    """A table's task; where its group has several tables of it, with what sets this one apart."""
+    """A table's task; if its group has several tables of it, with what distinguishes this one."""
     task = table.setting.task
-    told = [_told(one.setting) for one in group if one.setting.task == task]
-    own = _told(table.setting)
+    settings = [_varying(one.setting) for one in group if one.setting.task == task]
+    own = _varying(table.setting)
     apart = [
         own.get(key, f"{key} as in the protocol")
-        for key in dict.fromkeys(key for one in told for key in one)
-        if len({one.get(key) for one in told}) > 1
+        for key in dict.fromkeys(key for one in settings for key in one)
+        if len({one.get(key) for one in settings}) > 1
     ]
     return f"{task} with {', '.join(apart)}" if apart else task
 
 
-def _told(setting: Setting) -> dict[str, str]:
-    """All that tables of one task, data set and protocol may differ in."""
+def _varying(setting: Setting) -> dict[str, str]:
+    """Everything in which tables of one task, data set and protocol may differ."""
     return {
         "precision": setting.precision,
         **{key: in_words(key, value) for key, value in json.loads(setting.overrides)},
-        "lists": f"lists of images {setting.data_fingerprint}",
-        "version": f"protocol's version {setting.protocol_version}",
+        "lists": f"image lists {setting.data_fingerprint}",
+        "version": f"protocol version {setting.protocol_version}",
     }
 
 
 def answer(group: Group) -> list[str]:
-    """Three sentences about a group: the rows with pretrained weights, how sure, the controls."""
+    """Sentences about a group: the pretrained rows, the certainty, the controls."""
     first = group[0]
     rows = {row.name: row for table in group for row in table.rows}
     others = [name for name in rows if name != first.baseline]
     controls = [name for name in others if is_control(rows[name], rows.values())]
     asked = [name for name in others if name not in controls]
-    told = [_transferred(group, name) for name in asked]
-    if not told:
-        told = [f"On {first.setting.data} no row was compared with {first.baseline}."]
-    return [*told, *(_sureness(group) if others else []), *_controls(group, controls)]
+    sentences = [_transferred(group, name) for name in asked]
+    if not sentences:
+        sentences = [f"On {first.setting.data} no row was compared with {first.baseline}."]
+    return [*sentences, *(_sureness(group) if others else []), *_controls(group, controls)]
 
 
 def is_control(row: GainRow, rows: Iterable[GainRow]) -> bool:
-    """Whether a row is there to show that pretraining can be seen: random or shuffled weights.
+    """Whether a row is a control for the effect of pretraining: random or shuffled weights.
 
-    ``<network>_scratch`` is one beside weights of its network. Where there are none, and of a
-    user's own file, random weights are a row like any other.
+    ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such
+    weights, and in a user's own file, random weights are a row like any other.
     """
     cell = row.records[0].cell
     if str(cell.get("weights", "")).startswith(f"{SHUFFLED}:"):
@@ -86,19 +86,19 @@ def _transferred(group: Group, name: str) -> str:
     beside = _accuracies(group, name)
     found = "; ".join(_gains(group, name))
     return (
-        f"On {setting.data}, protocol {setting.protocol}, {name} in place of {baseline}{beside}: "
+        f"On {setting.data}, protocol {setting.protocol}, {name} instead of {baseline}{beside}: "
         f"{found}."
     )
 
 
 def _accuracies(group: Group, name: str) -> str:
-    """Top-1 of a row's classifiers and of the control's; empty where one is not known."""
+    """Top-1 of a row's classifiers and of the baseline's; empty if either is unknown."""
     rows = {row.name: row for table in group for row in table.rows}
     row, control = rows[name], rows.get(group[0].baseline)
     if control is None or not row.top1 or not control.top1:
         return ""
     if not row.top1_on or not control.top1_on:
-        return f" (top-1 {row.top1:.2f} against {control.top1:.2f} %, not all told on what data)"
+        return f" (top-1 {row.top1:.2f} against {control.top1:.2f} %, data set not always reported)"
     if row.top1_on == control.top1_on:
         return f" (top-1 on {row.top1_on} {row.top1:.2f} against {control.top1:.2f} %)"
     return (
@@ -118,35 +118,35 @@ def _gains(group: Group, name: str) -> list[str]:
 
 def _gain(table: GainTable, row: GainRow) -> str:
     found = row.statistics
-    told = gained(found.gain, table.setting.measure, found.gain_low, found.gain_high)
-    return f"{told}, {found.verdict or 'no claim'}"
+    gain = gained(found.gain, table.setting.measure, found.gain_low, found.gain_high)
+    return f"{gain}, {found.verdict or 'no claim'}"
 
 
 def _sureness(group: Group) -> list[str]:
     judged = [(task_of(t, group), _units(t)) for t in group if t.analysis.method is not None]
-    units = "; ".join(f"{task} with {told}" for task, told in judged)
-    if len(judged) == len(group) and len({told for _, told in judged}) == 1:
+    units = "; ".join(f"{task} with {units_of_task}" for task, units_of_task in judged)
+    if len(judged) == len(group) and len({units_of_task for _, units_of_task in judged}) == 1:
         units = judged[0][1]
     if not units:
         reasons = dict.fromkeys(table.analysis.reason for table in group)
-        return [f"Nothing is claimed; {'; '.join(reasons)}."]
+        return [f"No verdicts: {'; '.join(reasons)}."]
     return [
-        "How sure: in brackets stand 95 % intervals that hold for all rows of a task together; a "
-        f"gain lies above zero, a loss below, 'cannot tell' reaches across ({units})."
+        "The 95 % intervals in brackets hold simultaneously for all rows of a task: a gain lies "
+        f"above zero, a loss below, and an inconclusive difference includes zero ({units})."
     ]
 
 
 def _units(table: GainTable) -> str:
-    """``3 classifiers a row``, or the range of them."""
+    """``3 classifiers per row``, or their range."""
     counts = sorted({row.statistics.n for row in table.rows})
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     unit = {row.statistics.unit for row in table.rows}
     what = "classifiers or fine-tunings" if len(unit) > 1 else SEVERAL[unit.pop()]
-    return f"{number} {what} a row"
+    return f"{number} {what} per row"
 
 
 def _controls(group: Group, controls: Sequence[str]) -> list[str]:
     if not controls:
         return []
-    told = "; ".join(f"{name}: {', '.join(_gains(group, name))}" for name in controls)
-    return [f"{count(len(controls), 'control')} against {group[0].baseline}: {told}."]
+    gains = "; ".join(f"{name}: {', '.join(_gains(group, name))}" for name in controls)
+    return [f"{count(len(controls), 'control')} against {group[0].baseline}: {gains}."]

@@ -1,4 +1,4 @@
-"""Class by class: what stands behind a headline, and which classes it is the mean over."""
+"""Class by class: the figures behind a headline, and the classes that it averages."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from transfer.stats.rows import summarise
 
 
 def class_table(gains: GainTable, name: str) -> Table | None:
-    """Every class of a setting, how often it occurs, and each row's mean over its units.
+    """Every class of a setting with its number of occurrences and each row's mean over its units.
 
     Args:
         gains: The table.
         name: Its short name.
 
     Returns:
-        None where the records have no figures of single classes, as imported ones.
+        None if the records have no per-class figures, such as imported ones.
     """
     first = gains.rows[0].records[0]
     chosen = per_image.headline_classes(first)
     metric, prefix = gains.setting.metric, _prefix(first)
     counts, what = _counts(first)
-    known = [one for one in per_image.classes(first) if _is_told(gains, f"{prefix}/{one}")]
+    known = [one for one in per_image.classes(first) if _is_recorded(gains, f"{prefix}/{one}")]
     if not known:
         return None
     names = sorted(known, key=lambda one: -counts.get(one, 0))
-    unknown = Missing("The per-image results are not here.")
+    unknown = Missing("The per-image results are missing.")
     lines: list[list[Cell]] = [[f"mean of all {len(names)}", "", *_means(gains, metric)]]
     if chosen:
         lines = [
@@ -43,29 +43,33 @@ def class_table(gains: GainTable, name: str) -> Table | None:
         lines.append([one + mark, occurs, *_means(gains, f"{prefix}/{one}")])
     columns = ("class", what, *(row.name for row in gains.rows))
     notes = [
-        "A class that occurs a few times moves by many points with one of its objects.",
-        *(["* stands in the headline; the mean of all classes is secondary."] if chosen else []),
+        "In a class with few objects, a single object changes the figure by many points.",
+        *(
+            ["* marks the classes in the headline; the mean of all classes is secondary."]
+            if chosen
+            else []
+        ),
     ]
     figures = measure("AP", gains.setting.form) if prefix != "IoU" else prefix
     title = f"{gains.setting.title}, class by class: {figures} in %"
-    return table(name, title, columns, lines, notes)
+    return table(name, title=title, columns=columns, rows=lines, notes=notes)
 
 
-def _is_told(gains: GainTable, key: str) -> bool:
+def _is_recorded(gains: GainTable, key: str) -> bool:
     """Whether any record has the figure of a class."""
     records = (record for row in gains.rows for record in row.records)
     return any(record.content["metrics"].get(key) is not None for record in records)
 
 
 def _means(gains: GainTable, key: str) -> list[Cell]:
-    """A figure's mean over each row's units: fine-tunings averaged within a classifier first."""
+    """A figure's mean over each row's units; fine-tunings of a classifier are averaged first."""
     return [_mean(row, key) for row in gains.rows]
 
 
 def _mean(row: GainRow, key: str) -> Cell:
     values = [record.content["metrics"].get(key) for record in row.records]
     if any(value is None for value in values):
-        return Missing("The class is not in the test set, or a record lacks its figure.")
+        return Missing("The class is not in the test set, or a record lacks it.")
     seen = [observation(r, value) for r, value in zip(row.records, values, strict=True)]
     return figure(summarise(seen).mean)
 
@@ -74,14 +78,14 @@ def _prefix(record: Record) -> str:
     if record.cell["task"] == "segmentation":
         return "IoU"
     form = f"AP_{record.form or '11points'}"
-    told = any(key.startswith(f"{form}/") for key in record.content["metrics"])
-    return form if told else "AP"  # as older records have it
+    has_form = any(key.startswith(f"{form}/") for key in record.content["metrics"])
+    return form if has_form else "AP"  # as in older records
 
 
 def _counts(record: Record) -> tuple[dict[str, int], str]:
-    """How often each class occurs in the test set, and what was counted."""
+    """Occurrences of each class in the test set, and what was counted."""
     is_boxes = record.cell["task"] == "detection"
-    what = "boxes tested on" if is_boxes else "images tested on that show it"
+    what = "test boxes" if is_boxes else "test images with it"
     try:
         found = per_image.outcomes(record)
     except UserError:

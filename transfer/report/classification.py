@@ -1,4 +1,4 @@
-"""Trained classifiers: their records, and which of them may stand in one table."""
+"""Trained classifiers: their records, and which of them may share a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transfer.records import records
 from transfer.stats.rows import mean_interval
 
 AUTHORS_CODE = "formulas of the authors' code"
-_OWN = "as the recipe says"
+_OWN = "as in the recipe"
 _RECIPES_PRECISIONS = ("float32", "float16", "float16 for half precision")
 _PRECISIONS = {
     "OptimWrapper": "float32",
@@ -28,7 +28,7 @@ _PAPER_SIZE = {"inception_v3": 299}
 _PAPER_MIN_AREA = 0.08
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """One trained classifier.
 
@@ -36,14 +36,14 @@ class Trained:
         path: Its record.
         row: Row of the zoo.
         architecture: Its network.
-        seed: Of its training.
-        top1: On the validation images, percent.
+        seed: Seed of its training.
+        top1: On the validation images, in percent.
         top5: Likewise.
         minutes_per_epoch: Time of training.
-        data: Name of the images, "ImageNet" and "Places365" told by their counts.
-        fingerprint: Hash of the training images' list.
-        setting: By setting, the names under which this training may be grouped, the fittest
-            first.
+        data: Name of the data set; "ImageNet" and "Places365" are recognised by their counts.
+        fingerprint: Hash of the list of training images.
+        setting: For each setting, the names under which this training may be grouped, the best
+            match first.
     """
 
     path: Path
@@ -60,13 +60,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Group:
-    """Classifiers of one data set, trained alike but for their recipes.
+    """Classifiers of one data set, trained alike except for their recipes.
 
     Attributes:
-        data: Name of the images.
-        training: How all of them were trained, in words.
-        changed: What of it is not as the recipes say.
-        rows: By row of the zoo, one classifier a seed.
+        data: Name of the data set.
+        training: Their common training, in words.
+        changed: The settings that differ from the recipes.
+        rows: By row of the zoo, one classifier per seed.
     """
 
     data: str
@@ -80,7 +80,7 @@ class Group:
         return float(np.mean(values)) if values else None
 
     def top1_interval(self, row: str) -> tuple[float, float] | tuple[None, None]:
-        """95 % t interval of the mean top-1 over classifiers; None where one seed was trained."""
+        """95 % t interval of the mean top-1 over classifiers; None for a single seed."""
         return mean_interval(np.array([one.top1 for one in self.rows.get(row, ())]))
 
 
@@ -93,41 +93,40 @@ _DAMAGES = (
     TypeError,
     ValueError,
 )
-"""All that a record of other types than ours may lead to."""
+"""Exceptions that a record with wrong types may cause."""
 
 
 def read_all(results: Path) -> tuple[list[Trained], list[str]]:
-    """Every classifier's record that can be read, and a sentence for each that cannot."""
+    """Every readable record of a classifier, and a sentence for each unreadable one."""
     good, bad = [], []
     for path in records.files(results / "records" / "classifiers"):
         try:
             good.append(_trained(path, read_json(path)))
         except _DAMAGES as error:
             what = f"{type(error).__name__}: {error}"
-            bad.append(f"'{path}' is no readable record of a classifier ({what}); it is left out.")
+            bad.append(f"'{path}' is not a readable classifier record ({what}); it is left out.")
         except UnfitFile as error:
             bad.append(
-                f"'{path}' is no readable record of a classifier: it {error.reason}; it is left "
-                "out."
+                f"'{path}' is not a readable classifier record: it {error.reason}; it is left out."
             )
     return good, bad
 
 
-def _trained(path: Path, told: dict[str, Any]) -> Trained:
-    figures = {name: told["metrics"][name] for name in ("top1", "top5")}
+def _trained(path: Path, content: dict[str, Any]) -> Trained:
+    figures = {name: content["metrics"][name] for name in ("top1", "top5")}
     wrong = [f"{name} is {value!r}" for name, value in figures.items() if not _is_percent(value)]
-    if type(told["seed"]) is not int:
-        wrong.append(f"seed is {told['seed']!r}")
-    figures["minutes_per_epoch"] = told["seconds"] / told["epochs"] / 60
+    if type(content["seed"]) is not int:
+        wrong.append(f"seed is {content['seed']!r}")
+    figures["minutes_per_epoch"] = content["seconds"] / content["epochs"] / 60
     if not 0 <= figures["minutes_per_epoch"] < math.inf:
         wrong.append(f"minutes_per_epoch is {figures['minutes_per_epoch']!r}")
     if wrong:
         raise ValueError(", ".join(wrong))
     names = {
-        "row": told["row"],
-        "architecture": told["architecture"],
-        "data": name_of_images(told),
-        "fingerprint": told["data"]["fingerprint"],
+        "row": content["row"],
+        "architecture": content["architecture"],
+        "data": name_of_images(content),
+        "fingerprint": content["data"]["fingerprint"],
     }
     if odd := [f"{name} is {value!r}" for name, value in names.items() if type(value) is not str]:
         raise ValueError(", ".join(odd))
@@ -135,10 +134,10 @@ def _trained(path: Path, told: dict[str, Any]) -> Trained:
         path=path,
         row=names["row"],
         architecture=names["architecture"],
-        seed=told["seed"],
+        seed=content["seed"],
         data=names["data"],
         fingerprint=names["fingerprint"],
-        setting=_setting(told),
+        setting=_setting(content),
         **figures,
     )
 
@@ -147,30 +146,32 @@ def _is_percent(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= 100
 
 
-def _setting(told: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    recipe = told["recipe"]
-    base_lr = told["lr"] * 256 / told["batch_size"]
+def _setting(content: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    recipe = content["recipe"]
+    base_lr = content["lr"] * 256 / content["batch_size"]
     own = {
-        "epochs": (told["epochs"], recipe["epochs"]),
-        "batch": (told["batch_size"], recipe["batch_size"]),
-        "rate at batch 256": (f"{base_lr:.6g}", f"{recipe['base_lr']:.6g}"),
-        "pixels": (told["image_size"], _PAPER_SIZE.get(told["architecture"], 224)),
-        "smallest crop": (told["min_area"], _PAPER_MIN_AREA),
-        AUTHORS_CODE: (told["authors_code"], False),
+        "epochs": (content["epochs"], recipe["epochs"]),
+        "batch": (content["batch_size"], recipe["batch_size"]),
+        "learning rate at batch size 256": (f"{base_lr:.6g}", f"{recipe['base_lr']:.6g}"),
+        "pixels": (content["image_size"], _PAPER_SIZE.get(content["architecture"], 224)),
+        "smallest crop": (content["min_area"], _PAPER_MIN_AREA),
+        AUTHORS_CODE: (content["authors_code"], False),
     }
     names: dict[str, tuple[str, ...]] = {
         what: (_OWN, str(value)) if value == expected else (str(value),)
         for what, (value, expected) in own.items()
     }
-    # Until version 2 MMEngine had timm's networks initialise themselves, whatever the recipe said.
-    timms = told.get("version", 1) < 2
+    # Before version 2, MMEngine let timm's networks initialise themselves, whatever the recipe.
+    timms = content.get("version", 1) < 2
     names["initialisation"] = ("timm's, zero gamma in every row",) if timms else (_OWN,)
-    names["precision"] = _precision_names(_PRECISIONS[told["precision"]], recipe["half_precision"])
+    names["precision"] = _precision_names(
+        _PRECISIONS[content["precision"]], recipe["half_precision"]
+    )
     return tuple(names.items())
 
 
 def _precision_names(precision: str, half: bool) -> tuple[str, ...]:
-    """``bfloat16 for half precision`` is met by its rows and by the full-precision rows."""
+    """``bfloat16 for half precision`` fits its own rows and the full-precision rows."""
     if half and precision != "float32":
         return f"{precision} for half precision", precision
     if not half and precision == "float32":
@@ -180,10 +181,10 @@ def _precision_names(precision: str, half: bool) -> tuple[str, ...]:
 
 
 def groups(trained: Iterable[Trained]) -> tuple[list[Group], list[str]]:
-    """What may stand in one table: the same images, the same changes to the recipes.
+    """Classifiers that may share a table: same images, same changes to the recipes.
 
-    A training with the recipe's own settings may stand in more than one group: beside others that
-    have their own, and beside those that were set to its value. A group within another is dropped.
+    A training with the recipe's own settings may be in several groups: beside others with their own
+    settings, and beside those that were set to its values. A group within another is dropped.
 
     Returns:
         The groups, and a sentence for each record that repeats another.
@@ -220,12 +221,12 @@ def _fits(one: Trained, key: dict[str, str]) -> bool:
 
 
 def _in_words(names: dict[str, str]) -> str:
-    told = [
+    changes = [
         name if what == "precision" else f"{what} {name}"
         for what, name in names.items()
         if name != _OWN
     ]
-    return ", ".join(["own recipes", *told])
+    return ", ".join(["own recipes", *changes])
 
 
 def _changed(names: dict[str, str]) -> tuple[str, ...]:
@@ -240,7 +241,7 @@ def _by_row(members: Sequence[Trained]) -> tuple[dict[str, tuple[Trained, ...]],
         first = rows.setdefault(one.row, {}).setdefault(one.seed, one)
         if first is not one:
             repeated.append(
-                f"{one.path.name} is of the same row, seed and training as {first.path.name}; one "
+                f"{one.path.name} has the same row, seed and training as {first.path.name}; each "
                 "training counts once, so remove one of them."
             )
     return {row: tuple(seeds.values()) for row, seeds in rows.items()}, repeated

@@ -1,4 +1,4 @@
-"""Everything that was measured, read once: what the tables, the page and the README rest on."""
+"""All results, read once, for the tables, the page and the README."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from transfer.report.gains import GainTable, gain_table, paper_row
 from transfer.report.remarks import PAPER_DATA
 
 BASELINE = "resnet50_baseline"
-"""The paper's own, and that of rows whose records tell none and that have no control in the zoo."""
+"""The paper's baseline, and that of rows without a recorded one or a control in the zoo."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """All that was measured.
+    """All results.
 
     Attributes:
-        gains: Tables of fine-tunings, one a setting and baseline.
-        groups: Trained classifiers that may stand in one table.
-        costs: By architecture, parameters and multiply-adds at 224 pixels, as records tell them.
-        left_out: A sentence for each file that is in no table.
+        gains: Tables of fine-tunings, one for each setting and baseline.
+        groups: Groups of trained classifiers that may share a table.
+        costs: By architecture, parameters and multiply-adds at 224 pixels, as recorded.
+        left_out: A sentence for each file that no table includes.
     """
 
     gains: tuple[GainTable, ...]
@@ -43,20 +43,20 @@ class Collection:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is collected: the same of every command that shows it."""
+    """Arguments that choose the results, shared by the commands that show them."""
     add = parser.add_argument
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
-    add("--sample", action="store_true", help="of the sample's records, which stand apart")
+    add("--results", type=Path, default=Path("results"), help="results folder")
+    add("--sample", action="store_true", help="use the records of the built-in sample")
     add(
         "--against",
         default="",
         metavar="ROW",
-        help="row that gains are counted from (default: the one of the run, which records tell)",
+        help="baseline for computing gains (default: the baseline that the records name)",
     )
 
 
 def asked(args: argparse.Namespace) -> Collection:
-    """What :func:`add_arguments` asks for.
+    """Read what :func:`add_arguments` selects.
 
     Raises:
         UserError: As :func:`collect`.
@@ -65,37 +65,38 @@ def asked(args: argparse.Namespace) -> Collection:
 
 
 def collect(results: Path, data: str = "", against: str = "") -> Collection:
-    """Read a folder of results.
+    """Read a results folder.
 
     Args:
         results: The folder.
-        data: ``"sample"`` for the sample's records, which stand apart; else all others.
-        against: Row, or a row's ``.toml``, that gains are counted from; empty: as the records tell.
+        data: ``"sample"`` for the records of the sample; otherwise all others.
+        against: Row, or a row's ``.toml``, that gains are computed against; empty for the recorded
+            baselines.
 
     Raises:
-        UserError: No record is of the row that gains are to be counted from.
+        UserError: No record belongs to the chosen baseline.
     """
     found, unreadable = records.read_all(results, data)
     baseline = _recorded(against, found) if against else ""
     trained, unusable = classification.read_all(results) if data != "sample" else ([], [])
     groups, repeated = classification.groups(trained)
     costs = {
-        told["architecture"]: (told["parameters"], told["multiply_adds_224"])
-        for told in (record.content["classifier"] for record in found)
-        if told["parameters"]
+        classifier["architecture"]: (classifier["parameters"], classifier["multiply_adds_224"])
+        for classifier in (record.content["classifier"] for record in found)
+        if classifier["parameters"]
     }
-    missing = [] if results.is_dir() else [f"'{results}' is no folder: no record was read."]
+    missing = [] if results.is_dir() else [f"'{results}' is not a folder, so no record was read."]
     failed = _failed(records.folder(results, data))
     left_out = (*missing, *unreadable, *failed, *unusable, *repeated, *_apart(found))
     return Collection(tuple(families(found, baseline)), tuple(groups), costs, left_out)
 
 
 def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
-    """The tables of each setting, with a short name for it that no other has."""
+    """The tables of each setting, with a short, unique name of the setting."""
     named: dict[str, list[GainTable]] = {}
     for setting, tables in groupby(found.gains, key=lambda table: table.setting):
-        told = f"{setting.task}-{setting.data}-{setting.protocol}"
-        stem = name = re.sub(r"[^\w.-]", "-", told)  # of a file, and of a link to it
+        long_name = f"{setting.task}-{setting.data}-{setting.protocol}"
+        stem = name = re.sub(r"[^\w.-]", "-", long_name)  # for a file and for links to it
         for number in count(2):
             if name not in named:
                 break
@@ -105,18 +106,18 @@ def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
 
 
 def _failed(place: Path) -> list[str]:
-    """Cells that have failed and have no record: not by chance, so that a mean may hide them."""
-    told = []
+    """Failed cells without a record; failures are not random, so a mean may hide them."""
+    lines = []
     for path in records.files(failures.folder_of(place)):
         failure = failures.read(place / path.name)
         if failure and not (place / path.name).exists():
             times = count_of(failure.attempts, "time")
-            told.append(f"{failure.cell} has failed {times}, and is in no figure: {failure.reason}")
-    return told
+            lines.append(f"{failure.cell} failed {times} and is in no figure: {failure.reason}")
+    return lines
 
 
 def _apart(found: Iterable[Record]) -> list[str]:
-    """Protocols and data sets of which there are several versions, whose rows stand apart."""
+    """Protocols and data sets with several versions, whose rows are in separate tables."""
     versions: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
     for setting in {Setting.of(record) for record in found}:
         key = (setting.task, setting.data, setting.protocol)
@@ -124,19 +125,19 @@ def _apart(found: Iterable[Record]) -> list[str]:
     return [
         f"{task} on {data}, protocol {protocol}: records of {len(several)} versions, "
         f"{'; '.join(f'protocol {one}, data {other}' for one, other in sorted(several))}; each "
-        "has a table of its own, and none is compared with the other's rows."
+        "has its own table, and rows of different versions are not compared."
         for (task, data, protocol), several in sorted(versions.items())
         if len(several) > 1
     ]
 
 
 def _recorded(against: str, found: Iterable[Record]) -> str:
-    """The name that the records have for a row."""
+    """The name of a row in the records."""
     name = zoo.find(against).name if against.endswith(".toml") else against
     rows = dict.fromkeys(record.cell["backbone"] for record in _ordered(found))
     if name not in rows:
-        hint = suggestion(name, rows) if rows else "there are none."
-        raise UserError(f"No record is of '{name}', so no gain can be counted from it: {hint}")
+        hint = suggestion(name, rows) if rows else "there are no records."
+        raise UserError(f"No record belongs to '{name}', so it cannot be the baseline: {hint}")
     return name
 
 
@@ -145,7 +146,7 @@ def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
 
     Args:
         found: The records.
-        against: Row that gains are counted from; empty: as the records tell.
+        against: Row that gains are computed against; empty for the recorded baselines.
     """
     settings: dict[Setting, list[Record]] = {}
     for record in found:
@@ -162,7 +163,7 @@ def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
 
 
 def _place(setting: Setting) -> tuple[str, str, bool, str, bool, str]:
-    """The paper's own protocol first, and each protocol as it is before changes to it."""
+    """The paper's protocol first, and each unchanged protocol before changed ones."""
     protocol, changed = setting.protocol, setting.overrides != "[]"
     return setting.task, setting.data, protocol != "paper", protocol, changed, repr(setting)
 
@@ -170,14 +171,16 @@ def _place(setting: Setting) -> tuple[str, str, bool, str, bool, str]:
 def _baselines(
     setting: Setting, members: Sequence[Record], against: str
 ) -> dict[str, frozenset[str]]:
-    """By row, the rows that it is compared with: those that its records tell, else its control.
+    """For each row, its baselines: those in its records, otherwise its control.
 
-    The paper's rows on the paper's data are compared with the paper's baseline in any case.
+    The paper's rows on the paper's data are always compared with the paper's baseline.
     """
     stated: dict[str, frozenset[str]] = {}
     for record in members:
-        told = frozenset({against or record.baseline} - {""})
-        stated[record.cell["backbone"]] = stated.get(record.cell["backbone"], frozenset()) | told
+        recorded = frozenset({against or record.baseline} - {""})
+        stated[record.cell["backbone"]] = (
+            stated.get(record.cell["backbone"], frozenset()) | recorded
+        )
     found = _controls(stated)
     for name in stated:
         if stated[name] and _is_papers(name, setting):
@@ -192,9 +195,9 @@ def _is_papers(name: str, setting: Setting) -> bool:
 
 
 def _controls(stated: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """What was stated of each row; else its control in the zoo, or what stands in for that.
+    """The recorded baselines of each row; otherwise its control in the zoo or a substitute.
 
-    A row that others are compared with, and of which nothing was stated, is a control itself.
+    A baseline of other rows without a recorded baseline is a control itself.
     """
     own = {name: _control(name) for name in stated}
     shared = BASELINE if BASELINE in stated else min(set(own.values()) - {""}, default=BASELINE)
@@ -203,7 +206,7 @@ def _controls(stated: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]
         name: name if name in controls else own[name] if own[name] in stated else shared
         for name in stated
     }
-    return {name: told or frozenset({fallback[name]}) for name, told in stated.items()}
+    return {name: recorded or frozenset({fallback[name]}) for name, recorded in stated.items()}
 
 
 def _control(name: str) -> str:
@@ -217,12 +220,12 @@ _ORDER = {name: number for number, name in enumerate(zoo.CATALOGUE)}
 
 
 def _rank(name: str) -> tuple[int, str]:
-    """As the zoo lists its rows, others behind them by name."""
+    """In the order of the zoo, then others by name."""
     return _ORDER.get(name, len(_ORDER)), name
 
 
 def _ordered(members: Iterable[Record]) -> list[Record]:
-    """As the zoo lists its rows, others behind them by name; fine-tunings by seed."""
+    """In the order of the zoo, then others by name; fine-tunings by seed."""
     return sorted(
         members,
         key=lambda r: (*_rank(r.cell["backbone"]), r.cell["seed"], r.path.name),

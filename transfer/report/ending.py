@@ -1,4 +1,4 @@
-"""The end of a run on the sample: what it showed, what it cannot show, and what to do next."""
+"""The end of a run on the sample: what it shows, what it cannot show, and what to do next."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _NEXT = (
 
 
 def ending(tables: Sequence[GainTable], row: str, results: Path) -> list[str]:
-    """Lines to stand below the tables of a run on the sample.
+    """Lines below the tables of a run on the sample.
 
     Args:
-        tables: Of the run, one a task.
-        row: The backbone that was asked for.
-        results: Folder of results that may hold records of real images.
+        tables: Tables of the run, one for each task.
+        row: The requested backbone.
+        results: Results folder that may hold records of real images.
     """
     return [_shown(tables), *(line.format(row=row) for line in _NEXT), *_on_real_images(results)]
 
 
 def _shown(tables: Sequence[GainTable]) -> str:
-    """What the sample showed, in a sentence, and what follows from it."""
-    told = [_compared(table) for table in tables if len(table.rows) > 1]
-    if not told:
+    """What the sample shows, in a sentence, and its consequence."""
+    compared = [_compared(table) for table in tables if len(table.rows) > 1]
+    if not compared:
         figures = [
             f"{table.setting.task} {row.statistics.mean:.2f} {table.setting.metric}"
             for table in tables
             for row in table.rows
         ]
-        return f"What the sample showed: everything works here; {', '.join(figures)}."
+        return f"The run on the sample works: {', '.join(figures)}."
     return (
-        f"What the sample showed: everything works here; {'; '.join(told)}. {_claim(tables)} The "
-        "sample's images are drawn, so none of this is about photographs."
+        f"The run on the sample works: {'; '.join(compared)}. {_claim(tables)} The "
+        "sample's images are drawn, so these figures say nothing about photographs."
     )
 
 
@@ -64,17 +64,17 @@ def _top1(row: GainRow, baseline: GainRow) -> str:
 def _claim(tables: Sequence[GainTable]) -> str:
     fewest = min(row.statistics.fine_tunings for table in tables for row in table.rows)
     if fewest > 1:
-        return "The table's verdicts say what can be claimed."
-    return "One seed claims nothing: the next, --seed 1, may turn the sign."
+        return "The verdicts in the table tell how certain each gain is."
+    return "One seed proves nothing: another (--seed 1) may reverse the sign."
 
 
 def _on_real_images(results: Path) -> list[str]:
-    """What the records of real images say, where there are any."""
+    """The result on real images, if there are records."""
     found = collection.collect(results)
     if not found.gains:
         return []
-    told = " ".join(answer(groups(found.gains)[0])[:1])
-    return [f"On real images, measured before: {told}", f"  {_look(results)} shows all of it."]
+    result = " ".join(answer(groups(found.gains)[0])[:1])
+    return [f"Earlier result on real images: {result}", f"  {_look(results)} shows all results."]
 
 
 def _look(results: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a table rests on: data, protocol, classifiers, machines, versions, commands."""
+"""The basis of a table: data, protocol, classifiers, machines, versions, commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transfer.report.layout import Table, table
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:
-    """Sentences about one setting: every value that occurs among its records.
+    """Sentences about one setting, with every value that occurs in its records.
 
     Args:
         tables: All tables of the setting.
@@ -26,7 +26,7 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
         f"Protocol: {setting.protocol}, version {setting.protocol_version}; precision "
         f"{setting.precision}.",
         f"Records: {len(found)}. {_hours(found)}",
-        f"Machines: {_listed(_machine(told) for told in hardware)}.",
+        f"Machines: {_listed(_machine(one) for one in hardware)}.",
         f"Versions: {_listed(_pairs(content['versions']) for content in found)}.",
         f"Code: {_listed(_commit(content.get('git')) for content in found)}.",
     ]
@@ -35,26 +35,26 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
 
 
 def rests_on(gains: GainTable, name: str) -> Table:
-    """What differs between the rows of a table: network, cost, tricks, weights, seeds."""
+    """The differences between the rows of a table: network, cost, tricks, weights, seeds."""
     columns = ("backbone", "network", "M parameters", "G mult-adds", "tricks", "weights", "seeds")
-    return table(name, f"What the rows rest on, {gains.setting.title}", columns,
-                 [_row(row) for row in gains.rows])  # fmt: skip
+    return table(name, title=f"Basis of the rows, {gains.setting.title}", columns=columns,
+                 rows=[_row(row) for row in gains.rows])  # fmt: skip
 
 
 def commands(tables: Sequence[GainTable]) -> list[str]:
-    """The commands that made a setting's records, each once."""
-    told = (record.content.get("command") for record in _records(tables))
-    return sorted({command for command in told if isinstance(command, str) and command})
+    """The commands that produced a setting's records, without duplicates."""
+    recorded = (record.content.get("command") for record in _records(tables))
+    return sorted({command for command in recorded if isinstance(command, str) and command})
 
 
 def _hours(found: Sequence[dict[str, Any]]) -> str:
-    """What the runs took, and the classifiers that were trained for them, each once."""
-    told = f"Time: {_sum(content.get('seconds', {}).values() for content in found)} of fine-tuning"
+    """Hours of the runs, and of training their classifiers, each counted once."""
+    line = f"Time: {_sum(content.get('seconds', {}).values() for content in found)} of fine-tuning"
     trained = {c["sha256"]: c.get("training") for c in (one["classifier"] for one in found)}
     spent = [[one["seconds"]] for one in trained.values() if one and "seconds" in one]
     if not spent:
-        return f"{told}."
-    return f"{told}, {_sum(spent)} of training their {count(len(spent), 'classifier')}."
+        return f"{line}."
+    return f"{line}, {_sum(spent)} of training {count(len(spent), 'classifier')}."
 
 
 def _sum(seconds: Iterable[Iterable[float]]) -> str:
@@ -78,31 +78,35 @@ def _row(row: GainRow) -> list[str]:
 
 
 def _records(tables: Iterable[GainTable]) -> list[Record]:
-    """Each once: a row may stand against several baselines."""
+    """Records without duplicates: a row may have several baselines."""
     found = (record for one in tables for row in one.rows for record in row.records)
     return list({record.path: record for record in found}.values())
 
 
-def _listed(told: Iterable[str]) -> str:
-    return "; ".join(sorted({text for text in told if text})) or "not told"
+def _listed(texts: Iterable[str]) -> str:
+    return "; ".join(sorted({text for text in texts if text})) or "not recorded"
 
 
-def _machine(told: Any) -> str:
-    if not isinstance(told, dict):
+def _machine(hardware: Any) -> str:
+    if not isinstance(hardware, dict):
         return ""
-    gpus = told.get("gpus") or []
-    cpu = f"{told.get('cpu', 'unknown CPU')}, {told.get('cores', '?')} cores"
+    gpus = hardware.get("gpus") or []
+    cpu = f"{hardware.get('cpu', 'unknown CPU')}, {hardware.get('cores', '?')} cores"
     return " + ".join([cpu, *(str(gpu) for gpu in gpus)])
 
 
-def _pairs(told: Any) -> str:
-    return ", ".join(f"{key} {told[key]}" for key in sorted(told)) if isinstance(told, dict) else ""
+def _pairs(versions: Any) -> str:
+    return (
+        ", ".join(f"{key} {versions[key]}" for key in sorted(versions))
+        if isinstance(versions, dict)
+        else ""
+    )
 
 
-def _commit(told: Any) -> str:
-    if not isinstance(told, dict) or not told.get("commit"):
+def _commit(git: Any) -> str:
+    if not isinstance(git, dict) or not git.get("commit"):
         return ""
-    return f"commit {str(told['commit'])[:12]}" + (" with changes" if told.get("changed") else "")
+    return f"commit {str(git['commit'])[:12]}" + (" with changes" if git.get("changed") else "")
 
 
 def _unknown(content: dict[str, Any]) -> list[str]:

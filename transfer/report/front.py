@@ -1,4 +1,4 @@
-"""The first screen of the project's README: the answer, a table and a picture, from the records."""
+"""The first screen of the project's README: the answer, a table and a picture, from records."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def front(found: Collection, pictures: str) -> str:
     """The text of the part.
 
     Args:
-        found: All that was measured.
+        found: All results.
         pictures: Folder of the pictures, relative to the README.
     """
     if not found.gains:
-        return "Nothing has been measured on real data yet.\n"
+        return "There are no results on real data yet.\n"
     parts = []
     for group in groups(found.gains):
         parts += [markdown(" ".join(answer(group))) + "\n", _table(group)]
@@ -30,7 +30,7 @@ def front(found: Collection, pictures: str) -> str:
 
 
 def _table(group: Group) -> str:
-    """A line a row, both tasks side by side."""
+    """One line for each row, both tasks side by side."""
     names = list(dict.fromkeys(row.name for one in group for row in one.rows))
     columns = ["backbone", "top-1, %"]
     for one in group:
@@ -38,7 +38,7 @@ def _table(group: Group) -> str:
     rows = [_line(group, name) for name in names]
     setting = group[0].setting
     title = f"{setting.data}, protocol {setting.protocol}"
-    return to_markdown(table("front", title, columns, rows))
+    return to_markdown(table("front", title=title, columns=columns, rows=rows))
 
 
 def _line(group: Group, name: str) -> list[str]:

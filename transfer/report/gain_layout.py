@@ -12,7 +12,7 @@ from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
 from transfer.records.wording import figure, gain_interval, interval, signed
 from transfer.report.gains import GainRow, GainTable, observation, paper_row
-from transfer.report.image_noise import told
+from transfer.report.image_noise import noise_sentences
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
 from transfer.stats.rows import RowResult, summarise
@@ -20,16 +20,16 @@ from transfer.stats.rows import RowResult, summarise
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
 _HEADLINES = {8: ("voc_map", "mAP", "11points"), 9: ("miou", "mIoU", "")}
 _NOT_JUDGED = Missing(
-    "Agreement is judged on the paper's data and protocol only, and where our gain has an interval."
+    "Agreement is judged only on the paper's data and protocol, if our gain has an interval."
 )
-_NO_TOP1 = "Nobody has told the top-1 of these weights."
-_MORE = "run it with further seeds (--seed 1, or a suite's seeds)"
-_ONE_RUN = f"One fine-tuning shows no interval and claims nothing; {_MORE}."
+_NO_TOP1 = "Top-1 unknown."
+_MORE = "run more seeds (--seed 1, or a suite's seeds)"
+_ONE_RUN = f"One fine-tuning gives no interval and no verdict; {_MORE}."
 _UNKNOWN_SPREADS = (
-    "One classifier: what another training of it would add to the spread is not known.",
+    "One classifier: the spread between trainings is unknown.",
     f"No classifier was fine-tuned twice; {_MORE}.",
 )
-_DRAWN_ANEW = "Every run draws its own random weights: its spread is between runs, not within."
+_DRAWN_ANEW = "Every run draws its own random weights: the spread is between runs, not within."
 _METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}
 
 
@@ -39,7 +39,7 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     Args:
         gains: The table.
         name: Its short name.
-        image_noise: Whether to draw the test images anew, which takes minutes on large test sets.
+        image_noise: Whether to bootstrap the test images, which takes minutes on large test sets.
     """
     metric = gains.setting.metric
     columns = (
@@ -58,8 +58,8 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     )
     rows = [_line(gains, row) for row in gains.rows]
     title = gains.setting.title + f", against {gains.baseline}"
-    noise = told(gains) if image_noise else []
-    return table(name, title, columns, rows, (*remarks(gains), *noise))
+    noise = noise_sentences(gains) if image_noise else []
+    return table(name, title=title, columns=columns, rows=rows, notes=(*remarks(gains), *noise))
 
 
 def _line(gains: GainTable, row: GainRow) -> list[Cell]:
@@ -85,9 +85,9 @@ def _of_paper(gains: GainTable, row: GainRow) -> Cell:
     if row.name == gains.baseline:
         return "baseline"
     metric = gains.setting.metric
-    reason = f"The paper tells no {metric} of this row."
+    reason = f"The paper does not report {metric} of this row."
     if row.paper is not None:
-        reason = f"The paper tells no {metric} of {gains.baseline}, so no gain from it."
+        reason = f"The paper does not report {metric} of {gains.baseline}, so there is no gain."
     return _known(signed, row.paper_gain, reason)
 
 
@@ -119,7 +119,7 @@ def _interval(
 
 
 def _why_no_interval(result: RowResult) -> str:
-    """Of a row without one: a single run, or several of one and the same figure."""
+    """The reason for a missing interval: a single run, or several runs with equal figures."""
     return _ONE_RUN if result.n == 1 else _sentence(result.no_claim or "")
 
 
@@ -128,16 +128,16 @@ def _sentence(words: str) -> str:
 
 
 def beside_the_paper(
-    number: int, name: str, gains: GainTable | None, data: str, notes: tuple[str, ...]
+    number: int, *, name: str, gains: GainTable | None, data: str, notes: tuple[str, ...]
 ) -> Table:
-    """Table 8 or 9: the paper's lines with ours beside them, then rows that the paper lacks.
+    """Table 8 or 9: the paper's lines beside ours, then rows that the paper lacks.
 
     Args:
         number: 8 or 9.
         name: The table's short name.
-        gains: What was measured on the paper's data, in one setting; None for nothing.
+        gains: Our results on the paper's data, in one setting; None if there are none.
         data: Name of the paper's data set.
-        notes: What the paper's lines need said.
+        notes: Notes on the paper's lines.
     """
     field, metric, form = _HEADLINES[number]
     accuracy = ("pixAcc, paper", "pixAcc, ours") if number == 9 else ()
@@ -169,40 +169,48 @@ def beside_the_paper(
         missing = Missing(_how_to_run(line["row"], number, data, gains.setting if gains else None))
         blank: list[Cell] = [missing] * (9 if number == 9 else 8)
         ours = _cells(gains, row) if gains and row else blank
-        rows.append(_woven([line["refinement"], line["row"]], of_paper, ours, signed(gain), number))
+        rows.append(
+            _woven(
+                [line["refinement"], line["row"]],
+                of_paper=of_paper,
+                ours=ours,
+                gain=signed(gain),
+                number=number,
+            )
+        )
     if gains:
         rows += [_beyond_the_paper(gains, row, number) for row in left.values()]
     setting = f", {gains.setting.title}" if gains else ""
     title = f"Table {number}. {_TITLES[number]}{setting}"
-    told = _beside_other_figures(gains) if gains else ()
-    return table(name, title, columns, rows, (*told, *notes))
+    setting_notes = _beside_other_figures(gains) if gains else ()
+    return table(name, title=title, columns=columns, rows=rows, notes=(*setting_notes, *notes))
 
 
 def _beside_other_figures(gains: GainTable) -> list[str]:
-    """Remarks, first of all that the paper's figures are of another protocol, where they are."""
+    """Remarks; the first says if the paper's figures come from another protocol."""
     if is_papers_protocol(gains.setting):
         return remarks(gains)
     return [
-        "Not the paper's protocol: compare gains with the paper's, not figures.",
+        "Not the paper's protocol: compare gains with the paper's gains, not absolute figures.",
         *remarks(gains),
     ]
 
 
 def _beyond_the_paper(gains: GainTable, row: GainRow, number: int) -> list[Cell]:
-    """A row that has no line of the paper's: the paper lacks it, or the line is its target's."""
+    """A row without a line in the paper: the paper lacks it, or the line belongs to its target."""
     target, ours = paper_row(row.name), _cells(gains, row)
     nothing = Missing(f"Table {number} of the paper does not have this row.")
     if target in {line["row"] for line in paper_figures.table(number)}:
-        nothing = Missing(f"{row.name} stands for {target}: the paper's figures are in that line.")
-        ours = [*ours[:-1], nothing]  # whether they agree is told there too
+        nothing = Missing(f"{row.name} is an alias of {target}: that line has the paper's figures.")
+        ours = [*ours[:-1], nothing]  # that line has the agreement too
     of_paper = [nothing] * (3 if number == 9 else 2)
-    return _woven(["", row.name], of_paper, ours, nothing, number)
+    return _woven(["", row.name], of_paper=of_paper, ours=ours, gain=nothing, number=number)
 
 
 def _woven(
-    head: Sequence[str], of_paper: Sequence[Cell], ours: Sequence[Cell], gain: Cell, number: int
+    head: Sequence[str], *, of_paper: Sequence[Cell], ours: Sequence[Cell], gain: Cell, number: int
 ) -> list[Cell]:
-    """The paper's and our figures, one beside the other."""
+    """The paper's figures and ours, side by side."""
     pairs = 3 if number == 9 else 2
     beside = [cell for pair in zip(of_paper, ours[:pairs], strict=True) for cell in pair]
     *rest, agrees = ours[pairs:]
@@ -211,7 +219,7 @@ def _woven(
 
 
 def _cells(gains: GainTable, row: GainRow) -> list[Cell]:
-    """Top-1, pixAcc where it is measured, mean … verdict, fine-tunings, agreement."""
+    """Top-1, pixAcc if it is measured, mean … verdict, fine-tunings, agreement."""
     top1 = _known(figure, row.top1, _NO_TOP1)
     judged = judged_agreement(gains, row)
     agrees: Cell = _NOT_JUDGED
@@ -233,31 +241,29 @@ def _pixel_accuracy(records: tuple[Record, ...]) -> Cell:
         return Missing("The records have no pixel accuracy.")
     of_units = summarise(seen)
     low, high = of_units.ci_low, of_units.ci_high
-    told = f" ({interval(low, high)})" if low is not None and high is not None else ""
-    return f"{figure(of_units.mean)}{told}"
+    ends = f" ({interval(low, high)})" if low is not None and high is not None else ""
+    return f"{figure(of_units.mean)}{ends}"
 
 
 def _how_to_run(row: str, number: int, data: str, setting: Setting | None) -> str:
-    """What fills a line of a table of this setting; of the paper's where nothing was run."""
+    """The command that fills a line of this setting's table, or else of the paper's."""
     if setting and setting.protocol == imported.PROTOCOL:
         command = f"transfer import WORK_DIR --backbone {row} --data {data}"
-        return f"No run of {row} was imported; '{command}' makes the record of one."
+        return f"No run of {row} was imported; '{command}' imports one."
     variant = zoo.find(row)
     if setting and json.loads(setting.overrides):
         if variant.weights is None:
-            return f"{_to_be_trained(variant)} give the file to the suite that ran the others."
-        return (
-            f"Not run with these settings here; the suite that ran the others does it with {row}."
-        )
+            return f"{_to_be_trained(variant)} add the file to the suite of the other rows."
+        return f"Not run with these settings; add {row} to the suite of the other rows."
     task = "detection" if number == 8 else "segmentation"
     protocol = setting.protocol if setting else PAPER_PROTOCOL
     command = f"transfer run --backbone {row} --task {task} --data {data} --protocol {protocol}"
     if setting and (setting.precision != "float32" or protocol in QUICK):
-        command += f" --precision {setting.precision}"  # the machine decides that of quick
+        command += f" --precision {setting.precision}"  # quick chooses it by machine
     if variant.weights is None:
         return f"{_to_be_trained(variant)} '{command} --weights FILE'."
-    return f"Not run on {data} here; '{command}' does it."
+    return f"Not run on {data}; run '{command}'."
 
 
 def _to_be_trained(row: zoo.Variant) -> str:
-    return f"No weights of {row.name} are public: train it ('{row.how_to_train()}'), then"
+    return f"The weights of {row.name} are not public: train it ('{row.how_to_train()}'), then"

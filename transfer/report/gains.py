@@ -1,7 +1,6 @@
-"""Gains: the rows of one table, each beside the baseline and beside the paper's gain.
+"""Gains: the rows of one table, each with its gain over the baseline and the paper's gain.
 
-A table is one task, data set, protocol, precision and metric; rows of anything else never stand in
-it.
+A table has one task, data set, protocol, precision and metric; other rows never enter it.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult, analyse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GainRow:
     """One backbone.
 
     Attributes:
         name: Row of the zoo, or the user's name.
         architecture: Its network.
-        top1: Mean top-1 of the classifiers used, percent; None where it is not known.
-        top1_on: The data that it was measured on.
-        parameters: Of the classifier.
-        multiply_adds: Of the classifier at 224 pixels.
+        top1: Mean top-1 of the classifiers used, in percent; None if unknown.
+        top1_on: The data set of top-1.
+        parameters: Parameters of the classifier.
+        multiply_adds: Multiply-adds of the classifier at 224 pixels.
         statistics: Mean, interval, gain, verdict.
         paper: The paper's figure of this metric, or None.
-        paper_gain: Over the paper's figure of the baseline, or None.
-        records: What it rests on.
+        paper_gain: The paper's gain over its figure of the baseline, or None.
+        records: The records that it is computed from.
     """
 
     name: str
@@ -46,16 +45,16 @@ class GainRow:
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GainTable:
     """A table of gains.
 
     Attributes:
-        setting: What its rows share.
-        baseline: The row that gains are counted from.
+        setting: The setting that its rows share.
+        baseline: The row that gains are computed against.
         rows: The baseline first.
         analysis: The statistics of the table as a whole.
-        left_out: What could not stand in it, and why.
+        left_out: Rows that are left out, with reasons.
     """
 
     setting: Setting
@@ -66,7 +65,7 @@ class GainTable:
 
 
 def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
-    """A table for each setting that occurs, in the order in which they come."""
+    """A table for each setting, in order of appearance."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
@@ -77,9 +76,9 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     """One table.
 
     Args:
-        setting: What the records share.
-        records: One or more; those that cannot stand beside the others are left out and named.
-        baseline: The row that gains are counted from.
+        setting: The setting that the records share.
+        records: One or more; those that cannot be compared with the others are left out and listed.
+        baseline: The row that gains are computed against.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -96,27 +95,29 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )
     left_out = (*former, *different, *repeated, *_together(analysis.left_out))
-    return GainTable(setting, baseline, rows, analysis, left_out)
+    return GainTable(
+        setting=setting, baseline=baseline, rows=rows, analysis=analysis, left_out=left_out
+    )
 
 
 def paper_row(name: str) -> str:
-    """The row of the zoo that a name stands for: an alias's target, else the name itself."""
+    """The row of the zoo behind a name: an alias's target, otherwise the name itself."""
     return zoo.meant_by(name)
 
 
 def observation(record: Record, value: float) -> Observation:
-    """A figure of a record, with what it is a figure of."""
+    """A figure of a record, with the row, classifier and seed that it belongs to."""
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
 
 
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:
-    """The paper's gain of each row that has one: what its cost in seeds is asked for."""
+    """The paper's gain of each row that has one; the seeds needed to detect it are estimated."""
     gains = {row: _paper_gain(row, metric, baseline) for row in rows}
     return {row: gain for row, gain in gains.items() if gain}
 
 
 def _together(sentences: Iterable[str]) -> list[str]:
-    """``row: reason`` lines, with the rows of one reason named together."""
+    """``row: reason`` lines, with rows of the same reason together."""
     rows: dict[str, list[str]] = {}
     for sentence in sentences:
         row, _, reason = sentence.partition(": ")
@@ -129,16 +130,16 @@ def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: st
     known = [c["top1"] for c in {c["sha256"]: c for c in classifiers}.values() if c["top1"]]
     first = classifiers[0]
     return GainRow(
-        result.row,
-        first["architecture"],
-        sum(known) / len(known) if known else None,
-        first["top1_on"],
-        first["parameters"],
-        first["multiply_adds_224"],
-        result,
-        _paper(result.row, metric),
-        _paper_gain(result.row, metric, baseline),
-        tuple(records),
+        name=result.row,
+        architecture=first["architecture"],
+        top1=sum(known) / len(known) if known else None,
+        top1_on=first["top1_on"],
+        parameters=first["parameters"],
+        multiply_adds=first["multiply_adds_224"],
+        statistics=result,
+        paper=_paper(result.row, metric),
+        paper_gain=_paper_gain(result.row, metric, baseline),
+        records=tuple(records),
     )
 
 

@@ -1,4 +1,4 @@
-"""How a row's weights were trained, as far as its records tell it."""
+"""How a row's weights were trained, as far as its records say."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PROXY = "proxy"
 
 
 def tricks(row: GainRow) -> str:
-    """The tricks that its weights were trained with; what else is known where that is not."""
-    told = (_tricks(row.name, record.content["classifier"]) for record in row.records)
-    return "; ".join(dict.fromkeys(told))
+    """The tricks that its weights were trained with, or what else is known."""
+    texts = (_tricks(row.name, record.content["classifier"]) for record in row.records)
+    return "; ".join(dict.fromkeys(texts))
 
 
 def proxies(rows: Iterable[GainRow]) -> list[str]:
-    """Of some rows, those of the paper's whose weights are a near relative's, with what differs."""
+    """The rows of the paper whose weights are only a close relative, with the difference."""
     found = []
     for row in rows:
         classifiers = [record.content["classifier"] for record in row.records]
@@ -30,22 +30,22 @@ def proxies(rows: Iterable[GainRow]) -> list[str]:
 
 
 def _tricks(row: str, classifier: dict[str, Any]) -> str:
-    """Elder records give the row's tricks of any weights that were given for it."""
+    """Older records list the row's tricks for any weights that were given for it."""
     source, near = classifier.get("source", ""), classifier.get("near")
     if near == _PROXY:
         note = _note(row, classifier)
-        return "public weights near the row" + (f": {note}" if note else "")
+        return "public weights close to the row" + (f": {note}" if note else "")
     if not classifier["sha256"] or source.startswith(f"{SHUFFLED}:"):
         return "none"
     if near != "exact" and not classifier.get("training"):
-        return "not told"
+        return "not recorded"
     if classifier.get("recipe"):
         return ", ".join(classifier["tricks"]) or "none"
-    return "as published" if near == "exact" else "not told"
+    return "as published" if near == "exact" else "not recorded"
 
 
 def _note(row: str, classifier: dict[str, Any]) -> str:
-    """What the zoo says of how these very weights differ from the row; mostly nothing."""
+    """The zoo's note on how these weights differ from the row; usually empty."""
     known = zoo.CATALOGUE.get(row)
     weights = known.weights if known else None
     return weights.note if weights and weights.source == classifier.get("source") else ""

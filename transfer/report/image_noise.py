@@ -1,4 +1,4 @@
-"""The noise of the test set beside each gain, from the per-image results next to the records."""
+"""Noise of the test set for each gain, from the per-image results beside the records."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
     "11points": "mAP 11-point",
     "area": "mAP area",
 }
-_SAME = 0.05  # points; the records' figures must be those of their per-image results
+_SAME = 0.05  # points; tolerance between a record and its per-image results
 
 
 @dataclass(frozen=True)
 class RowNoise:
-    """The noise of one row's gain, or why it is not known.
+    """The noise of one row's gain, or why it is unknown.
 
     Attributes:
         row: Its name.
-        noise: Of the gain, over draws of the test images; None where ``reason`` tells why.
+        noise: Noise of the gain over draws of the test images; None with a ``reason``.
         reason: One sentence.
     """
 
@@ -42,8 +42,9 @@ class RowNoise:
 def image_noise(table: GainTable) -> list[RowNoise]:
     """The noise of every gain of a table.
 
-    Each fine-tuning's per-image results are read; a row whose results are missing, or do not give
-    the figures of its records, has none.
+    The per-image results of each fine-tuning are read. A row has no noise if its results are
+    missing
+    or do not reproduce the figures of its records.
     """
     base = next((row for row in table.rows if row.name == table.baseline), None)
     others = [row for row in table.rows if row.name != table.baseline]
@@ -56,7 +57,7 @@ def image_noise(table: GainTable) -> list[RowNoise]:
     return [_of_row(row, before, table.setting.metric) for row in others]
 
 
-def told(table: GainTable) -> list[str]:
+def noise_sentences(table: GainTable) -> list[str]:
     """The noise of a table in sentences."""
     known: list[str] = []
     silent: dict[str, list[str]] = {}
@@ -71,7 +72,8 @@ def told(table: GainTable) -> list[str]:
     if known:
         lines.insert(
             0,
-            f"Noise of the test set, another thing than seeds ({draws} draws of the {images} test "
+            f"Noise of the test set, separate from that of seeds ({draws} draws of the {images} "
+            "test "
             f"images, 95 %): {'; '.join(known)}.",
         )
     return lines
@@ -87,7 +89,7 @@ def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
 
 
 def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
-    """Of every fine-tuning, by classifier: the table's gain is a mean over those."""
+    """Outcomes of every fine-tuning by classifier; the gain is the mean over classifiers."""
     units: dict[str, list[Outcomes]] = {}
     for record in row.records:
         outcomes = _headline_outcomes(record, metric)
@@ -96,10 +98,10 @@ def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
 
 
 def _headline_outcomes(record: Record, metric: str) -> Outcomes:
-    """Per-image results of the classes that the headline is a mean over.
+    """Per-image results of the classes in the headline.
 
     Raises:
-        UserError: They are missing, malformed, or of another run.
+        UserError: They are missing, malformed, or from another run.
     """
     names = per_image.classes(record)
     wanted = [names.index(name) for name in per_image.headline_classes(record)]
@@ -107,7 +109,8 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     found = metric_value(outcomes, _metric(record, metric))
     if not abs(found - record.value) < _SAME:
         raise UserError(
-            f"the per-image results beside '{record.path.name}' give {found:.2f}, the record has "
+            f"the per-image results beside '{record.path.name}' give {found:.2f}, but the record "
+            "has "
             f"{record.value:.2f}."
         )
     return outcomes
@@ -118,12 +121,12 @@ def _metric(record: Record, metric: str) -> Any:
         return metric
     form = per_image.evaluator(record).get("form", "11points")
     if form not in _FORMS:
-        raise UserError(f"the form '{form}' of average precision is not drawn anew here.")
+        raise UserError(f"the form '{form}' of average precision has no bootstrap.")
     return _FORMS[form]
 
 
 def _of_classes(outcomes: Any, classes: list[int]) -> Any:
-    """Outcomes of some classes only, numbered anew; of all where none are named."""
+    """Outcomes of the given classes only, renumbered; of all classes if none are given."""
     if not classes:
         return outcomes
     if isinstance(outcomes, SegmentationOutcomes):

@@ -1,4 +1,4 @@
-"""A table before it has a format, and the formats it can take."""
+"""A table before it has a format, and the available formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backbones.common import escape
 
 @dataclass(frozen=True)
 class Missing:
-    """A cell without a figure: why there is none, and what command would fill it."""
+    """A cell without a figure: the reason, and the command that fills it."""
 
     reason: str
 
@@ -21,17 +21,17 @@ class Missing:
 Cell = str | Missing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of texts; figures are text already, with the digits they are to be shown with.
+    """A table of texts; figures are already rounded text.
 
     Attributes:
         name: Short and without blanks, such as ``table8``.
         title: For people.
-        columns: Their headings.
-        rows: One cell a column; an empty cell is ``– [a]``, and the notes tell of ``[a]``.
+        columns: Headings of the columns.
+        rows: One cell for each column; an empty cell is ``– [a]``, and a note explains ``[a]``.
         notes: Sentences below the table.
-        cells: The rows before their empty cells had marks.
+        cells: The rows before their empty cells are marked.
     """
 
     name: str
@@ -44,17 +44,25 @@ class Table:
 
 def table(
     name: str,
+    *,
     title: str,
     columns: Sequence[str],
     rows: Iterable[Sequence[Cell]],
     notes: Iterable[str] = (),
 ) -> Table:
-    """A table whose empty cells point to their reasons, each told once below it."""
+    """A table whose empty cells refer to their reasons, each given once below it."""
     marks: dict[str, str] = {}
     cells = tuple(tuple(row) for row in rows)
     filled = tuple(tuple(_text(cell, marks) for cell in row) for row in cells)
     reasons = (f"[{mark}] {reason}" for reason, mark in marks.items())
-    return Table(name, title, tuple(columns), filled, (*reasons, *notes), cells)
+    return Table(
+        name=name,
+        title=title,
+        columns=tuple(columns),
+        rows=filled,
+        notes=(*reasons, *notes),
+        cells=cells,
+    )
 
 
 def _text(cell: Cell, marks: dict[str, str]) -> str:
@@ -91,10 +99,11 @@ _CSV = ("table", "title", "line", "row", "column", "value", "low", "high", "text
 
 
 def to_csv(several: Iterable[Table]) -> str:
-    """Tables as one of plain data: a line a cell, so that all have the same columns.
+    """Tables as plain data: one line for each cell, so that all tables have the same columns.
 
-    A number is in ``value``, both ends of an interval in ``low`` and ``high``, a figure ``a ± b``
-    in ``value`` and ``text``, other words in ``text``, and why there is nothing in ``missing``.
+    A number is in ``value``, the ends of an interval in ``low`` and ``high``, a figure ``a ± b``
+    in ``value`` and ``text``, other words in ``text``, and the reason for an empty cell in
+    ``missing``.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, _CSV, restval="", lineterminator="\n")
@@ -131,7 +140,7 @@ def _number(words: str) -> float | None:
 
 
 def to_latex(shown: Table) -> str:
-    """A ``table`` environment that needs no package."""
+    """A ``table`` environment that needs no extra package."""
     body = [_latex_row(shown.columns) + r" \hline", *(_latex_row(row) for row in shown.rows)]
     notes = [rf"\\ {{\footnotesize {escape.latex(note)}}}" for note in shown.notes]
     return "\n".join(
@@ -154,7 +163,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def to_html(shown: Table) -> str:
-    """A ``figure`` with the table and its notes; rows and columns are told to screen readers."""
+    """A ``figure`` with the table and its notes; rows and columns are marked for screen readers."""
     heads = "".join(f'<th scope="col">{escape.html(column)}</th>' for column in shown.columns)
     body = "\n".join(_html_row(row) for row in shown.rows)
     notes = "".join(f"<li>{escape.html(note)}</li>" for note in shown.notes)
@@ -179,4 +188,4 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": to_latex,
     "html": to_html,
 }
-"""What each table can be for itself; :func:`to_csv` takes several together."""
+"""The formats of single tables; :func:`to_csv` joins several tables."""

@@ -1,4 +1,4 @@
-"""A part of a README that a command makes anew, between two marks; the rest is people's."""
+"""A generated part of a README, between two marks; the rest is written by people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class MadePart:
-    """A part, by its name and the command that makes it."""
+    """A generated part, with its name and command."""
 
     name: str
     command: str
@@ -30,21 +30,22 @@ class MadePart:
         return f"<!-- /{self.name} -->"
 
     def is_in(self, readme: Path) -> bool:
-        """Whether a file is there and has a place for it."""
+        """Whether a file exists and has the marks."""
         return readme.is_file() and self.begin.encode() in read_bytes(readme, _MAX_BYTES)
 
     def put(self, readme: Path, text: str) -> None:
         """Put a text between the marks.
 
         Raises:
-            UserError: The marks are not there, once each, or the file cannot be written.
+            UserError: A mark is missing or repeated, or the file is not writable.
         """
         content = read_text(readme, _MAX_BYTES) if readme.exists() else ""
         before, _, rest = content.partition(self.begin)
         if content.count(self.begin) != 1 or rest.count(self.end) != 1:
             raise UserError(
-                f"'{readme}' needs one line '{self.begin}' and one '{self.end}' behind it: what "
-                "the command makes goes between them; put them back."
+                f"'{readme}' needs one line '{self.begin}' and, after it, one line '{self.end}': "
+                "the "
+                "command writes its text between them. Restore these lines."
             )
         after = rest.partition(self.end)[2]
         write_atomically(readme, f"{before}{self.begin}\n{text}{self.end}{after}".encode())

@@ -1,4 +1,4 @@
-"""What people have to say of a folder's results: its ``notes.md``, as text and as HTML."""
+"""A results folder's own remarks, ``notes.md``, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ _MAX_BYTES = 1 << 20
 
 
 def read_notes(results: Path) -> str:
-    """The file's Markdown; empty where there is none.
+    """The file's Markdown; empty if it does not exist.
 
     Raises:
-        UserError: It is there and cannot be read.
+        UserError: The file exists but cannot be read.
     """
     try:
         return read_text(results / NOTES, _MAX_BYTES)
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise UserError(f"'{results / NOTES}' cannot be read ({error}); mend it.") from error
+        raise UserError(
+            f"'{results / NOTES}' cannot be read ({error}); fix or remove it."
+        ) from error
 
 
 def to_html(notes: str) -> str:
-    """Markdown as HTML below a heading of the second level.
+    """Markdown as HTML for use below a second-level heading.
 
-    HTML in it is shown as text. Of links and pictures the words are left: a page that needs
-    nothing else may lie anywhere.
+    HTML in it is shown as text. Of links and pictures only the words are kept, because the page
+    must work without other files.
     """
     parser = MarkdownIt("commonmark", {"html": False})
     tokens = parser.parse(notes)
@@ -45,5 +47,5 @@ def to_html(notes: str) -> str:
 
 
 def _without_place(token: Token) -> Token:
-    """A picture's words in its place."""
+    """A picture's words in place of the picture."""
     return Token("text", "", 0, content=token.content) if token.type == "image" else token

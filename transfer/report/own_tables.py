@@ -1,4 +1,4 @@
-"""What was measured, without the paper's tables: each setting's gains, and its classes."""
+"""Results without the paper's tables: each setting's gains and classes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from transfer.report.layout import Table
 
 
 def own_tables(found: Collection) -> Iterator[Table]:
-    """A table of gains and one class by class for each setting; then classifiers trained here.
+    """For each setting, a table of gains and one class by class; then the trained classifiers.
 
     Args:
-        found: All that was measured.
+        found: All results.
     """
     for name, tables in settings(found):
         for place, gains in enumerate(tables, start=1):

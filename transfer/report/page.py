@@ -1,4 +1,4 @@
-"""``transfer report``: everything that was measured, on one page that needs nothing else."""
+"""``transfer report``: all results on one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from transfer.report.verdicts import verdict
 
 _HERE = Path(__file__).resolve().parent
 _TITLE = "Does a better classifier make a better detector and a better segmenter?"
-_LONG = 32  # lines of a table that are shown at once
+_LONG = 32  # lines of a table that are shown without a click
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _METHOD = """
 <dl>
-<dt>Figure of a row</dt><dd>Mean over its fine-tunings, always of the last epoch, never of the best;
-where a row has several classifiers, fine-tunings are averaged within each first. Its interval is a
+<dt>Figure of a row</dt><dd>Mean over its fine-tunings, always at the last epoch, never the best;
+if a row has several classifiers, fine-tunings are first averaged within each. The interval is a
 95&nbsp;% t interval.</dd>
 <dt>Gain and verdict</dt><dd>Dunnett's comparison of all rows of a table with their common baseline,
-the spread pooled over rows; where one spread plainly exceeds the others, Welch's tests with Holm's
-correction, and the table says so. The intervals hold together at 95&nbsp;%: a gain lies above zero,
-a loss below, and "cannot tell" reaches across.</dd>
-<dt>"Cannot tell"</dt><dd>Not "no difference": the note below the table tells the smallest gain that
+with the spread pooled over rows; if one spread clearly exceeds the others, Welch's tests with
+Holm's correction, which the table then states. The intervals hold simultaneously at 95&nbsp;%: a
+gain lies above zero, a loss below, and an inconclusive difference includes zero.</dd>
+<dt>"Inconclusive"</dt><dd>Not "no "
+                               "difference": the note below the table gives the smallest gain that
 would have been found with 80&nbsp;% power.</dd>
-<dt>One fine-tuning</dt><dd>Shows no interval and claims nothing.</dd>
+<dt>One fine-tuning</dt><dd>Gives no interval and no verdict.</dd>
 <dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
-kept next to each record. It stands beside the interval over seeds and is never mixed into it.</dd>
-<dt>The paper's gain</dt><dd>A difference of two single runs. It is judged against ours only on the
+beside each record. It is reported separately from the interval over seeds.</dd>
+<dt>The paper's gain</dt><dd>A difference of two single runs. It is compared with ours only on the
 paper's own data and protocol.</dd>
-<dt>Correlation</dt><dd>One point a row; percentile bootstrap over rows; none below five rows.</dd>
+<dt>Correlation</dt><dd>One point for each row; percentile bootstrap over rows; omitted below
+five rows.</dd>
 </dl>
 """
 
@@ -52,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     collection.add_arguments(parser)
     add = parser.add_argument
     add("--open", action="store_true", help="open the page in a browser")
-    add("--out", type=Path, help="the page (default: report.html in that folder)")
+    add("--out", type=Path, help="output file (default: report.html in the results folder)")
     add(
         "--pictures",
         type=Path,
         metavar="DIR",
-        help="where SVGs of the pictures go, and PNGs too (default: SVGs in that folder, in "
-        "pictures/; none with --out or --against)",
+        help="folder for the pictures as SVG and PNG (default: SVG only, in pictures/ of the "
+        "results folder; none with --out or --against)",
     )
 
 
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page.
 
     Raises:
-        UserError: There is no such baseline, a file cannot be written, or no browser can be opened.
+        UserError: The baseline is unknown, a file is not writable, or no browser can be opened.
     """
     require_folder(args.results)
     found = collection.asked(args)
@@ -79,20 +81,22 @@ def run(args: argparse.Namespace) -> int:
         "--out" if args.out else "--results",
     )
     print(out)
-    if args.pictures or not (args.out or args.against):  # the README shows those of the folder
+    if args.pictures or not (
+        args.out or args.against
+    ):  # the README shows the pictures of the results folder
         for picture in (one for several in drawn.values() for one in several):
             for path in _save(picture, args.pictures, home):
                 print(path)
     if args.open and not webbrowser.open(out.resolve().as_uri()):
         raise UserError(
-            f"No browser can be opened here; the page is '{out.resolve()}', copy it to a machine "
-            "that has one: it needs no other file."
+            f"No browser can be opened here; copy the page '{out.resolve()}' to a machine "
+            "with a browser: it needs no other file."
         )
     return 0
 
 
 def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
-    """As SVG in the folder of results; as PNG too in a folder that was asked for."""
+    """Write SVGs to the results folder; write PNGs too if a folder was requested."""
     stem = (folder or home / "pictures") / picture.name
     option = "--pictures" if folder else "--results"
     yield style.save(stem, ".svg", picture.svg, option)
@@ -100,25 +104,25 @@ def _save(picture: Picture, folder: Path | None, home: Path) -> Iterator[Path]:
         yield style.save(stem, ".png", style.png(picture.figure), option)
 
 
-def page(found: Collection, drawn: dict[str, list[Picture]], told: str) -> str:
+def page(found: Collection, drawn: dict[str, list[Picture]], own_notes: str) -> str:
     """The whole page.
 
     Args:
-        found: All that was measured.
-        drawn: By setting, its pictures.
-        told: What people have to say of it, as Markdown.
+        found: All results.
+        drawn: The pictures of each setting.
+        own_notes: The results folder's notes, as Markdown.
     """
     sections = [
         ("verdict", "In short", _answer(found) + _verdict(found)),
-        ("measured", "What was measured", "".join(_measured(found, drawn))),
+        ("measured", "Results", "".join(_measured(found, drawn))),
         ("paper", "The paper's nine tables", "".join(_paper(found))),
-        ("method", "How each number was made", _METHOD + "".join(_foundations(found))),
-        ("again", "Make it again", "".join(_commands(found))),
+        ("method", "How each number is computed", _METHOD + "".join(_foundations(found))),
+        ("again", "Reproduce it", "".join(_commands(found))),
     ]
     if found.left_out:
         sections.append(("left-out", "Left out", _list(found.left_out)))
-    if told:
-        sections.insert(1, ("notes", "What to know of it", notes.to_html(told)))
+    if own_notes:
+        sections.insert(1, ("notes", "Notes", notes.to_html(own_notes)))
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections)
     body = "".join(
         f'<section id="{name}"><h2>{title}</h2>{content}</section>\n'
@@ -141,15 +145,15 @@ def _read(name: str) -> str:
 
 
 def _answer(found: Collection) -> str:
-    told = (" ".join(answer(group)) for group in groups(found.gains))
-    return "".join(f"<p>{escape.html(text)}</p>" for text in told)
+    answers = (" ".join(answer(group)) for group in groups(found.gains))
+    return "".join(f"<p>{escape.html(text)}</p>" for text in answers)
 
 
 def _verdict(found: Collection) -> str:
     if not found.gains:
         return (
-            '<div class="verdict"><p>No fine-tuning has been measured yet, so there is no verdict. '
-            "<code>transfer run --backbone resnet50d_tricks</code> measures the first.</p></div>"
+            '<div class="verdict"><p>There are no fine-tunings yet, so there is no verdict. '
+            "<code>transfer run --backbone resnet50d_tricks</code> runs the first.</p></div>"
         )
     return f'<div class="verdict">{_list(verdict(table) for table in found.gains)}</div>'
 
@@ -167,7 +171,7 @@ def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[st
 
 
 def _folded(shown: Table) -> str:
-    """A table that is opened by a click where it is long."""
+    """A table; a long one opens with a click."""
     if len(shown.rows) <= _LONG:
         return _table(shown)
     summary = f"{escape.html(shown.title)}: {len(shown.rows)} lines"
@@ -206,8 +210,8 @@ def _foundations(found: Collection) -> Iterator[str]:
 def _commands(found: Collection) -> Iterator[str]:
     yield (
         "<p>This page: <code>transfer report</code>. The tables: <code>transfer table all</code>. "
-        "Each fine-tuning is skipped where its record stands, so any of these goes on where it was "
-        "left.</p>"
+        "Each command skips fine-tunings that have a record, so it resumes where it "
+        "stopped.</p>"
     )
     for _, tables in settings(found):
         lines = commands(tables)

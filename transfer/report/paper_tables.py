@@ -1,6 +1,6 @@
 """The paper's nine tables, with our figures beside the paper's.
 
-What was measured on other images than the paper's stands in tables of its own, behind them.
+Results on other images than the paper's are in separate tables after them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NUMBERS = tuple(range(1, 10))
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the paper's, and where ours comes from.
+    """A figure of the paper, and the source of ours.
 
     Attributes:
-        heading: What it is.
+        heading: Its heading.
         field: Its column in the paper's CSV.
-        row: The CSV's column that names the row of the zoo; empty where the paper quotes it.
+        row: The CSV column with the row of the zoo; empty if the paper quotes the figure.
         ours: ``top1``, ``top5``, ``minutes_per_epoch``, ``parameters`` or ``multiply_adds``.
     """
 
@@ -39,17 +39,17 @@ class Column:
     ours: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Classification:
     """One of the paper's tables of classifiers.
 
     Attributes:
-        title: What it is about.
-        labels: The CSV's columns that name a line.
+        title: Its subject.
+        labels: The CSV columns that name a line.
         columns: Its figures.
-        data: The images that it was measured on.
-        suite: Suite that fills it; empty where there is none.
-        notes: Where the paper does not agree with itself, and what a reader must know.
+        data: The data set of its figures.
+        suite: The suite that fills it, or empty.
+        notes: Remarks for readers, such as contradictions in the paper.
     """
 
     title: str
@@ -70,21 +70,24 @@ def _accuracy(prefix: str = "", row: str = "row", heading: str = "") -> tuple[Co
 _FLOPS = Column("G mult-adds", "flops_g", ours="multiply_adds")
 CLASSIFICATION = {
     1: Classification(
-        "Cost and accuracy", ("model",), (_FLOPS, *_accuracy()), notes=("FLOPs are multiply-adds.",)
+        title="Cost and accuracy",
+        labels=("model",),
+        columns=(_FLOPS, *_accuracy()),
+        notes=("FLOPs are multiply-adds.",),
     ),
     2: Classification(
-        "Baselines",
-        ("model",),
-        (
+        title="Baselines",
+        labels=("model",),
+        columns=(
             *_accuracy(),
             Column("reference top-1", "reference_top1", ""),
             Column("reference top-5", "reference_top5", ""),
         ),
     ),
     3: Classification(
-        "Efficient training against the baseline",
-        ("model",),
-        tuple(
+        title="Efficient training against the baseline",
+        labels=("model",),
+        columns=tuple(
             column
             for kind in ("efficient", "baseline")
             for column in (
@@ -99,9 +102,9 @@ CLASSIFICATION = {
         ),
     ),
     4: Classification(
-        "Efficient training, step by step (each line has the tricks above it)",
-        ("heuristic",),
-        tuple(
+        title="Efficient training, step by step (each line has the tricks above it)",
+        labels=("heuristic",),
+        columns=tuple(
             column
             for size in ("256", "1024")
             for column in _accuracy(f"batch_{size}_", f"batch_{size}_row", f"batch {size} ")
@@ -109,69 +112,72 @@ CLASSIFICATION = {
         suite="table4",
     ),
     5: Classification(
-        "Model tweaks",
-        ("model",),
-        (Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
+        title="Model tweaks",
+        labels=("model",),
+        columns=(Column("M parameters", "params_m", ours="parameters"), _FLOPS, *_accuracy()),
         suite="table5",
-        notes=(
-            "The paper's tables do not agree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",
-        ),
+        notes=("The paper's tables disagree on ResNet-50's FLOPs: 3.9 G in Table 1, 3.8 G here.",),
     ),
     6: Classification(
-        "Training refinements",
-        ("network", "refinement", "version"),
-        _accuracy(),
+        title="Training refinements",
+        labels=("network", "refinement", "version"),
+        columns=_accuracy(),
         suite="table6",
         notes=(
             "The last three lines of a network are alternatives on top of label smoothing.",
-            "ResNet-50-D stands twice: single runs in v2, means of four runs in CVPR.",
+            "ResNet-50-D is listed twice: single runs in v2, means of four runs in CVPR.",
         ),
     ),
     7: Classification(
-        "MIT Places365",
-        ("model",),
-        (
+        title="MIT Places365",
+        labels=("model",),
+        columns=(
             *_accuracy("val_", heading="validation "),
             Column("test top-1", "test_top1", ""),
             Column("test top-5", "test_top5", ""),
         ),
         data=PLACES,
-        notes=("Labels of the test images are not public, so ours are of the validation images.",),
+        notes=(
+            "Labels of the test images are not public, so our figures are on the validation "
+            "images.",
+        ),
     ),
 }
 TRANSFER = {8: "detection", 9: "segmentation"}
-"""Task of the two tables of fine-tunings."""
+"""Tasks of the two tables of fine-tunings."""
 
 
 def paper_table(number: int, found: Collection) -> list[Table]:
-    """One of the paper's tables, then what was measured on other images.
+    """One of the paper's tables, then results on other images.
 
     Args:
         number: 1 to 9.
-        found: All that was measured.
+        found: All results.
     """
     return [*beside_the_paper(number, found), *on_other_images(number, found)]
 
 
 def beside_the_paper(number: int, found: Collection) -> list[Table]:
-    """One of the paper's tables with ours of the same images, one for each setting there is."""
+    """One of the paper's tables with ours on the same images, once for each setting."""
     if number in TRANSFER:
         notes = tuple(_line_notes(number, ("refinement",)))
         data = PAPER_DATA[TRANSFER[number]]
         return [
-            gain_layout.beside_the_paper(number, _name(number, place), gains, data, notes)
+            gain_layout.beside_the_paper(
+                number, name=_name(number, place), gains=gains, data=data, notes=notes
+            )
             for place, gains in enumerate(_on_its_data(number, found) or [None])
         ]
     spec = CLASSIFICATION[number]
     own = [group for group in found.groups if group.data == spec.data]
     return [
-        _beside_the_paper(number, spec, group, found, place)
+        _beside_the_paper(number, spec=spec, group=group, found=found, place=place)
         for place, group in enumerate(own or [None])
     ]
 
 
 def on_other_images(number: int, found: Collection) -> list[Table]:
-    """What was measured for a table on other images than the paper's."""
+    """Results for a table on other images than the paper's."""
     if number in TRANSFER:
         own = _on_its_data(number, found)
         task = TRANSFER[number]
@@ -186,20 +192,20 @@ def on_other_images(number: int, found: Collection) -> list[Table]:
     rows = {line[c.row] for line in paper_figures.table(number) for c in spec.columns if c.row}
     other_groups = [g for g in found.groups if g.data != spec.data and g.rows.keys() & rows]
     return [
-        _on_other_images(number, spec, group, found, place)
+        _on_other_images(number, spec=spec, group=group, found=found, place=place)
         for place, group in enumerate(other_groups)
     ]
 
 
 def _on_its_data(number: int, found: Collection) -> list[GainTable]:
-    """The tables of gains whose data and baseline are those of Table 8 or 9."""
+    """The tables of gains with the data and baseline of Table 8 or 9."""
     task, baseline = TRANSFER[number], paper_figures.table(number)[0]["row"]
     wanted = (task, PAPER_DATA[task], baseline)
     return [t for t in found.gains if (t.setting.task, t.setting.data, t.baseline) == wanted]
 
 
 def _beside_the_paper(
-    number: int, spec: Classification, group: Group | None, found: Collection, place: int
+    number: int, *, spec: Classification, group: Group | None, found: Collection, place: int
 ) -> Table:
     columns = [*spec.labels]
     for column in spec.columns:
@@ -212,18 +218,20 @@ def _beside_the_paper(
         for column in spec.columns:
             cells.append(_of_paper(line, column))
             if column.row:
-                cells.append(_ours(line[column.row], column, spec, group, found))
+                cells.append(
+                    _ours(line[column.row], column=column, spec=spec, group=group, found=found)
+                )
         rows.append(cells)
     suffix = f", trained with {group.training}" if group else ""
     title = f"Table {number}. {spec.title}, {spec.data}{suffix}"
     notes = (*spec.notes, *_line_notes(number, spec.labels))
-    return table(_name(number, place), title, columns, rows, notes)
+    return table(_name(number, place), title=title, columns=columns, rows=rows, notes=notes)
 
 
 def _on_other_images(
-    number: int, spec: Classification, group: Group, found: Collection, place: int
+    number: int, *, spec: Classification, group: Group, found: Collection, place: int
 ) -> Table:
-    """Our figures alone: the paper's are of other images and do not belong beside them."""
+    """Our figures alone, because the paper's are on other images."""
     columns = [*spec.labels, *(c.heading for c in spec.columns if c.row)]
     lines = {
         tuple(line[label] for label in spec.labels): line for line in paper_figures.table(number)
@@ -231,26 +239,36 @@ def _on_other_images(
     rows = []
     for labels, line in lines.items():
         if {line[c.row] for c in spec.columns if c.row} & group.rows.keys():
-            cells = [_ours(line[c.row], c, spec, group, found) for c in spec.columns if c.row]
+            cells = [
+                _ours(line[c.row], column=c, spec=spec, group=group, found=found)
+                for c in spec.columns
+                if c.row
+            ]
             rows.append([*labels, *cells])
     title = f"Table {number} on {group.data}, not {spec.data}. {spec.title}; {group.training}"
-    note = f"Measured on {group.data}: not to be compared with the paper's figures."
-    return table(f"{_name(number, place)}-{group.data}", title, columns, rows, (note,))
+    note = f"Measured on {group.data}; do not compare with the paper's figures."
+    return table(
+        f"{_name(number, place)}-{group.data}",
+        title=title,
+        columns=columns,
+        rows=rows,
+        notes=(note,),
+    )
 
 
 def _of_paper(line: dict[str, str], column: Column) -> Cell:
     value = line[column.field]
     if not value:
-        return Missing("The paper gives no figure.")
+        return Missing("Not reported in the paper.")
     spread = line.get(f"{column.field}_std")
     return f"{value} ± {spread}" if spread else value
 
 
 def _ours(
-    row: str, column: Column, spec: Classification, group: Group | None, found: Collection
+    row: str, *, column: Column, spec: Classification, group: Group | None, found: Collection
 ) -> Cell:
     if not row:
-        return Missing("The paper quotes this network; it is no row of this project's.")
+        return Missing("The paper quotes this network; it is not a row of this project.")
     if column.ours in ("parameters", "multiply_adds"):
         return _cost(row, column.ours, found)
     value = group.mean(row, column.ours) if group else None
@@ -260,15 +278,15 @@ def _ours(
         return figure(value)
     low, high = group.top1_interval(row)
     seeds = len(group.rows[row])
-    told = f"{interval(low, high)}; {seeds} seeds" if low is not None else "one seed"
-    return f"{figure(value)} ({told})"
+    detail = f"{interval(low, high)}; {seeds} seeds" if low is not None else "one seed"
+    return f"{figure(value)} ({detail})"
 
 
 def _cost(row: str, what: str, found: Collection) -> Cell:
     architecture = zoo.find(row).architecture
     if architecture not in found.costs:
         return Missing(
-            f"No record tells the cost of {architecture}; 'transfer backbones {row}' computes it."
+            f"No record has the cost of {architecture}; 'transfer backbones {row}' computes it."
         )
     parameters, multiply_adds = found.costs[architecture]
     return figure(parameters / 1e6 if what == "parameters" else multiply_adds / 1e9)
@@ -280,16 +298,16 @@ def _how_to_train(row: str, spec: Classification, group: Group | None) -> str:
     command = zoo.find(row).how_to_train(place, spec.suite)
     changed = group.changed if group else ()
     if not changed:
-        return f"Not trained on {data} here; '{command}' does it."
+        return f"Not trained on {data}; run '{command}'."
     if AUTHORS_CODE in changed:
         command += " --authors-code"
     others = changed != (AUTHORS_CODE,)
-    rest = ", with the other settings that the title tells" if others else ""
-    return f"Not trained in this way here, on {data}; '{command}' does it{rest}."
+    rest = ", with the other settings in the title" if others else ""
+    return f"Not trained in this way on {data}; run '{command}'{rest}."
 
 
 def _line_notes(number: int, labels: tuple[str, ...]) -> Iterator[str]:
-    """What the paper's CSV says of single lines; one note for the lines that share it."""
+    """Notes on single lines in the paper's CSV; lines with the same note share it."""
     lines: dict[str, list[str]] = {}
     for line in paper_figures.table(number):
         if line["note"]:
@@ -306,10 +324,10 @@ def numbers(asked: str) -> tuple[int, ...]:
     """``"all"`` or one number.
 
     Raises:
-        UserError: There is no such table.
+        UserError: The table does not exist.
     """
     if asked == "all":
         return NUMBERS
     if asked.isdecimal() and int(asked) in NUMBERS:
         return (int(asked),)
-    raise UserError(f"The paper has no table '{asked}': give 1 to 9, or all.")
+    raise UserError(f"The paper has no table '{asked}': choose 1 to 9, or all.")

@@ -20,24 +20,24 @@ _MAX_BYTES = 1 << 24
 _MADE = "Made by `transfer table all --write`"
 
 _FOOT = f"""{_MADE} from the records in `records/`; a test fails when it
-is stale. Every figure of ours is computed from a record, every figure of the paper's is read from
-`paper/table*.csv`. How a gain is judged is told in [docs/statistics.md](../docs/statistics.md);
-`transfer report` makes a page of the same with pictures, [report.html](report.html).
+is out of date. Our figures are computed from records; the paper's figures are read from
+`paper/table*.csv`. [docs/statistics.md](../docs/statistics.md) explains how a gain is judged;
+`transfer report` writes the same as a page with pictures, [report.html](report.html).
 """
 
 
 def text(results: Path) -> str:
-    """The whole README of a folder of results: the answer, ours, then the paper's tables."""
+    """The README of a results folder: the answer, our tables, then the paper's."""
     found = collect(results)
     parts = ["# Results\n"]
     parts += [f"{markdown(' '.join(answer(group)))}\n" for group in groups(found.gains)]
-    if told := read_notes(results):
-        parts.append(told)
+    if own_notes := read_notes(results):
+        parts.append(own_notes)
     shown = [part for number in paper_tables.NUMBERS for part in _elsewhere(number, found)]
     if shown:
-        parts += ["## Measured here\n", *shown]
+        parts += ["## Results of this project\n", *shown]
     if found.gains:
-        parts += ["## What the figures rest on\n", *_foundations(found)]
+        parts += ["## Basis of the figures\n", *_foundations(found)]
     parts.append("## Beside the paper\n")
     for number in paper_tables.NUMBERS:
         parts += [to_markdown(one) for one in paper_tables.beside_the_paper(number, found)]
@@ -49,15 +49,15 @@ def text(results: Path) -> str:
 
 
 def _elsewhere(number: int, found: Collection) -> list[str]:
-    """What was measured for one of the paper's tables on other images than the paper's."""
+    """Results for one of the paper's tables on other images than the paper's."""
     return [to_markdown(one) for one in paper_tables.on_other_images(number, found)]
 
 
 def _foundations(found: Collection) -> list[str]:
-    """Of each setting: noise of the test set, class by class, machines, versions, hours."""
+    """For each setting: noise of the test set, classes, machines, versions, hours."""
     parts = []
     for name, tables in settings(found):
-        lines = [line for one in tables for line in image_noise.told(one)]
+        lines = [line for one in tables for line in image_noise.noise_sentences(one)]
         by_class = [class_table(one, f"{name}-classes-{place}") for place, one in enumerate(tables)]
         parts.append(f"### {markdown(tables[0].setting.title)}: images, machines, hours\n")
         parts.append("".join(f"- {markdown(line)}\n" for line in [*lines, *foundations(tables)]))
@@ -66,19 +66,19 @@ def _foundations(found: Collection) -> list[str]:
 
 
 def write(results: Path) -> list[Path]:
-    """Write it, and the first screen of a README above the folder that has a place for it.
+    """Write the README, and the marked part of a README above the folder.
 
     Returns:
-        What was written, each whole or not at all.
+        The written files, each complete.
 
     Raises:
-        UserError: A file cannot be read or written, or was not made by this command.
+        UserError: A file cannot be read or written, or comes from elsewhere.
     """
     path = results / "README.md"
     if path.exists() and _MADE not in read_text(path, _MAX_BYTES):
         raise UserError(
-            f"'{path}' was not made by this command and would be lost: move it away. What "
-            f"'{NOTES}' beside it says is put into the README that is made."
+            f"'{path}' was not written by this command and would be lost: move it away. Text "
+            f"in '{NOTES}' beside it is copied into the new README."
         )
     write_atomically(path, text(results).encode())
     above = results.resolve().parent / "README.md"

@@ -1,4 +1,4 @@
-"""What must be said beside a table of gains, in sentences."""
+"""Remarks below a table of gains, in sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
 def remarks(table: GainTable) -> list[str]:
-    """Every sentence below a table, the most needed first."""
+    """Every sentence below a table, the most important first."""
     return [
         *_measured(table),
         *_method(table),
@@ -33,15 +33,15 @@ def remarks(table: GainTable) -> list[str]:
 
 
 def is_papers_protocol(setting: Setting) -> bool:
-    """Whether rows were fine-tuned as the paper's were; what only saves time may be left out."""
+    """Whether rows were fine-tuned as in the paper; parts that only save time may differ."""
     changed = [key for key, _ in json.loads(setting.overrides) if key != WITHOUT]
     return setting.protocol == PAPER_PROTOCOL and not changed
 
 
 def judged_agreement(table: GainTable, row: GainRow) -> PaperAgreement | None:
-    """Our gain against the paper's; None but on the paper's own data and unchanged protocol.
+    """Our gain against the paper's; None except on the paper's data and unchanged protocol.
 
-    Of an alias beside the row that it stands for None too: the paper has one row, judged once.
+    Also None for an alias beside its target: the paper's one row is judged once.
     """
     setting = table.setting
     is_papers = is_papers_protocol(setting) and setting.data == PAPER_DATA[setting.task]
@@ -55,30 +55,28 @@ def judged_agreement(table: GainTable, row: GainRow) -> PaperAgreement | None:
 
 def _measured(table: GainTable) -> list[str]:
     setting = table.setting
-    told = table.rows[0].records[0].content
-    images = told["training"]["images"]
-    counts = (
-        f"{images['train']} images seen in training, in all passes, and {images['test']} tested on"
-    )
+    content = table.rows[0].records[0].content
+    images = content["training"]["images"]
+    counts = f"{images['train']} training images over all epochs, {images['test']} test images"
     if not images["train"]:
-        counts = "how many images is not known"
+        counts = "number of images unknown"
     lines = [
         f"Protocol {setting.protocol}, version {setting.protocol_version}; data {setting.data}, "
         f"fingerprint {setting.data_fingerprint}.",
         f"{setting.measure}: last epoch, never the best; fine-tuned in {setting.precision}, "
-        f"{counts}; the rest of the config is the same in every row.",
+        f"{counts}; all else in the config is equal in every row.",
     ]
     if changed := unsaid(json.loads(setting.overrides)):
         lines.append(f"Changed in the protocol's config: {changed}.")
     on = sorted({row.top1_on for row in table.rows if row.top1 and row.top1_on})
     if on:
         lines.append(f"top-1 was measured on {', '.join(on)}.")
-    if untold := [row.name for row in table.rows if row.top1 and not row.top1_on]:
-        lines.append(f"On what data top-1 was measured is not told: {', '.join(untold)}.")
+    if unknown := [row.name for row in table.rows if row.top1 and not row.top1_on]:
+        lines.append(f"The data set of top-1 is not recorded for {', '.join(unknown)}.")
     if setting.data == "sample":
         lines.append(
-            "A sample's gain need not have the paper's sign: classifiers and images are tiny, "
-            "and the paper's gain stands beside it for orientation only."
+            "A gain on the sample may differ in sign from the paper's: classifiers and images are "
+            "tiny, and the paper's gain is shown for orientation only."
         )
     imported = [
         f"{record.cell['backbone']} ({record.path.name})"
@@ -103,7 +101,7 @@ def _method(table: GainTable) -> list[str]:
 
 
 def _about(table: GainTable) -> list[str]:
-    """Whether the figures are about recipes or about given weights, rows of a kind together."""
+    """Whether the figures are about recipes or given weights, with rows of one kind together."""
     kinds: dict[str, list[str]] = {}
     for row in table.rows:
         kinds.setdefault(row.statistics.about, []).append(row.name)
@@ -113,26 +111,26 @@ def _about(table: GainTable) -> list[str]:
 
 
 def _proxies(table: GainTable) -> list[str]:
-    """Rows whose figures are not those of the paper's recipe, though they bear its row's name."""
+    """Rows that have the name of a paper's row but not its recipe."""
     found = how_trained.proxies(table.rows)
     if not found:
         return []
     return [
-        "Public weights that are near relatives of the paper's rows, not trained by its recipe: "
+        "Public weights that are close relatives of the paper's rows, not trained with its recipe: "
         f"{', '.join(found)}."
     ]
 
 
 def _reach(row: RowResult) -> str:
-    """What "cannot tell" means: the gain in reach, and what a given gain would cost."""
+    """The meaning of "inconclusive": the detectable gain, and the cost of a given gain."""
     assert row.detectable is not None
     assert row.target_gain is not None
     cost = _range(row.needed_low, row.needed_high)
     whose = "classifiers" if row.unit == "classifier" else "seeds"
     return (
-        f"{row.row}: cannot tell. This design would have found a gain of {row.detectable:.2f} "
+        f"{row.row}: inconclusive. This design would have found a gain of {row.detectable:.2f} "
         f"({interval(row.detectable_low, row.detectable_high)}) with 80 % power; a gain of "
-        f"{row.target_gain:+.2f} needs {cost} {whose} a row."
+        f"{row.target_gain:+.2f} needs {cost} {whose} per row."
     )
 
 
@@ -155,8 +153,8 @@ def _agreements(table: GainTable) -> list[str]:
     proxies = how_trained.proxies([table.rows[0], *compared])
     caution = f" Not of the paper's recipe: {', '.join(proxies)}." if proxies else ""
     return [
-        "Agreement: the paper's gain is a difference of two single runs, and agrees where it lies "
-        "in the interval that ours predict for one, in brackets. It is assumed that "
+        "Agreement: the paper's gain is a difference of two single runs. It agrees if it lies in "
+        "the prediction interval for such a difference, in brackets. This assumes that "
         f"{assumption}.{caution}"
         for assumption in sorted(assumptions)
     ]

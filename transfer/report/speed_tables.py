@@ -1,6 +1,6 @@
-"""Tables of speed, made from the records of ``transfer bench``.
+"""Tables of speed from the records of ``transfer bench``.
 
-The README has the ratios and the intervals, ``docs/speed.md`` where the time goes.
+The README has the ratios and intervals, ``docs/speed.md`` the breakdown of the time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from transfer.records.records import files
 from transfer.report.made_part import MadePart
 
 PART = MadePart("speed", "transfer bench --table")
-"""Of the README."""
+"""The part in the README."""
 
 BREAKDOWN = MadePart("breakdown", "transfer bench --table")
-"""Of ``docs/speed.md``, beside the README."""
+"""The part in ``docs/speed.md``."""
 
 PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 """Of the time of a side, as its record has them."""
@@ -41,15 +41,15 @@ _NOT_WHOLE = (
     AttributeError,
     ArithmeticError,
 )
-"""What a file raises that is cut short, or was never a record."""
+"""Exceptions from a truncated file or one that is not a record."""
 
 Bench = dict[str, Any]
 
 
 def collect(results: Path) -> tuple[list[Bench], list[str]]:
-    """The last record of each measurement: of each work, other side and processor.
+    """The last record of each measurement, by work, opponent and processor.
 
-    One that came to its end comes before one that did not.
+    A complete one precedes an incomplete one.
 
     Returns:
         The records, and a sentence for each file that cannot be read as one.
@@ -61,7 +61,7 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
             record = read_json(path)
             key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
-            _speeds([record]), breakdowns([record])  # what tables can be made of is whole
+            _speeds([record]), breakdowns([record])  # a record that gives tables is complete
             rank = _rank(record)
         except _NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench", error)))
@@ -72,18 +72,18 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
 
 
 def _rank(record: Bench) -> tuple[bool, str]:
-    """Whether all pairs that were asked for are there, and when the last one was finished."""
+    """Whether all requested pairs are there, and when the last one ended."""
     return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
 
 
 def write(results: Path, readme: Path) -> list[str]:
-    """Put the tables in their places.
+    """Write the tables into README and docs.
 
     Returns:
         A sentence for each file that is left out.
 
     Raises:
-        UserError: The README has no place for them.
+        UserError: The README lacks the marks.
     """
     found, bad = collect(results)
     same, bad_pairs = differences(results)
@@ -103,8 +103,8 @@ def text(found: Sequence[Bench], same: str) -> str:
     """
     parts = _speeds(found)
     if same:
-        parts += ["Whether the figures are the same, in points of the headline metric:\n", same]
-    return "\n".join(parts) or "Nothing is measured yet: `transfer bench` does.\n"
+        parts += ["Equivalence of the figures, in points of the headline metric:\n", same]
+    return "\n".join(parts) or "There are no measurements yet; run `transfer bench`.\n"
 
 
 def _speeds(found: Sequence[Bench]) -> list[str]:
@@ -112,21 +112,21 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
     return [
         part
         for machine, records in _by_machine(found)
-        for part in (markdown(f"{machine}{_told_of_machine(records)}") + "\n", _ratios(records))
+        for part in (markdown(f"{machine}{_about_machine(records)}") + "\n", _ratios(records))
     ]
 
 
 def breakdowns(found: Sequence[Bench]) -> str:
-    """Where the time goes, machine by machine, in Markdown."""
-    told = [record for record in found if record["ours"][0].get("breakdown")]
+    """The breakdown of the time, machine by machine, in Markdown."""
+    with_breakdown = [record for record in found if record["ours"][0].get("breakdown")]
     parts = ["Percent of each side's own time.\n"]
-    for machine, records in _by_machine(told):
+    for machine, records in _by_machine(with_breakdown):
         parts += [f"{markdown(machine)}\n", _breakdown(records)]
     return "\n".join(parts)
 
 
 def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
-    """Records of each machine; the machine that was measured last is the first."""
+    """Records of each machine; the most recently measured machine first."""
     groups = [
         (machine, list(records))
         for machine, records in itertools.groupby(sorted(found, key=_machine), key=_machine)
@@ -138,43 +138,44 @@ def _finished(records: Sequence[Bench]) -> str:
     return max(record["finished"] for record in records)
 
 
-def _told_of_machine(records: Sequence[Bench]) -> str:
-    """Its ceiling, where a record tells it, and the commits that were measured on it."""
-    told = ""
+def _about_machine(records: Sequence[Bench]) -> str:
+    """A machine's ceiling, if recorded, and the commits measured on it."""
+    text = ""
     if known := [record for record in records if record.get("arithmetic")]:
-        told += f": {_of_ceiling(max(known, key=lambda record: record['finished']))}"
+        text += f": {_of_ceiling(max(known, key=lambda record: record['finished']))}"
     commits = {record.get("git", {}).get("commit", "")[:7] for record in records} - {""}
-    return told + (f" (commits {', '.join(sorted(commits))})" if commits else "")
+    return text + (f" (commits {', '.join(sorted(commits))})" if commits else "")
 
 
-def told_ceiling(record: Bench) -> str:
-    """A sentence on how much of the machine's arithmetic both sides' trainings use."""
+def ceiling_sentence(record: Bench) -> str:
+    """A sentence on the share of the machine's peak arithmetic that both sides reach."""
     ours, other = _shares(record)
     return (
         f"training takes {record['arithmetic']['operations'] / 1e12:.2f} TFLOP of convolutions and "
-        f"products, and this machine's products reach {_of_ceiling(record)}: ours is at {ours} %, "
-        f"{record['against']} at {other} % of that"
+        f"products, and this machine's products reach {_of_ceiling(record)}: ours reaches {ours} "
+        "%, "
+        f"{record['against']} reaches {other} % of that"
     )
 
 
 def _of_ceiling(record: Bench) -> str:
     return " and ".join(
-        f"{_rate(speed)} in {precision}"
+        f"{_per_second(speed)} in {precision}"
         for precision, speed in sorted(record["arithmetic"]["ceiling"].items())
     )
 
 
-def _rate(operations: float) -> str:
-    """Operations a second, for people."""
+def _per_second(operations: float) -> str:
+    """Operations per second, as text."""
     if operations < 1e13:
         return f"{operations / 1e9:.0f} GFLOP/s"
     return f"{operations / 1e12:.0f} TFLOP/s"
 
 
 def _shares(record: Bench) -> tuple[str, str]:
-    """Percent of the ceiling that each side's training reaches, ours first; empty if not counted.
+    """Percent of the ceiling that each side reaches, ours first; empty if not counted.
 
-    Above 100 is possible: what leaves multiplications out is told as if it had done them.
+    Above 100 is possible: skipped multiplications count as if they were done.
     """
     if not (arithmetic := record.get("arithmetic")):
         return "", ""
@@ -219,9 +220,9 @@ def differences(results: Path) -> tuple[str, list[str]]:
 
 
 def no_record(path: Path, command: str, error: Exception) -> UserError:
-    """The sentence for a file that a command did not write, or not whole."""
+    """The error for a file that a command did not write, or did not finish."""
     return UserError(
-        f"'{path.absolute()}' is no record of '{command}' ({type(error).__name__}: "
+        f"'{path.absolute()}' is not a complete record of '{command}' ({type(error).__name__}: "
         f"{brief(error)}); move it away and measure again."
     )
 
@@ -290,12 +291,12 @@ def _machine(record: Bench) -> str:
     return f"{hardware['cpu']} ({hardware['cores']} cores){gpus}"
 
 
-def _median(runs: list[Bench], told: Callable[[Bench], float]) -> float:
-    return statistics.median(told(run) for run in runs)
+def _median(runs: list[Bench], value: Callable[[Bench], float]) -> float:
+    return statistics.median(value(run) for run in runs)
 
 
 def _whole(run: Bench, parts: Collection[str]) -> float:
-    """Seconds of the parts that both sides have: a network alone has no start-up."""
+    """Seconds of the parts that both sides have; a network alone has no start-up."""
     return sum(run["seconds"][part] for part in parts)
 
 

@@ -11,11 +11,11 @@ from transfer.report.class_table import class_table
 from transfer.report.gains import GainTable
 from transfer.report.remarks import remarks
 
-_MOST_CLASSES = 32  # lines of a table of classes on the screen
+_MOST_CLASSES = 32  # most lines of a class table on the screen
 
 
 def print_gains(table: GainTable, console: Console) -> None:
-    """A table of gains, what differs between its rows, and what it rests on."""
+    """Print a table of gains, the differences between its rows, and its remarks."""
     console.print(_figures(table, table.setting.title))
     console.print(_differences(table))
     if by_class := class_table(table, "classes"):
@@ -49,10 +49,10 @@ def _figures(table: GainTable, title: str) -> Table:
 
 
 def _print_classes(by_class: layout.Table, console: Console) -> None:
-    """The figures of single classes, where a screen has room for them."""
+    """Print the per-class figures if they fit on the screen."""
     if len(by_class.rows) > _MOST_CLASSES:
-        told = f"  {len(by_class.rows)} lines of figures by class: 'transfer table' prints them."
-        console.print(told, highlight=False, soft_wrap=True)
+        hint = f"  'transfer table' prints {len(by_class.rows)} lines of per-class figures."
+        console.print(hint, highlight=False, soft_wrap=True)
         return
     shown = Table(title=by_class.title, title_justify="left", box=None, title_style="italic")
     for place, name in enumerate(by_class.columns):
@@ -65,8 +65,8 @@ def _print_classes(by_class: layout.Table, console: Console) -> None:
 
 
 def _differences(table: GainTable) -> Table:
-    shown = Table(title="What differs", title_justify="left", box=None, title_style="italic")
-    for name in ("backbone", "network", "M params", "G mult-adds at 224", "tricks", "rests on"):
+    shown = Table(title="Differences", title_justify="left", box=None, title_style="italic")
+    for name in ("backbone", "network", "M params", "G mult-adds at 224", "tricks", "basis"):
         shown.add_column(name, justify="right" if name[0] in "MG" else "left", overflow="fold")
     for row in table.rows:
         result = row.statistics

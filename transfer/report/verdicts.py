@@ -9,29 +9,29 @@ from transfer.report.gains import GainRow, GainTable
 
 
 def verdict(table: GainTable) -> str:
-    """What a table says, in one or a few sentences; no more than its intervals allow."""
+    """The verdicts of a table in a few sentences, no stronger than its intervals allow."""
     others = [row for row in table.rows if row.name != table.baseline]
     if not others:
-        return f"{table.setting.title}: only {table.baseline} was measured, so no gain is counted."
+        return f"{table.setting.title}: only {table.baseline} was measured, so there is no gain."
     judged = [row for row in others if row.statistics.verdict]
     if not judged:
-        return f"{table.setting.title}: nothing is claimed; {table.analysis.reason}."
-    parts = [_share(kind, judged, table) for kind in ("gain", "loss", "cannot tell")]
+        return f"{table.setting.title}: no verdicts: {table.analysis.reason}."
+    parts = [_share(kind, judged, table) for kind in ("gain", "loss", "inconclusive")]
     silent = len(others) - len(judged)
     if silent:
-        parts.append(f"of {count(silent, 'row')} nothing is claimed")
+        parts.append(f"{count(silent, 'row')} without a verdict")
     return f"{table.setting.title}: {'; '.join(part for part in parts if part)}."
 
 
 def _share(kind: str, judged: Sequence[GainRow], table: GainTable) -> str:
-    """How many rows have a verdict, and the largest of them with its interval."""
+    """The number of rows with a verdict, and the largest gain with its interval."""
     found = [row for row in judged if row.statistics.verdict == kind]
     if not found:
         return ""
     share = f"{len(found)} of {count(len(judged), 'row')}"
-    if kind == "cannot tell":
+    if kind == "inconclusive":
         names = ", ".join(row.name for row in found[:4]) + (" …" if len(found) > 4 else "")
-        return f"{share} cannot be told from {table.baseline} ({names})"
+        return f"{share} inconclusive against {table.baseline} ({names})"
     verb = "gain" if kind == "gain" else "lose"
     most = max(found, key=lambda row: abs(row.statistics.gain or 0.0)).statistics
     return (

@@ -1,1 +1,1 @@
-"""Many runs: processes on this machine, Ray elsewhere."""
+"""Scheduling of many runs: in processes on this machine, or on a Ray cluster."""

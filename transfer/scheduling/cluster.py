@@ -1,9 +1,9 @@
-"""Cells on the machines of a Ray cluster: a worker a place, with its GPU, its cores and its memory.
+"""Cells on a Ray cluster: each worker has a place with its own GPU, cores and memory.
 
-On a node an actor holds the resources and starts the very worker process that runs cells on one
-machine (:mod:`transfer.scheduling.process`). The process's messages and the cell's record come back
-through Ray, so that no disk has to be shared. States are saved in the work folder: where
-that lies on a shared disk, a cell whose node was lost goes on from its last state on another.
+On a node, an actor holds the resources and starts the same worker process that runs cells on one
+machine (:mod:`transfer.scheduling.process`). The process's messages and the cell's record return
+through Ray, so no shared disk is needed. Checkpoints are in the work folder: if that is on a shared
+disk, a cell whose node was lost resumes from its last checkpoint on another node.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from transfer.records.cells import Task
 from transfer.scheduling.process import RunCell, WorkerProcess
 from transfer.scheduling.schedule import record_path
 
-_ANSWER_SECONDS = 3.0  # for an address to be reached
-_LISTEN_SECONDS = 3.0  # between two reports of steps; a thousand workers make many
-_EXAMINE_SECONDS = 120.0  # for every node to say what it has
+_ANSWER_SECONDS = 3.0  # to reach an address
+_LISTEN_SECONDS = 3.0  # between two reports of steps, since there may be thousands of workers
+_EXAMINE_SECONDS = 120.0  # for every node to report its installation
 
 
 class ClusterExecutor:
@@ -41,12 +41,12 @@ class ClusterExecutor:
     Args:
         address: ``auto`` for the cluster that this machine belongs to, ``host:port`` or
             ``ray://host:port``.
-        jobs: Cells side by side; None for one a GPU, or one a node where there are none.
-        memory: Of a cell at its peak, in bytes; None where nobody knows.
-        run_cell: What runs a cell on a node, where that is not the engine.
+        jobs: Cells in parallel; None for one per GPU, or one per node without GPUs.
+        memory: Peak memory of a cell in bytes; None if unknown.
+        run_cell: Runs a cell on a node; the default is the engine.
 
     Attributes:
-        jobs: Cells side by side.
+        jobs: Cells in parallel.
 
     Raises:
         UserError: Ray is not installed, or the cluster does not answer.
@@ -65,7 +65,7 @@ class ClusterExecutor:
         cores = [int(node["Resources"].get("CPU", 0)) for node in alive]
         gpus = int(sum(node["Resources"].get("GPU", 0) for node in alive))
         self.jobs = jobs or gpus or len(alive)
-        # Nodes are taken to be alike; where they are not, none is asked for more than it has.
+        # Nodes are assumed to be equal; if they differ, none is asked for more than it has.
         largest = max(1, min((c for c in cores if c), default=1))
         self.cores = max(1, min(largest, sum(cores) // self.jobs))
         self.options = {
@@ -77,10 +77,10 @@ class ClusterExecutor:
         self.ready: set[Any] = set()
 
     def require_fit(self, tasks: Iterable[Task]) -> None:
-        """See that every node has the same versions, and the data, before anything is trained.
+        """Check that every node has the same versions and the data before any training.
 
         Raises:
-            UserError: A node has not.
+            UserError: A node differs.
         """
         wanted = {(t.data, t.data_root.resolve(), t.cell.task, t.cell.data_fingerprint): None
                   for t in tasks}  # fmt: skip
@@ -96,43 +96,44 @@ class ClusterExecutor:
                 theirs, fault = self.ray.get(answer, timeout=_EXAMINE_SECONDS)
             except self.ray.exceptions.RayError as error:
                 raise UserError(
-                    f"The node {name} could not say what is installed there "
+                    f"The node {name} could not report its installation "
                     f"({_first_line(error)}); install this project on every node of the cluster."
                 ) from error
             if differing := difference(ours, theirs):
                 raise UserError(
-                    f"The versions here and on the node {name} differ: {differing}. Install the "
-                    "same on every node; nothing was trained."
+                    f"The node {name} has other versions than this machine: {differing}. Install "
+                    "the "
+                    "same versions on every node; nothing was trained."
                 )
             if fault:
                 raise UserError(f"The node {name} lacks data: {fault} Nothing was trained.")
 
     def start(self, number: int) -> NodeWorker:
-        """A worker, on whatever node has room for it."""
+        """Start a worker on any node with room for it."""
         return NodeWorker(self, number)
 
     def wait(self, workers: Sequence[NodeWorker], seconds: float) -> None:
-        """Return when one of the workers has something to say, or after some time."""
+        """Return when a worker has sent a message, or after some time."""
         pending = [worker.pending for worker in workers if worker.pending]
         if not pending:
             time.sleep(seconds)
             return
         found, rest = self.ray.wait(pending, num_returns=1, timeout=seconds)
-        if found and rest:  # take all at once: asking for each by itself costs as much as a wait
+        if found and rest:  # take all at once: each request costs as much as a wait
             found += self.ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         self.ready = set(found)
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         self.ray.shutdown()
 
 
 class NodeWorker:
-    """A worker on a node, seen from the driver.
+    """The driver's handle of a worker on a node.
 
     Args:
-        executor: What started it.
-        number: Of the worker, from 0.
+        executor: The executor that started it.
+        number: Number of the worker, from 0.
     """
 
     def __init__(self, executor: ClusterExecutor, number: int) -> None:
@@ -146,7 +147,7 @@ class NodeWorker:
         self.pending: Any = self.actor.place.remote()
 
     def hand(self, task: Task) -> None:
-        """Let it run a task."""
+        """Start a task."""
         self.task = task
         there = dataclasses.replace(
             task,
@@ -157,28 +158,28 @@ class NodeWorker:
         self.pending = self.actor.run.remote(there, _LISTEN_SECONDS)
 
     def stop(self) -> None:
-        """Ask it to save and to leave its task."""
+        """Ask it to save a checkpoint and leave its task."""
         self.actor.stop.remote()
 
     def messages(self) -> list[tuple]:
-        """What it has said since; a record that has come is in its place when ``done`` is told."""
+        """Its new messages; the record is written before ``done`` is returned."""
         if self.pending not in self.executor.ready:
             return []
         self.executor.ready.discard(self.pending)
-        told, self.pending = self.pending, None
+        answer, self.pending = self.pending, None
         try:
-            heard = self.executor.ray.get(told)
+            messages = self.executor.ray.get(answer)
         except self.executor.ray.exceptions.RayError as error:
-            return [("lost", f"its node or its worker is gone ({_first_line(error)})")]
-        if isinstance(heard, str):
-            self.where = heard
+            return [("lost", f"its node or worker was lost ({_first_line(error)})")]
+        if isinstance(messages, str):
+            self.where = messages
             return []
-        if all(message[0] == "step" for message in heard):  # after anything else it is idle
+        if all(message[0] == "step" for message in messages):  # after anything else it is idle
             self.pending = self.actor.listen.remote(_LISTEN_SECONDS)
-        return [self._arrived(message) for message in heard]
+        return [self._arrived(message) for message in messages]
 
     def kill(self) -> None:
-        """End it at once."""
+        """Terminate it immediately."""
         self.executor.ray.kill(self.actor)
 
     def _arrived(self, message: tuple) -> tuple:
@@ -195,7 +196,7 @@ class NodeWorker:
 
 
 class _NodeActor:
-    """The driver's arm on a node: holds its resources, and starts and hears a worker process."""
+    """The driver's actor on a node: holds its resources and starts a worker process."""
 
     def __init__(self, number: int, environment: dict[str, str], run_cell: RunCell | None) -> None:
         self.number = number
@@ -203,14 +204,14 @@ class _NodeActor:
         self.run_cell = run_cell
         self.process: WorkerProcess | None = None
         self.task: Task | None = None
-        self.heard: list[tuple] = []
+        self.messages: list[tuple] = []
 
     def place(self) -> str:
-        """Where this is."""
+        """The process and machine of this actor."""
         return f"process {os.getpid()} on {platform.node()}"
 
     def run(self, task: Task, seconds: float) -> list[tuple]:
-        """Let the process run a task, and listen; a record that nobody has fetched is told."""
+        """Start a task in the process; a finished record that was not fetched is returned first."""
         self.task = task
         if record_path(task).exists():
             return [self._with_record(("done",))]
@@ -221,26 +222,26 @@ class _NodeActor:
         return self.listen(seconds)
 
     def stop(self) -> None:
-        """Ask the process to save and to leave its task."""
+        """Ask the process to save a checkpoint and leave its task."""
         if self.process:
             self.process.stop()
 
     def listen(self, seconds: float) -> list[tuple]:
-        """What the process has said; steps are told together, the newest of them, now and then."""
+        """The process's messages; of its steps, only the newest, now and then."""
         until = time.monotonic() + seconds
         step: list[tuple] = []
-        while self.process and not self.heard and (left := until - time.monotonic()) > 0:
+        while self.process and not self.messages and (left := until - time.monotonic()) > 0:
             wait([self.process.connection], timeout=left)
             for message in self.process.messages():
                 if message[0] == "step":
                     step = [message]
                 else:
-                    self.heard.append(message)
-        told, self.heard = [*step, *map(self._with_record, self.heard)], []
-        return told
+                    self.messages.append(message)
+        messages, self.messages = [*step, *map(self._with_record, self.messages)], []
+        return messages
 
     def forget(self) -> None:
-        """The driver has the record."""
+        """The driver has received the record."""
         if self.task:
             shutil.rmtree(self.task.results, ignore_errors=True)
 
@@ -261,7 +262,7 @@ class _NodeActor:
 
 
 def examine(wanted: list[tuple[str, Path, str, str]]) -> tuple[dict[str, str], str]:
-    """What a node has: versions, and a sentence about data that are missing or others."""
+    """A node's versions, and a sentence about data sets that are missing or differ."""
     for data, root, task, expected in wanted:
         try:
             found = fingerprint(data, root, task)
@@ -270,7 +271,7 @@ def examine(wanted: list[tuple[str, Path, str, str]]) -> tuple[dict[str, str], s
         if found != expected:
             return (
                 versions(),
-                f"'{data}' under '{root}' lists other images than here, or is another file.",
+                f"'{data}' under '{root}' has other image lists than here, or is another file.",
             )
     return versions(), ""
 
@@ -294,23 +295,23 @@ def _connect(address: str) -> Any:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"No Ray cluster answers at '{address}' ({_first_line(error)}); start one with "
-                "'ray start --head', or give its address as --ray HOST:PORT."
+                "'ray start --head', or pass its address as --ray HOST:PORT."
             ) from error
     return ray
 
 
 def _require_answer(address: str) -> None:
-    """See that something listens, in seconds; Ray itself tries for a minute."""
-    told = urlsplit(address if "://" in address else f"ray-gcs://{address}")
+    """Check within seconds that something listens; Ray itself tries for a minute."""
+    parts = urlsplit(address if "://" in address else f"ray-gcs://{address}")
     try:
-        host, port = told.hostname, told.port
+        host, port = parts.hostname, parts.port
         if host is None or port is None:
             raise ValueError("it is not HOST:PORT")
         socket.create_connection((host, port), timeout=_ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"The Ray cluster at '{address}' does not answer ({error}); look at 'ray status' on "
-            "its head node, and give --ray HOST:PORT, or 'auto' on a machine of the cluster."
+            f"The Ray cluster at '{address}' does not answer ({error}); check 'ray status' on "
+            "its head node, and pass --ray HOST:PORT, or 'auto' on a machine of the cluster."
         ) from error
 
 

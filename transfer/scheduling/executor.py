@@ -1,4 +1,4 @@
-"""Where cells run: what a schedule asks of workers, be they processes here or on a cluster."""
+"""Interfaces of executors and workers, whether processes here or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ class Worker(Protocol):
 
     @property
     def owner(self) -> int:
-        """A process of this machine that ends when the worker can no longer be heard."""
+        """A process of this machine that ends when the worker is lost."""
 
     @property
     def where(self) -> str:
-        """Where it runs, for people; empty while it has no place yet, and can take no cell."""
+        """Where it runs, for people; empty until it has a place and can take a cell."""
 
     def hand(self, task: Task) -> None:
-        """Let it run a task; a worker that died is found out by :meth:`messages`."""
+        """Start a task; :meth:`messages` reports a worker that died."""
 
     def stop(self) -> None:
-        """Ask it to save and to leave its task."""
+        """Ask it to save a checkpoint and leave its task."""
 
     def messages(self) -> list[tuple]:
-        """What it has said since.
+        """Its new messages.
 
         ``("step", phase, done, total)`` now and then; for each task one of ``("done",)``,
         ``("failed", reason, detail)`` and ``("stopped",)``; at its end ``("died", reason)``, or
-        ``("lost", reason)`` where that was not the cell's doing.
+        ``("lost", reason)`` if the cell did not cause it.
         """
 
     def kill(self) -> None:
-        """End it at once."""
+        """Terminate it immediately."""
 
 
 class Executor(Protocol):
-    """Starts workers, and waits for what they say."""
+    """Starts workers and waits for their messages."""
 
     def start(self, number: int) -> Worker:
-        """A worker, given its number from 0."""
+        """Start a worker, given its number from 0."""
 
     def wait(self, workers: Sequence[Any], seconds: float) -> None:
-        """Return when one of its workers has something to say, or after some time."""
+        """Return when a worker has sent a message, or after some time."""

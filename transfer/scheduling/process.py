@@ -1,4 +1,4 @@
-"""A worker process, seen from the driver."""
+"""Worker processes on this machine, as the driver sees them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from transfer.scheduling import worker
 from transfer.scheduling.worker import RunCell
 
 MAX_LOG_BYTES = 1 << 23
-"""Most bytes of a worker's log; a longer one keeps its first half, and what is written next."""
+"""Most bytes of a worker's log; a longer one keeps its first half and new lines."""
 
 
 class ProcessExecutor:
     """Runs cells in processes of this machine.
 
     Args:
-        jobs: Cells side by side.
-        logs: Folder for what the processes print.
-        run_cell: What runs a cell, where that is not the engine.
+        jobs: Cells in parallel.
+        logs: Folder for the processes' output.
+        run_cell: Runs a cell; the default is the engine.
     """
 
     def __init__(self, jobs: int, logs: Path, run_cell: RunCell | None = None) -> None:
@@ -36,13 +36,13 @@ class ProcessExecutor:
         self.gpus = hardware.cuda_devices()
 
     def start(self, number: int) -> WorkerProcess:
-        """A worker, given its number from 0."""
-        socket_folder.shorten()  # a worker that is killed could not remove one of its own
+        """Start a worker, given its number from 0."""
+        socket_folder.shorten()  # a killed worker could not remove its own folder
         environment = environment_of(number, self.jobs, self.gpus)
         return WorkerProcess(number, environment, self.logs / f"worker-{number}.log", self.run_cell)
 
     def wait(self, workers: Sequence[WorkerProcess], seconds: float) -> None:
-        """Return when one of the workers has something to say, or after some time."""
+        """Return when a worker has sent a message, or after some time."""
         wait([worker.connection for worker in workers], timeout=seconds)
 
 
@@ -50,10 +50,10 @@ class WorkerProcess:
     """A process that runs cells one after another.
 
     Args:
-        number: Of the worker, from 0; decides on its GPU.
-        environment: Further variables of its environment.
-        log: File for what it prints.
-        run_cell: What runs a cell, where that is not the engine.
+        number: Number of the worker, from 0; determines its GPU.
+        environment: Additional environment variables.
+        log: File for its output.
+        run_cell: Runs a cell; the default is the engine.
     """
 
     def __init__(
@@ -68,9 +68,16 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=worker.serve, args=(theirs, environment, log, os.getpid(), run_cell)
+            target=worker.serve,
+            args=(theirs,),
+            kwargs={
+                "environment": environment,
+                "log": log,
+                "driver": os.getpid(),
+                "run_cell": run_cell,
+            },
         )
-        # Inherited, so that a Ctrl-C at the terminal cannot end it while it starts.
+        # The process inherits this, so Ctrl-C cannot end it while it starts.
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self.process.start()
@@ -80,41 +87,41 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its number; it has one once it was started."""
+        """Its process number, which exists once it is started."""
         assert self.process.pid is not None
         return self.process.pid
 
     @property
     def owner(self) -> int:
-        """The process itself: a cell is free once it is dead, and not before."""
+        """The process itself, since a cell is free only once the process is dead."""
         return self.pid
 
     @property
     def where(self) -> str:
-        """Its number, for people."""
+        """Its process number, for people."""
         return f"process {self.pid}"
 
     def hand(self, task: Task) -> None:
-        """Let it run a task; a worker that died is found out by :meth:`messages`."""
+        """Start a task; :meth:`messages` reports a worker that died."""
         self._send(task)
 
     def stop(self) -> None:
-        """Ask it to save and to leave its task."""
+        """Ask it to save a checkpoint and leave its task."""
         self._send(worker.STOP)
 
     def messages(self) -> list[tuple]:
-        """What it has said since; ends with ``("died", reason)`` when it is no more."""
+        """Its new messages; the last is ``("died", reason)`` if it ended."""
         _bound(self.log)
-        heard: list[tuple] = []
+        messages: list[tuple] = []
         try:
             while self.connection.poll():
-                heard.append(self.connection.recv())
+                messages.append(self.connection.recv())
         except (EOFError, OSError):
-            heard.append(("died", self._why_dead()))
-        return heard
+            messages.append(("died", self._why_dead()))
+        return messages
 
     def kill(self) -> None:
-        """End it at once."""
+        """Terminate it immediately."""
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -129,36 +136,36 @@ class WorkerProcess:
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             hint = (
-                ": the system does that when memory runs out; run fewer --jobs or a smaller batch"
+                ": the system does this when memory runs out; use fewer --jobs or a smaller batch"
                 if -code == signal.SIGKILL
                 else ""
             )
             return f"its process was ended by {name}{hint}"
-        return f"its process ended with code {code}; '{self.log}' has what it printed"
+        return f"its process ended with code {code}; its output is in '{self.log}'"
 
 
 def _bound(log: Path) -> None:
-    """Cut a log that has grown too long; the worker writes at its end, wherever that is."""
+    """Cut a log that is too long; the worker appends to its end in any case."""
     with contextlib.suppress(OSError):
         if log.stat().st_size > MAX_LOG_BYTES:
             os.truncate(log, MAX_LOG_BYTES // 2)
             with log.open("ab") as file:
-                file.write(b"\n[older lines were cut here: the log had grown too long]\n")
+                file.write(b"\n[lines were removed here because the log was too long]\n")
 
 
 def environment_of(number: int, jobs: int, gpus: int) -> dict[str, str]:
-    """What sets a worker apart: a GPU of its own where there are any, and its share of the cores.
+    """A worker's environment: its own GPU, if there are any, and its share of the cores.
 
     Args:
         number: Of the worker, from 0.
         jobs: Workers in all.
-        gpus: CUDA devices of this machine that may be used.
+        gpus: Usable CUDA devices of this machine.
     """
-    told = {}
+    variables = {}
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(i) for i in range(gpus)]
-        told["CUDA_VISIBLE_DEVICES"] = names[number % gpus].strip()
+        variables["CUDA_VISIBLE_DEVICES"] = names[number % gpus].strip()
     if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-        told["OMP_NUM_THREADS"] = str(max(1, hardware.cpu_cores() // jobs))
-    return told
+        variables["OMP_NUM_THREADS"] = str(max(1, hardware.cpu_cores() // jobs))
+    return variables

@@ -1,8 +1,8 @@
-"""Runs cells to the end: side by side, with other drivers, through failures and requests to stop.
+"""Runs cells to the end: in parallel, beside other drivers, despite failures and stop requests.
 
-A cell is done when its record stands, whoever wrote it. It is run by whoever holds its lease
-(:mod:`transfer.records.lease`); the driver takes leases in the name of its workers, so that a cell
-is free once the process that ran it is dead, and not before.
+A cell is done when its record exists, whoever wrote it. The holder of its lease runs it
+(:mod:`transfer.records.lease`); the driver takes leases on behalf of its workers, so a cell is
+free only once the process that ran it is dead.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from transfer.records.cells import Task
 from transfer.records.lease import Lease, Leases
 from transfer.scheduling.executor import Executor, Worker
 
-_LOOK_EVERY = 2.0  # seconds between two looks at a cell that another driver runs
-_LOSSES = 5  # of its machine, after which a cell is held for the cause
-_PATIENCE = 60.0  # seconds with a disk that lets no cell be begun, while nothing runs
-_SAVING = 300.0  # seconds for running cells to save where the driver has to end
-_WAIT = 0.25  # seconds; bounds the answer to a signal
+_LOOK_EVERY = 2.0  # seconds between two checks of a cell that another driver runs
+_LOSSES = 5  # losses of its machine after which a cell itself is blamed
+_PATIENCE = 60.0  # seconds without a usable disk, while nothing runs
+_SAVING = 300.0  # seconds for running cells to save when the driver must end
+_WAIT = 0.25  # seconds; bounds the reaction time to a signal
 
 
 def record_path(task: Task) -> Path:
@@ -41,33 +41,33 @@ def leases_of(task: Task) -> Path:
     return record_path(task).parent.with_name("leases")
 
 
-def clear_states(task: Task) -> None:
-    """A recorded cell needs no states; some are left where a kill came between record and removal.
+def clear_checkpoints(task: Task) -> None:
+    """Remove the checkpoints of a recorded cell, which a kill may have left behind.
 
-    They are left alone while another driver, with other results, works in the same folder. Where
-    none are here no copy is asked for: the states here are removed after it.
+    They stay while another driver, with another results folder, works in the same folder. Without
+    local checkpoints there is no remote copy either, since the local ones are removed last.
     """
-    states = task.place / state_files.FOLDER
+    checkpoints = task.place / state_files.FOLDER
     with contextlib.suppress(UserError, OSError):
-        if states.is_dir() and (lease := Leases(task.work_leases).take(task.name)):
+        if checkpoints.is_dir() and (lease := Leases(task.work_leases).take(task.name)):
             if task.state_copy:
                 from backbones.runtime import storage  # as slow as torch to import
 
                 storage.forget(task.state_copy)
-            state_files.forget(states)
+            state_files.forget(checkpoints)
             lease.finish()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
-    """A cell on its way.
+    """A cell that is not done.
 
     Attributes:
-        task: What is run.
+        task: The task to run.
         failed: Attempts that failed in this run.
-        lost: Attempts that ended with the machine that they ran on.
-        look_at: When to look again whether another driver still runs it, monotonic seconds.
-        elsewhere: Who runs it, if another driver does.
+        lost: Attempts that were lost with their machine.
+        look_at: When to check again whether another driver runs it, in monotonic seconds.
+        elsewhere: The other driver that runs it, or empty.
     """
 
     task: Task
@@ -79,12 +79,12 @@ class Job:
 
 @dataclass
 class Tally:
-    """How the cells stand.
+    """The progress of the cells.
 
     Attributes:
-        done: With a record.
-        failed: Given up in this run, with the reason.
-        waiting: Not begun, or begun by another driver.
+        done: Cells with a record.
+        failed: Cells given up in this run, with the reason.
+        waiting: Cells not started, or started by another driver.
     """
 
     done: list[Task] = field(default_factory=list)
@@ -93,19 +93,19 @@ class Tally:
 
 
 class Watcher(Protocol):
-    """Whoever shows how it goes."""
+    """Displays the progress."""
 
     def started(self, task: Task, where: str) -> None:
-        """A cell has begun, or goes on from its last state."""
+        """A cell has started or resumed."""
 
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
-        """A cell has come so far."""
+        """A cell has reached a step."""
 
     def refused(self, task: Task, reason: str) -> None:
-        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
+        """A cell could not start because of the disk; it is retried with the others."""
 
     def left(self, task: Task) -> None:
-        """A cell is no longer run here, and not finished."""
+        """A cell has stopped here unfinished."""
 
     def finished(self, task: Task, here: bool) -> None:
         """A cell has its record."""
@@ -114,12 +114,12 @@ class Watcher(Protocol):
         """A cell has failed."""
 
     def refresh(self, tally: Tally) -> None:
-        """Some time has passed."""
+        """Update the display."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A cell that a worker runs, and the lease that it runs it with."""
+    """A cell that a worker runs, with its lease."""
 
     job: Job
     lease: Lease
@@ -127,7 +127,7 @@ class _Run:
 
 @dataclass
 class _Slot:
-    """A place for one worker, and what that is doing."""
+    """A place for one worker, with its current cell."""
 
     number: int
     worker: Worker | None = None
@@ -135,19 +135,19 @@ class _Slot:
 
 
 def _has_no_place(slot: _Slot) -> bool:
-    """Whether a slot's worker was started and can take no cell yet."""
+    """Whether a slot's worker is started but cannot take a cell yet."""
     return slot.worker is not None and not slot.worker.where
 
 
 class Schedule:
-    """The cells of a run and the workers that run them.
+    """Assigns the cells of a run to workers.
 
     Args:
-        tasks: The cells, in the order in which they are begun.
-        jobs: Cells side by side.
-        retry: Further attempts at a cell that fails.
+        tasks: The cells in starting order.
+        jobs: Cells in parallel.
+        retry: Retries of a cell that fails.
         executor: Starts the workers.
-        watcher: Told how it goes.
+        watcher: Is notified of the progress.
     """
 
     def __init__(
@@ -162,28 +162,28 @@ class Schedule:
         self.tally = Tally()
         for task in tasks:
             if record_path(task).exists():
-                clear_states(task)
+                clear_checkpoints(task)
                 Leases(leases_of(task)).clear(task.name)
                 self.tally.done.append(task)
             else:
-                self.tally.waiting.append(Job(task))
+                self.tally.waiting.append(Job(task=task))
         self.retry = retry
         self.executor = executor
         self.watcher = watcher
         self.slots = [_Slot(number) for number in range(jobs)]
         self.leases: dict[Path, Leases] = {}
-        self.unplaced: list[str] = []  # why workers were lost before any could take a cell
-        self.refused = False  # whether a cell could not be begun, and none was since
-        self.well_at = -math.inf  # when something ran, or a disk refused nothing; monotonic seconds
+        self.unplaced: list[str] = []  # reasons of workers lost before any took a cell
+        self.refused = False  # whether the last attempt to start a cell was refused
+        self.well_at = -math.inf  # last time when a cell ran or could start; monotonic seconds
 
     def run(self) -> Tally:
-        """Run until every cell is done or given up, or until a stop is asked for.
+        """Run until every cell is done or given up, or until a stop is requested.
 
-        Whatever else ends the driver, the running cells save first, as after a request to stop.
+        If an error ends the driver, running cells save first, as after a stop request.
 
         Raises:
-            UserError: Nothing runs and the disk lets no cell be begun, or no worker can be started.
-            KeyboardInterrupt: Stopped; the states of what was running are saved.
+            UserError: Nothing runs and the disk lets no cell start, or no worker starts.
+            KeyboardInterrupt: Stopped; running cells have saved a checkpoint.
         """
         try:
             try:
@@ -206,7 +206,7 @@ class Schedule:
         return [slot for slot in self.slots if slot.run]
 
     def _hand_out(self) -> None:
-        """A cell for every idle worker, as far as there are cells that nobody runs."""
+        """Give each idle worker a cell that nobody runs."""
         if len(self.unplaced) > _LOSSES * len(self.slots):
             raise UserError(f"No worker can be started: {self.unplaced[-1]}.")
         idle = [slot for slot in self.slots if not slot.run and not _has_no_place(slot)]
@@ -219,23 +219,23 @@ class Schedule:
                     idle.pop()
             except (UserError, OSError) as error:
                 self._hold_back(job, error)
-                return  # the next is tried in a moment: a disk may refuse thousands
+                return  # wait before the next: a disk may refuse thousands
             if not idle:
                 break
         if due or self._running():
             self.well_at = now
 
     def _hold_back(self, job: Job, error: Exception) -> None:
-        """A disk let a cell not be begun: what runs goes on, and so does the driver for a while.
+        """A disk refused a cell: running cells continue, and the driver retries for a while.
 
         Raises:
-            UserError: Nothing runs, and nothing ever did or it has been so for too long.
+            UserError: Nothing runs, and either nothing ever did or the patience is over.
         """
         now = time.monotonic()
         if isinstance(error, OSError):
             error = UserError(
-                f"{job.task.name} cannot be begun ({error}); see that the disks of --results and "
-                "--work-dir can be read and written, and run again to go on."
+                f"{job.task.name} cannot start ({error}); check that the disks of --results and "
+                "--work-dir are readable and writable, and run the command again to resume."
             )
         if self._running():
             self.well_at = now
@@ -246,10 +246,10 @@ class Schedule:
         self.refused = True
 
     def _begin(self, slot: _Slot, job: Job) -> bool:
-        """Begin a cell if nobody else runs it, or has run it.
+        """Start a cell unless another driver runs it or has finished it.
 
         Raises:
-            UserError: It cannot be taken now; nobody has it.
+            UserError: Its lease cannot be taken now, though nobody holds it.
             OSError: Likewise.
         """
         task = job.task
@@ -272,7 +272,7 @@ class Schedule:
         if lease is None:
             return False
         try:
-            finished = record_path(task).exists()  # between the first look and the lease
+            finished = record_path(task).exists()  # between the first check and the lease
         except OSError:
             lease.give_back()
             raise
@@ -289,7 +289,7 @@ class Schedule:
         return True
 
     def _listen(self) -> None:
-        """Hear the workers out; waits a moment where nothing is said."""
+        """Handle the workers' messages; wait a moment if there are none."""
         workers = [slot.worker for slot in self.slots if slot.worker]
         if workers:
             self.executor.wait(workers, _WAIT)
@@ -304,7 +304,7 @@ class Schedule:
     def _hear(self, slot: _Slot, message: tuple) -> None:
         kind, *rest = message
         run = slot.run
-        if run is None:  # an idle worker that died is replaced when it is needed
+        if run is None:  # an idle worker that died is replaced when needed
             self._end_worker(slot)
             if kind == "lost":
                 self.unplaced.append(rest[0])
@@ -312,15 +312,15 @@ class Schedule:
             self.watcher.stepped(run.job.task, *rest)
         elif kind == "done":
             self._done(slot, run)
-        elif kind == "stopped":  # by us, or by somebody who told this worker alone
+        elif kind == "stopped":  # by this driver, or by a signal to this worker alone
             self._put_back(slot, run)
-        elif kind == "lost" and run.job.lost < _LOSSES:  # not the cell's doing
+        elif kind == "lost" and run.job.lost < _LOSSES:  # the cell did not cause it
             run.job.lost += 1
             self._put_back(slot, run)
         else:
             reason, detail = (rest[0], rest[1] if kind == "failed" else "")
             self._failed(slot, run, reason, detail)
-            if kind in ("died", "lost") or detail:  # after a defect the process cannot be trusted
+            if kind in ("died", "lost") or detail:  # after a defect the process is not reliable
                 self._end_worker(slot)
 
     def _done(self, slot: _Slot, run: _Run) -> None:
@@ -335,9 +335,9 @@ class Schedule:
         self._finish(task, here=True)
 
     def _finish(self, task: Task, *, here: bool) -> None:
-        with contextlib.suppress(OSError):  # one beside a record is read by nobody
+        with contextlib.suppress(OSError):  # a failure beside a record is ignored
             failures.forget(record_path(task))
-        clear_states(task)
+        clear_checkpoints(task)
         self.tally.done.append(task)
         self.watcher.finished(task, here)
 
@@ -346,11 +346,13 @@ class Schedule:
         job.failed += 1
         again = job.failed <= self.retry
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        kept = failures.Failure(job.task.name, reason, detail, job.failed, when)
+        kept = failures.Failure(
+            cell=job.task.name, reason=reason, detail=detail, attempts=job.failed, when=when
+        )
         try:
             failures.write(record_path(job.task), kept)
-        except UserError as error:  # the disk that failed the cell may fail this too
-            reason = f"{reason} (not kept: {error})"
+        except UserError as error:  # the disk that failed the cell may refuse this too
+            reason = f"{reason} (not saved: {error})"
         run.lease.give_back()
         slot.run = None
         if again:
@@ -361,7 +363,7 @@ class Schedule:
         self.watcher.failed(job.task, reason, again)
 
     def _put_back(self, slot: _Slot, run: _Run) -> None:
-        """The cell is not finished, and not run by this worker any more."""
+        """The cell is unfinished, and this worker no longer runs it."""
         self._end_worker(slot)
         run.lease.give_back()
         slot.run = None
@@ -370,10 +372,10 @@ class Schedule:
         self.watcher.left(run.job.task)
 
     def _stop(self, seconds: float = math.inf) -> None:
-        """Let every running cell save its state; a second request ends them at once.
+        """Let every running cell save a checkpoint; a second request ends them immediately.
 
         Args:
-            seconds: Time that they are given.
+            seconds: Time limit.
         """
         for slot in self._running():
             assert slot.worker

@@ -1,4 +1,4 @@
-"""How a suite goes, on the screen: a live view for people, lines for logs."""
+"""The progress of a suite on the screen: a live view for people, lines for logs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from transfer.records.cells import Task
 from transfer.records.wording import count
 from transfer.scheduling.schedule import Tally, record_path
 
-_LINE_EVERY = 30.0  # seconds, where there is no terminal
-_TELLING = 20.0  # seconds of training after which its pace is believed
+_LINE_EVERY = 30.0  # seconds, without a terminal
+_TELLING = 20.0  # seconds of training before its pace is trusted
 _SHOWN = 12  # running cells that fit on a screen
-_TOLD = 4  # and in a line
+_IN_A_LINE = 4  # running cells that fit in a line
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Running:
-    """A running cell: what it does, how far it is, and when it began here."""
+    """A running cell: its phase, its progress, and its start time here."""
 
     task: Task
     since: float
     phase: str = "start"
     done: int = 0
     total: int = 0
-    first: tuple[float, int] | None = None  # when training went on here, and at which step
+    first: tuple[float, int] | None = None  # time and step of the start of training here
 
     def pace(self, now: float) -> float | None:
-        """Seconds that all of it takes by its steps so far; None while they are too few to tell."""
+        """Total seconds, extrapolated from its steps; None if there are too few."""
         if self.phase != "train" or self.first is None or now - self.first[0] < _TELLING:
             return None
         since, step = self.first
@@ -47,13 +47,13 @@ class _Running:
 
 
 class SuiteView:
-    """Shows cells done, running, failed and waiting, and the time left.
+    """Shows done, running, failed and waiting cells, and the time left.
 
     Args:
         total: Number of cells.
         console: Where to print.
-        durations: How long cells take here; learns from those that are finished.
-        jobs: Cells side by side.
+        durations: Times of cells here; learns from finished ones.
+        jobs: Cells in parallel.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SuiteView:
         self.jobs = jobs
         self.running: dict[str, _Running] = {}
         self.tally = Tally()
-        self.told = time.monotonic()
+        self.printed = time.monotonic()
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> SuiteView:
@@ -86,13 +86,13 @@ class SuiteView:
         self.live.stop()
 
     def started(self, task: Task, where: str) -> None:
-        """A cell has begun, or goes on from its last state."""
-        self.running[task.name] = _Running(task, time.monotonic())
+        """A cell has started or resumed."""
+        self.running[task.name] = _Running(task=task, since=time.monotonic())
         if not self.console.is_terminal:
-            self._say(f"begun   {task.name} ({where})")
+            self._say(f"started {task.name} ({where})")
 
     def stepped(self, task: Task, phase: str, done: int, total: int) -> None:
-        """A cell has come so far."""
+        """A cell has reached a step."""
         cell = self.running[task.name]
         now = time.monotonic()
         if phase == "train" and cell.first is None:
@@ -102,11 +102,11 @@ class SuiteView:
             self.durations.set_pace(task.cell, seconds)
 
     def refused(self, task: Task, reason: str) -> None:
-        """A cell could not be begun for the disk's sake; it is looked at again, with the others."""
-        self._say(f"not now {task.name}: {reason}")
+        """A cell could not start because of the disk; it is retried with the others."""
+        self._say(f"delayed {task.name}: {reason}")
 
     def left(self, task: Task) -> None:
-        """A cell is no longer run here, and not finished."""
+        """A cell has stopped here unfinished."""
         self.running.pop(task.name, None)
 
     def finished(self, task: Task, here: bool) -> None:
@@ -124,18 +124,18 @@ class SuiteView:
     def failed(self, task: Task, reason: str, again: bool) -> None:
         """A cell has failed."""
         self.running.pop(task.name, None)
-        self._say(f"failed  {task.name}: {reason}" + (" (tried again)" if again else ""))
+        self._say(f"failed  {task.name}: {reason}" + (" (will be retried)" if again else ""))
 
     def refresh(self, tally: Tally) -> None:
-        """Remember how the cells stand; a line about it now and then where no one watches."""
+        """Update the progress; without a terminal, print a line now and then."""
         self.tally = tally
         now = time.monotonic()
-        if not self.console.is_terminal and now - self.told >= _LINE_EVERY:
-            self.told = now
+        if not self.console.is_terminal and now - self.printed >= _LINE_EVERY:
+            self.printed = now
             self._say(self._summary())
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # of a log without room; no line is worth a suite
+        with contextlib.suppress(OSError):  # such as a log on a full disk; the suite continues
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _summary(self) -> str:
@@ -145,17 +145,17 @@ class SuiteView:
             "failed": len(self.tally.failed),
             "waiting": len(self.tally.waiting),
         }
-        told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        summary = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         if not self.console.is_terminal and (far := self._how_far()):
-            told = told.replace(" running", f" running ({far})")
+            summary = summary.replace(" running", f" running ({far})")
         others = sum(bool(job.elsewhere) for job in self.tally.waiting)
         if others:
-            told += f" ({others} run by another driver)"
-        return f"{count(self.total, 'cell')}: {told}; {self._time_left()}"
+            summary += f" ({others} run by another driver)"
+        return f"{count(self.total, 'run')}: {summary}; {self._time_left()}"
 
     def _how_far(self) -> str:
-        """How far the running cells are, as many as fit a line."""
-        cells = [cell for cell in self.running.values() if cell.total][:_TOLD]
+        """The progress of the running cells that fit in a line."""
+        cells = [cell for cell in self.running.values() if cell.total][:_IN_A_LINE]
         return ", ".join(f"{cell.phase} {cell.done}/{cell.total}" for cell in cells)
 
     def _time_left(self) -> str:
@@ -168,11 +168,11 @@ class SuiteView:
         if not unknown:
             return f"about {left} left"
         if not seconds:
-            return "time not known"
-        return f"{left} left, and {count(unknown, 'cell')} of a kind that has not been run here"
+            return "time left unknown"
+        return f"about {left} left, plus {count(unknown, 'run')} without an estimate"
 
     def _rest_of(self, cell: _Running) -> float | None:
-        """Seconds that a running cell still takes."""
+        """Seconds left of a running cell."""
         whole = self.durations.of(cell.task.cell)
         if whole is None:
             return None

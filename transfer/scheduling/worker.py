@@ -1,7 +1,7 @@
-"""The inside of a worker process: cells, one after another, for the driver that started it.
+"""The inside of a worker process: runs cells one after another for its driver.
 
-The libraries are imported once, so that a further cell costs no start-up. The worker dies with its
-driver: it is killed by the kernel on Linux, and elsewhere ends when its pipe does.
+Libraries are imported once, so further cells need no start-up. The worker dies with its driver: on
+Linux the kernel kills it, elsewhere it ends when its pipe closes.
 """
 
 from __future__ import annotations
@@ -24,47 +24,48 @@ from backbones.runtime.child_processes import die_with
 from transfer.records.cells import Task
 
 STOP = "stop"
-"""Sent to a worker: save, and leave."""
+"""Sent to a worker: save a checkpoint and leave the task."""
 
-_TELL_EVERY = 0.5  # seconds between two reports of progress
+_REPORT_EVERY = 0.5  # seconds between two reports of progress
 
 
 RunCell = Callable[[Task, Callable[[str, int, int], None]], object]
-"""Runs a cell to its record, and tells a listener how it goes."""
+"""Runs a cell up to its record and notifies a listener of the progress."""
 
 
 def serve(
     connection: Connection,
+    *,
     environment: dict[str, str],
     log: Path,
     driver: int,
     run_cell: RunCell | None = None,
 ) -> None:
-    """Run every task that comes through the pipe, until it is closed.
+    """Run every task that arrives through the pipe, until it is closed.
 
     Sends ``("step", phase, done, total)``, and for each task one of ``("done",)``,
     ``("failed", reason, detail)`` and ``("stopped",)``.
 
     Args:
         connection: To the driver.
-        environment: Set before the libraries are imported: which GPU, how many threads.
-        log: File for whatever libraries print.
+        environment: Variables set before the libraries are imported, such as GPU and threads.
+        log: File for the output of libraries.
         driver: The driver's process number.
-        run_cell: What runs a cell, where that is not the engine.
+        run_cell: Runs a cell; the default is the engine.
     """
     die_with(driver)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; the driver decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the driver decides
     signal.signal(signal.SIGTERM, lambda *_: stopping.request())
     os.environ.update(environment)
     _send_output_to(log)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
-    if run_cell is None:  # imported now: it is slow, and the driver has yet to decide what to run
+    if run_cell is None:  # imported now, while the driver plans, because it is slow
         from transfer.finetune.cell_run import run_cell
     assert run_cell
     while True:
         connection.send(_run(tasks.get(), connection, run_cell))
-        gc.collect()  # a runner holds itself in circles, and with them its memory
+        gc.collect()  # runners have reference cycles that keep their memory
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
@@ -97,16 +98,16 @@ def _run(task: Task, connection: Connection, run_cell: RunCell) -> tuple[str, ..
 
 
 class _Teller:
-    """A listener that tells the driver, not more often than a person can read."""
+    """A listener that notifies the driver, at most as often as a person can read."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.told = ("", 0.0)
+        self.reported = ("", 0.0)
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if phase != self.told[0] or done == total or now - self.told[1] >= _TELL_EVERY:
-            self.told = (phase, now)
+        if phase != self.reported[0] or done == total or now - self.reported[1] >= _REPORT_EVERY:
+            self.reported = (phase, now)
             self.connection.send(("step", phase, done, total))
 
 

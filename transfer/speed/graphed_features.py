@@ -218,7 +218,9 @@ class Graphs:
             self._shared = _Shared(self._step, self._parts)
         anchors = self._step.anchors(self._sizes[images.shape], images.device)
         with _rounding_anew(images.device.type):
-            return _Graph(self._step, self._shared, anchors, images, limits)
+            return _Graph(
+                self._step, shared=self._shared, anchors=anchors, images=images, limits=limits
+            )
 
 
 def _rounding_anew(device: str) -> torch.autocast:
@@ -324,7 +326,13 @@ class _Graph:
     outputs: tuple[Tensor, ...]
 
     def __init__(
-        self, step: TwoStageStep, shared: _Shared, anchors: Anchors, images: Tensor, limits: Tensor
+        self,
+        step: TwoStageStep,
+        *,
+        shared: _Shared,
+        anchors: Anchors,
+        images: Tensor,
+        limits: Tensor,
     ) -> None:
         self._step, self._shared, self._anchors = step, shared, anchors
         self._inputs = shared.space("images", images), shared.space("limits", limits)

@@ -59,15 +59,22 @@ def send_through(preprocessor: Any, device: torch.device, elements_stay: bool) -
     if isinstance(preprocessor.cast_data, partial):
         return
     flips, preprocessor._channel_conversion = preprocessor._channel_conversion, False
-    preprocessor.cast_data = partial(_sent, preprocessor.cast_data, device, elements_stay, flips)
+    preprocessor.cast_data = partial(
+        _sent,
+        cast_data=preprocessor.cast_data,
+        device=device,
+        elements_stay=elements_stay,
+        flips=flips,
+    )
 
 
 def _sent(
+    data: Any,
+    *,
     cast_data: Callable[[Any], Any],
     device: torch.device,
     elements_stay: bool,
     flips: bool,
-    data: Any,
 ) -> Any:
     """A preprocessor's ``cast_data``, of images (…, 3, H, W) and of elements that hold tensors."""
     if isinstance(data, Tensor):

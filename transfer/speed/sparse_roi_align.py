@@ -72,12 +72,12 @@ class SparseRoIExtractor:
             rois = self.extractor.roi_rescale(rois, roi_scale_factor)
         matrix = bin_weights(
             rois,
-            levels,
-            [feature.shape for feature in feats],
-            layers[0].output_size,
-            [layer.spatial_scale for layer in layers],
-            layers[0].sampling_ratio,
-            layers[0].aligned,
+            levels=levels,
+            shapes=[feature.shape for feature in feats],
+            bins=layers[0].output_size,
+            scales=[layer.spatial_scale for layer in layers],
+            sampling_ratio=layers[0].sampling_ratio,
+            aligned=layers[0].aligned,
         )
         return _Pool.apply(matrix, layers[0].output_size, *feats)
 
@@ -194,6 +194,7 @@ class Bins:
 @torch.no_grad()
 def bin_weights(
     rois: Tensor,
+    *,
     levels: Tensor,
     shapes: Sequence[tuple[int, ...]],
     bins: tuple[int, int],
@@ -222,8 +223,12 @@ def bin_weights(
     sizes = corners[:, 2:] - corners[:, :2]
     if not aligned:  # mmcv 1.x: no RoI is smaller than a pixel
         sizes = sizes.clamp(min=1.0)
-    y = _axis(corners[:, 1], sizes[:, 1], bins[0], height, sampling_ratio)
-    x = _axis(corners[:, 0], sizes[:, 0], bins[1], width, sampling_ratio)
+    y = _axis(
+        corners[:, 1], size=sizes[:, 1], bins=bins[0], length=height, sampling_ratio=sampling_ratio
+    )
+    x = _axis(
+        corners[:, 0], size=sizes[:, 0], bins=bins[1], length=width, sampling_ratio=sampling_ratio
+    )
     row_of_map = (before + rois[:, 0].long() * height * width)[y.roi] + y.pixel * width[y.roi]
     # A bin's entries are all its pixels along y with all along x, so they can be counted out.
     every = torch.arange(len(rois) * bins[0] * bins[1])
@@ -263,7 +268,7 @@ class _Axis(NamedTuple):
     weight: Tensor
 
 
-def _axis(start: Tensor, size: Tensor, bins: int, length: Tensor, sampling_ratio: int) -> _Axis:
+def _axis(start: Tensor, *, size: Tensor, bins: int, length: Tensor, sampling_ratio: int) -> _Axis:
     """Weights of the pixels along one axis.
 
     Args:
@@ -302,4 +307,10 @@ def _axis(start: Tensor, size: Tensor, bins: int, length: Tensor, sampling_ratio
     count = weights.count_nonzero(dim=2).flatten()
     roi, of_roi, place = weights.nonzero(as_tuple=True)
     pixel = first[roi, of_roi] + place
-    return _Axis(count, count.cumsum(0) - count, roi, pixel, weights[roi, of_roi, place])
+    return _Axis(
+        entries=count,
+        first=count.cumsum(0) - count,
+        roi=roi,
+        pixel=pixel,
+        weight=weights[roi, of_roi, place],
+    )

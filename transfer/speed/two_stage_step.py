@@ -118,7 +118,9 @@ class TwoStageStep:
         limits = torch.tensor([meta["img_shape"][:2] for meta in metas], dtype=torch.float32)
         whole = self.whole_images(batch_inputs, sent(batch_inputs.device, limits))
         sizes = whole.sizes
-        losses = self._rpn_losses(sizes, whole.scores, whole.deltas, truths, ignored, metas)
+        losses = self._rpn_losses(
+            sizes, whole.scores, whole.deltas, truths=truths, ignored=ignored, metas=metas
+        )
         proposals = [
             self._suppressed(candidates, apart)
             for candidates, apart in zip(
@@ -149,7 +151,9 @@ class TwoStageStep:
         ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
         sizes = tuple((each.shape[2], each.shape[3]) for each in cls_scores)
         flat = _flat(cls_scores, bbox_preds)
-        return self._rpn_losses(sizes, *flat, batch_gt_instances, ignored, batch_img_metas)
+        return self._rpn_losses(
+            sizes, *flat, truths=batch_gt_instances, ignored=ignored, metas=batch_img_metas
+        )
 
     def candidates(
         self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor
@@ -210,6 +214,7 @@ class TwoStageStep:
         sizes: Sizes,
         scores: Tensor,
         deltas: Tensor,
+        *,
         truths: list[InstanceData],
         ignored: list[InstanceData | None],
         metas: list[dict[str, Any]],

@@ -162,7 +162,9 @@ class _Convolution(torch.autograd.Function):
         kernels = _transformed(weight).to(maps.dtype)
         ctx.save_for_backward(inner, kernels)
         ctx.dilation, ctx.dtype = dilation, weight.dtype
-        output = _apply(inner, kernels.transpose(1, 2), dilation, bias).permute(0, 3, 1, 2)
+        output = _apply(
+            inner, kernels=kernels.transpose(1, 2), dilation=dilation, bias=bias
+        ).permute(0, 3, 1, 2)
         return output.detach()  # a view could not be changed in place by what follows
 
     @staticmethod
@@ -176,7 +178,9 @@ class _Convolution(torch.autograd.Function):
         there = _there(inner) if ctx.dilation == 1 else None
         of_maps = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_maps = _apply(inner, kernels, ctx.dilation, turned=True, there=there)
+            of_maps = _apply(
+                inner, kernels=kernels, dilation=ctx.dilation, turned=True, there=there
+            )
             of_maps = of_maps.permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
             of_weight = _of_weight(maps, inner, ctx.dilation, there).to(ctx.dtype)
@@ -199,6 +203,7 @@ def _transformed(weight: Tensor) -> Tensor:
 
 def _apply(
     maps: Tensor,
+    *,
     kernels: Tensor,
     dilation: int,
     bias: Tensor | None = None,
@@ -280,7 +285,7 @@ _Part = tuple[slice, slice] | Tensor
 """Images and rows of tiles, or the numbers of some tiles."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Tiles:
     """How tiles of 4 × 2 cover maps; with a dilation of n, n × n interleaved maps each.
 
@@ -304,7 +309,9 @@ class _Tiles:
     def of(images: int, height: int, width: int, dilation: int) -> _Tiles:
         """The fewest that cover the maps."""
         rows, columns = -(-height // (4 * dilation)), -(-width // (2 * dilation))
-        return _Tiles(images, height, width, dilation, rows, columns)
+        return _Tiles(
+            images=images, height=height, width=width, dilation=dilation, rows=rows, columns=columns
+        )
 
     def strips(self, position: int, kernels: int) -> Iterator[tuple[slice, slice]]:
         """Images and rows of tiles that are worked on at a time, of about the same cost each.

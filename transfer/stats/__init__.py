@@ -1,1 +1,1 @@
-"""Intervals and verdicts from numbers."""
+"""Intervals and verdicts, computed from numbers alone."""

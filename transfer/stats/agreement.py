@@ -1,4 +1,4 @@
-"""Does the paper's gain agree with ours? A prediction interval for a difference of single runs."""
+"""Agreement with the paper: a prediction interval for a difference of two single runs."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from transfer.stats.rows import RowResult
 Agreement = Literal["agrees", "disagrees"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PaperAgreement:
-    """The paper's gain of one row, set against what our runs predict for it.
+    """The paper's gain of one row, compared with our prediction interval.
 
     Attributes:
         row: the zoo's row.
         paper_gain: the paper's row minus its baseline, in points.
-        low: lower end of the 95 % prediction interval, in points; None where there is none.
+        low: lower end of the 95 % prediction interval, in points; None without an interval.
         high: its upper end.
-        verdict: ``agrees`` where the paper's gain lies inside; None where nothing can be said.
-        assumption: what the interval takes for granted, or why there is none.
+        verdict: ``agrees`` if the paper's gain is inside; None without an interval.
+        assumption: the interval's assumption, or why there is none.
     """
 
     row: str
@@ -31,11 +31,11 @@ class PaperAgreement:
 
 
 def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAgreement:
-    """Judge the paper's gain, a difference of two single runs, by a prediction interval.
+    """Judge the paper's gain, a difference of two single runs, with a prediction interval.
 
-    If the paper's two runs came from our distributions, their difference minus our gain would
-    have the variance of our gain's error and of one more run of each row. Only the caller knows
-    whether data and protocol are the paper's; elsewhere no verdict should be asked for.
+    If the paper's two runs came from our distributions, their difference minus our gain would have
+    the variance of our gain's error plus that of one more run of each row. The caller must ensure
+    that data and protocol are the paper's.
 
     Args:
         row: a row that :func:`transfer.stats.statistics.analyse` compared with the baseline.
@@ -47,24 +47,33 @@ def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAg
     error, sd, df = row.gain_error, row.gain_sd, row.gain_sd_df
     if row.gain is None or error is None or sd is None or df is None:
         reason = "our own gain has no interval, so it predicts nothing"
-        return PaperAgreement(row.row, paper_gain, None, None, None, reason)
+        return PaperAgreement(
+            row=row.row, paper_gain=paper_gain, low=None, high=None, verdict=None, assumption=reason
+        )
     runs = 2 * sd**2 + _within_part(row) + _within_part(baseline)
-    # Where two variances are added, those of single runs outweigh those of the means.
+    # The variances of single runs outweigh those of the means.
     half = float(special.stdtrit(df, 0.975)) * math.sqrt(error**2 + runs)
     low, high = row.gain - half, row.gain + half
     verdict: Agreement = "agrees" if low <= paper_gain <= high else "disagrees"
     assumption = (
-        "the paper's runs vary from one to the next as ours do, with a standard deviation of "
+        "the paper's runs vary as much as ours, with a standard deviation of "
         f"{math.sqrt(runs / 2):.2f} points"
     )
     if "fine-tuning" in (row.unit, baseline.unit):
         assumption += (
-            "; ours are fine-tunings of given weights, and what another training of the "
-            "classifier would add is not in it, so the interval may be too narrow"
+            "; ours are fine-tunings of given weights, so the variation between trainings of the "
+            "classifier is missing and the interval may be too narrow"
         )
-    return PaperAgreement(row.row, paper_gain, low, high, verdict, assumption)
+    return PaperAgreement(
+        row=row.row,
+        paper_gain=paper_gain,
+        low=low,
+        high=high,
+        verdict=verdict,
+        assumption=assumption,
+    )
 
 
 def _within_part(row: RowResult) -> float:
-    """Variance that averaging over fine-tunings took out of a unit, but a single run has."""
+    """Variance of a single run that averaging over fine-tunings removes."""
     return (row.sd_run or 0.0) ** 2 - (row.sd or 0.0) ** 2

@@ -1,15 +1,15 @@
 """Noise of the test set: a paired bootstrap over images, from per-image results.
 
-Test images are drawn anew with replacement, the same draw for both rows, and the metric of each
-row is computed on every draw from stored per-image results; no network runs. The interval says
-how far the difference hangs on these very test images, for these very trained detectors. It knows
-nothing of seeds: it stands beside the seeds' interval and is never mixed into it.
+Test images are drawn with replacement, the same draw for both rows, and the metric of each row is
+computed on every draw from stored per-image results; no network runs. The interval shows how much
+the difference depends on these test images, for these trained detectors. It does not cover seeds,
+so it is reported beside the interval over seeds and never mixed with it.
 
 A drawn image counts as often as it was drawn, so a draw is one multiplicity for each image. For
 AP the detections are sorted once, and each draw is a cumulative sum of multiplicities in that
-order, looked at after each true positive. That is exactly the AP of a test set with copied
-images: within the copies of a true positive precision only rises, within those of a false one it
-only falls, and AP takes the best precision from each recall on.
+order, evaluated after each true positive. That is exactly the AP of a test set with copied images:
+precision rises within the copies of a true positive and falls within those of a false one, and AP
+takes the best precision from each recall on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,22 +36,23 @@ DetectionMetric = Literal["mAP 11-point", "mAP area"]
 SegmentationMetric = Literal["mIoU", "pixAcc"]
 
 RESAMPLES = 1000
-_CHUNK = 100  # draws at a time: (detections of a class, draws) stays near the cache's size
+_CHUNK = 100  # draws at a time, so that (detections of a class, draws) fits the cache
 _RECALLS = np.arange(0.0, 1.0 + 1e-3, 0.1)
-"""VOC07's thresholds as MMDetection and GluonCV write them, .30000000000000004 and all, so that
-a figure equals theirs where a recall meets a threshold exactly."""
+"""VOC07's thresholds as MMDetection and GluonCV write them, including .30000000000000004, so that
+figures equal theirs when a recall meets a threshold exactly."""
 
 _Outcomes = TypeVar("_Outcomes", DetectionOutcomes, SegmentationOutcomes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageNoise:
     """A difference on the whole test set with its 95 % interval over images.
 
-    The interval is the basic one, twice the difference less the draws' percentiles. A draw holds
-    some images several times and others not at all, which moves AP at 11 recalls, of two rows not
-    alike: where the draws lie to one side of the difference, the difference itself lies likewise to
-    one side of what more images would give.
+    The interval is the basic one: twice the difference minus the percentiles of the draws. A draw
+    repeats some images and lacks others, which shifts AP at 11 recalls, differently for two rows.
+    Where the draws lie to one side of the difference, the difference itself lies to the same side
+    of
+    the value for more images.
 
     ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; a row's figure is
     the mean over its units, of each the mean over its fine-tunings. ``resamples`` counts the draws
@@ -97,17 +98,18 @@ def paired_bootstrap(
 ) -> ImageNoise:
     """Interval of the difference between two rows over draws of the test images.
 
-    The random draws are always the same.
+    The random draws are fixed.
 
     Args:
-        baseline: the outcomes of the baseline's fine-tunings, one or more, by the unit that they
+        baseline: outcomes of the baseline's fine-tunings, one or more, grouped by the unit that
+            they
             are averaged in.
         row: those of the row; their number may differ.
-        metric: which figure; AP as VOC07 has it (11 recalls) or as the area under the curve.
-        resamples: draws of the test set, 100 or more for a 95 % interval to mean anything.
+        metric: the metric; AP as in VOC07 (11 recalls) or as the area under the curve.
+        resamples: draws of the test set, at least 100 for a meaningful 95 % interval.
 
     Raises:
-        UserError: the outcomes are not of the same test images with the same labels.
+        UserError: the outcomes have different test images or labels.
     """
     runs = [run for unit in (*baseline, *row) for run in unit]
     _check_same_test_set(runs)
@@ -138,7 +140,7 @@ def paired_bootstrap(
     )
 
 
-@lru_cache(maxsize=32)  # the baseline's runs are asked for with every row
+@lru_cache(maxsize=32)  # the baseline's runs are needed for every row
 def _resampled(
     run: DetectionOutcomes | SegmentationOutcomes,
     metric: DetectionMetric | SegmentationMetric,
@@ -154,7 +156,7 @@ def metric_value(
     outcomes: DetectionOutcomes | SegmentationOutcomes,
     metric: DetectionMetric | SegmentationMetric,
 ) -> float:
-    """The metric on the whole test set, in points; NaN where no class has an object or pixel."""
+    """The metric on the whole test set, in points; NaN if no class has an object or pixel."""
     whole = np.ones((len(outcomes.images), 1), dtype=np.int32)
     return float(_figure(outcomes, metric, whole)[0])
 
@@ -182,7 +184,7 @@ def _draws(images: int, resamples: int) -> Iterator[npt.NDArray[np.int32]]:
 def _average_precisions(
     outcomes: DetectionOutcomes, metric: str, weights: npt.NDArray[np.int32]
 ) -> FloatArray:
-    """AP of each class on each draw, (classes, draws); NaN where a draw has no such object."""
+    """AP of each class on each draw, (classes, draws); NaN if a draw has no such object."""
     positives = outcomes.positives.T.astype(float) @ weights
     result = np.full(positives.shape, np.nan)
     counted = np.flatnonzero(~outcomes.ignored)
@@ -216,7 +218,7 @@ def _pixels(
     outcomes: SegmentationOutcomes, metric: str, weights: npt.NDArray[np.int32]
 ) -> FloatArray:
     """MIoU or pixel accuracy on each draw, (draws,), as a fraction."""
-    # Sums of pixels stay below 2^53, so floating point is exact, and much faster than integers.
+    # Sums of pixels stay below 2^53, so floating point is exact and much faster than integers.
     intersection, predicted, labelled = (
         area.T.astype(float) @ weights
         for area in (outcomes.intersection, outcomes.predicted, outcomes.labelled)
@@ -230,7 +232,7 @@ def _pixels(
 
 
 def _mean_over_classes(values: FloatArray) -> FloatArray:
-    """Mean of (classes, draws) over the classes that a draw has; NaN where it has none."""
+    """Mean of (classes, draws) over the classes that a draw has; NaN if it has none."""
     there = np.isfinite(values)
     count = there.sum(axis=0)
     total = np.where(there, values, 0.0).sum(axis=0)
@@ -238,16 +240,16 @@ def _mean_over_classes(values: FloatArray) -> FloatArray:
 
 
 def _check_same_test_set(runs: Sequence[DetectionOutcomes | SegmentationOutcomes]) -> None:
-    """The pairing needs the same images in the same order, with the same labels."""
+    """Check that the outcomes have the same images in the same order, with the same labels."""
     truth = [run.positives if isinstance(run, DetectionOutcomes) else run.labelled for run in runs]
     for run, labels in zip(runs[1:], truth[1:], strict=True):
         if not np.array_equal(run.images, runs[0].images):
             raise UserError(
-                "a paired bootstrap needs the same test images in the same order, and two of the "
-                "results were made on different ones; compare results of one data set"
+                "a paired bootstrap needs the same test images in the same order, but two of the "
+                "results have different ones; compare results of one data set"
             )
         if not np.array_equal(labels, truth[0]):
             raise UserError(
-                "two results on the same test images were measured against different labels; "
+                "two results on the same test images used different labels; "
                 "evaluate both with the same annotations"
             )

@@ -1,9 +1,10 @@
 """The decision: which rows of one table differ from their baseline.
 
-One method decides a whole table. Dunnett's comparison, with the spread pooled over the baseline
-and all rows, is the rule. Where one row's spread plainly exceeds the others' (see
-:func:`spread_p`), or spreads are not of one kind, Welch's t tests with Holm's correction replace
-it, and the result says so.
+One method decides a whole table. The default is Dunnett's comparison, with the spread pooled over
+the
+baseline and all rows. If one row's spread clearly exceeds the others (see :func:`spread_p`), or
+spreads are of different kinds, Welch's t tests with Holm's correction replace it, and the result
+says so.
 """
 
 import math
@@ -17,26 +18,28 @@ import numpy.typing as npt
 from transfer.stats.dunnett import adjusted_p, critical_value
 
 FloatArray = npt.NDArray[np.float64]
-Verdict = Literal["gain", "loss", "cannot tell"]
+Verdict = Literal["gain", "loss", "inconclusive"]
 Method = Literal["Dunnett", "Welch-Holm"]
 
 FAMILY_LEVEL = 0.05
-"""Chance of one or more false verdicts in a table; the intervals hold together at one minus it."""
+"""Chance of any false verdict in a table; the intervals hold together at one minus this."""
 
 SPREAD_LEVEL = 0.05
 """Share of tables with equal spreads that the spread test sends to Welch's tests."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gain:
     """One row against the baseline, in the metric's points.
 
     ``low`` and ``high`` bound the simultaneous 95 % interval and ``p`` is adjusted for the family.
-    The verdict is read off the interval: a gain where it lies above zero. It was made of
+    The verdict follows from the interval: a gain if it lies above zero. The interval is based on
     ``std_error`` with ``df`` degrees of freedom; ``sd`` is the standard deviation of a single unit
     behind it, sqrt((var_row + var_baseline) / 2), with ``sd_df``. ``dfs`` are the degrees of
-    freedom of the baseline's and the row's variance, and ``share`` the row's part of both together;
-    None where one variance stands for all.
+    freedom
+    of the baseline's and the row's variance, and ``share`` the row's share of both together; None
+    if
+    one variance is used for all.
     """
 
     gain: float
@@ -54,7 +57,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdicts of one table, in the order of its rows, with the method and why it was taken."""
+    """The verdicts of one table, in the order of its rows, with the method and its reason."""
 
     method: Method
     reason: str
@@ -63,7 +66,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Group:
-    """A row's units; its variance may be pooled with others', and has their degrees of freedom."""
+    """A row's units; its variance may be pooled with others, with their degrees of freedom."""
 
     n: int
     mean: float
@@ -83,31 +86,31 @@ def compare(
     Args:
         baseline: (n_0,) values of the baseline's units, n_0 >= 2, not all equal.
         rows: for each of one or more rows (n_i,) values, n_i >= 2, not all equal.
-        kinds: what the baseline's spread and each row's is one of; None where all are of one kind.
-            Spreads of several kinds share no pool, those of one kind do.
-        spread_level: level of the spread test, in [0, 1]; 0 never leaves Dunnett's comparison.
+        kinds: the kind of the baseline's spread and of each row's; None if all are of one kind.
+            Only spreads of the same kind are pooled.
+        spread_level: level of the spread test, in [0, 1]; 0 always keeps Dunnett's comparison.
     """
     groups = [_group(values) for values in (baseline, *rows)]
     if kinds is not None and len(set(kinds)) > 1:
         return Comparison(
             "Welch-Holm",
-            "the rows' spreads are not of one kind (classifiers here, fine-tunings there)",
+            "the rows' spreads are of different kinds (classifiers and fine-tunings)",
             _welch_holm(_pooled_by_kind(groups, kinds, spread_level)),
         )
     p = _spread_p(groups)
     if p < spread_level:
-        reason = f"one spread plainly exceeds the others (Cochran's C, p = {p:.2g})"
+        reason = f"one spread clearly exceeds the others (Cochran's C, p = {p:.2g})"
         return Comparison("Welch-Holm", reason, _welch_holm(groups))
-    reason = f"no spread plainly exceeds the others (Cochran's C, p = {p:.2g})"
+    reason = f"no spread clearly exceeds the others (Cochran's C, p = {p:.2g})"
     return Comparison("Dunnett", reason, _dunnett(groups))
 
 
 def spread_p(sizes: Sequence[int], variances: Sequence[float]) -> float:
-    """P-value of Cochran's C test: is the largest variance too large for its company?
+    """P-value of Cochran's C test: is the largest variance too large?
 
-    Each variance is set against the pooled variance of all others by an F test, and the smallest
+    An F test compares each variance with the pooled variance of all others, and the smallest
     p-value is multiplied by their number (Cochran 1941; 't Lam 2010, Analytica Chimica Acta 659,
-    for unequal n). One noisy row is what breaks Dunnett's comparison, and what this test sees
+    for unequal n). One noisy row is what breaks Dunnett's comparison, and this test detects it
     best: at three to ten seeds it finds a threefold spread more often than Bartlett's test, and
     far more often than Brown and Forsythe's (docs/statistics.md has the shares).
 
@@ -142,10 +145,10 @@ def _pooled(groups: Sequence[_Group]) -> tuple[float, int]:
 def _pooled_by_kind(
     groups: Sequence[_Group], kinds: Sequence[Hashable], spread_level: float
 ) -> list[_Group]:
-    """Groups with their kind's variance, but for kinds of which one spread plainly exceeds.
+    """Groups with the pooled variance of their kind, except kinds where one spread is larger.
 
-    Two or three units may lie close together by chance. Where each row brings its own spread, such
-    a row is judged as if it had none, and tables of six have false verdicts in up to a third.
+    Two or three units may be close together by chance. If each row used its own spread, such a row
+    would be judged as if it had none, and up to a third of tables of six would have false verdicts.
     """
     found = list(groups)
     for kind in set(kinds):
@@ -170,15 +173,27 @@ def _dunnett(groups: Sequence[_Group]) -> tuple[Gain, ...]:
     results = []
     for i, (gain, error) in enumerate(zip(gains, errors, strict=True)):
         low, high = gain - critical * error, gain + critical * error
-        results.append(Gain(gain, low, high, float(p[i]), _verdict(low, high), error, df, sd, df))
+        results.append(
+            Gain(
+                gain=gain,
+                low=low,
+                high=high,
+                p=float(p[i]),
+                verdict=_verdict(low, high),
+                std_error=error,
+                df=df,
+                sd=sd,
+                sd_df=df,
+            )
+        )
     return tuple(results)
 
 
 def _welch_holm(groups: Sequence[_Group]) -> tuple[Gain, ...]:
-    """Welch's t tests, Holm's p-values, and intervals that never contradict them.
+    """Welch's t tests, Holm's p-values, and intervals that do not contradict them.
 
-    The intervals are Bonferroni's. Where Holm, who is never stricter, has already told the sign
-    while Bonferroni's interval still reaches over zero, the interval is cut at zero: it then
+    The intervals are Bonferroni's. If Holm's test, which is never stricter, has already decided the
+    sign while Bonferroni's interval still includes zero, the interval is cut at zero: it then
     reads "above 0, and at most ...".
     """
     from scipy import special
@@ -195,7 +210,21 @@ def _welch_holm(groups: Sequence[_Group]) -> tuple[Gain, ...]:
         both, dfs = baseline.variance + row.variance, (baseline.df, row.df)
         sd, sd_df = math.sqrt(both / 2), welch_df(baseline.variance, row.variance, *dfs)
         verdict, share = _verdict(low, high), row.variance / both
-        results.append(Gain(gain, low, high, p, verdict, error, df, sd, sd_df, dfs, share))
+        results.append(
+            Gain(
+                gain=gain,
+                low=low,
+                high=high,
+                p=p,
+                verdict=verdict,
+                std_error=error,
+                df=df,
+                sd=sd,
+                sd_df=sd_df,
+                dfs=dfs,
+                share=share,
+            )
+        )
     return tuple(results)
 
 
@@ -206,17 +235,17 @@ def _welch(baseline: _Group, row: _Group) -> tuple[float, float, float]:
 
 
 def welch_df(a: Any, b: Any, a_df: int, b_df: int) -> Any:
-    """Degrees of freedom of the sum of two variances, by Welch and Satterthwaite.
+    """Degrees of freedom of the sum of two variances (Welch and Satterthwaite).
 
-    Their formula believes the variances that it is given. One of two units alone is not to be
-    believed: near nothing by chance, it would lend itself the other's degrees of freedom. So with
-    one degree on either side there is one.
+    Their formula trusts the given variances. That of two units alone is not reliable: if it is near
+    zero by chance, it would take over the other's degrees of freedom. So if either side has one
+    degree of freedom, the result is one.
 
     Args:
         a: a variance, above zero; or an array of them.
         b: another, likewise.
-        a_df: degrees of freedom of the one, 1 or more.
-        b_df: degrees of freedom of the other.
+        a_df: degrees of freedom of the first, 1 or more.
+        b_df: degrees of freedom of the second.
     """
     if min(a_df, b_df) == 1:
         return np.ones_like(a + b)[()]
@@ -236,4 +265,4 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 def _verdict(low: float, high: float) -> Verdict:
     if low >= 0:
         return "gain"
-    return "loss" if high <= 0 else "cannot tell"
+    return "loss" if high <= 0 else "inconclusive"

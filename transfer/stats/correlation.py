@@ -1,4 +1,4 @@
-"""Correlation of the classifiers' top-1 with the transfer metric, one point a row."""
+"""Correlation of the classifiers' top-1 with the transfer metric, one point per row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ FEWEST_ROWS = 5
 RESAMPLES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Correlation:
     """Pearson's and Spearman's correlation over rows, with 95 % bootstrap intervals.
 
-    All coefficients are None where ``reason`` tells why there are none. ``left_out`` names rows
-    without a finite pair of figures. Where all are ``in_order`` so is every resample of them, and
-    Spearman's interval has no width, which says nothing of its uncertainty.
+    All coefficients are None if there is a ``reason``. ``left_out`` names rows without a finite
+    pair
+    of figures. If all rows are ``in_order``, so is every resample, and Spearman's interval has no
+    width and no meaning.
     """
 
     n: int
@@ -37,16 +38,17 @@ class Correlation:
 def correlate(points: Mapping[str, tuple[float, float]]) -> Correlation:
     """Correlate two figures over rows; the intervals are percentiles of resampled rows.
 
-    With so few rows the percentile bootstrap is rough and rather too narrow: it is there to show
-    how much hangs on single rows, not to test anything. The random draws are always the same.
+    With so few rows the percentile bootstrap is rough and rather too narrow: it shows how much
+    depends
+    on single rows and is not a test. The random draws are fixed.
 
     Args:
-        points: by row, the top-1 of the very weights used and the row's mean metric, in points.
+        points: for each row, the top-1 of the weights used and the row's mean metric, in points.
     """
     return _correlate(tuple(points.items()))
 
 
-@lru_cache(maxsize=256)  # a picture and its caption ask for the same points
+@lru_cache(maxsize=256)  # a picture and its caption use the same points
 def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlation:
     finite = {row: pair for row, pair in points if np.isfinite(pair).all()}
     left_out = tuple(
@@ -54,13 +56,13 @@ def _correlate(points: tuple[tuple[str, tuple[float, float]], ...]) -> Correlati
     )
     n = len(finite)
     if n < FEWEST_ROWS:
-        reason = f"{n} rows; below {FEWEST_ROWS} a correlation says nothing"
-        return Correlation(n, reason=reason, left_out=left_out)
-    # Sorted, so that the order in which rows come changes nothing.
+        reason = f"{n} rows; a correlation needs at least {FEWEST_ROWS}"
+        return Correlation(n=n, reason=reason, left_out=left_out)
+    # Sorted, so that the order of rows does not matter.
     x, y = np.array(sorted(finite.values()), dtype=float).T
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        reason = "one of the two figures is the same in all rows"
-        return Correlation(n, reason=reason, left_out=left_out)
+        reason = "one of the two figures is equal in all rows"
+        return Correlation(n=n, reason=reason, left_out=left_out)
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     # A draw that repeats one row, or rows of equal figures, has no correlation.
     draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]

@@ -1,18 +1,19 @@
-"""Dunnett's distribution: the largest of several t statistics that share one baseline.
+"""Dunnett's distribution: the largest of several t statistics with a common baseline.
 
-``scipy.stats.dunnett`` has the same test and is what ours is tested against; it is not used for
-the tables, for three reasons that were measured (scipy 1.17, two cores, six rows of five):
+``scipy.stats.dunnett`` implements the same test, and our tests compare with it. The tables do not
+use
+it, for three measured reasons (scipy 1.17, two cores, six rows of five):
 
-* It integrates by randomised quasi-Monte Carlo, once for the p-values and once more for the
-  intervals, so near the threshold a p-value under .05 can stand beside an interval that holds
-  zero, and both move with the seed (in the fifth digit of p). Here both come from one function.
-* 80 ms a table, 400 ms at twelve rows and 2.4 s at thirty. Here 1 ms: the simulations that
-  justify the tables can run the very function that makes them, some 200,000 times.
-* It has no critical value by itself, which the power of a design needs for every design.
+* It integrates by randomised quasi-Monte Carlo, separately for p-values and intervals, so near the
+  threshold a p-value below .05 can come with an interval that includes zero, and both change with
+  the seed (in the fifth digit of p). Here both come from one function.
+* It takes 80 ms per table, 400 ms for twelve rows and 2.4 s for thirty. Here it takes 1 ms, so the
+  simulations that justify the tables can call the same function some 200,000 times.
+* It does not offer the critical value, which the power of every design needs.
 
-With one baseline the correlations factor, rho_ij = l_i l_j with l_i = sqrt(n_i / (n_i + n_0))
+With a common baseline the correlations factor, rho_ij = l_i l_j with l_i = sqrt(n_i / (n_i + n_0))
 (Dunnett 1955, p. 1103), so the k-dimensional integral is a smooth two-dimensional one and
-Gauss-Legendre quadrature gives it to nine digits or more (Dunnett 1964, section 3):
+Gauss-Legendre quadrature computes it to nine digits or more (Dunnett 1964, section 3):
 
     P(max |T_i| <= c) = E_S E_Z prod_i [Phi((c S + l_i Z) / r_i) - Phi((-c S + l_i Z) / r_i)]
 
@@ -33,7 +34,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _SPREAD_NODES = 64
 _SHARED_NODES = 48
-_SHARED_NODES_UNEVEN = 256  # a row with over 15 times the baseline's runs makes a steep integrand
+_SHARED_NODES_UNEVEN = 256  # a row with over 15 times the baseline's runs gives a steep integrand
 _SHARED_END = 8.5  # standard deviations; the normal tail beyond weighs 2e-17
 _TAIL = 1e-15
 
@@ -66,7 +67,7 @@ def critical_value(n_baseline: int, n_rows: tuple[int, ...], level: float) -> fl
 
     rows = tuple(sorted(n_rows))
     df = degrees_of_freedom(n_baseline, rows)
-    # The t test bounds the answer from below and Bonferroni's inequality from above.
+    # The t test bounds the result from below, Bonferroni's inequality from above.
     low = float(special.stdtrit(df, 1 - level / 2))
     high = float(special.stdtrit(df, 1 - level / (2 * len(rows))))
 

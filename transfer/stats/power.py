@@ -1,9 +1,9 @@
-"""What a design could have found: the gain within its reach, and the units that a gain needs.
+"""Power of a design: the detectable gain, and the units needed to detect a given gain.
 
-"Found" means a verdict with the right sign, by the method that decides the table: Dunnett's
+"Found" means a verdict with the right sign, by the table's method: Dunnett's
 comparison of k rows with one baseline, or Welch's tests at Holm's first (strictest) step. Where
-Dunnett decides, the small share of tables that the spread test would send to Welch's tests is
-counted in, so that the figures hold for the procedure as a whole.
+Where Dunnett's comparison decides, the small share of tables that the spread test would send to
+Welch's tests is included, so the figures hold for the whole procedure.
 
 Effects are true gains in standard deviations of a unit: sqrt((var_row + var_baseline) / 2).
 """
@@ -26,15 +26,16 @@ MAX_UNITS = 1000
 _RATIO_NODES = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Design:
-    """How many units a baseline and its rows have, and whose spread is whose.
+    """The numbers of units of a baseline and its rows, and the pooling of spreads.
 
-    ``row`` is the size of the row in question and ``family`` those of all rows compared, itself
-    included; all sizes are 2 or more. ``share`` is None where Dunnett's comparison decides with
-    one spread for all; else the row's part in (0, 1) of the variance of row and baseline together.
-    ``dfs`` are the degrees of freedom of the baseline's and the row's variance where those are
-    pooled with others of their kind; None where each stands for itself.
+    ``row`` is the size of the row in question and ``family`` the sizes of all compared rows,
+    including
+    this one; all sizes are 2 or more. ``share`` is None if Dunnett's comparison uses one spread for
+    all; otherwise it is the row's share in (0, 1) of the variance of row and baseline together.
+    ``dfs`` are the degrees of freedom of the baseline's and the row's variance if these are pooled
+    with others of their kind; None if each is separate.
     """
 
     baseline: int
@@ -80,22 +81,25 @@ def units_needed(
     Args:
         effect: the true gain, in standard deviations of a unit; its sign does not matter.
         rows: rows compared with the baseline, 1 or more.
-        share: as in :class:`Design`.
-        pooled: how many rows, the baseline among them, share its variance, and how many the row's.
+        share: see :class:`Design`.
+        pooled: numbers of rows that share the baseline's variance (itself included) and the row's.
 
     Returns:
-        A number of units, 2 or more; None where it is above 1,000.
+        A number of units, 2 or more; None if it is above 1,000.
     """
 
     def enough(n: int) -> bool:
         dfs = pooled[0] * (n - 1), pooled[1] * (n - 1)
-        return power(abs(effect), Design(n, n, (n,) * rows, share, dfs)) >= POWER
+        return (
+            power(abs(effect), Design(baseline=n, row=n, family=(n,) * rows, share=share, dfs=dfs))
+            >= POWER
+        )
 
     return _first(enough, MAX_UNITS)
 
 
 def sd_interval(sd: float, df: float) -> tuple[float, float]:
-    """95 % interval of a standard deviation that was estimated with ``df`` degrees of freedom."""
+    """95 % interval of a standard deviation estimated with ``df`` degrees of freedom."""
     from scipy import special
 
     low = sd * math.sqrt(df / (2 * float(special.gammainccinv(df / 2, 0.025))))
@@ -122,8 +126,8 @@ def _welch_power(effect: float, design: Design, share: float) -> float:
 
     With G = chi^2 of all degrees of freedom and an independent B ~ Beta of their halves, the two
     sample variances are share * G B / df_row and (1 - share) * G (1 - B) / df_base. Given B,
-    Welch's degrees of freedom are fixed and his statistic is a scaled noncentral t: what is left
-    is one integral over B, by Gauss-Jacobi quadrature.
+    Welch's degrees of freedom are fixed and the statistic is a scaled noncentral t, so one integral
+    over B remains, computed by Gauss-Jacobi quadrature.
     """
     from scipy import special
 
@@ -149,10 +153,10 @@ def _beta_quadrature(df_row: int, df_base: int) -> tuple[FloatArray, FloatArray]
 
 
 def _beyond(critical: FloatArray, df: float, shift: float) -> FloatArray:
-    """P(T > critical) for t statistics whose numerator is moved by ``shift``."""
+    """P(T > critical) for t statistics with a numerator shifted by ``shift``."""
     from scipy import special
 
     below = special.nctdtr(df, shift, critical)
-    # SciPy has no number where a shift lies so far above that nothing is below.
+    # SciPy gives no number if the shift is so large that nothing lies below.
     result: FloatArray = 1.0 - np.where(np.isnan(below) & (critical < shift), 0.0, below)
     return result

@@ -1,9 +1,11 @@
-"""One row of a table: its fine-tunings, averaged to units, with mean, interval and spreads.
+"""One row of a table: fine-tunings averaged to units, with mean, interval and spreads.
 
-The unit is the classifier. A row with several classifiers says something about its recipe: its
-fine-tunings are averaged within each classifier first, and n counts classifiers. A row with one
-classifier, such as public weights, is about these weights only, and n counts fine-tunings.
-Random weights are drawn anew by every fine-tuning: each of those is a unit too.
+The unit is the classifier. A row with several classifiers describes its recipe: its fine-tunings
+are
+averaged within each classifier first, and n counts classifiers. A row with one classifier, such as
+public weights, describes these weights only, and n counts fine-tunings. Every fine-tuning from
+random
+weights draws its own: each is a unit.
 """
 
 import math
@@ -23,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 Unit = Literal["classifier", "fine-tuning", "run from random weights"]
 
 ZERO_SPREAD = 1e-9
-"""Points. A smaller standard deviation is rounding: the units gave one and the same figure."""
+"""Points. A smaller standard deviation is rounding: all units gave the same figure."""
 
 SEVERAL: dict[Unit, str] = {
     "classifier": "classifiers",
@@ -43,7 +45,7 @@ ABOUT: dict[Unit, str] = {
 class Observation:
     """One finished fine-tuning.
 
-    ``row`` is the zoo's row, ``classifier`` tells the weights apart that were fine-tuned, or is
+    ``row`` is the zoo's row, ``classifier`` distinguishes the fine-tuned weights or is
     :data:`RANDOM`, ``seed`` is the fine-tuning's, and ``value`` the metric in points, 0 to 100.
     """
 
@@ -53,44 +55,44 @@ class Observation:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowResult:
     """One row of a table. All figures are in the metric's points; None is an empty cell.
 
     Attributes:
         row: the zoo's row.
-        unit: what n counts.
-        about: what the row's figures speak of, in words.
-        n: units.
-        classifiers: classifiers that were fine-tuned; 0 where runs began with random weights.
-        fine_tunings: fine-tunings of them all.
+        unit: the unit that n counts.
+        about: the subject of the row's figures, in words.
+        n: number of units.
+        classifiers: number of fine-tuned classifiers; 0 for random weights.
+        fine_tunings: number of fine-tunings.
         mean: mean over units.
         ci_low: lower end of the mean's own 95 % t interval; None at n = 1 or without spread.
         ci_high: its upper end.
-        sd: standard deviation of a unit, which the t interval is made of; None at n = 1.
+        sd: standard deviation of a unit, used in the t interval; None at n = 1.
         sd_between: standard deviation of the classifiers' means; None for one classifier.
         sd_within: standard deviation of fine-tunings of one classifier, pooled over classifiers;
-            None where none was fine-tuned twice.
+            None if none was fine-tuned twice.
         sd_run: standard deviation of a single run, one classifier fine-tuned once; None at n = 1.
         gain: mean minus the baseline's mean; None for the baseline and without one.
         gain_low: lower end of the gain's simultaneous 95 % interval.
         gain_high: its upper end.
         p: p-value, adjusted for all rows of the family.
-        verdict: what the interval of the gain says; None where nothing may be claimed.
-        method: the method that made the interval; None where there is none.
-        gain_error: standard error of the gain, as the method pools it.
+        verdict: the verdict from the gain's interval; None if there is none.
+        method: the method of the interval; None if there is none.
+        gain_error: standard error of the gain, with the method's pooling.
         gain_sd: standard deviation of a unit behind that error, row and baseline taken together.
         gain_df: degrees of freedom of the error.
         gain_sd_df: degrees of freedom of the standard deviation.
         detectable: smallest true gain that this design finds with 80 % power, at the spread
-            seen; given where the verdict is ``cannot tell``, as are the next five.
+            observed; given if the verdict is ``inconclusive``, as are the next five.
         detectable_low: the same at the lower end of the spread's 95 % interval.
         detectable_high: the same at its upper end.
-        target_gain: the gain that the next two speak of; None where its cost is not known.
+        target_gain: the gain of the next two; None if its cost is unknown.
         needed_low: units per row, baseline included, that find ``target_gain`` with 80 % power,
             at the lower end of the spread's interval; None for more than 1,000.
         needed_high: the same at its upper end.
-        notes: what a reader must know of this row, in sentences.
+        notes: remarks for readers on this row, in sentences.
     """
 
     row: str
@@ -126,13 +128,13 @@ class RowResult:
 
     @property
     def no_claim(self) -> str | None:
-        """Why nothing may be claimed of this row, in words; None where a claim may be."""
+        """Why this row can have no verdict, in words; None if it can."""
         if self.n == 1:
-            return f"one {self.unit} only: it shows no interval and claims nothing"
+            return f"only one {self.unit}, so no interval and no verdict"
         if self.ci_low is None:
             return (
-                f"all {self.n} {SEVERAL[self.unit]} gave one and the same figure, so there is no "
-                "spread to judge by; look whether their seeds took effect"
+                f"all {self.n} {SEVERAL[self.unit]} gave the same figure, so there is no "
+                "spread to judge by; check whether their seeds took effect"
             )
         return None
 
@@ -140,7 +142,7 @@ class RowResult:
 def sort_observations(
     observations: Iterable[Observation],
 ) -> tuple[dict[str, list[Observation]], list[str]]:
-    """Group finite observations by row, and name those that are not finite.
+    """Group finite observations by row, and list the others.
 
     Returns:
         The rows in the order they came, and a sentence for each observation left out.
@@ -156,7 +158,7 @@ def sort_observations(
         name = f"{seen_as.row}, classifier {seen_as.classifier}, seed {seen_as.seed}"
         if key in seen:
             raise UserError(
-                f"{name} is there twice: one fine-tuning counts once, so keep one of its records "
+                f"{name} appears twice: each fine-tuning counts once, so keep one of its records "
                 "and remove the other"
             )
         seen.add(key)
@@ -167,14 +169,14 @@ def sort_observations(
     if not rows:
         found = f"; left out: {'; '.join(left_out)}" if left_out else ""
         raise UserError(
-            "a table needs one finished fine-tuning with a finite metric, and there is none"
-            f"{found}; run the suite first, or look at why its runs failed"
+            "a table needs one finished fine-tuning with a finite metric, but there is none"
+            f"{found}; run the suite first, or find out why its runs failed"
         )
     return dict(rows), left_out
 
 
 def unit_values(observations: Sequence[Observation]) -> FloatArray:
-    """The (n,) values of one row's units: classifiers' means, else every fine-tuning."""
+    """The (n,) values of one row's units: classifiers' means, or single fine-tunings."""
     cells = _by_classifier(observations)
     return cells[0] if len(cells) == 1 else np.array([cell.mean() for cell in cells])
 
@@ -223,7 +225,7 @@ def mean_interval(values: FloatArray) -> tuple[float, float] | tuple[None, None]
         values: (n,) values of the units, in points.
 
     Returns:
-        Lower and upper end; None for both where n is 1 or the values do not differ.
+        Lower and upper end; None for both if n is 1 or the values are equal.
     """
     from scipy import special
 
@@ -251,6 +253,6 @@ def _pooled_sd(cells: Sequence[FloatArray]) -> float | None:
 
 
 def _run_sd(between: float | None, within: float | None, cells: Sequence[FloatArray]) -> float:
-    """Spread of single runs: var(means) still holds only 1/m of the fine-tunings' variance."""
+    """Spread of single runs: var(means) contains only 1/m of the fine-tunings' variance."""
     kept = sum(1 / len(cell) for cell in cells) / len(cells)
     return math.sqrt((between or 0.0) ** 2 + (1 - kept) * (within or 0.0) ** 2)

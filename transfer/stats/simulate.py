@@ -1,7 +1,7 @@
-"""What the statistics of a table do on made-up tables whose truth is known.
+"""Simulation of a table's statistics on synthetic tables whose truth is known.
 
-``python -m transfer.stats.simulate`` prints the tables of docs/statistics.md, by the functions
-that make the real tables: a baseline and six rows, normal values with a spread of .5 points.
+``python -m transfer.stats.simulate`` prints the tables of docs/statistics.md, with the functions of
+the real tables: a baseline and six rows, normal values with a spread of .5 points.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ROWS = 6
 SEEDS = (3, 5, 10)
 GAIN = 1.0
 TRUTH = (0.0, 0.25, 0.5, GAIN, 1.5, -GAIN)
-"""True gains, in points, of the tables that are not all noise."""
+"""True gains, in points, in tables that are not pure noise."""
 
 SCENARIOS: dict[str, tuple[float, ...]] = {
     "equal spread": (1, 1, 1, 1, 1, 1, 1),
@@ -34,9 +34,9 @@ SCENARIOS: dict[str, tuple[float, ...]] = {
 """Spreads of the baseline and of the six rows, in units of SD."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Counts:
-    """Tables in which something happened, out of ``draws``."""
+    """Numbers of tables with certain outcomes, out of ``draws``."""
 
     draws: int
     mean_covered: list[int] = field(default_factory=lambda: [0] * (ROWS + 1))
@@ -57,19 +57,19 @@ def simulate(
     *,
     spread_level: float = SPREAD_LEVEL,
 ) -> Counts:
-    """Draw tables and count what the intervals and verdicts did.
+    """Draw tables and count the outcomes of intervals and verdicts.
 
     Every draw is judged twice: as it is, where any verdict is false, and with the gains of
-    ``TRUTH`` added, where the six intervals should hold them and the gain of 1 point be found.
+    ``TRUTH`` added, where the six intervals should include them and the gain of 1 point be found.
 
     Args:
-        spreads: of the baseline and six rows, in units of ``SD``.
+        spreads: spreads of the baseline and six rows, in units of ``SD``.
         seeds: units per row, 2 or more.
         draws: tables to draw.
         spread_level: level of the spread test.
     """
     rng = np.random.default_rng(seeds)
-    counts = Counts(draws)
+    counts = Counts(draws=draws)
     scale = SD * np.array(spreads)[:, None]
     for _ in range(draws):
         table = rng.normal(size=(ROWS + 1, seeds)) * scale
@@ -77,7 +77,7 @@ def simulate(
             low, high = mean_interval(values)
             counts.mean_covered[i] += low is not None and high is not None and low <= 0 <= high
         noise = _compare(table, spread_level)
-        counts.false_verdict += any(gain.verdict != "cannot tell" for gain in noise.gains)
+        counts.false_verdict += any(gain.verdict != "inconclusive" for gain in noise.gains)
         counts.welch += noise.method == "Welch-Holm"
         table[1:] += np.array(TRUTH)[:, None]
         real = _compare(table, spread_level)
@@ -88,13 +88,13 @@ def simulate(
 
 @dataclass(frozen=True)
 class Group:
-    """The baseline or a row of a made-up table.
+    """The baseline or a row of a synthetic table.
 
     Attributes:
-        units: how many, 2 or more.
-        spread: of a unit, in units of ``SD``.
-        gain: the true one, in points; of the baseline, 0.
-        kind: what its spread is one of.
+        units: number of units, 2 or more.
+        spread: spread of a unit, in units of ``SD``.
+        gain: true gain in points; 0 for the baseline.
+        kind: kind of its spread.
     """
 
     units: int
@@ -104,7 +104,7 @@ class Group:
 
 
 def false_verdicts(groups: Sequence[Group], draws: int) -> float:
-    """Share of tables in which a row that does not differ from the baseline got a verdict.
+    """Share of tables in which a row equal to the baseline got a verdict.
 
     Args:
         groups: the baseline, then the rows.
@@ -115,20 +115,20 @@ def false_verdicts(groups: Sequence[Group], draws: int) -> float:
     for _ in range(draws):
         table = [g.gain + rng.normal(0, SD * g.spread, g.units) for g in groups]
         gains = compare(table[0], table[1:], kinds=[group.kind for group in groups]).gains
-        told = zip(gains, groups[1:], strict=True)
-        false += any(gain.verdict != "cannot tell" and not row.gain for gain, row in told)
+        pairs = zip(gains, groups[1:], strict=True)
+        false += any(gain.verdict != "inconclusive" and not row.gain for gain, row in pairs)
     return false / draws
 
 
 def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
-    """An A/A test: one row's runs under two names, split in halves in every possible way.
+    """An A/A test: one row's runs under two names, split into halves in every possible way.
 
     Args:
         values: an even number of units of one row, 4 or more, in points.
 
     Returns:
-        How many splits got a verdict, each of them false, and how many there are. A split and
-        its mirror image, which trades the names, are one.
+        How many splits got a verdict, each of them false, and the number of splits. A split and
+        its mirror image count as one.
     """
     units = np.array(values, dtype=float)
     half = len(units) // 2
@@ -137,7 +137,7 @@ def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
         chosen = np.zeros(len(units), dtype=bool)
         chosen[[0, *others]] = True
         comparison = compare(units[chosen], [units[~chosen]])
-        false += comparison.gains[0].verdict != "cannot tell"
+        false += comparison.gains[0].verdict != "inconclusive"
         splits += 1
     return false, splits
 
@@ -145,7 +145,9 @@ def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
 def main() -> None:
     """Print the simulated tables of docs/statistics.md as markdown."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--draws", type=int, default=10_000, help="tables a line (%(default)s)")
+    parser.add_argument(
+        "--draws", type=int, default=10_000, help="simulated tables per line (default: %(default)s)"
+    )
     draws = parser.parse_args().draws
     _print_intervals(draws)
     _print_levels(draws)
@@ -163,9 +165,9 @@ def _compare(table: FloatArray, spread_level: float = SPREAD_LEVEL) -> Compariso
 
 
 def _all_covered(gains: Sequence[Gain], truth: Sequence[float]) -> bool:
-    """Whether every interval holds its true gain; one that is cut at zero does not hold zero."""
+    """Whether every interval holds its true gain; one cut at zero excludes zero."""
     return all(
-        gain.low <= true <= gain.high and (true != 0 or gain.verdict == "cannot tell")
+        gain.low <= true <= gain.high and (true != 0 or gain.verdict == "inconclusive")
         for gain, true in zip(gains, truth, strict=True)
     )
 
@@ -190,7 +192,7 @@ def _print_intervals(draws: int) -> None:
 
 
 def _print_worst_cut(draws: int) -> None:
-    """Intervals cut at zero, where it hurts most: Holm spends all his level on one last row."""
+    """Intervals cut at zero in the worst case: Holm's test spends all its level on one last row."""
     print("\n| seeds | all six gains | false verdict on the last row |\n|---|---|---|")
     truth = [10.0] * (ROWS - 1) + [0.0]
     for seeds in SEEDS:
@@ -200,7 +202,7 @@ def _print_worst_cut(draws: int) -> None:
             table = rng.normal(0, SD, size=(ROWS + 1, seeds))
             table[1:] += np.array(truth)[:, None]
             gains = compare(table[0], list(table[1:]), kinds=range(ROWS + 1)).gains
-            false += gains[-1].verdict != "cannot tell"
+            false += gains[-1].verdict != "inconclusive"
             covered += _all_covered(gains, truth)
         print(f"| {seeds} | {covered / draws:.1%} | {false / draws:.1%} |")
 
@@ -221,7 +223,7 @@ def _print_levels(draws: int) -> None:
 
 
 def _print_sizes(draws: int) -> None:
-    """False verdicts where baseline and rows have other numbers of units."""
+    """False verdicts if baseline and rows have different numbers of units."""
     print("\n| units, baseline | units, each row | equal spread | baseline, twice |")
     print("|---|---|---|---|")
     for of_base, of_row in ((3, 3), (3, 5), (3, 10), (5, 5), (5, 10), (10, 5)):
@@ -233,7 +235,7 @@ def _print_sizes(draws: int) -> None:
 
 
 def _print_controls(draws: int) -> None:
-    """False verdicts on a row that is judged beside two controls, which lose for certain."""
+    """False verdicts on a row beside two controls that certainly lose."""
     print("\n| units | controls, equal spread | controls, a third |\n|---|---|---|")
     for units in SEEDS:
         shares = [
@@ -244,9 +246,9 @@ def _print_controls(draws: int) -> None:
 
 
 def _print_kinds(draws: int) -> None:
-    """False verdicts where given weights are the baseline and recipes the rows."""
+    """False verdicts if given weights are the baseline and recipes are the rows."""
     spreads = (1, 2, 3)
-    print("\n| fine-tunings, baseline | classifiers a row | rows |", end="")
+    print("\n| fine-tunings, baseline | classifiers per row | rows |", end="")
     print("".join(f" spread of a recipe: {spread} |" for spread in spreads))
     print("|---" * (3 + len(spreads)) + "|")
     tables = (5, 2, 1), (5, 2, 6), (10, 2, 6), (5, 3, 1), (10, 3, 6), (5, 5, 6)
@@ -262,7 +264,7 @@ def _print_kinds(draws: int) -> None:
 
 
 def _print_spread_tests(draws: int) -> None:
-    """How often tests at 5 % see one row with three times the spread of six others."""
+    """How often tests at 5 % detect one row with three times the spread of six others."""
     from scipy import stats
 
     spreads = np.array(SCENARIOS["one row, three times"])
@@ -289,7 +291,7 @@ def _print_power(draws: int) -> None:
     print(f"\nSeeds needed for {GAIN:g} point at a spread of {SD:g}: {needed}.\n")
     print("| seeds | power, calculated | power, simulated |\n|---|---|---|")
     for seeds in sorted({*SEEDS, *([needed - 1, needed] if needed else [])}):
-        calculated = power(GAIN / SD, Design(seeds, seeds, (seeds,) * ROWS))
+        calculated = power(GAIN / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * ROWS))
         counts = simulate(SCENARIOS["equal spread"], seeds, draws)
         print(f"| {seeds} | {calculated:.1%} | {counts.share(counts.found):.1%} |")
 

@@ -1,6 +1,6 @@
 """From fine-tunings to verdicts: the statistics of one table (one task, metric and protocol).
 
-docs/statistics.md tells what is computed and why, and what simulation says of it.
+docs/statistics.md explains what is computed and why, with simulations.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,21 +13,21 @@ from transfer.stats.rows import Observation, RowResult, sort_observations, summa
 __all__ = ["Observation", "RowResult", "TableResult", "analyse"]
 
 DEFAULT_TARGET = 1.0
-"""Points: the gain whose cost in units is told where the caller names no other."""
+"""Points: the default gain whose cost in units is computed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableResult:
     """The statistics of one table.
 
     Attributes:
         baseline: the common baseline's row.
-        rows: the baseline, where it was measured, then the others in the order they came.
-        method: the one method that decided; None where no row could be compared.
-        reason: why that method, or why none.
-        family: the rows that were compared with the baseline, together.
-        left_out: observations and rows that no verdict rests on, and why.
-        notes: what a reader must know of the table, in sentences.
+        rows: the baseline, if measured, then the others in order of appearance.
+        method: the deciding method; None if no row could be compared.
+        reason: the reason for that method, or for having none.
+        family: the rows that were jointly compared with the baseline.
+        left_out: observations and rows without influence on verdicts, with reasons.
+        notes: remarks for readers on the table, in sentences.
     """
 
     baseline: str
@@ -48,18 +48,18 @@ def analyse(
     """Summarise the rows of one table and compare each with the baseline.
 
     Args:
-        observations: the finished fine-tunings of one task, metric, protocol and data set. One
-            that is not finite is left out and named.
-        baseline: the row that the others are compared with. Where it was not measured, the table
-            stands without gains.
-        targets: by row, the gain in points whose cost in units is asked for, such as the
-            paper's; 1 point for a row that is not named.
+        observations: the finished fine-tunings of one task, metric, protocol and data set. Values
+            that are not finite are left out and listed.
+        baseline: the row that the others are compared with. If it was not measured, the table has
+            no gains.
+        targets: for each row, the gain in points whose cost in units is computed, such as the
+            paper's; 1 point for other rows.
 
     Raises:
         UserError: no finite observation was given, or one fine-tuning was given twice.
     """
     cells, left_out = sort_observations(observations)
-    names = sorted(cells, key=lambda name: name != baseline)  # stable: the baseline goes first
+    names = sorted(cells, key=lambda name: name != baseline)  # stable: the baseline comes first
     rows = {name: summarise(cells[name]) for name in names}
     left_out += [f"{name}: {row.no_claim}" for name, row in rows.items() if row.no_claim]
     for name in names:
@@ -68,7 +68,15 @@ def analyse(
     family = tuple(name for name in names if name != baseline and not rows[name].no_claim)
     obstacle = _obstacle(baseline, rows, family)
     if obstacle:
-        return TableResult(baseline, tuple(rows.values()), None, obstacle, (), tuple(left_out), ())
+        return TableResult(
+            baseline=baseline,
+            rows=tuple(rows.values()),
+            method=None,
+            reason=obstacle,
+            family=(),
+            left_out=tuple(left_out),
+            notes=(),
+        )
     kinds = [_kind(rows[name]) for name in (baseline, *family)]
     one_kind = len(set(kinds) - {""}) <= 1
     comparison = compare(
@@ -79,9 +87,11 @@ def analyse(
     sizes = tuple(sorted(rows[name].n for name in family))
     for name, gain in zip(family, comparison.gains, strict=True):
         rows[name] = _with_verdict(rows[name], gain, comparison.method)
-        if gain.verdict == "cannot tell":
+        if gain.verdict == "inconclusive":
             target = (targets or {}).get(name, DEFAULT_TARGET)
-            rows[name] = _with_reach(rows[name], rows[baseline], gain, sizes, target)
+            rows[name] = _with_reach(
+                rows[name], baseline=rows[baseline], gain=gain, family=sizes, target=target
+            )
     return TableResult(
         baseline=baseline,
         rows=tuple(rows.values()),
@@ -102,7 +112,7 @@ def _relate(
     baseline: RowResult | None,
     baseline_cells: Sequence[Observation],
 ) -> RowResult:
-    """Add the plain difference from the baseline, and a note where their seeds differ."""
+    """Add the difference from the baseline, and a note if their seeds differ."""
     if baseline is None or row.row == baseline.row:
         return row
     row = replace(row, gain=row.mean - baseline.mean)
@@ -114,23 +124,24 @@ def _relate(
 
 
 def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str]) -> str | None:
-    """Why no row can be compared with the baseline; None where one can."""
+    """Why no row can be compared with the baseline; None if one can."""
     if baseline not in rows:
         if not baseline:
-            return "no row was named to compare with, so no gain is judged"
-        return f"the baseline {baseline} has no finished fine-tuning, so no gain is judged"
+            return "no baseline was named"
+        return f"the baseline {baseline} has no finished fine-tuning"
     if rows[baseline].no_claim:
-        return f"no gain is judged, for the baseline {baseline} has {rows[baseline].no_claim}"
+        return f"the baseline {baseline} has {rows[baseline].no_claim}"
     if not family:
-        return "no gain is judged, for no row besides the baseline has two units that differ"
+        return "no row besides the baseline has two units that differ"
     return None
 
 
 def _kind(row: RowResult) -> str:
-    """What a row's spread is one of; empty for one that stands with either kind.
+    """The kind of a row's spread; empty if it fits either kind.
 
-    A run from random weights is its recipe's and its weights' at once. Where there are both kinds,
-    it stands with the recipes: what varies from one of its runs to the next is all that may.
+    A run from random weights varies with its recipe and its weights at once. If there are both
+    kinds,
+    it counts as a recipe's: everything that may vary does so between its runs.
     """
     return "" if row.unit == "run from random weights" else row.unit
 
@@ -152,10 +163,12 @@ def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
 
 
 def _with_reach(
-    row: RowResult, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
+    row: RowResult, *, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
 ) -> RowResult:
-    """Add what the design could have found, and what the target gain would cost."""
-    effect = smallest_effect(Design(baseline.n, row.n, family, gain.share, gain.dfs))
+    """Add the detectable gain and the cost of the target gain."""
+    effect = smallest_effect(
+        Design(baseline=baseline.n, row=row.n, family=family, share=gain.share, dfs=gain.dfs)
+    )
     low, high = sd_interval(gain.sd, gain.sd_df)
     pooled = (1, 1)
     if gain.dfs:
@@ -175,27 +188,27 @@ def _mixed_kinds(rows: Sequence[RowResult]) -> str:
     recipes = ", ".join(row.row for row in rows if row.unit == "classifier")
     weights = ", ".join(row.row for row in rows if row.unit == "fine-tuning")
     return (
-        f"{recipes}: several classifiers, so the figures are about the recipe; {weights}: one "
-        "classifier, so they are about these weights. A gain across the two is one recipe's "
-        "against one set of weights. Spreads of one kind are pooled, those of two kinds are not: "
-        "Welch's tests decide this table."
+        f"{recipes}: several classifiers, so the figures describe the recipe; {weights}: one "
+        "classifier, so they describe these weights. A gain between the two compares a recipe "
+        "with one set of weights. Only spreads of the same kind are pooled, so Welch's tests "
+        "decide this table."
     )
 
 
 def _thin_baseline(baseline: RowResult, rows: Sequence[RowResult]) -> list[str]:
-    """A note where rows have more units than what all of them are compared with."""
+    """A note if rows have more units than their common baseline."""
     most = max(row.n for row in rows)
     if baseline.n >= most:
         return []
     return [
-        f"{baseline.row} has {baseline.n} units, other rows up to {most}: every gain leans on the "
-        "baseline, and should its spread be the larger one, verdicts come too easily; give it as "
-        "many (docs/statistics.md)."
+        f"{baseline.row} has {baseline.n} units, other rows up to {most}: every gain depends on "
+        "the baseline, and if its spread is larger, false verdicts become more likely; give it "
+        "as many units (docs/statistics.md)."
     ]
 
 
 def _listed(seeds: set[int]) -> str:
-    """Seeds with their runs drawn together: ``0-2, 7``."""
+    """Seeds with consecutive numbers as ranges: ``0-2, 7``."""
     parts: list[list[int]] = []
     for seed in sorted(seeds):
         if parts and seed == parts[-1][-1] + 1:

@@ -1,6 +1,6 @@
-# Protocol `openmmlab-coco`: MMDetection's own Faster R-CNN (FPN) on COCO, unchanged but for the
-# backbone. 12 epochs, batch 16, lr 0.02, 1333 x 800, COCO AP.
-# It is expected to give 37.4 mAP with torchvision's ResNet-50 (the toolbox's own model zoo).
+# Protocol `openmmlab-coco`: MMDetection's own Faster R-CNN (FPN) on COCO with another backbone.
+# 12 epochs, batch size 16, learning rate 0.02, 1333 x 800, COCO AP. With torchvision's ResNet-50,
+# the toolbox's model zoo has 37.4 mAP.
 _base_ = [
     "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
     "../runtime.py",
@@ -24,7 +24,7 @@ train_dataloader = dict(
         dataset={{_base_.train_dataloader.dataset}},
     ),
 )
-# The rate is stated for a batch of 16; it follows the real batch (linear scaling).
+# The learning rate is for a batch size of 16; it follows the actual one (linear scaling).
 auto_scale_lr = dict(enable=True)
 val_evaluator = dict(_delete_=True, type="BoxAP", form="coco")
 test_evaluator = val_evaluator

@@ -1,6 +1,6 @@
-# Protocol `openmmlab`, detection: MMDetection's own Faster R-CNN (FPN) on VOC 07+12, unchanged but
-# for the backbone. 12 passes (3 repeats x 4 epochs), batch 16, lr 0.01, 1000 x 600, 11-point AP.
-# It is expected to give 80.4 mAP with torchvision's ResNet-50 (the toolbox's own model zoo).
+# Protocol `openmmlab`, detection: MMDetection's own Faster R-CNN (FPN) on VOC 07+12 with another
+# backbone. 12 passes (3 repeats x 4 epochs), batch size 16, learning rate 0.01, 1000 x 600,
+# 11-point AP. With torchvision's ResNet-50, the toolbox's model zoo has 80.4 mAP.
 _base_ = [
     "mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py",
     "../runtime.py",
@@ -24,7 +24,7 @@ train_dataloader = dict(
         dataset={{_base_.train_dataloader.dataset}},
     ),
 )
-# The rate is stated for a batch of 16; it follows the real batch (linear scaling).
+# The learning rate is for a batch size of 16; it follows the actual one (linear scaling).
 auto_scale_lr = dict(enable=True)
 val_evaluator = dict(_delete_=True, type="BoxAP", form="11points")
 test_evaluator = val_evaluator

@@ -1,7 +1,7 @@
-# Protocol `paper-long`, detection: what the paper's text says of its detector beyond the authors'
-# code, "linear warmup and long training schedule". It gives no number. Read here as: the warmup of
-# their script (from a third of the rate, over the 1,000 iterations that it has on COCO with eight
-# devices), and twice the epochs, with the step at the same share of them.
+# Protocol `paper-long`, detection: `paper` with the "linear warmup and long training schedule" of
+# the paper's text, which the authors' code lacks. The paper gives no numbers. Our reading: the
+# warmup of their script (from a third of the learning rate, over the 1,000 iterations that it has
+# on COCO with eight devices), and twice the epochs, with the step at the same share.
 _base_ = "paper.py"
 max_epochs = 40
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

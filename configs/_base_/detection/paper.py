@@ -1,12 +1,12 @@
-# Protocol `paper`, detection: the authors' Faster R-CNN on VOC 07+12, as their code (GluonCV) has
-# it. Stages 1 to 3 of the classifier are the map, stage 4 of the same weights is the RoI head.
-# 20 epochs, batch 4, lr 0.001, 1000 x 600, 11-point AP. The paper's Table 8 has 77.54 to 81.33 mAP
-# for it; GluonCV's own ResNet-50-B gives 77.66 in its last epoch.
-# The batch is that of all GPUs together, which the driver shares out over its processes. Under
-# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
-# --cfg-options train_dataloader.batch_size=4/N, as a number.
+# Protocol `paper`, detection: the Faster R-CNN on VOC 07+12 of the authors' code (GluonCV). Stages
+# 1 to 3 of the classifier compute the map; stage 4 of the same weights is the RoI head. 20 epochs,
+# batch size 4, learning rate 0.001, 1000 x 600, 11-point AP. The paper's Table 8 has 77.54 to 81.33
+# mAP; GluonCV's own ResNet-50-B has 77.66 in its last epoch. batch_size is the global batch size,
+# which the driver divides among its processes. Under MMEngine's own launcher, as with `mim train`,
+# it counts the images of one GPU: on N GPUs, set
+# --cfg-options train_dataloader.batch_size=4/N (as a number).
 #
-# Not theirs is what docs/protocols.md lists at its end.
+# docs/protocols.md lists all deviations from their code at its end.
 _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py",
     "mmdet::_base_/default_runtime.py",
@@ -180,5 +180,5 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type="MultiStepLR", begin=0, end=max_epochs, by_epoch=True, milestones=[14], gamma=0.1),
 ]
-# The rate is absolute: it stays what it is, whatever the batch.
+# The learning rate is absolute; it does not follow the batch size.
 auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -1,5 +1,5 @@
 # Protocol `quick-coco`, detection: `quick` with COCO's average precision as its headline, for data
-# that others report in that form.
+# whose results are usually reported in that form.
 _base_ = "quick.py"
 val_evaluator = dict(form="coco")
 test_evaluator = val_evaluator

@@ -1,5 +1,6 @@
 # Protocol `quick`, detection: Faster R-CNN (FPN) at 160 px with small heads, few proposals and few
-# RoIs, for a machine without a GPU. Sized by measurement: see "What it costs" in the README.
+# RoIs, for a machine without a GPU. Its size was chosen by measurement: see "What it costs" in the
+# README.
 _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
     "mmdet::_base_/default_runtime.py",
@@ -34,7 +35,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=150)),
 )
 
-# The built-in sample, unless the driver puts other data in its place.
+# The built-in sample, unless the driver replaces it by other data.
 metainfo = dict(
     classes=("beetle", "bird", "fish", "flower", "house", "mug"),
 )

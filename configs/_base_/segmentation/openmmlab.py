@@ -1,12 +1,13 @@
 # Protocol `openmmlab`, segmentation: MMSegmentation's own FCN (output stride 8) on ADE20K,
-# unchanged but for the backbone. 80k iterations, batch 16, lr 0.01 poly, crop 512.
-# It is expected to give 35.94 mIoU with its own ResNet-50-C (the toolbox's own model zoo).
+# with another backbone. 80k iterations, batch size 16, learning rate 0.01 poly, crop 512.
+# With its own ResNet-50-C, the toolbox's model zoo has 35.94 mIoU.
 #
-# 80k iterations are 1.28 million images only where the batch is 16 in all. The toolbox's loader has
-# 4, for each of four GPUs; here it has 16, which the driver shares out over its processes. Under
-# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
-# --cfg-options train_dataloader.batch_size=16/N, as a number.
-# MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
+# 80k iterations see 1.28 million images only with a global batch size of 16. The toolbox's config
+# has 4 images for each of four GPUs; this one has 16, which the driver divides among its processes.
+# Under MMEngine's own launcher, as with `mim train`, it counts the images of one GPU: on N GPUs,
+# set
+# --cfg-options train_dataloader.batch_size=16/N (as a number).
+# MMEngine cannot resolve "mmseg::" if MMSegmentation is installed from its maintained fork.
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
     "../runtime.py",
@@ -32,7 +33,7 @@ train_dataloader = dict(
         dataset={{_base_.train_dataloader.dataset}},
     ),
 )
-# The rate is stated for a batch of 16; it follows the real batch (linear scaling).
+# The learning rate is for a batch size of 16; it follows the actual one (linear scaling).
 auto_scale_lr = dict(enable=True, base_batch_size=16)
 val_evaluator = dict(_delete_=True, type="MaskIoU")
 test_evaluator = val_evaluator

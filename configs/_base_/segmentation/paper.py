@@ -1,19 +1,19 @@
-# Protocol `paper`, segmentation: the authors' FCN (output stride 8) on ADE20K, as their code
-# (GluonCV) has it. 120 epochs, batch 16, lr 0.01 poly (heads 0.1), crop 480, tested at six scales,
-# flipped too. The paper's Table 9 has 37.05 to 39.33 mIoU for it; GluonCV's own model zoo has 38.7
-# with ResNet-50-B.
-# The batch is that of all GPUs together, which the driver shares out over its processes. Under
-# MMEngine's own launcher, as of `mim train`, a loader's batch is that of a GPU: for N of them give
-# --cfg-options train_dataloader.batch_size=16/N, as a number.
+# Protocol `paper`, segmentation: the FCN (output stride 8) on ADE20K of the authors' code
+# (GluonCV). 120 epochs, batch size 16, learning rate 0.01 poly (heads 0.1), crop 480, tested at six
+# scales and flipped. The paper's Table 9 has 37.05 to 39.33 mIoU; GluonCV's model zoo has 38.7 with
+# ResNet-50-B. batch_size is the global batch size, which the driver divides among its processes.
+# Under MMEngine's own launcher, as with `mim train`, it counts the images of one GPU: on N GPUs,
+# set
+# --cfg-options train_dataloader.batch_size=16/N (as a number).
 #
-# Their step divides the gradient twice: by the labelled pixels of each GPU, and by the batch. On N
-# GPUs that is N/16 of the gradient of the mean: a quarter on four, which every command of theirs
-# for segmentation has. Weight decay is not divided, so the losses are scaled, not the learning
-# rate. For another number of GPUs of theirs: loss_weight 0.0625 for one, 0.5 for eight, in both
-# heads. It does not follow from the number of GPUs here.
+# Their step divides the gradient twice: by the labelled pixels of each GPU, and by the batch size.
+# On N GPUs this is N/16 of the mean gradient: a quarter on four GPUs, the number in all of their
+# commands for segmentation. Weight decay is not divided, so we scale the losses, not the learning
+# rate. For another number of their GPUs, set loss_weight in both heads: 0.0625 for one, 0.5 for
+# eight. The number of GPUs here has no effect.
 #
-# Not theirs is what docs/protocols.md lists at its end.
-# MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
+# docs/protocols.md lists all deviations from their code at its end.
+# MMEngine cannot resolve "mmseg::" if MMSegmentation is installed from its maintained fork.
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/models/fcn_r50-d8.py",
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/datasets/ade20k.py",
@@ -72,9 +72,9 @@ model = dict(
     ),
 )
 
-# In the order of GluonCV's `_sync_transform`, resized and blurred by Pillow as there. The short
+# The order is that of GluonCV's `_sync_transform`, with its Pillow resizing and blurring. The short
 # side is drawn from 260 to 1040 pixels. Images are padded with black, masks with "ignore". The
-# limit of the long side is ours: images ten times as long as wide would fill the memory.
+# limit of the long side is ours: images ten times as long as wide would exhaust the memory.
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
@@ -143,5 +143,5 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=max_epochs),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-# The rate is stated for a batch of 16; it follows the real batch (linear scaling).
+# The learning rate is for a batch size of 16; it follows the actual one (linear scaling).
 auto_scale_lr = dict(enable=True, base_batch_size=16)

@@ -1,6 +1,6 @@
 # Protocol `quick`, segmentation: FCN (output stride 8) on 128 px crops with a small head, for a
-# machine without a GPU. Sized by measurement: see "What it costs" in the README.
-# MMEngine cannot resolve "mmseg::" where MMSegmentation was installed from its maintained fork.
+# machine without a GPU. Its size was chosen by measurement: see "What it costs" in the README.
+# MMEngine cannot resolve "mmseg::" if MMSegmentation is installed from its maintained fork.
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/models/fcn_r50-d8.py",
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/default_runtime.py",
@@ -35,7 +35,7 @@ model = dict(
     ),
 )
 
-# The built-in sample, unless the driver puts other data in its place.
+# The built-in sample, unless the driver replaces it by other data.
 metainfo = dict(
     classes=(
         *("beetle", "bird", "fish", "flower", "house", "mug"),

@@ -20,9 +20,9 @@ FORMATS = (escape.markdown, escape.csv, escape.latex, escape.html)
 @given(NAMES)
 def test_no_format_lets_a_control_character_through(name):
     for shown in (*FORMATS, escape.terminal, escape.one_line):
-        told = shown(name)
-        told.encode()
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", told)
+        text = shown(name)
+        text.encode()
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
 @given(NAMES)
@@ -62,8 +62,8 @@ def test_markdown_makes_no_link_picture_or_code_of_a_name(name):
 
 @pytest.mark.parametrize("name", ["https://a.b", "www.a.b", "a@b.org"])
 def test_markdown_leaves_nothing_that_github_makes_a_link_of(name):
-    told = escape.markdown(name)
-    assert not re.search(r"\w://|www\.|\w@\w", told)
+    text = escape.markdown(name)
+    assert not re.search(r"\w://|www\.|\w@\w", text)
 
 
 @pytest.mark.parametrize("name", ["resnet50_v1d", "95 % interval", "+1.25", "– [a]", "-0.5 … +1"])
@@ -89,12 +89,12 @@ def test_numbers_and_intervals_stay_numbers_in_csv(cell):
 
 @given(NAMES)
 def test_latex_has_no_sign_that_does_something(name):
-    told = escape.latex(name)
+    text = escape.latex(name)
     written = r"\\(text\w+|dots|char34)\{\}|\\[&%$#_{}]|\$\\?(-|pm|times)\$|\{[\[*]?\}"
-    rest = re.sub(written, "", told)
+    rest = re.sub(written, "", text)
     assert not re.search(r"[\\&%$#_{}~^]", rest)
-    assert not told.startswith(("[", "*"))
-    assert "--" not in told or "–" in name
+    assert not text.startswith(("[", "*"))
+    assert "--" not in text or "–" in name
 
 
 def test_the_reason_of_a_sentence_is_one_short_line():

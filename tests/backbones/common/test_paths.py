@@ -24,9 +24,9 @@ from backbones.zoo.sources import weights_file
 )
 def test_what_was_meant_is_named(tmp_path, named, there):
     (tmp_path / there).touch()
-    told = missing(tmp_path / named)
-    assert str(tmp_path / named) in told
-    assert f"'{there}'" in told
+    message = missing(tmp_path / named)
+    assert str(tmp_path / named) in message
+    assert f"'{there}'" in message
 
 
 def test_backslashes_are_turned(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_backslashes_are_turned(tmp_path, monkeypatch):
     assert "'a/v.toml'" in str(unknown_name("data set", "a\\v.toml", []))
 
 
-def test_a_folder_a_pipe_and_a_dead_link_are_told(tmp_path):
+def test_a_folder_a_pipe_and_a_dead_link_are_reported(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
     assert "is a folder" in missing(tmp_path)
@@ -48,7 +48,7 @@ def test_of_missing_folders_the_last_that_is_there_is_named(tmp_path):
     assert f"only '{tmp_path}' is there" in missing(tmp_path / "a" / "b" / "c.toml")
 
 
-def test_a_path_is_told_absolute(tmp_path, monkeypatch):
+def test_a_path_is_reported_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=str(tmp_path / "no.pth")):
         weights_file("no.pth")
@@ -61,7 +61,7 @@ def test_a_path_is_told_absolute(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a\0b.toml", "x" * 300 + ".toml"])
-def test_impossible_names_are_told(tmp_path, name):
+def test_impossible_names_are_reported(tmp_path, name):
     assert missing(tmp_path / name)
     assert missing_folder(tmp_path / name)
 

@@ -102,7 +102,7 @@ def test_as_weights(form, suffix, marker):
 
 def test_as_safetensors_and_inside_of_a_zip(marker):
     path = poison(Path("evil.safetensors"), marker)
-    with pytest.raises(UserError, match=r"evil.safetensors' is not a whole safetensors file"):
+    with pytest.raises(UserError, match=r"evil.safetensors' is not a complete safetensors file"):
         weights.read(path, "resnet18")
     with zipfile.ZipFile("evil.zip", "w") as archive:
         archive.write(path, "weights.pth")
@@ -139,7 +139,7 @@ def test_through_the_option_teacher(marker, small_sample, capsys):
 def test_through_the_projects_own_cache(marker, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
     poison(tmp_path / "cache/weights/resnet18.a1_in1k.safetensors", marker)
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         weights.read(weights.locate("timm:resnet18.a1_in1k"), "resnet18")
     address = "https://host.invalid/net.pth"
     folder = hashlib.sha256(address.encode()).hexdigest()[:12]
@@ -185,8 +185,8 @@ def test_through_the_state_of_a_classifiers_training(marker, small_sample, capfd
     again = load_file(output)
     assert again.keys() == first.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
-    told = (place / "log.txt").read_text()
-    assert all(f"{path}' was refused: it is a pickle" in told for path in states)
+    log = (place / "log.txt").read_text()
+    assert all(f"{path}' was refused: it is a pickle" in log for path in states)
 
 
 def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
@@ -199,9 +199,9 @@ def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
         poison(task.place / name, marker)
     (task.place / "last_checkpoint").write_text(str(task.place / "epoch_1.pth"))
     record = run_cell(task)
-    told = (task.place / "log.txt").read_text()
-    assert "state.pt' was refused: it is a pickle" in told
-    assert "epoch_1.pth" not in told
+    log = (task.place / "log.txt").read_text()
+    assert "state.pt' was refused: it is a pickle" in log
+    assert "epoch_1.pth" not in log
     calm = tmp_path / "calm"
     shutil.copytree(task.results, calm / "results")
     assert chaos_suite.records_of(calm).keys() == {record.name}
@@ -275,10 +275,10 @@ def test_mmengines_own_checkpoints_are_still_read_and_getattr_reaches_nothing_el
 
     class Reach:
         def __init__(self, owner, name):
-            self.told = (owner, name)
+            self.name = (owner, name)
 
         def __reduce__(self):
-            return getattr, self.told
+            return getattr, self.name
 
     for owner, name in ((HistoryBuffer, "__init__"), (np.ndarray, "tofile")):
         torch.save({"state_dict": {}, "reach": Reach(owner, name)}, "reach.pth")
@@ -287,8 +287,8 @@ def test_mmengines_own_checkpoints_are_still_read_and_getattr_reaches_nothing_el
 
 
 def test_a_state_with_code_does_not_hide_the_one_before_it(marker, tmp_path):
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 1})
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 2})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 1})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 2})
     poison(tmp_path / checkpoint.LATEST, marker)
     assert checkpoint.load_state(tmp_path, "a") == {"identity": "a", "iteration": 1}
 

@@ -28,7 +28,7 @@ def unix_socket(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "reason"),
     [
         (named_pipe, "a named pipe"),
         (folder, "a folder"),
@@ -36,10 +36,12 @@ def unix_socket(path):
         (unix_socket, "a socket"),
     ],
 )
-def test_what_is_no_regular_file_is_named_with_its_absolute_path(make, told, tmp_path, monkeypatch):
+def test_what_is_no_regular_file_is_named_with_its_absolute_path(
+    make, reason, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     make(Path("odd"))
-    with pytest.raises(UnfitFile, match=f"'{tmp_path}/odd' is {told}"):
+    with pytest.raises(UnfitFile, match=f"'{tmp_path}/odd' is {reason}"):
         open_regular(Path("odd"))
 
 
@@ -64,7 +66,7 @@ def test_a_missing_file_is_missing_and_no_fault_of_its_kind(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
 def test_a_name_that_no_file_can_have_is_a_sentence(name):
-    with pytest.raises(UnfitFile, match="is not a possible file name") as raised:
+    with pytest.raises(UnfitFile, match="is not a valid file name") as raised:
         open_regular(Path(name))
     str(raised.value).encode()
 

@@ -79,7 +79,7 @@ def test_a_call_that_makes_room_is_refused_by_its_name(form, call, tmp_path, mon
 
 
 def test_what_checkpoints_hold_is_read(tmp_path):
-    told = {
+    checkpoint = {
         "state_dict": OrderedDict(a=torch.ones(2, 3), b=torch.nn.Parameter(torch.zeros(2))),
         "schedulers": [{"milestones": Counter([3, 5]), "base": (0.1, None, True)}],
         "kinds": [torch.float16, torch.Size([1, 2]), {1, 2}, 1j, torch.device("cpu")],
@@ -88,11 +88,11 @@ def test_what_checkpoints_hold_is_read(tmp_path):
         ],
     }
     for zipped in (True, False):
-        torch.save(told, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+        torch.save(checkpoint, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
         found = read_torch_file(tmp_path / "a.pth")
-        assert found["schedulers"] == told["schedulers"]
-        assert found["kinds"] == told["kinds"]
-        assert torch.equal(found["state_dict"]["a"], told["state_dict"]["a"])
+        assert found["schedulers"] == checkpoint["schedulers"]
+        assert found["kinds"] == checkpoint["kinds"]
+        assert torch.equal(found["state_dict"]["a"], checkpoint["state_dict"]["a"])
 
 
 def test_a_pickle_of_millions_of_operations_is_refused(tmp_path):
@@ -114,8 +114,8 @@ def test_a_bomb_takes_no_memory(tmp_path):
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
         "print(load_state(Path(sys.argv[1]), ''))\n"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert told.stdout.endswith("None\n")
-    assert "bytearray" in told.stdout + told.stderr
+    assert done.stdout.endswith("None\n")
+    assert "bytearray" in done.stdout + done.stderr

@@ -210,7 +210,7 @@ def test_convolutions_give_such_maps(architecture):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"architecture": "resnet51"}, "timm has no network 'resnet51'; near it are"),
+        ({"architecture": "resnet51"}, "timm has no network 'resnet51'; similar names are"),
         ({"architecture": "vit_tiny_patch16_224"}, "none at 4"),
         ({"architecture": "inception_v3", "output_stride": 8}, "cannot be built with output"),
         ({"architecture": "resnet18", "output_stride": 4}, "it must be 8, 16 or 32"),

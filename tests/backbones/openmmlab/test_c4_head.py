@@ -97,7 +97,7 @@ def test_both_scopes_build_it():
     [
         ("mobilenetv1_100", "'mobilenetv1_100' has no stage 'layer4'"),
         ("inception_v3", "the protocol 'openmmlab'"),
-        ("resnet51", "timm has no network 'resnet51'; near it are"),
+        ("resnet51", "timm has no network 'resnet51'; similar names are"),
     ],
 )
 def test_networks_without_such_a_stage(architecture, sentence):

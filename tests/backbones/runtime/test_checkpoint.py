@@ -21,7 +21,7 @@ def changed(folder, change):
 def test_an_odd_iteration_is_passed_over(tmp_path, iteration):
     """The one before it, or a training from the start, takes its place."""
     for number in (1, 2):
-        checkpoint.save_state(tmp_path, {"identity": "a", "iteration": number})
+        checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": number})
     assert checkpoint.load_state(tmp_path, "a")["iteration"] == 2
     torch.save({"identity": "a", "iteration": iteration}, tmp_path / state_files.LATEST)
     assert checkpoint.load_state(tmp_path, "a")["iteration"] == 1
@@ -47,5 +47,5 @@ def more_attributes(state):
 def test_a_checkpoint_that_is_none_of_this_training_is_refused(tmp_path, change):
     runner_of(tmp_path).train()
     changed(tmp_path, change)
-    with pytest.raises(UserError, match="not one of this training"):
+    with pytest.raises(UserError, match="does not belong to this training"):
         runner_of(tmp_path).train()

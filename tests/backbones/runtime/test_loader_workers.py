@@ -109,9 +109,9 @@ def test_batches_come_where_the_temporary_folder_is_too_long_for_a_socket(long):
     ],
 )
 def test_a_batch_that_cannot_be_handed_over_ends_the_training(name, fact, long):
-    told = alone(name, long)
-    assert fact in told
-    assert "train_dataloader.num_workers" in told
+    message = alone(name, long)
+    assert fact in message
+    assert "train_dataloader.num_workers" in message
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ DEFAULTS = {"cuda": torch.float16, "cpu": torch.bfloat16}
 
 
 class Asked(BaseModel):
-    """Notes to what autocast would cast when it is evaluated; ends in an error when told to."""
+    """Notes to what autocast would cast when it is evaluated; raises an error when asked to."""
 
     def __init__(self, device):
         super().__init__()
@@ -104,12 +104,12 @@ def test_a_cells_config_says_it_as_it_did_and_its_runner_does_it(
     task, asked, small_sample, tmp_path
 ):
     cfg = composed(cell(task, precision=asked, architecture="resnet18"), small_sample, weights="")
-    told = {"type": "ValLoop", **({"fp16": True} if asked == "bfloat16" else {})}
-    assert cfg.val_cfg.to_dict() == told
+    fields = {"type": "ValLoop", **({"fp16": True} if asked == "bfloat16" else {})}
+    assert cfg.val_cfg.to_dict() == fields
     built = build_runner(cfg, tmp_path, [])
     assert isinstance(built.val_loop, precision.Bfloat16ValLoop) == (asked == "bfloat16")
     assert built.val_loop.fp16 == (asked == "bfloat16")
-    assert cfg.val_cfg.to_dict() == built.cfg.val_cfg.to_dict() == told, "what is recorded"
+    assert cfg.val_cfg.to_dict() == built.cfg.val_cfg.to_dict() == fields, "what is recorded"
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_sharded_evaluation_has_every_image_once_in_its_batch(images, of, batch_
             sampler = ReplayableSampler(ReplayableDataset(Draws(images)))
             parts.append(BatchesOfARank(sampler, batch_size))
             assert len(parts[-1]) == len(list(parts[-1]))
-    told = [batch for part in parts for batch in part]
+    batches = [batch for part in parts for batch in part]
     order = list(range(images))
-    assert told == [order[i : i + batch_size] for i in range(0, images, batch_size)]
+    assert batches == [order[i : i + batch_size] for i in range(0, images, batch_size)]
 
 
 def test_draws_for_an_image_follow_from_its_place_in_the_whole_batch():
@@ -212,15 +212,15 @@ def meet(fault="pass", version="1.0.31"):
 
 @pytest.mark.slow
 def test_processes_agree_and_end_together():
-    codes, told = processes.ends(meet())
-    assert codes == [0, 0], told
-    assert all("finished" in text for text in told)
+    codes, outputs = processes.ends(meet())
+    assert codes == [0, 0], outputs
+    assert all("finished" in text for text in outputs)
 
 
 def test_versions_that_differ_are_refused_with_both():
-    codes, told = processes.ends(meet(version="0.9.2"))
-    assert codes == [2, 2], told
-    for text in told:
+    codes, outputs = processes.ends(meet(version="0.9.2"))
+    assert codes == [2, 2], outputs
+    for text in outputs:
         assert "timm 1.0.31 and 0.9.2" in text or "timm 0.9.2 and 1.0.31" in text
         assert "Traceback" not in text
 
@@ -250,13 +250,13 @@ def test_versions_that_differ_are_refused_with_both():
         ),
     ],
 )
-def test_when_one_process_dies_all_end_and_its_reason_is_told(fault, codes, own, others):
+def test_when_one_process_dies_all_end_and_its_reason_is_reported(fault, codes, own, others):
     began = time.monotonic()
-    ended, told = processes.ends(meet(fault))
-    assert ended == codes, told
-    assert own in told[1]
-    assert others in told[0]
-    assert "Traceback" not in told[0]
+    ended, outputs = processes.ends(meet(fault))
+    assert ended == codes, outputs
+    assert own in outputs[1]
+    assert others in outputs[0]
+    assert "Traceback" not in outputs[0]
     assert time.monotonic() - began < 60
 
 
@@ -306,7 +306,7 @@ def test_each_machine_has_what_its_own_process_found_wherever_its_ranks_are(rank
     assert found == ("/one" if rank % 2 == 0 else "/two")
 
 
-def test_what_a_single_process_cannot_do_is_told():
+def test_what_a_single_process_cannot_do_is_reported():
     def refuse():
         raise UserError("no")
 
@@ -317,10 +317,10 @@ def test_what_a_single_process_cannot_do_is_told():
 @pytest.mark.slow
 def test_what_the_main_process_of_several_cannot_do_ends_all_of_them():
     fault = 'ranks.on_main(lambda: (_ for _ in ()).throw(UserError("no such data.")))'
-    codes, told = processes.ends(meet(fault))
+    codes, outputs = processes.ends(meet(fault))
     assert codes == [2, 2]
-    assert "error: process 0 of 2: no such data." in told[0]
-    assert "ended: no such data." in told[1]
+    assert "error: process 0 of 2: no such data." in outputs[0]
+    assert "ended: no such data." in outputs[1]
 
 
 def test_a_gpu_that_does_not_exist_is_named(monkeypatch):
@@ -346,7 +346,11 @@ def test_a_gpu_that_the_environment_names_and_nobody_has_is_named(monkeypatch, t
     [
         (["--launcher", "pytorch"], {}, "torchrun --nproc_per_node"),
         (["--launcher", "slurm"], {}, "start the command with srun"),
-        (["--jobs", "2"], {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "--jobs goes with"),
+        (
+            ["--jobs", "2"],
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+            "--jobs needs a single process",
+        ),
     ],
 )
 def test_a_launcher_that_did_not_launch_is_named(
@@ -359,7 +363,7 @@ def test_a_launcher_that_did_not_launch_is_named(
     assert sentence in capsys.readouterr().err
 
 
-def as_slurm_task(monkeypatch, gpus, **told):
+def as_slurm_task(monkeypatch, gpus, **variables):
     """The environment that srun gives a task, which sees this many GPUs."""
     monkeypatch.setattr(hardware, "cuda_devices", lambda: gpus)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
@@ -367,8 +371,8 @@ def as_slurm_task(monkeypatch, gpus, **told):
     monkeypatch.delenv("MASTER_PORT")
     for name in ("GPUS_PER_TASK", "TRES_PER_TASK", "GPUS_ON_NODE"):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
-    told = {"PROCID": 5, "NTASKS": 8, "LOCALID": 1, "JOB_ID": 123, **told}
-    for name, value in told.items():
+    variables = {"PROCID": 5, "NTASKS": 8, "LOCALID": 1, "JOB_ID": 123, **variables}
+    for name, value in variables.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setenv("MASTER_ADDR", "node1")
 
@@ -381,7 +385,7 @@ def test_slurm_tells_what_torchrun_would(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "told", "device"),
+    ("gpus", "variables", "device"),
     [
         (1, {"GPUS_PER_TASK": "1"}, 0),  # srun --gpus-per-task=1
         (1, {"TRES_PER_TASK": "cpu=4,gres/gpu=1"}, 0),  # the same, of a younger Slurm
@@ -391,8 +395,8 @@ def test_slurm_tells_what_torchrun_would(monkeypatch):
         (0, {}, 3),  # CPUs; the number of a process on its machine is of use there too
     ],
 )
-def test_a_task_of_slurm_takes_the_gpu_that_it_was_given(gpus, told, device, monkeypatch):
-    as_slurm_task(monkeypatch, gpus, LOCALID=3, **told)
+def test_a_task_of_slurm_takes_the_gpu_that_it_was_given(gpus, variables, device, monkeypatch):
+    as_slurm_task(monkeypatch, gpus, LOCALID=3, **variables)
     for _ in range(2):  # the command asks twice
         place = ranks.place_of("slurm")
     ranks._require_gpu(place)
@@ -401,9 +405,9 @@ def test_a_task_of_slurm_takes_the_gpu_that_it_was_given(gpus, told, device, mon
     assert place.local_rank == 3, "what is done once a machine is done by its process 0"
 
 
-@pytest.mark.parametrize("told", [{}, {"GPUS_ON_NODE": "1", "TRES_PER_TASK": "cpu=4"}])
-def test_tasks_that_share_one_gpu_are_refused(told, monkeypatch):
-    as_slurm_task(monkeypatch, 1, LOCALID=3, **told)
+@pytest.mark.parametrize("variables", [{}, {"GPUS_ON_NODE": "1", "TRES_PER_TASK": "cpu=4"}])
+def test_tasks_that_share_one_gpu_are_refused(variables, monkeypatch):
+    as_slurm_task(monkeypatch, 1, LOCALID=3, **variables)
     with pytest.raises(UserError, match=r"asks for GPU 3 .* which has 1 .*--gpus-per-task=1"):
         ranks._require_gpu(ranks.place_of("slurm"))
     ranks._require_gpu(ranks.Place(rank=4, of=8, local_rank=0))
@@ -429,13 +433,13 @@ def both(tmp_path_factory, cache):
     chaos_suite.write_suite(folder, cache / "sample", rows=["a"], seeds=[0])
     torch.manual_seed(0)
     torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
-    told = []
+    results = []
     for count in (1, 2):
         command = [str(ROOT / "tests" / "support" / "processes.py"), str(folder)]
         codes, printed = processes.ends(processes.start(command, count), 900)
         assert codes == [0] * count, printed
-        told.append(json.loads((folder / f"told-{count}.json").read_text()))
-    return (*told, folder)
+        results.append(json.loads((folder / f"results-{count}.json").read_text()))
+    return (*results, folder)
 
 
 @pytest.mark.slow
@@ -514,25 +518,25 @@ def test_errors_that_a_storage_alone_knows_cost_the_copy_only(tmp_path, monkeypa
     from backbones.runtime import storage
 
     fsspec.register_implementation("locked", WithoutCredentials, clobber=True)
-    monkeypatch.setattr(storage, "print_log", lambda text, logger: told.append(text))
-    told = []
+    monkeypatch.setattr(storage, "print_log", lambda text, logger: warnings.append(text))
+    warnings = []
     (tmp_path / "state.pt").write_bytes(b"state")
     storage.keep(tmp_path / "state.pt", "locked://bucket/state.pt")
     storage.fetch("locked://bucket/state.pt", tmp_path / "other.pt")
     storage.forget("locked://bucket/state.pt")
-    assert [("Unable to locate credentials" in text) for text in told] == [True] * 3
+    assert [("Unable to locate credentials" in text) for text in warnings] == [True] * 3
 
 
 def put_state(folder, state):
     """A state as it is saved, or the bytes that are left of one; nothing for None."""
-    from backbones.runtime.checkpoint import save_state
+    from backbones.runtime.checkpoint import save_checkpoint
     from backbones.runtime.state_files import LATEST
 
     folder.mkdir()
     if isinstance(state, bytes):
         (folder / LATEST).write_bytes(state)
     elif state:
-        save_state(folder, state)
+        save_checkpoint(folder, state)
 
 
 @pytest.mark.parametrize("here", [None, b"", b"PK\x03\x04 cut short", 3, 5, 7])
@@ -637,7 +641,7 @@ def test_two_processes_learn_from_their_first_step_on_what_one_learns(tmp_path):
 
 
 def late_losses(folder, stopped_at):
-    """What each process runs: losses are told a step later, as on a GPU; each step is saved."""
+    """Each process reports losses one step later, as on a GPU, and saves each step."""
     from backbones.runtime import late_scalars
 
     late_scalars._is_of_gpu = lambda tensor: True

@@ -43,8 +43,8 @@ class Handler(BaseHTTPRequestHandler):
         if start >= len(CONTENT):
             self.start(416, {"Content-Length": "0", "Content-Range": f"bytes */{len(CONTENT)}"})
         elif start:
-            told = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-            self.send(CONTENT[start:], status=206, headers={"Content-Range": told})
+            content_range = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+            self.send(CONTENT[start:], status=206, headers={"Content-Range": content_range})
         else:
             self.send(CONTENT)
 
@@ -175,13 +175,13 @@ def left(place: Path) -> list[str]:
 @pytest.mark.parametrize("way", ["file.bin", "plain.bin", "chunked.bin", "moved.bin"])
 @pytest.mark.parametrize("checksum", ["", SHA256, SHA256[:15].upper().replace("SHA", "sha")])
 def test_whole_file_arrives(server: Server, place: Path, way: str, checksum: str) -> None:
-    told: list[tuple[int, int | None]] = []
+    steps: list[tuple[int, int | None]] = []
 
-    assert fetch(server.url(way), place, checksum, progress=lambda *p: told.append(p)) == place
+    assert fetch(server.url(way), place, checksum, progress=lambda *p: steps.append(p)) == place
 
     assert place.read_bytes() == CONTENT
     assert left(place) == ["file.bin"]
-    assert told[-1] == (len(CONTENT), None if way == "chunked.bin" else len(CONTENT))
+    assert steps[-1] == (len(CONTENT), None if way == "chunked.bin" else len(CONTENT))
 
 
 def test_present_file_is_verified_and_not_fetched(server: Server, place: Path) -> None:
@@ -292,7 +292,7 @@ def test_stalled_server_leaves_the_part(
     server: Server, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paced_answer, "STALL_SECONDS", 0.3)
-    with pytest.raises(UserError, match=r"broke off.*(timed out|nothing came).*to go on"):
+    with pytest.raises(UserError, match=r"was interrupted.*(timed out|it sent nothing).*to resume"):
         fetch(server.url("stall.bin"), place, SHA256)
     assert place.with_name("file.bin.part").stat().st_size == HALF
 
@@ -300,8 +300,8 @@ def test_stalled_server_leaves_the_part(
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        ("trickle.bin", "fewer than 4096 bytes a second"),
-        ("extension.bin", "nothing came for|timed out"),
+        ("trickle.bin", "fewer than 4096 bytes per second"),
+        ("extension.bin", "it sent nothing for|timed out"),
     ],
 )
 def test_a_server_that_is_too_slow_is_left(
@@ -359,7 +359,7 @@ def test_unreachable_address_says_what_to_do(
     place: Path, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(UserError, match="Fetch it on a machine that reaches it and put it at"):
+    with pytest.raises(UserError, match="Download it on another machine and put it at"):
         fetch(f"http://{host}/file.bin", place)
 
 

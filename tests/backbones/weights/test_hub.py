@@ -80,7 +80,7 @@ def test_weights_are_fetched_from_the_hub_once(served, tmp_path):
 def test_a_hub_that_does_not_answer_is_absent_within_five_seconds(served, tmp_path):
     served["wait"] = 30.0
     began = time.monotonic()
-    with pytest.raises(UserError, match="could not be fetched from the hub") as caught:
+    with pytest.raises(UserError, match="could not be downloaded from the hub") as caught:
         weights.locate(NAME)
     assert time.monotonic() - began < 5
     assert f"put it at '{tmp_path / 'cache' / 'weights' / FILE}'" in str(caught.value)

@@ -21,7 +21,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_response(200 if known else 404)
         self.end_headers()
 
-    def log_message(self, *told):
+    def log_message(self, *arguments):
         pass
 
 

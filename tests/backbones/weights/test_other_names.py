@@ -160,7 +160,7 @@ def test_two_tensors_of_one_shape_that_changed_places_are_seen_by_the_logits(tmp
     save_file(reference(), tmp_path / "logits.safetensors")
     path = saved(state, tmp_path)
     assert renamed(path, NETWORK, BY_SHAPE), "not seen without the reference"
-    with pytest.raises(UserError, match="do not compute what they did"):
+    with pytest.raises(UserError, match="do not compute the same"):
         renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.safetensors"))
 
 
@@ -171,7 +171,7 @@ def test_two_tensors_of_one_shape_that_changed_places_are_seen_by_the_logits(tmp
         (lambda r: {**r, "image": r["image"][0]}, "must have the shape"),
         (lambda r: {**r, "image": r["image"][:, :1].contiguous()}, "does not take the image"),
         (lambda r: {**r, "logits": r["logits"][:, :7].contiguous()}, "cannot be compared"),
-        (lambda r: {**r, "logits": r["logits"] * float("nan")}, "do not compute what they did"),
+        (lambda r: {**r, "logits": r["logits"] * float("nan")}, "do not compute the same"),
     ],
 )
 def test_references_that_are_none_are_sentences(change, expected, tmp_path):

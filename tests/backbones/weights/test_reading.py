@@ -57,7 +57,7 @@ def loaded(saved, folder):
         (lambda s: s | {"epoch": 3}, ""),
     ],
 )  # fmt: skip
-def test_a_single_table_of_tensors_is_taken_and_told(saved, place, tmp_path):
+def test_a_single_table_of_tensors_is_taken_and_reported(saved, place, tmp_path):
     report = loaded(saved(state()), tmp_path)
     assert report.place == place
     assert place in report.lines()[0]
@@ -83,7 +83,7 @@ def test_a_state_dict_that_is_nested_by_modules(tmp_path):
 
 @pytest.mark.parametrize("saved", [{}, {"epoch": 3}, {"a": {"b": [1, {"c": "d"}]}}, []])
 def test_no_tensors_at_any_level(saved, tmp_path):
-    with pytest.raises(UserError, match="holds no tensors at any level"):
+    with pytest.raises(UserError, match="contains no tensors at any level"):
         load(saved, NETWORK, tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_one_value_makes_a_difference(tmp_path):
                     **behind("model.", s)}, "behind 'model.', the same as 'ema.'"),
     ],
 )  # fmt: skip
-def test_the_same_tensors_twice_are_taken_once_and_told(saved, place, tmp_path):
+def test_the_same_tensors_twice_are_taken_once_and_reported(saved, place, tmp_path):
     report = loaded(saved(state()), tmp_path)
     assert report.place == place
     assert not [name for name in report.left_over if "conv" in name], "the copy is no left-over"

@@ -100,7 +100,7 @@ def require_loaded(loaded, architecture):
     "prefix", ["model.", "backbone.", "module.model.", "net.encoder.backbone."]
 )
 @pytest.mark.parametrize("architecture", ["resnet18d", "convnext_atto", "efficientnet_b0"])
-def test_names_behind_a_prefix_are_found_and_the_prefix_is_told(architecture, prefix, tmp_path):
+def test_names_behind_a_prefix_are_found_and_the_prefix_is_reported(architecture, prefix, tmp_path):
     loaded, report = load(behind(prefix, state_of(architecture)), architecture, tmp_path)
     require_loaded(loaded, architecture)
     by_key_maps = {"module.model.": "model."}  # torch's own is taken off in any case
@@ -126,14 +126,14 @@ def test_parts_outside_of_the_prefix_are_left_over(tmp_path):
     assert report.head == ("head.fc.weight",)
 
 
-def test_one_stray_name_is_told_and_does_not_hide_the_prefix_of_all_others(tmp_path):
+def test_one_stray_name_is_reported_and_does_not_hide_the_prefix_of_all_others(tmp_path):
     state = behind("model.", state_of("convnext_atto")) | {"stem.0.bias": torch.ones(40)}
     with pytest.raises(UserError, match=r"'stem\.0\.bias'") as caught:
         load(state, "convnext_atto", tmp_path)
     assert "0 keys match" not in str(caught.value)
 
 
-def test_names_without_a_prefix_are_told_without_one(tmp_path):
+def test_names_without_a_prefix_are_reported_without_one(tmp_path):
     _, report = load(state_of("convnext_atto"), "convnext_atto", tmp_path)
     assert report.place == ""
     assert "behind" not in report.lines()[0]
@@ -163,12 +163,12 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
 @pytest.mark.parametrize(
     ("there", "asked", "expected"),
     [
-        ("net.safetensors", "net.pth", "in that folder there is 'net.safetensors'"),
-        ("Net.pth", "net.pth", "in that folder there is 'Net.pth'"),
-        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "in that folder there is 'pie\u0300ce.pth'"),
-        ("resnet50_best.pth", "resnet50_bets.pth", "in that folder there is 'resnet50_best.pth'"),
+        ("net.safetensors", "net.pth", "that folder contains 'net.safetensors'"),
+        ("Net.pth", "net.pth", "that folder contains 'Net.pth'"),
+        ("pie\u0300ce.pth", "pi\u00e8ce.pth", "that folder contains 'pie\u0300ce.pth'"),
+        ("resnet50_best.pth", "resnet50_bets.pth", "that folder contains 'resnet50_best.pth'"),
         ("folder/model.safetensors", "folder", "is a folder.*'model.safetensors'"),
-        ("other.pth", "nowhere/net.pth", "of its folders only '.*' is there"),
+        ("other.pth", "nowhere/net.pth", "of its parent folders, only '.*' exists"),
     ],
 )
 def test_what_is_in_the_place_of_a_missing_file_is_said(there, asked, expected, tmp_path):
@@ -186,5 +186,5 @@ def test_the_place_of_a_missing_file_is_absolute(tmp_path, monkeypatch):
 
 def test_a_link_into_nothing_is_named(tmp_path):
     (tmp_path / "net.pth").symlink_to(tmp_path / "gone.pth")
-    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which is not there"):
+    with pytest.raises(UserError, match=r"a link to '.*gone\.pth', which does not exist"):
         weights.locate(str(tmp_path / "net.pth"))

@@ -34,8 +34,8 @@ TABLE_8 = [
 
 
 def test_the_seven_rows_have_the_papers_figures():
-    told = [(zoo.find(name).paper.top1, zoo.find(name).paper.voc_map) for name in TABLE_8]
-    assert told == [
+    values = [(zoo.find(name).paper.top1, zoo.find(name).paper.voc_map) for name in TABLE_8]
+    assert values == [
         (76.14, 77.54),
         (77.16, 78.30),
         (77.91, 79.23),
@@ -180,18 +180,18 @@ def test_a_users_own_row(tmp_path):
     assert (row.name, row.architecture, row.control) == ("mine", "resnet18", "resnet18_baseline")
     assert row.weights.source == str(tmp_path / "w.safetensors")
     assert row.weights.top1 == 70.5
-    assert row.weights.top1_on == "", "nobody has told it"
-    told = 'architecture = "resnet18"\nweights = "w.pth"\ntop1 = 70.5\ntop1_on = "my flowers"'
-    assert zoo.find(write(tmp_path, told)).weights.top1_on == "my flowers"
+    assert row.weights.top1_on == "", "not reported"
+    text = 'architecture = "resnet18"\nweights = "w.pth"\ntop1 = 70.5\ntop1_on = "my flowers"'
+    assert zoo.find(write(tmp_path, text)).weights.top1_on == "my flowers"
     assert zoo.find("resnet50_baseline").weights.top1_on == "ImageNet"
     assert row.mean == (0.5, 0.5, 0.5)
 
 
 def test_random_weights_are_asked_for_and_never_what_a_forgotten_line_means(tmp_path):
-    told = 'architecture = "resnet18"\n'
-    asked = zoo.find(write(tmp_path, told + 'weights = "random"\n'))
+    text = 'architecture = "resnet18"\n'
+    asked = zoo.find(write(tmp_path, text + 'weights = "random"\n'))
     assert (asked.scratch, asked.weights) == (True, None)
-    forgotten = zoo.find(write(tmp_path, told))
+    forgotten = zoo.find(write(tmp_path, text))
     assert (forgotten.scratch, forgotten.weights) == (False, None)
 
 
@@ -202,15 +202,15 @@ def test_either_word_asks_for_random_weights(word, tmp_path):
 
 
 def test_a_row_says_how_names_become_timms(tmp_path):
-    told = 'architecture = "resnet18"\nweights = "w.pth"\n'
-    assert zoo.find(write(tmp_path, told)).rename == ""
-    row = zoo.find(write(tmp_path, told + 'rename = "by shape"'))
+    text = 'architecture = "resnet18"\nweights = "w.pth"\n'
+    assert zoo.find(write(tmp_path, text)).rename == ""
+    row = zoo.find(write(tmp_path, text + 'rename = "by shape"'))
     assert row.rename == "by shape"
     assert "by order and shape" in row.note
-    table = told + '[rename]\n"a.b" = "conv1"\nc.d = "bn1"\n'
+    table = text + '[rename]\n"a.b" = "conv1"\nc.d = "bn1"\n'
     assert zoo.find(write(tmp_path, table)).rename == (("a.b", "conv1"), ("c.d", "bn1"))
     (tmp_path / "l.pth").touch()
-    row = zoo.find(write(tmp_path, told + 'rename = "by shape"\nreference = "l.pth"'))
+    row = zoo.find(write(tmp_path, text + 'rename = "by shape"\nreference = "l.pth"'))
     assert row.reference == str(tmp_path / "l.pth")
     assert "l.pth" in row.note
 
@@ -221,40 +221,40 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("architecture = ", "not valid TOML"),
         ('weights = "a.pth"', "names no network"),
         ('architecture = "resnet18"\nlr = 0.1', "unknown entry 'lr'"),
         ('architecture = "resnet18"\nmean = [1, 2]', "three numbers from 0 to 1"),
         ('architecture = "resnet18"\nname = "resnet50_baseline"', "a row of the zoo"),
-        ('architecture = "resnet18"\nname = "../x"', "no plain name"),
-        ('architecture = "resnet18"\nname = "mine_scratch"', "that are there to lose"),
-        ('architecture = "resnet18"\nname = "mine_shuffled"', "that are there to lose"),
-        ('architecture = "resnet18"\nweights = "random"\ntop1 = 50', "names no 'weights'"),
+        ('architecture = "resnet18"\nname = "../x"', "other characters than allowed"),
+        ('architecture = "resnet18"\nname = "mine_scratch"', "reserved for controls"),
+        ('architecture = "resnet18"\nname = "mine_shuffled"', "reserved for controls"),
+        ('architecture = "resnet18"\nweights = "random"\ntop1 = 50', "but no 'weights'"),
         ('architecture = ""', "names no network"),
         ('architecture = "resnet18"\nstd = [0.2, 0.0, 0.2]', "'std' .* has a zero"),
         ('architecture = "resnet18"\nmean = [nan, 0.0, 0.2]', "three numbers from 0 to 1"),
         ('architecture = "resnet18"\ntop1 = nan', "'top1' .* must be in percent"),
         ('architecture = "resnet18"\ntop1 = 7910', "'top1' .* must be in percent"),
         ('architecture = "resnet18"\ntop1 = 0.791', "'top1' .* must be in percent"),
-        ('architecture = "resnet18"\ntop1 = 79.1', "names no 'weights' that it is of"),
-        ('architecture = "resnet18"\nrename = "by shape"', "'rename' and names no 'weights'"),
+        ('architecture = "resnet18"\ntop1 = 79.1', "but no 'weights'"),
+        ('architecture = "resnet18"\nrename = "by shape"', "'rename' but no 'weights'"),
         ('architecture = "resnet18"\nweights = "a.pth"\nrename = "by name"', "'rename' .* must be"),
         ('architecture = "resnet18"\nweights = "a.pth"\nrename = 3', "'rename' .* must be"),
         (
             'architecture = "resnet18"\nweights = "a"\n[rename]\na.b = 3',
             r"'rename\.a\.b' .* a text",
         ),
-        ('architecture = "resnet18"\nweights = "a"\nreference = "b"', "no 'rename' whose outcome"),
+        ('architecture = "resnet18"\nweights = "a"\nreference = "b"', "no 'rename' that it could"),
         (
             'architecture = "resnet18"\nweights = "a"\nrename = "by shape"\nreference = "b"',
             "There are no weights at .*/b'",
         ),
     ],
 )
-def test_a_users_row_that_is_wrong(text, told, tmp_path):
-    with pytest.raises(UserError, match=told):
+def test_a_users_row_that_is_wrong(text, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         zoo.find(write(tmp_path, text))
 
 

@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def a_run(seconds, memory=100.0):
-    told = {"start_up": 1.0, "train": seconds - 2.0, "evaluate": 1.0}
+    phases = {"start_up": 1.0, "train": seconds - 2.0, "evaluate": 1.0}
     parts = {"start_up": 1.0, "forward": 0.5 * (seconds - 2), "evaluate": 1.0}
     return {
-        "seconds": told,
+        "seconds": phases,
         "images": 8,
         "peak_mb": memory,
         "breakdown": completed(parts, seconds),
@@ -36,7 +36,7 @@ def a_run(seconds, memory=100.0):
 
 
 def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", hardware=None, **work):
-    told = {
+    fields = {
         "task": "detection",
         "data": "fruit",
         "protocol": "openmmlab",
@@ -48,7 +48,7 @@ def a_record(folder, ours, other, *, finished="2026-01-01T00:00:00+00:00", hardw
     }
     content = {
         "against": "stock",
-        "work": {**told, **work},
+        "work": {**fields, **work},
         "ours": [a_run(seconds) for seconds in ours],
         "other": [a_run(seconds, 250.0) for seconds in other],
         "hardware": hardware or {"cpu": "A processor", "cores": 2},
@@ -83,13 +83,13 @@ def test_the_tables_of_speed_are_not_stale():
 def test_the_table_has_the_median_of_the_pairs_ratios_and_both_memories(tmp_path):
     a_record(tmp_path, [10.0, 20.0, 10.0], [30.0, 50.0, 40.0])
     a_record(tmp_path, [10.0], [15.0], image_size=600)
-    told = tables(tmp_path)
-    assert "A processor (2 cores)" in told
-    line = next(row for row in told.splitlines() if "320 px" in row)
+    text = tables(tmp_path)
+    assert "A processor (2 cores)" in text
+    line = next(row for row in text.splitlines() if "320 px" in row)
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[1:9] == ["stock", "10.0", "40.0", "**3.00**", "2.50 … 4.00", "3", "100", "250"]
     assert cells[9:] == ["", ""], "the arithmetic was not counted"
-    assert "**1.50**" in told
+    assert "**1.50**" in text
     shares = next(
         row for row in speed_tables.breakdowns(collected(tmp_path)).splitlines() if "600 px" in row
     )
@@ -102,8 +102,8 @@ def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp
     a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
     gpu = {"cpu": "A processor", "cores": 2, "gpus": ["A GPU"]}
     a_record(tmp_path, [10.0], [20.0], hardware=gpu, finished="2026-01-03T00:00:00+00:00")
-    for told in (tables(tmp_path), speed_tables.breakdowns(collected(tmp_path))):
-        first, second = told.split("\nA processor (2 cores)\n")
+    for text in (tables(tmp_path), speed_tables.breakdowns(collected(tmp_path))):
+        first, second = text.split("\nA processor (2 cores)\n")
         assert "A processor (2 cores), A GPU\n" in first
         assert ("**2.00**" in first) is ("**4.00**" in second)
 
@@ -118,7 +118,18 @@ def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp
     ],
 )
 def test_the_ceiling_of_a_side_is_that_of_the_precision_it_computes_in(side, precision):
-    work = Work("detection", side, "resnet50_baseline", "sample", "", 2, 64, 2, "bfloat16", 0)
+    work = Work(
+        task="detection",
+        side=side,
+        backbone="resnet50_baseline",
+        data="sample",
+        data_root="",
+        images=2,
+        image_size=64,
+        batch_size=2,
+        precision="bfloat16",
+        workers=0,
+    )
     assert work.computed_in == precision
 
 
@@ -128,7 +139,7 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
 ):
     """Two operations for each weight at each position, as often again for each gradient."""
     work = a_work(task, small_sample, side="ours", images=2)
-    told = ceiling.count(work, tmp_path / "counted")
+    products = ceiling.count(work, tmp_path / "counted")
     operations = []
 
     def add(layer, given, output):
@@ -142,9 +153,9 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
     with nn.modules.module.register_module_forward_hook(add):
         runner.train()
     trained = runner.train_loop.max_iters * work.batch_size
-    assert told.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
-    assert told.ceiling.keys() == {"float32", "bfloat16"}
-    assert all(1e8 < speed_tables < 1e15 for speed_tables in told.ceiling.values())
+    assert products.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
+    assert products.ceiling.keys() == {"float32", "bfloat16"}
+    assert all(1e8 < speed < 1e15 for speed in products.ceiling.values())
 
 
 @pytest.mark.parametrize("side", ["timm", "network alone", "torchvision"])
@@ -155,9 +166,9 @@ def test_a_side_that_leaves_a_gpu_alone_is_not_set_beside_one(side, monkeypatch,
     assert "CUDA_VISIBLE_DEVICES" in capsys.readouterr().err
 
 
-def test_processors_of_one_name_and_two_generations_are_told_apart(monkeypatch):
-    told = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
-    monkeypatch.setattr(hardware, "_cpuinfo", lambda: told)
+def test_processors_of_one_name_and_two_generations_are_distinguished(monkeypatch):
+    text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+    monkeypatch.setattr(hardware, "_cpuinfo", lambda: text)
     assert hardware.cpu_name.__wrapped__() == "AMD EPYC, family 25, model 17"
     monkeypatch.setattr(hardware, "_cpuinfo", lambda: "model name\t: A processor\n")
     assert hardware.cpu_name.__wrapped__() == "A processor"
@@ -189,7 +200,7 @@ def test_a_record_that_is_not_whole_is_named(changed, tmp_path):
     path.write_text(json.dumps({**content, **changed}))
     found, (sentence,) = speed_tables.collect(tmp_path)
     assert found == []
-    assert f"{path}' is no record of 'transfer bench'" in sentence
+    assert f"{path}' is not a complete record of 'transfer bench'" in sentence
 
 
 def test_stock_with_amp_is_the_toolboxes_own_and_needs_a_gpu(small_sample, tmp_path, capsys):
@@ -201,7 +212,7 @@ def test_stock_with_amp_is_the_toolboxes_own_and_needs_a_gpu(small_sample, tmp_p
         assert "needs an NVIDIA GPU" in capsys.readouterr().err
 
 
-def test_only_the_last_of_two_measurements_of_the_same_is_told(tmp_path):
+def test_only_the_last_of_two_measurements_of_the_same_is_reported(tmp_path):
     a_record(tmp_path, [10.0], [40.0], finished="2026-01-02T00:00:00+00:00")
     a_record(tmp_path, [10.0], [20.0], finished="2026-01-01T00:00:00+00:00")
     assert "**4.00**" in tables(tmp_path)
@@ -243,7 +254,7 @@ def test_one_bad_file_among_the_records_ends_no_table(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("--pairs 0", "--pairs must be 1"),
         ("--equivalence --pairs 1", "--pairs must be 2"),
@@ -253,9 +264,9 @@ def test_one_bad_file_among_the_records_ends_no_table(tmp_path, capsys):
         ("--workers -1", "--workers must be 0"),
     ],
 )
-def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, told, capsys):
+def test_a_number_that_nothing_can_be_measured_with_is_refused_first(arguments, message, capsys):
     assert main.main(["bench", "--task", "detection", *arguments.split()]) == 2
-    assert f"error: {told} or more." in capsys.readouterr().err
+    assert f"error: {message} or more." in capsys.readouterr().err
 
 
 def test_equivalence_with_something_else_than_stock_is_refused(capsys):
@@ -303,7 +314,10 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     def measured(ours, other, pairs, tell):
         asked.extend([ours, other, pairs])
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
-            yield Run({"train": seconds}, 72, 100.0), Run({"train": theirs}, 72, 200.0)
+            yield (
+                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                Run(seconds={"train": theirs}, images=72, peak_mb=200.0),
+            )
 
     def counted(work):
         asked.append(work)
@@ -332,17 +346,20 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["ratios"] == [4.5, 2.0, 5.0]
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
-    assert "ours is at 50 %, without GroupedNms at 17 % of that" in " ".join(printed.split())
-    told = tables(tmp_path)
-    assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in told
-    assert "| 3 | 100 | 200 | 50 | 17 |" in told
+    assert "ours reaches 50 %, without GroupedNms reaches 17 % of that" in " ".join(printed.split())
+    text = tables(tmp_path)
+    assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in text
+    assert "| 3 | 100 | 200 | 50 | 17 |" in text
 
 
 @pytest.mark.parametrize("end", [UserError("The side 'stock' failed."), KeyboardInterrupt()])
 def test_pairs_that_are_measured_are_kept_however_it_ends(tmp_path, capsys, monkeypatch, end):
     def measured(*_):
         for seconds in (2.0, 4.0):
-            yield Run({"train": seconds}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+            yield (
+                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
+            )
         raise end
 
     monkeypatch.setattr(bench_command, "alternate", measured)
@@ -384,7 +401,10 @@ def test_pairs_that_could_not_be_written_are_not_called_recorded(tmp_path, capsy
     def full(path, content):
         raise UserError("The disk is full.")
 
-    pair = Run({"train": 2.0}, 72, 100.0), Run({"train": 9.0}, 72, 200.0)
+    pair = (
+        Run(seconds={"train": 2.0}, images=72, peak_mb=100.0),
+        Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
+    )
     monkeypatch.setattr(bench_command, "alternate", lambda *_: iter([pair]))
     monkeypatch.setattr(bench_command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
     monkeypatch.setattr(bench_command, "write_atomically", full)
@@ -400,10 +420,10 @@ def test_a_part_inside_of_another_counts_once():
     with watch.time("load"):
         pass
     assert set(watch.seconds) == {"evaluate", "load"}
-    told = completed({"start_up": 2.0, "load": 3.0}, 10.0)
-    assert tuple(told) == PARTS
-    assert told["other"] == 5.0
-    assert sum(told.values()) == 10.0
+    phases = completed({"start_up": 2.0, "load": 3.0}, 10.0)
+    assert tuple(phases) == PARTS
+    assert phases["other"] == 5.0
+    assert sum(phases.values()) == 10.0
 
 
 def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
@@ -418,19 +438,19 @@ def test_the_intervals_of_equivalence_stand_below_the_ratios(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="no record of 'transfer bench --equivalence'"):
         tables(tmp_path)
-    content["difference"]["verdict"] = "cannot tell"
+    content["difference"]["verdict"] = "inconclusive"
     path.write_text(json.dumps(content))
     (line,) = [row for row in tables(tmp_path).splitlines() if "float32 | +0.00" in row]
-    assert "| -0.63 … +0.63 | 2 | cannot tell |" in line
+    assert "| -0.63 … +0.63 | 2 | inconclusive |" in line
 
 
 def a_work(task, small_sample, **changes):
-    told = {
+    fields = {
         "side": "stock", "backbone": "resnet18_baseline", "data": "sample",
         "data_root": str(small_sample), "images": 8, "image_size": 64, "batch_size": 2,
         "precision": "bfloat16", "workers": 0,
     }  # fmt: skip
-    return Work(task=task, **{**told, **changes})
+    return Work(task=task, **{**fields, **changes})
 
 
 def of_ours(config):
@@ -533,6 +553,17 @@ def test_a_pair_for_results_has_the_protocols_length_draws_and_metric(task, smal
 
 
 def test_a_side_that_cannot_be_measured_says_why_in_its_own_sentence(tmp_path):
-    work = Work("detection", "ours", "resnet18_baseline", "nowhere", str(tmp_path), 2, 64, 2, "", 0)
+    work = Work(
+        task="detection",
+        side="ours",
+        backbone="resnet18_baseline",
+        data="nowhere",
+        data_root=str(tmp_path),
+        images=2,
+        image_size=64,
+        batch_size=2,
+        precision="",
+        workers=0,
+    )
     with pytest.raises(UserError, match=r"^The side 'ours' failed: [^:]*'nowhere'"):
         run_side(work)

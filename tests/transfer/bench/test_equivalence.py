@@ -34,7 +34,7 @@ def test_the_interval_is_students_and_agrees_with_two_one_sided_tests():
     [
         ((0.1, -0.1, 0.0), "equivalent"),
         ((2.0, 2.1, 2.2), "different"),
-        ((-3.0, 3.0, 0.0), "cannot tell"),
+        ((-3.0, 3.0, 0.0), "inconclusive"),
         ((0.0, 0.0), "equivalent"),
     ],
 )
@@ -68,9 +68,9 @@ def test_cells_recorded_in_both_precisions_are_pairs(tmp_path, capsys, monkeypat
     command = ["bench", "--equivalence", "--task", "segmentation", "--data", data]
     assert main.main([*command, "--recorded", "half", "full"]) == 0
     expected = difference(half[:3], full)
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"{expected.mean:+.2f} points" in told
-    assert "3 pairs: equivalent" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{expected.mean:+.2f} points" in printed
+    assert "3 pairs: equivalent" in printed
     (path,) = Path("results/records/equivalence").iterdir()
     kept = json.loads(path.read_text())
     assert [pair["bfloat16"] for pair in kept["pairs"]] == half[:3]
@@ -89,11 +89,13 @@ def sides(monkeypatch):
         if len(state["asked"]) == state.get("breaks_at"):
             raise KeyboardInterrupt
         metric = 20.0 + work.seed + (0.1 * work.seed if work.side == "ours" else 0.0)
-        return Run({"train": 1.0}, work.images, 100.0, {}, metric)
+        return Run(
+            seconds={"train": 1.0}, images=work.images, peak_mb=100.0, breakdown={}, metric=metric
+        )
 
     def circumstances():
-        told = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}
-        return {**told, "git": state["git"], "versions": state["versions"]}
+        fields = {"hardware": {}, "finished": "2026-01-01T00:00:00+00:00"}
+        return {**fields, "git": state["git"], "versions": state["versions"]}
 
     monkeypatch.setattr(equivalence, "run_side", run_side)
     monkeypatch.setattr(bench_command, "_circumstances", circumstances)

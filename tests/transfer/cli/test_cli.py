@@ -48,21 +48,23 @@ def test_light_commands_answer_at_once_and_import_nothing_heavy(arguments, tmp_p
 
 def test_dry_run_names_the_cells_and_the_missing_data(tmp_path):
     command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
-    told = python(*command, cwd=tmp_path).stdout
-    assert "voc0712 and ade20k not found under" in told
-    assert "resnet50d_tricks stands for resnet50d_mixup" in told
+    output = python(*command, cwd=tmp_path).stdout
+    assert "voc0712 and ade20k not found under" in output
+    assert "resnet50d_tricks stands for resnet50d_mixup" in output
     for row in ("resnet50_baseline", "resnet50d_tricks"):
-        assert told.count(f" {row} ") >= 2
+        assert output.count(f" {row} ") >= 2
 
 
-def test_data_that_are_there_in_part_are_told_with_what_they_lack(tmp_path):
+def test_data_that_are_there_in_part_are_reported_with_what_they_lack(tmp_path):
     lists = tmp_path / "data" / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "trainval.txt").write_text("000001\n")
     command = [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"]
-    told = python(*command, cwd=tmp_path).stdout
+    output = python(*command, cwd=tmp_path).stdout
     missing = Path("data", "VOCdevkit", "VOC2012", "ImageSets", "Main", "trainval.txt")
-    assert f"voc0712 not whole, without '{tmp_path / missing}'; ade20k not found under" in told
+    assert (
+        f"voc0712 incomplete: '{tmp_path / missing}' is missing; ade20k not found under" in output
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_data_that_are_there_in_part_are_told_with_what_they_lack(tmp_path):
         (["--backbone", "resnet50d_trick"], "did you mean resnet50d_tricks"),
         (["--backbone", "resnet50d_tricks", "--protocol", "quik"], "did you mean quick"),
         (["--backbone", "resnet50d_tricks", "--data", "voc0721"], "did you mean voc0712"),
-        (["--backbone", "resnet50d_tricks", "--data", "voc0712"], "was not found: looked for"),
+        (["--backbone", "resnet50d_tricks", "--data", "voc0712"], "was not found at"),
         (["--backbone", "resnet50d_tricks", "--weights", "no.pth"], "There are no weights at"),
         (["--backbone", "resnet50d_tricks", "--against", "nobody"], "Unknown backbone 'nobody'"),
         (["--backbone", "resnet50d_distill"], "has no teacher"),
@@ -168,18 +170,18 @@ def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("address", "proxy", "told"),
+    ("address", "proxy", "message"),
     [
-        ("http://localhost:99999", "", "is no address"),
+        ("http://localhost:99999", "", "is not a valid address"),
         ("https://hub.example", "http://proxy.example:3128", "behind the proxy"),
         ("http://localhost:9", "", "not reachable (ConnectionRefusedError)"),
     ],
 )
-def test_doctor_tells_of_the_hub_whatever_its_address(address, proxy, told, monkeypatch):
+def test_doctor_tells_of_the_hub_whatever_its_address(address, proxy, message, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     monkeypatch.setattr(doctor, "getproxies", lambda: {"https": proxy} if proxy else {})
     monkeypatch.setattr(doctor, "proxy_bypass", lambda host: False)
-    assert told in doctor._hub().found
+    assert message in doctor._hub().found
 
 
 @pytest.fixture
@@ -218,12 +220,12 @@ def test_ctrl_c_while_a_command_is_imported_is_one_sentence(monkeypatch, capsys)
 
 
 def test_signs_that_the_terminal_does_not_know_are_replaced(tmp_path):
-    told = python(
+    done = python(
         "-m", "transfer.cli.main", "table", "all",
         cwd=tmp_path, PYTHONPATH=str(ROOT), PYTHONIOENCODING="ascii",
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    assert "| - [a] |" in told.stdout
+    assert done.returncode == 0, done.stderr
+    assert "| - [a] |" in done.stdout
 
 
 def test_the_folder_of_the_script_shadows_no_library(tmp_path):

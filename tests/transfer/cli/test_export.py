@@ -94,9 +94,9 @@ def test_parquet_without_its_package_is_one_sentence(results, tmp_path, monkeypa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     command = ["export", "runs", "--format", "parquet", "--output", str(tmp_path / "a.parquet")]
     assert main.main([*command, "--results", str(results)]) == 2
-    told = capsys.readouterr().err
-    assert "pip install pyarrow" in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "pip install pyarrow" in printed
+    assert printed.count("\n") == 1
 
 
 def test_parquet_is_not_printed(results, capsys):
@@ -114,9 +114,9 @@ def test_an_unreadable_record_is_left_out_and_said_elsewhere(results, tmp_path, 
     shutil.copytree(results / "records", tmp_path / "records")
     (tmp_path / "records" / "broken.json").write_text("{")
     assert main.main(["export", "runs", "--results", str(tmp_path)]) == 0
-    told = capsys.readouterr()
-    assert "broken.json" in told.err
-    assert len(told.out.splitlines()) == 1 + 4
+    printed = capsys.readouterr()
+    assert "broken.json" in printed.err
+    assert len(printed.out.splitlines()) == 1 + 4
 
 
 def test_a_class_may_have_a_slash_in_its_name(results):

@@ -78,7 +78,7 @@ class _Context:
     def __enter__(self):
         return self.value
 
-    def __exit__(self, *told):
+    def __exit__(self, *error):
         pass
 
 

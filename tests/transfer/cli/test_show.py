@@ -41,7 +41,19 @@ def finished(cache, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("TRANSFER_CACHE", str(cache))
-            patch.setattr(writer, "SIZES", writer.Sizes(8, 4, 8, 9, 8, 8, 5))
+            patch.setattr(
+                writer,
+                "SIZES",
+                writer.Sizes(
+                    classification_train_per_class=8,
+                    classification_val_per_class=4,
+                    detection_2007_trainval=8,
+                    detection_2007_test=9,
+                    detection_2012_trainval=8,
+                    segmentation_training=8,
+                    segmentation_validation=5,
+                ),
+            )
             command = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
             command += ["--task", task, "--precision", "float32", "--evaluate-every", "2"]
             assert run.main(command) == 0
@@ -77,9 +89,9 @@ def test_evaluations_on_the_way_are_recorded(finished, task):
     """After every second epoch of eight and of six; the last one is the result itself."""
     record = record_of(finished(task), task)
     last = record.content["curve"][-1]["iteration"]
-    told = [point["iteration"] for point in record.content["evaluations"]]
+    iterations = [point["iteration"] for point in record.content["evaluations"]]
     twice = last // {"detection": 4, "segmentation": 3}[task]
-    assert told == list(range(twice, last, twice))
+    assert iterations == list(range(twice, last, twice))
     assert all(record.metric in point for point in record.content["evaluations"])
 
 
@@ -112,10 +124,10 @@ def test_the_kept_weights_of_a_detector_give_what_was_recorded(copy_of, small_sa
         found, truth, hard = pair.found, pair.truth, pair.truth.difficult
         images.append(
             JudgedImage(
-                name,
-                {"bboxes": found.frames, "labels": found.labels, "scores": found.scores},
-                {"bboxes": truth.frames[~hard], "labels": truth.labels[~hard]},
-                {"bboxes": truth.frames[hard], "labels": truth.labels[hard]},
+                name=name,
+                found={"bboxes": found.frames, "labels": found.labels, "scores": found.scores},
+                truth={"bboxes": truth.frames[~hard], "labels": truth.labels[~hard]},
+                ignored={"bboxes": truth.frames[hard], "labels": truth.labels[hard]},
             )
         )
     outcomes = judge_all(images, len(cell.classes))
@@ -172,7 +184,7 @@ def others_weights(here, record):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (without_weights, "are not there"),
+        (without_weights, "do not exist"),
         (cut_weights, "does not hold the weights"),
         (others_weights, "does not hold the weights"),
     ],
@@ -234,9 +246,15 @@ def image(tmp_path):
 def test_boxes_are_where_they_belong_and_weak_ones_left_out():
     grey = Image.new("RGB", (320, 240), (128, 128, 128))
     found = Boxes(
-        np.array([[10, 30, 40, 50], [50, 10, 70, 40]]), np.array([1, 2]), np.array([0.9, 0.2])
+        frames=np.array([[10, 30, 40, 50], [50, 10, 70, 40]]),
+        labels=np.array([1, 2]),
+        scores=np.array([0.9, 0.2]),
     )
-    panel = np.asarray(boxes_on(grey, found, 4.0, CLASSES, {1: (255, 0, 0), 2: (0, 255, 0)}))
+    panel = np.asarray(
+        boxes_on(
+            grey, boxes=found, scale=4.0, classes=CLASSES, colours={1: (255, 0, 0), 2: (0, 255, 0)}
+        )
+    )
     red = (panel == (255, 0, 0)).all(axis=2)
     rows, columns = np.nonzero(red[118:])  # the name stands above the box
     assert (columns.min(), columns.max()) == pytest.approx((40, 160), abs=3)
@@ -267,7 +285,7 @@ def test_one_colour_a_class_the_most_distinct_for_the_frequent(image):
 
 
 @pytest.mark.parametrize("matrix", ["normal", "deuteranopia", "protanopia"])
-def test_frequent_classes_can_be_told_apart_by_the_colour_blind(matrix):
+def test_frequent_classes_can_be_distinguished_by_the_colour_blind(matrix):
     """Viénot, Brettel and Mollon (1999), in linear RGB; distances in CIE L*a*b*."""
     seen = {
         "normal": np.eye(3),
@@ -293,7 +311,7 @@ def cie_lab(linear):
 
 def test_signs_of_patterns_mean_themselves_in_a_cell(tmp_path, capsys):
     assert main.main(["show", "*", "--results", str(tmp_path)]) == 2
-    assert "is of a cell '*'" in capsys.readouterr().err
+    assert "belongs to a run '*'" in capsys.readouterr().err
 
 
 def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path):
@@ -304,14 +322,14 @@ def test_a_cell_that_lies_in_several_folders_is_found_by_id_and_by_name(tmp_path
     for asked in (cell.id, cell.id[:6], path.stem):
         assert show.find(asked, tmp_path).path == path
     assert show.find(other.stem, tmp_path).path == other
-    with pytest.raises(UserError, match=r"could be .*; give more digits"):
+    with pytest.raises(UserError, match=r"matches .*; give more digits"):
         show.find("", tmp_path)
 
 
 def test_an_imported_run_is_not_to_be_drawn(tmp_path, capsys):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50_baseline"), 70.0)
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "imported": {"from": "scalars.json"}}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "imported": {"from": "scalars.json"}}))
     assert main.main(["show", path.stem, "--results", str(tmp_path)]) == 2
     assert "was imported" in capsys.readouterr().err
 
@@ -348,11 +366,11 @@ def test_results_of_other_images_are_refused(tmp_path):
 
 
 def test_where_nothing_passes_the_threshold_a_word_says_so(image):
-    found = Boxes(np.array([[1, 1, 9, 9]]), np.array([1]), np.array([0.21]))
+    found = Boxes(frames=np.array([[1, 1, 9, 9]]), labels=np.array([1]), scores=np.array([0.21]))
     weak = Comparison(image, found, found, "north/0000")
-    (told,) = show._remarks([weak], CLASSES)
-    assert "1 of 1 pictures" in told
-    assert "0.21" in told
+    (remark,) = show._remarks([weak], CLASSES)
+    assert "1 of 1 pictures" in remark
+    assert "0.21" in remark
     strong = Comparison(image, found, dataclasses.replace(found, least_score=0.2))
     assert not list(show._remarks([strong], CLASSES))
     titles = [sheet_module._found_title(one) for one in (weak, strong)]

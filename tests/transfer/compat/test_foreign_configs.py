@@ -210,7 +210,7 @@ def test_no_other_reader_calls_what_it_reads(tree, tmp_path):
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.py").write_text(f"model = {tree!r}\ntrain_cfg = dict(max_epochs=1)")
     (run / "scalars.json").write_text('{"mIoU": 10.0, "step": 1}')
-    checkpoint.save_state(tmp_path, {"identity": "a", "iteration": 1, "config": tree})
+    checkpoint.save_checkpoint(tmp_path, {"identity": "a", "iteration": 1, "config": tree})
     row = tmp_path / "row.toml"
     row.write_text(f'architecture = {json.dumps(str(tree.get("type") if tree else tree))}'
                    if isinstance(tree, dict) else 'architecture = "planted"')  # fmt: skip
@@ -353,8 +353,8 @@ def test_what_is_refused_would_have_been_called(tmp_path):
 
 
 def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sample):
-    told = recorded("segmentation")
-    told["test_dataloader"]["dataset"].update(
+    config = recorded("segmentation")
+    config["test_dataloader"]["dataset"].update(
         type="VocBoxes",
         data_root="/etc",
         ann_file="passwd",
@@ -362,7 +362,7 @@ def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sa
         suffix=".exe",
         exclude=["a"],
     )
-    cfg = compose.located(told, catalogue.load("sample", small_sample.parent))
+    cfg = compose.located(config, catalogue.load("sample", small_sample.parent))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         built = DATASETS.build(cfg.test_dataloader.dataset)
     assert type(built).__name__ == "IndexMasks"

@@ -189,7 +189,7 @@ GONE = {
 
 
 @pytest.mark.parametrize("path", GONE)
-def test_a_name_that_is_gone_is_told_with_both_versions(path, monkeypatch):
+def test_a_name_that_is_gone_is_reported_with_both_versions(path, monkeypatch):
     (name,) = [n for n in RELIED_ON if f"{n.module}.{n.attribute}" == path]
     owner = import_module(name.module)
     *way, last = name.attribute.split(".")

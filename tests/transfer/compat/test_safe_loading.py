@@ -124,7 +124,7 @@ def test_a_reader_that_no_longer_reads_by_what_is_replaced_is_seen(monkeypatch):
 )
 def test_what_would_run_is_tried_and_found(change, read, monkeypatch):
     change(monkeypatch)
-    with pytest.raises(UserError, match=f"{read}.* was read in full") as error:
+    with pytest.raises(UserError, match=f"{read}.* was loaded") as error:
         safe_loading.require_refused()
     assert MMENGINE in str(error.value)
 

@@ -152,10 +152,10 @@ def test_ten_planted_faults_are_all_named(
         "Annotations/000006.xml: names 'zebra'",
         "Annotations/000007.xml: says 50 × 40, the image has 60 × 40",
         "SegmentationClassAug/000008.png: has the value 3",
-        "SegmentationClassAug/000009.png: has 60 × 39 pixels, the image 60 × 40",
+        "SegmentationClassAug/000009.png: has 60 × 39 pixels, but the image 60 × 40",
         "JPEGImages/000010.jpg: equals '000021.jpg'",
         "16 images of a toy were looked at: 10 faults.",
-        "10 images to leave out are listed in",
+        "10 images to exclude are listed in",
     ):
         assert said in printed
 
@@ -271,8 +271,8 @@ def test_image_turned_or_mirrored_by_exif_in_its_own_size(toy: Toy, orientation:
     exif = Image.Exif()
     exif[0x0112] = orientation
     draw(1).save(toy.image("000001"), exif=exif)
-    told = [("turned", "000001.jpg", f"stored as 60 × 40, with the orientation {orientation}")]
-    assert toy.found() == (told if orientation > 1 else [])
+    expected = [("turned", "000001.jpg", f"stored as 60 × 40, with orientation {orientation}")]
+    assert toy.found() == (expected if orientation > 1 else [])
 
 
 def test_image_turned_by_exif(toy: Toy) -> None:
@@ -300,8 +300,8 @@ def test_boxes_that_are_mostly_small_are_noted(toy: Toy) -> None:
         toy.change(toy.xml(name), "<xmax>60<", "<xmax>32<")
         assert toy.found() == []
     toy.change(toy.xml(TRAIN[6]), "<ymin>1<", "<ymin>9<")
-    told = "7 of 12 boxes to train on are under 32 pixels wide or high"
-    assert toy.found() == [("small", "Annotations", told)]
+    text = "7 of 12 training boxes are under 32 pixels wide or high"
+    assert toy.found() == [("small", "Annotations", text)]
     assert not check.check(toy.load()).faults
     for name in TRAIN[5:7]:
         toy.change(toy.xml(name), "<difficult>0<", "<difficult>1<")
@@ -330,9 +330,9 @@ def test_folders_serve_as_lists(toy: Toy) -> None:
     first.rename(first.with_suffix(".JPG"))
     assert toy.found()[1:] == []
     draw(1).save(first)
-    kind, name, told = toy.found()[0]
+    kind, name, text = toy.found()[0]
     assert (kind, name) == ("list", TRAIN[0])
-    assert f"could be {TRAIN[0]}.JPG or {TRAIN[0]}.jpg (1 such names there)" in told
+    assert f"could be {TRAIN[0]}.JPG or {TRAIN[0]}.jpg (1 such names there)" in text
     first.unlink()
 
     shutil.rmtree(toy.folder / "own/images/validation")
@@ -402,12 +402,12 @@ def test_coco_layout(toy: Toy) -> None:
 def test_several_processes_find_the_same(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.cut(toy.image("000001"))
     alone = check.check(toy.load())
-    told: list[tuple[str, int, int | None]] = []
+    steps: list[tuple[str, int, int | None]] = []
     monkeypatch.setattr(survey, "_ALONE", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    together = check.check(toy.load(), lambda *progress: told.append(progress))
+    together = check.check(toy.load(), lambda *progress: steps.append(progress))
     assert together.findings == alone.findings
-    assert told[-1] == ("Images", 16, 16)
+    assert steps[-1] == ("Images", 16, 16)
 
 
 def test_full_release_of_ade20k_is_refused(tmp_path: Path) -> None:

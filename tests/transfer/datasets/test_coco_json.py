@@ -48,7 +48,7 @@ def test_all_faults_are_named_by_annotation(coco: Path) -> None:
         del six["bbox"]
         six["segmentation"] = [[1, 1, 5, 1, 5, 5]]
 
-    told = faults(coco, spoil)
+    findings = faults(coco, spoil)
     for said in (
         "annotation 1 has a bbox of 0 numbers",
         "annotation 2 names the category 9, which the file does not list",
@@ -56,8 +56,8 @@ def test_all_faults_are_named_by_annotation(coco: Path) -> None:
         "annotation 5 has the id of another annotation",
         "annotation 6 has no 'bbox'; it has a 'segmentation'",
     ):
-        assert [one for one in told if one.startswith(said)], said
-    assert len(told) == 5
+        assert [one for one in findings if one.startswith(said)], said
+    assert len(findings) == 5
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_all_faults_are_named_by_annotation(coco: Path) -> None:
     ],
 )
 def test_each_fault_is_a_sentence(coco: Path, change: Any, said: str) -> None:
-    told = faults(coco, change)
-    assert any(said in one for one in told), told
+    findings = faults(coco, change)
+    assert any(said in one for one in findings), findings
 
 
 def test_texts_as_ids_are_right_where_all_are(coco: Path) -> None:
@@ -110,7 +110,7 @@ def test_annotations_of_other_images_are_noted(coco: Path) -> None:
         ((1, 2), (0, 1), "categories that start at 1"),
     ],
 )
-def test_categories_that_are_one_off_are_told_as_the_cause(
+def test_categories_that_are_one_off_are_reported_as_the_cause(
     coco: Path, listed: tuple[int, int], named: tuple[int, int], said: str
 ) -> None:
     def spoil(content: Content) -> None:
@@ -119,9 +119,9 @@ def test_categories_that_are_one_off_are_told_as_the_cause(
         for one in content["annotations"]:
             one["category_id"] = named[one["category_id"] - 1]
 
-    told = faults(coco, spoil)
-    assert said in told[0]
-    assert len(told) == 1 + 3
+    findings = faults(coco, spoil)
+    assert said in findings[0]
+    assert len(findings) == 1 + 3
 
 
 def test_a_category_without_boxes_before_the_others_is_no_cause(coco: Path) -> None:
@@ -165,16 +165,16 @@ def test_the_likely_cause_of_boxes_that_do_not_fit(coco: Path, write: Any, said:
     draw.change_coco(coco, spoil)
     cause = likely_cause(read_coco(coco))
     assert (said in cause) if said else cause == ""
-    told = draw.found(draw.load(coco.parent, draw.coco_toml()))
-    assert [one for one in told if one[0] == "coco"] == (
+    findings = draw.found(draw.load(coco.parent, draw.coco_toml()))
+    assert [one for one in findings if one[0] == "coco"] == (
         [("coco", "train.json", cause)] if said else []
     )
 
 
 def test_one_image_in_two_entries_is_listed_twice(coco: Path) -> None:
     draw.change_coco(coco, lambda content: content["images"][2].update(file_name="a.jpg"))
-    told = draw.found(draw.load(coco.parent, draw.coco_toml()))
-    assert ("twice", "train.json", "names 'a.jpg' 2 times") in told
+    findings = draw.found(draw.load(coco.parent, draw.coco_toml()))
+    assert ("twice", "train.json", "names 'a.jpg' 2 times") in findings
 
 
 @pytest.mark.parametrize(
@@ -199,11 +199,11 @@ def test_training_and_check_read_the_same_file(coco: Path) -> None:
         data_prefix={"img": "images/"},
         metainfo={"classes": ("bolt", "nut")},
     )
-    told = [
+    read = [
         (Path(info["img_path"]).name, len(info["instances"]))
         for info in map(dataset.get_data_info, range(len(dataset)))
     ]
-    assert told == [("a.jpg", 2), ("b.jpg", 2)]
+    assert read == [("a.jpg", 2), ("b.jpg", 2)]
 
 
 def test_values_are_counted_before_they_are_read(coco: Path, monkeypatch: Any) -> None:
@@ -218,5 +218,5 @@ def test_values_are_counted_before_they_are_read(coco: Path, monkeypatch: Any) -
 def test_a_file_of_faults_alone_is_one_fault(coco: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(coco_json, "_MOST_FAULTS", 50)
     coco.write_text('{"images": [], "categories": [], "annotations": [' + "1," * 60 + "1]}")
-    with pytest.raises(BadFile, match="over 50 entries .* the first: annotation number 1"):
+    with pytest.raises(BadFile, match=r"over 50 entries .* the first: annotation number 1"):
         read_coco(coco)

@@ -88,16 +88,16 @@ def test_faulty_images_are_left_out(
     assert names == ["a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_what_leaves_nothing_or_all_out_is_told(tmp_path: Path) -> None:
+def test_what_leaves_nothing_or_all_out_is_reported(tmp_path: Path) -> None:
     draw.draw_voc(tmp_path)
     (tmp_path / "leave-out.txt").write_text("parts/JPEGImages/none.jpg\n")
     data = draw.load(tmp_path, EXCLUDE + draw.boxes_toml())
-    (told,) = draw.found(data)
-    assert told[:2] == ("excluded", "none.jpg")
+    (fault,) = draw.found(data)
+    assert fault[:2] == ("excluded", "none.jpg")
     lines = "".join(f"parts/JPEGImages/{name}.jpg\n" for name in "abc")
     (tmp_path / "leave-out.txt").write_text(lines)
-    told = draw.found(draw.load(tmp_path, EXCLUDE + draw.boxes_toml()))[0]
-    assert told == ("list", "train.txt", "has no image that is not left out")
+    fault = draw.found(draw.load(tmp_path, EXCLUDE + draw.boxes_toml()))[0]
+    assert fault == ("list", "train.txt", "has no image that is not left out")
 
 
 def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_a_file_without_the_entry_has_the_config_and_fingerprint_of_before(tmp_p
     """Records that were made before there was such an entry stay comparable."""
     draw.draw_masks(tmp_path)
     data = draw.load(tmp_path, draw.masks_toml())
-    told = data._told("segmentation")
-    assert "excluded" not in told
-    assert "suffix" not in json.dumps(told)
+    fields = data._told("segmentation")
+    assert "excluded" not in fields
+    assert "suffix" not in json.dumps(fields)
     leaf = composed(data, "segmentation").test_dataloader.dataset
     assert not {"suffix", "exclude"} & set(ConfigDict(leaf))
 
@@ -138,7 +138,7 @@ def test_a_list_starts_from_the_root(tmp_path: Path) -> None:
     extra = '[segmentation.train]\nlist = "lists/some.txt"'
     toml = 'root = "data"\n' + draw.masks_toml().replace("[segmentation.train]", extra)
     for place in (tmp_path, tmp_path / "data/images/train", tmp_path / "data"):
-        with pytest.raises(UserError, match=r"data/lists/some.txt.*starts from 'root'"):
+        with pytest.raises(UserError, match=r"data/lists/some.txt.*is relative to 'root'"):
             draw.load(tmp_path, toml).fingerprint("segmentation")
         (place / "lists").mkdir()
         (place / "lists/some.txt").write_text("b\n")
@@ -148,7 +148,7 @@ def test_a_list_starts_from_the_root(tmp_path: Path) -> None:
 def test_a_suffix_is_no_part_of_coco(tmp_path: Path) -> None:
     draw.draw_coco(tmp_path)
     toml = draw.coco_toml().replace('"train.json" }', '"train.json", suffix = ".jpg" }')
-    with pytest.raises(UserError, match="'suffix' for COCO's layout"):
+    with pytest.raises(UserError, match="'suffix' in COCO's layout"):
         draw.load(tmp_path, toml)
 
 
@@ -156,10 +156,10 @@ def test_a_class_that_is_nearly_listed_is_suggested(tmp_path: Path) -> None:
     year = draw.draw_voc(tmp_path)
     for name, said in (("Bolt", "bolt"), ("bolt ", "bolt"), ("nuts", "nut")):
         (year / "Annotations/a.xml").write_text(draw.voc_xml(draw.voc_object(name)))
-        told = [
+        faults = [
             one for one in draw.found(draw.load(tmp_path, draw.boxes_toml())) if one[0] == "class"
         ]
-        assert [one[2] for one in told] == (
+        assert [one[2] for one in faults] == (
             [] if name.strip() == said else [f"names '{name}' (did you mean '{said}'?)"]
         )
     toml = draw.boxes_toml().replace("train =", 'headline_classes = ["BOLT"]\ntrain =')

@@ -69,9 +69,9 @@ def test_images_of_masks_have_any_ending_and_hidden_files_are_none(tmp_path: Pat
 def test_two_images_of_one_name_need_a_suffix(tmp_path: Path) -> None:
     year = draw.draw_voc(tmp_path)
     draw.picture(7).save(year / "JPEGImages/a.png")
-    (kind, _, told), *_ = draw.found(draw.load(tmp_path, draw.boxes_toml()))
+    (kind, _, message), *_ = draw.found(draw.load(tmp_path, draw.boxes_toml()))
     assert kind == "list"
-    assert "could be a.jpg or a.png" in told
+    assert "could be a.jpg or a.png" in message
     toml = draw.boxes_toml().replace('"train" }', '"train", suffix = ".JPG" }')
     data = draw.load(tmp_path, toml)
     assert draw.found(data) == []
@@ -138,8 +138,8 @@ def endings(year: Path) -> None:
 
 def paths(year: Path) -> None:
     for path in (year / "ImageSets/Main").iterdir():
-        told = (f"parts\\JPEGImages\\{name}.jpg\n" for name in read_names(path))
-        path.write_text("".join(told))
+        lines = (f"parts\\JPEGImages\\{name}.jpg\n" for name in read_names(path))
+        path.write_text("".join(lines))
 
 
 def capitals(year: Path) -> None:
@@ -168,9 +168,9 @@ def test_one_finding_for_a_list_says_what_lies_there(
     year = draw.draw_voc(tmp_path)
     spoil(year)
     data = draw.load(tmp_path, draw.boxes_toml())
-    told = draw.found(data)
-    assert [one[:2] for one in told] == [("near", "train.txt"), ("near", "val.txt")]
-    assert f"{difference} (3 of 3 names)" in told[0][2]
+    faults = draw.found(data)
+    assert [one[:2] for one in faults] == [("near", "train.txt"), ("near", "val.txt")]
+    assert f"{difference} (3 of 3 names)" in faults[0][2]
     with pytest.raises(UserError, match="3 of 3 names"):
         require_usable(data, "detection")
 
@@ -182,9 +182,9 @@ def test_a_name_in_unicodes_other_form_is_found(tmp_path: Path, form: str) -> No
     year = draw.draw_voc(tmp_path, names=[unicodedata.normalize(form, f"{name}{n}") for n in "abc"])
     for path in (year / "ImageSets/Main").iterdir():
         path.write_text(unicodedata.normalize(other, path.read_text()), encoding="utf-8")
-    told = draw.found(draw.load(tmp_path, draw.boxes_toml()))
-    assert [one[:2] for one in told] == [("near", "train.txt"), ("near", "val.txt")]
-    assert "Unicode's other form (2 of 2 names)" in told[0][2]
+    faults = draw.found(draw.load(tmp_path, draw.boxes_toml()))
+    assert [one[:2] for one in faults] == [("near", "train.txt"), ("near", "val.txt")]
+    assert "Unicode's other form (2 of 2 names)" in faults[0][2]
 
 
 def test_names_with_spaces_are_looked_for_whole(tmp_path: Path) -> None:
@@ -208,22 +208,24 @@ def test_paths_of_another_system_in_coco(tmp_path: Path) -> None:
                 one.update(file_name=f"images\\{one['file_name']}") for one in content["images"]
             ],
         )
-    told = draw.found(draw.load(tmp_path, draw.coco_toml()))
-    assert [one[:2] for one in told] == [("near", "train.json"), ("near", "val.json")]
-    assert "'images\\a.jpg'" in told[0][2]
-    assert "has \\ for /, it has a folder's name before it (3 of 3" in told[0][2]
+    faults = draw.found(draw.load(tmp_path, draw.coco_toml()))
+    assert [one[:2] for one in faults] == [("near", "train.json"), ("near", "val.json")]
+    assert "'images\\a.jpg'" in faults[0][2]
+    assert "has \\ for /, it has a folder's name before it (3 of 3" in faults[0][2]
 
 
-def test_masks_whose_names_go_on_are_told(tmp_path: Path) -> None:
+def test_masks_whose_names_go_on_are_reported(tmp_path: Path) -> None:
     draw.draw_masks(tmp_path)
     for path in (tmp_path / "masks/train").iterdir():
         path.rename(path.with_stem(f"{path.stem}_L"))
-    told = draw.found(draw.load(tmp_path, draw.masks_toml()))
-    assert [one[0] for one in told] == ["near"]
-    assert "in the place of its mask lies 'a_L.png'" in told[0][2]
+    faults = draw.found(draw.load(tmp_path, draw.masks_toml()))
+    assert [one[0] for one in faults] == ["near"]
+    assert "in the place of its mask lies 'a_L.png'" in faults[0][2]
 
 
-def test_a_missing_file_that_nothing_is_like_is_told_with_its_whole_path(tmp_path: Path) -> None:
+def test_a_missing_file_that_nothing_is_like_is_reported_with_its_whole_path(
+    tmp_path: Path,
+) -> None:
     year = draw.draw_voc(tmp_path)
     (year / "JPEGImages/b.jpg").unlink()
     data = draw.load(tmp_path, draw.boxes_toml())
@@ -236,14 +238,14 @@ def test_a_missing_file_that_nothing_is_like_is_told_with_its_whole_path(tmp_pat
     ("old", "new", "near"),
     [("images/train", "imags/train", "images"), ("masks/val", "masks/vall", "val")],
 )
-def test_a_missing_folder_is_told_with_what_is_like_it(
+def test_a_missing_folder_is_reported_with_what_is_like_it(
     tmp_path: Path, old: str, new: str, near: str
 ) -> None:
     draw.draw_masks(tmp_path)
     data = draw.load(tmp_path, draw.masks_toml().replace(old, new))
-    (told,) = draw.found(data)
-    assert told[0] == "list"
-    assert f"; in that folder there is '{near}'" in told[2]
+    (fault,) = draw.found(data)
+    assert fault[0] == "list"
+    assert f"that folder contains '{near}'" in fault[2]
 
 
 def test_a_list_that_is_no_file_is_named(tmp_path: Path) -> None:

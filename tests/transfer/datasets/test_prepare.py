@@ -70,13 +70,17 @@ def silent(what: str, done: int, total: int | None) -> None:
 @pytest.mark.parametrize("suffix", ["tar", "tgz", "zip"])
 def test_unpacks_what_is_wanted(tmp_path: Path, suffix: str) -> None:
     archive = pack(tmp_path / f"a.{suffix}", {**FILES, "__MACOSX/x": b"", "./VOCdevkit/2": b"two"})
-    told: list[int] = []
+    steps: list[int] = []
 
-    unpack.unpack(archive, tmp_path / "out", MOST, progress=lambda done, _: told.append(done))
+    unpack.unpack(
+        archive, into=tmp_path / "out", most=MOST, progress=lambda done, _: steps.append(done)
+    )
     assert tree(tmp_path / "out") == {**FILES, "__MACOSX/x": b"", "VOCdevkit/2": b"two"}
-    assert told[-1] == 10
+    assert steps[-1] == 10
 
-    unpack.unpack(archive, tmp_path / "some", MOST, ("VOCdevkit/VOC2007/", "VOCdevkit/3"))
+    unpack.unpack(
+        archive, into=tmp_path / "some", most=MOST, wanted=("VOCdevkit/VOC2007/", "VOCdevkit/3")
+    )
     assert tree(tmp_path / "some") == FILES
 
 
@@ -86,7 +90,7 @@ def test_unpacks_what_is_wanted(tmp_path: Path, suffix: str) -> None:
 )
 def test_names_that_lead_outside_are_refused(tmp_path: Path, suffix: str, name: str) -> None:
     archive = pack(tmp_path / f"a.{suffix}", {**FILES, name: b"evil"})
-    refused(archive, tmp_path, "is no plain path", wanted=("VOCdevkit/",))
+    refused(archive, tmp_path, "is not a plain path", wanted=("VOCdevkit/",))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_names_that_lead_outside_are_refused(tmp_path: Path, suffix: str, name: 
         (entry("VOCdevkit/VOC2007/1.txt/2"), "twice"),
         (entry("VOCdevkit/x", size=10**12), "more than the"),
         (entry("VOCdevkit/x", size=-(10**6)), "more than the|is damaged"),
-        (entry("VOCdevkit/x", size=10**5), "is damaged|which is not so"),
+        (entry("VOCdevkit/x", size=10**5), "is damaged|states a wrong size"),
         (entry("VOCdevkit/" + "n" * 10, type=b"L", size=1 << 30), "header of|is damaged"),
         (entry("VOCdevkit/" + "n" * 10, type=b"x", size=1 << 30), "header of|is damaged"),
     ],
@@ -116,7 +120,7 @@ def test_tar_entries_that_are_refused(tmp_path: Path, odd: tarfile.TarInfo, said
 def test_link_that_nobody_asked_for_is_passed_over(tmp_path: Path) -> None:
     link = entry("code/latest", type=tarfile.SYMTYPE, linkname="1.0")
     archive = pack(tmp_path / "a.tar", FILES, link)
-    unpack.unpack(archive, tmp_path / "out", MOST, ("VOCdevkit/",))
+    unpack.unpack(archive, into=tmp_path / "out", most=MOST, wanted=("VOCdevkit/",))
     assert tree(tmp_path / "out") == FILES
 
 
@@ -135,9 +139,9 @@ def change_zip(path: Path, change: Callable[[zipfile.ZipInfo], None]) -> Path:
         ("external_attr", 0o120777 << 16, "holds a link"),
         ("external_attr", 0o020777 << 16, "something else"),
         ("flag_bits", 1, "encrypted"),
-        ("compress_type", zipfile.ZIP_LZMA, "packed in a rare way"),
+        ("compress_type", zipfile.ZIP_LZMA, "unsupported compression"),
         ("file_size", 4000, "is damaged"),
-        ("file_size", 6000, "which is not so|is damaged"),
+        ("file_size", 6000, "states a wrong size|is damaged"),
         ("file_size", MOST + 1, "more than the"),
         ("header_offset", 9, "is damaged"),
     ],
@@ -163,7 +167,7 @@ def test_bombs_stop_early(tmp_path: Path) -> None:
 def refused(archive: Path, tmp_path: Path, said: str, wanted: tuple[str, ...] = ()) -> None:
     before = tree(tmp_path)
     with pytest.raises(UserError, match=said) as caught:
-        unpack.unpack(archive, tmp_path / "in" / "out", MOST, wanted)
+        unpack.unpack(archive, into=tmp_path / "in" / "out", most=MOST, wanted=wanted)
     assert str(archive) in str(caught.value)
     assert tree(tmp_path) == before
     assert not (tmp_path / "in" / "out").exists()
@@ -173,7 +177,7 @@ def refused(archive: Path, tmp_path: Path, said: str, wanted: tuple[str, ...] = 
 def test_archive_that_is_cut_short(tmp_path: Path, suffix: str) -> None:
     whole = pack(tmp_path / f"a.{suffix}", {"VOCdevkit/x": os.urandom(5000)})
     whole.write_bytes(whole.read_bytes()[:4000])
-    refused(whole, tmp_path, "is damaged|which is not so")
+    refused(whole, tmp_path, "is damaged|states a wrong size")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +202,7 @@ def test_any_bytes_unpack_inside_or_are_refused(
     (tmp_path / "in").mkdir(parents=True)
     (tmp_path / "a").write_bytes(content)
     try:
-        unpack.unpack(tmp_path / "a", tmp_path / "in" / "out", MOST)
+        unpack.unpack(tmp_path / "a", into=tmp_path / "in" / "out", most=MOST)
     except UserError:
         assert not (tmp_path / "in" / "out").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name != "a"] == ["in"]
@@ -210,7 +214,9 @@ def test_room_is_looked_at_before_unpacking(
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(UserError, match="make room"):
-        unpack.unpack(pack(tmp_path / "a.zip", {"x": bytes(1000)}), tmp_path / "out", MOST)
+        unpack.unpack(
+            pack(tmp_path / "a.zip", {"x": bytes(1000)}), into=tmp_path / "out", most=MOST
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -225,14 +231,14 @@ def voc_archives(source: Path, url: str = "http://127.0.0.1:9") -> list[Archive]
         path = pack(source / f"VOC{split}.tar", files)
         made.append(
             Archive(
-                path.name,
-                f"{url}/{path.name}",
-                "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
-                path.stat().st_size,
-                path.stat().st_size,
-                "VOCdevkit",
-                "VOCdevkit",
-                (f"{voc}/ImageSets/Main/{split}.txt",),
+                name=path.name,
+                url=f"{url}/{path.name}",
+                checksum="sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+                size=path.stat().st_size,
+                unpacked=path.stat().st_size,
+                inside="VOCdevkit",
+                place="VOCdevkit",
+                proof=(f"{voc}/ImageSets/Main/{split}.txt",),
             )
         )
     return made
@@ -269,15 +275,15 @@ def test_fetched_archives_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         archives = voc_archives(tmp_path / "from", f"http://127.0.0.1:{server.server_port}")
-        told: dict[str, int] = {}
+        steps: dict[str, int] = {}
         said = prepare_archives(
-            archives, root, None, lambda what, done, total: told.update({what: done})
+            archives, root, None, lambda what, done, total: steps.update({what: done})
         )
         server.shutdown()
     assert tree(root / "VOCdevkit") == LAID_OUT
     assert sorted(tree(root / "downloads")) == ["VOCtest.tar", "VOCtrainval.tar"]
-    assert "you may remove them" in said[-1]
-    assert any("fetching" in what for what in told)
+    assert "you can remove them" in said[-1]
+    assert any("fetching" in what for what in steps)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -303,7 +309,7 @@ def test_file_that_differs_stops_everything(tmp_path: Path) -> None:
     images.mkdir(parents=True)
     (images / "2.jpg").write_bytes(b"cut")
 
-    with pytest.raises(UserError, match=r"2\.jpg' is there with 3 bytes where the archive has 6"):
+    with pytest.raises(UserError, match=r"2\.jpg' has 3 bytes, but in the archive it has 6"):
         prepare_archives(archives, tmp_path / "data", tmp_path / "from", silent)
 
     assert tree(tmp_path / "data") == {"VOCdevkit/VOC2007/JPEGImages/2.jpg": b"cut"}
@@ -366,7 +372,7 @@ def test_room_for_all_is_looked_at_first(tmp_path: Path, monkeypatch: pytest.Mon
 def test_only_one_process_prepares_a_folder(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    with pytest.raises(UserError, match="Another 'transfer prepare' works in"):
+    with pytest.raises(UserError, match="Another 'transfer prepare' is running in"):
         prepare.prepare("voc0712", tmp_path)
     os.close(folder)
 
@@ -443,7 +449,7 @@ def test_masks_of_voc_and_sbd_are_joined(tmp_path: Path) -> None:
     assert added.tolist() == [[3, 3, 3], [3, 3, 3]]
     assert sorted(masks) == [*lists["trainaug"][:1], "2007_000002", *lists["aug"]]
     assert voc_aug.is_built(devkit)
-    assert "built already" in prepare.prepare("voc2012aug", tmp_path)[0]
+    assert "already built" in prepare.prepare("voc2012aug", tmp_path)[0]
 
 
 def test_other_lists_than_the_originals_are_refused(tmp_path: Path) -> None:
@@ -451,7 +457,7 @@ def test_other_lists_than_the_originals_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give 3 training images, not 10582"):
         voc_aug.build(devkit, 10582)
     (devkit / "VOCaug/dataset/val.txt").write_text("../../../evil\n")
-    with pytest.raises(UserError, match="no image's name"):
+    with pytest.raises(UserError, match="not an image name"):
         voc_aug.build(devkit, None)
 
 

@@ -66,7 +66,7 @@ def test_timms_weights_bring_what_timm_states_unless_an_own_row_states_it(
     assert found == (pytest.approx(mean), pytest.approx(std))
 
 
-def test_an_own_rows_cell_is_told_apart_by_what_is_stated_and_by_what_is_meant(here):
+def test_an_own_rows_cell_is_distinguished_by_what_is_stated_and_by_what_is_meant(here):
     def identity(backbone, weights="auto"):
         return planned(backbone, here, weights)[0].id
 

@@ -98,7 +98,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         (".", "is a folder, not a regular file"),
         ("empty", "is empty"),
         ("long", "over the 1,048,576 bytes"),
-        ("\0", "is not a possible file name"),
+        ("\0", "is not a valid file name"),
     ):
         with pytest.raises(BadFile, match=said):
             read_voc_xml(tmp_path / name)

@@ -24,8 +24,24 @@ from transfer.datasets.sample import (
     writer,
 )
 
-SMALL = Sizes(2, 1, 8, 8, 8, 8, 8)
-TINY = Sizes(1, 1, 1, 1, 1, 1, 1)
+SMALL = Sizes(
+    classification_train_per_class=2,
+    classification_val_per_class=1,
+    detection_2007_trainval=8,
+    detection_2007_test=8,
+    detection_2012_trainval=8,
+    segmentation_training=8,
+    segmentation_validation=8,
+)
+TINY = Sizes(
+    classification_train_per_class=1,
+    classification_val_per_class=1,
+    detection_2007_trainval=1,
+    detection_2007_test=1,
+    detection_2012_trainval=1,
+    segmentation_training=1,
+    segmentation_validation=1,
+)
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -32,9 +32,9 @@ def refused(data: draw.DataSet, task: str) -> str:
 
 
 def exif(orientation: int) -> Image.Exif:
-    told = Image.Exif()
-    told[EXIF] = orientation
-    return told
+    tags = Image.Exif()
+    tags[EXIF] = orientation
+    return tags
 
 
 # Classes that occur nowhere
@@ -43,10 +43,10 @@ def exif(orientation: int) -> Image.Exif:
 def test_masks_of_0_and_255_are_of_one_class(tmp_path: Path) -> None:
     """All that was drawn is ignored, and the figure would be 100 % whatever is predicted."""
     data = draw.load(draw.draw_masks(tmp_path, [0, 255, 255]), draw.masks_toml())
-    told = draw.found(data)
-    assert [kind for kind, *_ in told] == ["one class"] * 2
-    assert "'ground' only, none of 'part'; 66.7% of the pixels are ignored" in told[0][2]
-    assert told[0][2].endswith("values are 0 and 255")
+    faults = draw.found(data)
+    assert [kind for kind, *_ in faults] == ["one class"] * 2
+    assert "only 'ground', none of 'part'; 66.7% of the pixels are ignored" in faults[0][2]
+    assert faults[0][2].endswith("values are 0 and 255")
     assert "training pixels of 'ground' only" in refused(data, "segmentation")
 
 
@@ -165,7 +165,7 @@ def test_a_training_set_without_anything_to_train_on_is_a_fault(
     data = draw.load(tmp_path, spoil(tmp_path))
     assert draw.faults(data) == {"nothing"}
     task = "segmentation" if data.segmentation else "detection"
-    assert "nothing to train on" in refused(data, task)
+    assert "without anything to learn" in refused(data, task)
 
 
 def test_images_without_boxes_and_small_ones_are_noted(tmp_path: Path) -> None:
@@ -174,10 +174,12 @@ def test_images_without_boxes_and_small_ones_are_noted(tmp_path: Path) -> None:
     draw.picture(1, (31, 60)).save(year / "JPEGImages/b.jpg")
     thing = draw.voc_object("bolt", box=(1, 1, 31, 31)) + draw.voc_object("nut", box=(1, 1, 9, 60))
     (year / "Annotations/b.xml").write_text(draw.voc_xml(thing, size=(31, 60)))
-    told = [one for one in draw.found(draw.load(tmp_path, draw.boxes_toml())) if one[0] != "small"]
-    assert [one[:2] for one in told] == [("passed over", "a.jpg"), ("passed over", "b.jpg")]
-    assert "no box: 1 of 3" in told[0][2]
-    assert "under 32 pixels a side: 1 of 3" in told[1][2]
+    faults = [
+        one for one in draw.found(draw.load(tmp_path, draw.boxes_toml())) if one[0] != "small"
+    ]
+    assert [one[:2] for one in faults] == [("passed over", "a.jpg"), ("passed over", "b.jpg")]
+    assert "no box: 1 of 3" in faults[0][2]
+    assert "under 32 pixels a side: 1 of 3" in faults[1][2]
 
 
 def test_a_box_of_one_pixel_is_tested_on_and_not_trained_on(tmp_path: Path) -> None:
@@ -220,9 +222,9 @@ def test_images_of_16_bits_are_cut_to_8(
         cv2.imwrite(str(path), np.dstack([picture] * 3) if colours else picture)
     brightest = max(int(cv2.imread(str(path)).max()) for path in (tmp_path / "images").iterdir())
     data = draw.load(tmp_path, draw.coco_toml())
-    (told,) = (one for one in draw.found(data) if one[0] in ("dark", "deep"))
-    assert told[0] == kind
-    assert f"of 4 such images, cut to 8 bits, is {brightest} of 255" in told[2]
+    (fault,) = (one for one in draw.found(data) if one[0] in ("dark", "deep"))
+    assert fault[0] == kind
+    assert f"of 4 such images, cut to 8 bits, is {brightest} of 255" in fault[2]
     if kind == "dark":
         assert "16 bits" in refused(data, "detection")
     else:
@@ -311,8 +313,8 @@ def test_images_of_other_kinds_are_noted(tmp_path: Path) -> None:
     draw.picture(0).convert("CMYK").save(images / "a.tif")
     draw.picture(1).convert("RGBA").save(images / "b.tif")
     draw.picture(2).save(images / "c.tif", save_all=True, append_images=[draw.picture(8)])
-    told = draw.found(draw.load(tmp_path, draw.coco_toml()))
-    assert [one[:2] for one in told] == [
+    faults = draw.found(draw.load(tmp_path, draw.coco_toml()))
+    assert [one[:2] for one in faults] == [
         ("colour", "a.tif"), ("colour", "b.tif"), ("frames", "c.tif"),
     ]  # fmt: skip
     Image.fromarray(np.ones((40, 60), np.float32)).save(images / "d.tif")
@@ -372,9 +374,9 @@ def test_masks_that_cannot_be_used_are_faults_before_a_training(
     draw.draw_masks(tmp_path)
     save(tmp_path / "masks/train/b.png")
     data = draw.load(tmp_path, draw.masks_toml())
-    (told,) = (one for one in draw.found(data) if one[0] == "mask")
-    assert told[1] == "b.png"
-    assert said in told[2]
+    (fault,) = (one for one in draw.found(data) if one[0] == "mask")
+    assert fault[1] == "b.png"
+    assert said in fault[2]
     assert said in refused(data, "segmentation")
 
 

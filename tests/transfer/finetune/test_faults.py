@@ -1,4 +1,4 @@
-"""What happens to trainings that run for days: each fault is provoked, told, and survived.
+"""What happens to trainings that run for days: each fault is provoked, reported, and survived.
 
 The trainings are of a network of one layer, with the runner, the loop, the loader and the states of
 the real ones; the last tests run a cell.
@@ -197,7 +197,7 @@ def limit_on_files(size):
 
 def test_a_disk_that_fills_up_while_a_state_is_written_costs_nothing(small_disk, tmp_path, calm):
     """The first state has room, the second beside it has not: the first is gone on from."""
-    with pytest.raises(UserError, match=r"could not be written to .*the last whole one is kept"):
+    with pytest.raises(UserError, match=r"could not be written to .*the last complete one is kept"):
         trained(small_disk, At(1, lambda: fill(small_disk, leave=200_000)))
     state = checkpoint.load_state(small_disk / "state", "it")
     assert state["iteration"] < STEPS
@@ -221,9 +221,9 @@ def test_a_log_without_room_is_said_once_and_the_training_goes_on(
     states = tmp_path / "states"
     ended = trained(small_disk, At(2, lambda: fill(small_disk)), states=states)
     assert torch.equal(ended, calm)
-    told = capfd.readouterr().err
-    assert told.count("log.txt' cannot be written ([Errno 28] No space left on device)") == 1
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert printed.count("log.txt' cannot be written ([Errno 28] No space left on device)") == 1
+    assert "Traceback" not in printed
 
 
 def test_any_other_file_without_room_is_one_sentence(tmp_path):
@@ -383,8 +383,8 @@ def test_where_no_state_is_whole_the_training_starts_anew(tmp_path, calm):
 
 
 def test_a_state_of_something_else_under_our_name_is_one_sentence(tmp_path):
-    checkpoint.save_state(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
-    with pytest.raises(UserError, match="is not one of this training"):
+    checkpoint.save_checkpoint(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
+    with pytest.raises(UserError, match="is does not belong to this training"):
         trained(tmp_path)
 
 
@@ -397,7 +397,7 @@ def test_of_a_checkpoint_with_an_odd_iteration_the_one_before_it_serves(iteratio
     odd = {**last, "iteration": iteration}
     if iteration == "missing":
         del odd["iteration"]
-    checkpoint.save_state(folder, odd)
+    checkpoint.save_checkpoint(folder, odd)
     assert checkpoint.load_state(folder, "it")["iteration"] == last["iteration"]
     assert torch.equal(trained(tmp_path / "work"), calm)
 
@@ -407,7 +407,7 @@ def test_a_checkpoint_from_behind_the_end_is_one_sentence(tmp_path):
         trained(tmp_path / "work", At(5, stopping.request))
     folder = tmp_path / "work" / "state"
     last = checkpoint.load_state(folder, "it")
-    checkpoint.save_state(folder, {**last, "iteration": 10**12})
+    checkpoint.save_checkpoint(folder, {**last, "iteration": 10**12})
     with pytest.raises(UserError, match=r"iteration 1000000000000 of \d+"):
         trained(tmp_path / "work")
 
@@ -448,12 +448,12 @@ def test_cudnn_without_a_plan_has_no_memory_where_it_had_one_before(tmp_path, it
             raise RuntimeError("GET was unable to find an engine to execute this computation")
 
     seen = []
-    kind, told = (
+    kind, message = (
         (UserError, r"Memory ran out.*the GPU has.*\(torchrun\), or leave it out\.$")
         if iteration
         else (RuntimeError, "^GET was unable")
     )
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         trained(tmp_path, Holds(), net=Net(fail))
 
 
@@ -516,8 +516,8 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
         f"print(trained(Path({str(tmp_path / 'work')!r})))"
     )
     done = processes.alone(program)
-    told = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
-    assert re.match(r"A loader worker( \(process \d+\))? was killed", told), told
+    message = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
+    assert re.match(r"A loader worker( \(process \d+\))? was killed", message), message
     resumed = trained(tmp_path / "work", workers=1)
     assert torch.equal(resumed, calm)
 
@@ -528,11 +528,11 @@ def test_a_loader_worker_that_is_killed_is_named_and_the_training_goes_on_later(
 def test_a_loss_that_is_no_number_names_iteration_state_and_a_way_out(tmp_path):
     with pytest.raises(UserError) as caught:
         trained(tmp_path, lr=1e15)
-    told = str(caught.value)
+    message = str(caught.value)
     state = checkpoint.load_state(tmp_path / "state", "it")
-    assert "the training diverged" in told
-    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in told
-    assert "lower the learning rate" in told
+    assert "the training diverged" in message
+    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in message
+    assert "lower the learning rate" in message
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 
 
@@ -557,8 +557,8 @@ def test_a_finished_training_is_kept_without_momenta_and_is_not_gone_on_with(tmp
     state = checkpoint.load_state(tmp_path / "work" / "state", "it")
     assert (state["iteration"], state["optimizer"]) == (STEPS, None)
     assert torch.equal(trained(tmp_path / "work"), calm)
-    checkpoint.save_state(tmp_path / "work" / "state", {**state, "iteration": 5})
-    with pytest.raises(UserError, match="no momenta, and steps are left"):
+    checkpoint.save_checkpoint(tmp_path / "work" / "state", {**state, "iteration": 5})
+    with pytest.raises(UserError, match="no momenta, but steps remain"):
         trained(tmp_path / "work")
 
 
@@ -599,8 +599,8 @@ def test_a_cell_that_was_taken_over_leaves_nothing_of_its_own(phase, tmp_path, c
     monkeypatch.setenv("TRANSFER_CACHE", str(cache))
     (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), tmp_path)
 
-    def listen(told, done, total):
-        if told == phase:
+    def listen(current, done, total):
+        if current == phase:
             take_over(held_in(task.work_leases))
 
     with pytest.raises(stopping.Superseded):
@@ -627,7 +627,7 @@ def test_a_classifier_that_was_taken_over_is_left_to_the_other(small_sample, mon
 
     monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
 
-    def listen(told, done, total):
+    def listen(current, done, total):
         take_over(held_in(place / "leases"))
         time.sleep(0.2)
 
@@ -686,7 +686,7 @@ def test_a_kill_between_the_removal_of_states_leaves_those_that_tell_of_the_copy
     state.touch()
     monkeypatch.setattr(cell_run.storage, "forget", be_killed)
     with pytest.raises(KeyboardInterrupt):
-        cell_run._forget_states(SimpleNamespace(place=tmp_path, state_copy="memory://copy.pt"))
+        cell_run._remove_checkpoints(SimpleNamespace(place=tmp_path, state_copy="memory://copy.pt"))
     assert state.exists(), "the next run finds it beside the record, and removes both"
 
 
@@ -723,8 +723,10 @@ def test_whatever_a_loader_says_of_dead_readers_is_one_sentence(fault):
     ("kind_of_error", "to_the_end"),
     [(BrokenProcess, True), (Untrusted, True), (UserError, False)],
 )
-def test_a_process_that_cannot_go_on_is_told_from_a_cell_that_cannot(kind_of_error, to_the_end):
-    def run_cell(task, teller):
+def test_a_process_that_cannot_go_on_is_distinguished_from_a_cell_that_cannot(
+    kind_of_error, to_the_end
+):
+    def run_cell(task, notifier):
         raise kind_of_error("a")
 
     kind, reason, detail = worker._run(None, None, run_cell)

@@ -35,7 +35,15 @@ def planned(saved, more="", backbone="own.toml", given="auto"):
 
 def tasks(plan):
     return [
-        Task(cell, plan.rows[cell.backbone], "sample", Path(), Path(), Path("work"), "")
+        Task(
+            cell=cell,
+            row=plan.rows[cell.backbone],
+            data="sample",
+            data_root=Path(),
+            results=Path(),
+            work_dir=Path("work"),
+            command="",
+        )
         for cell in plan.cells
         if not cell.scratch
     ]

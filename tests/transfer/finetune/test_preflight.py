@@ -43,10 +43,10 @@ def begun(here):
     return [p for folder in ("work_dirs", "results") for p in (here / folder).rglob("*")]
 
 
-def test_weights_of_another_network_are_told_before_the_control_is_paid_for(here, capsys):
+def test_weights_of_another_network_are_reported_before_the_control_is_paid_for(here, capsys):
     own("wrong", 'architecture = "resnet18d"\nweights = "r18.pth"\ncontrol = "plain.toml"')
-    (told,) = refused(capsys, "--backbone", "wrong.toml", "--data", "sample")
-    assert told.startswith("error: wrong: The weights 'r18.pth' are not those of 'resnet18d'")
+    (message,) = refused(capsys, "--backbone", "wrong.toml", "--data", "sample")
+    assert message.startswith("error: wrong: The weights 'r18.pth' are not those of 'resnet18d'")
     assert begun(here) == []
 
 
@@ -58,23 +58,23 @@ def test_a_suite_names_all_that_do_not_fit_and_begins_nothing(here, small_sample
     )
     suite.write_text(suite.read_text().replace("max_epochs", "max_epoch"))
     assert run.main(["--suite", "suite.toml"]) == 2
-    told = capfd.readouterr().err
-    assert "timm has no network 'resnet18x'; near it are resnet18" in told
-    assert "wrong: The weights 'r18.pth' are not those of 'resnet18d'" in told
-    assert "'train_cfg' has no 'max_epoch'; did you mean max_epochs" in told
-    assert "plain" not in told
+    printed = capfd.readouterr().err
+    assert "timm has no network 'resnet18x'; near it are resnet18" in printed
+    assert "wrong: The weights 'r18.pth' are not those of 'resnet18d'" in printed
+    assert "'train_cfg' has no 'max_epoch'; did you mean max_epochs" in printed
+    assert "plain" not in printed
     assert begun(here) == []
 
 
 def test_a_mistyped_network_is_one_sentence(here, capsys):
     own("mine", 'architecture = "resnet50x"\nweights = "r18.pth"')
-    (told,) = refused(capsys, "--backbone", "mine.toml", "--data", "sample")
-    assert told.startswith("error: timm has no network 'resnet50x'; near it are resnet50")
+    (message,) = refused(capsys, "--backbone", "mine.toml", "--data", "sample")
+    assert message.startswith("error: timm has no network 'resnet50x'; near it are resnet50")
     assert main.main(["backbones", "mine.toml"]) == 2
     assert "no network 'resnet50x'" in capsys.readouterr().err
 
 
-def test_networks_that_a_protocol_cannot_build_are_told_before_the_control_is_paid_for(
+def test_networks_that_a_protocol_cannot_build_are_reported_before_the_control_is_paid_for(
     here, small_sample, capfd
 ):
     """The detector takes Inception, whose maps have no dilated form for the segmenter."""
@@ -87,10 +87,10 @@ def test_networks_that_a_protocol_cannot_build_are_told_before_the_control_is_pa
         seeds=[0],
     )
     assert run.main(["--suite", str(suite)]) == 2
-    told = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
-    assert len(told) == 2
-    assert "takes images of 224 x 224 pixels alone (" in told[0]
-    assert "inception_v3, quick: 'inception_v3' cannot be built with output stride 8" in told[1]
+    errors = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
+    assert len(errors) == 2
+    assert "takes images of 224 x 224 pixels alone (" in errors[0]
+    assert "inception_v3, quick: 'inception_v3' cannot be built with output stride 8" in errors[1]
     assert begun(here) == []
 
 
@@ -101,7 +101,7 @@ def judge(task, protocol, small_sample, *overrides):
 
 
 @pytest.mark.parametrize(
-    ("task", "name", "value", "told"),
+    ("task", "name", "value", "message"),
     [
         ("detection", "train_cfg.max_epoch", 1, "has no 'max_epoch'; did you mean max_epochs"),
         ("segmentation", "optim_wrapper.optimizer.l", 9, "has no 'l'; did you mean lr"),
@@ -112,18 +112,18 @@ def judge(task, protocol, small_sample, *overrides):
         ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
         ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
-        ("detection", "randomness.seed", 7, "give a suite's 'seeds'"),
-        ("detection", "model.backbone.architecture", "resnet50", "name another row"),
+        ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
+        ("detection", "model.backbone.architecture", "resnet50", "use another row"),
     ],
 )
 def test_what_an_override_would_not_set_is_named_with_the_nearest(
-    task, name, value, told, small_sample
+    task, name, value, message, small_sample
 ):
     protocol = "paper" if "paramwise" in name else "quick"
     with pytest.raises(UserError) as error:
         judge(task, protocol, small_sample, (name, value))
     assert f"'{name}' " in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_what_the_config_or_its_classes_have_may_be_set(task, protocol, override
     judge(task, protocol, small_sample, *overrides.items())
 
 
-def test_data_that_cannot_be_used_is_told_before_anything_is_begun(here, capsys):
+def test_data_that_cannot_be_used_is_reported_before_anything_is_begun(here, capsys):
     data = draw.draw_masks(here / "data", [0, 255])
     draw.load(data, draw.masks_toml())
     command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "segmentation"]
-    told = "\n".join(refused(capsys, *command, "--data", str(data / "own.toml")))
-    assert "training pixels of 'ground' only" in told
+    message = "\n".join(refused(capsys, *command, "--data", str(data / "own.toml")))
+    assert "training pixels of 'ground' only" in message
     assert begun(here) == []
 
 
@@ -161,7 +161,15 @@ def test_what_is_worth_knowing_of_data_is_returned_once(here):
     draw.load(data, draw.masks_toml(classes=("ground", "part", "hook")))
     cells = [cell("segmentation", seed=seed) for seed in (0, 1)]
     tasks = [
-        Task(one, zoo.find("resnet18_scratch"), str(data / "own.toml"), here, here, here, "")
+        Task(
+            cell=one,
+            row=zoo.find("resnet18_scratch"),
+            data=str(data / "own.toml"),
+            data_root=here,
+            results=here,
+            work_dir=here,
+            command="",
+        )
         for one in (dataclasses.replace(one, scratch=True) for one in cells)
     ]
     notes = require_sound(tasks)

@@ -45,7 +45,7 @@ def draw_images(seed, distinct_scores=False):
         count = len(found["labels"])
         scores = rng.random(count) if distinct_scores else rng.integers(1, 5, count) / 5
         found["scores"] = scores.astype(np.float32)
-        images.append(JudgedImage(f"image{number}", found, truth, ignored))
+        images.append(JudgedImage(name=f"image{number}", found=found, truth=truth, ignored=ignored))
     return images
 
 
@@ -223,11 +223,11 @@ def test_coco_forms_are_those_of_mmdetections_metric(seed):
         mean = np.mean(list(ours[form].values())) if ours[form] else -1
         assert mean == pytest.approx(expected[f"bbox_{key}"], abs=6e-4)  # it rounds to 3 digits
     for name in CLASSES:
-        told = expected[f"{name}_precision"]
+        reference = expected[f"{name}_precision"]
         if name in ours["coco"]:
-            assert ours["coco"][name] == pytest.approx(told, abs=6e-4)
+            assert ours["coco"][name] == pytest.approx(reference, abs=6e-4)
         else:
-            assert np.isnan(told)
+            assert np.isnan(reference)
 
 
 def test_ap50_is_pycocotools_where_the_definitions_meet():
@@ -244,14 +244,14 @@ def test_ap50_is_pycocotools_where_the_definitions_meet():
         found = np.concatenate([shifted, shifted])[rng.random(18) < 0.6]  # twice, now and then
         images.append(
             JudgedImage(
-                str(number),
-                {
+                name=str(number),
+                found={
                     "bboxes": found.astype(np.float32),
                     "labels": np.zeros(len(found), int),
                     "scores": rng.random(len(found)).astype(np.float32),
                 },
-                {"bboxes": objects[there], "labels": np.zeros(there.sum(), int)},
-                {"bboxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, int)},
+                truth={"bboxes": objects[there], "labels": np.zeros(there.sum(), int)},
+                ignored={"bboxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, int)},
             )
         )
     outcomes = judge_all(images, 1)
@@ -272,10 +272,15 @@ def test_a_pixel_more_is_a_pixel_more():
     small, large = np.array([[0, 0, 9, 9]]), np.array([[0, 0, 19, 9]])
     label, none = np.array([0]), {"bboxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
     found = {"bboxes": small, "labels": label, "scores": np.array([0.5])}
-    image = JudgedImage("a", found, {"bboxes": large, "labels": label}, none)
+    image = JudgedImage(
+        name="a", found=found, truth={"bboxes": large, "labels": label}, ignored=none
+    )
     assert judge_all([image], 1).correct.tolist() == [True]
     larger = JudgedImage(
-        "a", found, {"bboxes": large + np.array([0, 0, 1, 0]), "labels": label}, none
+        name="a",
+        found=found,
+        truth={"bboxes": large + np.array([0, 0, 1, 0]), "labels": label},
+        ignored=none,
     )
     assert judge_all([larger], 1).correct.tolist() == [False]
 
@@ -324,9 +329,17 @@ def test_nothing_found_is_zero_and_nothing_there_is_no_figure():
     nothing = {"bboxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
     found = {**nothing, "scores": np.zeros(0)}
     there = {"bboxes": np.array([[0, 0, 9, 9]]), "labels": np.array([0])}
-    figures = evaluated(BoxAP(), samples_of([JudgedImage("a", found, there, nothing)]), CLASSES)
+    figures = evaluated(
+        BoxAP(),
+        samples_of([JudgedImage(name="a", found=found, truth=there, ignored=nothing)]),
+        CLASSES,
+    )
     assert figures["mAP"] == figures["mAP_coco"] == figures["AP_area/cat"] == 0
-    empty = evaluated(BoxAP(), samples_of([JudgedImage("a", found, nothing, there)]), CLASSES)
+    empty = evaluated(
+        BoxAP(),
+        samples_of([JudgedImage(name="a", found=found, truth=nothing, ignored=there)]),
+        CLASSES,
+    )
     assert np.isnan(empty["mAP"])
     assert not any("/" in name for name in empty)
 
@@ -375,8 +388,8 @@ def test_a_class_that_no_mask_has_stands_in_no_mean_whatever_is_predicted(tmp_pa
     kept = SegmentationOutcomes.from_arrays(np.load(file, allow_pickle=False))
     assert metric_value(kept, "mIoU") == pytest.approx(figures["mIoU"])
     theirs = IoUMetric.intersect_and_union(called, truth, num_classes=3, ignore_index=255)
-    told = IoUMetric.total_area_to_metrics(*theirs, metrics=["mIoU"])
-    assert told["IoU"].tolist() == pytest.approx([3 / 4, 1, 0])
+    reference = IoUMetric.total_area_to_metrics(*theirs, metrics=["mIoU"])
+    assert reference["IoU"].tolist() == pytest.approx([3 / 4, 1, 0])
 
 
 def test_pixels_are_counted_to_the_last_of_a_large_image():

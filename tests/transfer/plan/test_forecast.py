@@ -30,7 +30,7 @@ def steps(parts, number_of_steps=50):
 def test_after_a_minute_the_time_left_is_right_within_a_factor_of_1_5(pace, wrong, odd):
     """Parts take up to 10 % more or less than their share, the first guess is up to 2 times off."""
     now = 0.0
-    outlook = Forecast(PARTS, pace * wrong, clock=lambda: now)
+    outlook = Forecast(parts=PARTS, guess=pace * wrong, clock=lambda: now)
     outlook.step(0, "train the classifier", 0, 50)
     lengths = []
     for number, phase, done, total, seconds in steps(PARTS):
@@ -38,19 +38,19 @@ def test_after_a_minute_the_time_left_is_right_within_a_factor_of_1_5(pace, wron
         now += seconds * pace * odd[place % len(odd)]
         outlook.step(number, phase, done, total)
         lengths.append((now, outlook.left()))
-    for told_at, left in lengths:
-        true = now - told_at
-        if told_at > 60 and true > 20:
+    for stated_at, left in lengths:
+        true = now - stated_at
+        if stated_at > 60 and true > 20:
             assert true / 1.5 <= left <= true * 1.5
 
 
 def test_before_the_first_step_it_is_the_guess():
-    assert Forecast(PARTS, 2.0).left() == 2 * sum(sum(part.values()) for part in PARTS)
+    assert Forecast(parts=PARTS, guess=2.0).left() == 2 * sum(sum(part.values()) for part in PARTS)
 
 
 def test_what_an_interrupted_run_had_done_is_not_taken_for_speed():
     now = 0.0
-    outlook = Forecast(({"train": 100.0},), 1.0, clock=lambda: now)
+    outlook = Forecast(parts=({"train": 100.0},), guess=1.0, clock=lambda: now)
     outlook.step(0, "train", 50, 100)
     assert 49 < outlook.left() <= 50
     now += 40.0
@@ -59,7 +59,7 @@ def test_what_an_interrupted_run_had_done_is_not_taken_for_speed():
 
 
 def test_at_the_end_nothing_is_left_and_sentences_change_nothing():
-    outlook = Forecast(PARTS, 1.0, clock=lambda: 0.0)
+    outlook = Forecast(parts=PARTS, guess=1.0, clock=lambda: 0.0)
     before = outlook.left()
     outlook.step(0, "top-1 55 % at step 3", 0, 0)
     assert outlook.left() == before

@@ -30,12 +30,12 @@ def weights(plan):
     return [cell.weights for cell in plan.cells]
 
 
-def test_public_weights_come_first_and_their_size_is_told(cache, answering):
+def test_public_weights_come_first_and_their_size_is_reported(cache, answering):
     plan = make_plan(asked(cache))
     assert weights(plan) == ["timm:resnet50.tv_in1k", "timm:resnet50d.gluon_in1k"]
-    told = " ".join(plan.remarks)
-    assert "204" in told, "megabytes of both"
-    assert "--weights sample" in told
+    text = " ".join(plan.remarks)
+    assert "204" in text, "megabytes of both"
+    assert "--weights sample" in text
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_every_row_is_trained_by_the_same_schedule_and_its_own_tricks():
 
 
 def test_classifiers_of_the_sample_are_for_the_sample_only(cache):
-    with pytest.raises(UserError, match="goes with --data sample only"):
+    with pytest.raises(UserError, match="needs --data sample"):
         make_plan(asked(cache, data="voc2012-animals", weights="sample"))

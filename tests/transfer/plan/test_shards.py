@@ -74,14 +74,14 @@ def test_a_shard_that_makes_no_sense_is_named(text, tmp_path, monkeypatch, capsy
 
 def test_the_dry_run_of_a_shard_names_its_cells(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    told = []
+    outputs = []
     for number in (1, 2, 3, 4):
         assert run.main(["--suite", "quick", "--dry-run", "--shard", f"{number}/4"]) == 0
-        told.append(capsys.readouterr().out)
-    assert sum("Shard" in text for text in told) == 4
-    todo = [int(text.split(" to do.")[0].rsplit(" ", 1)[-1]) for text in told]
+        outputs.append(capsys.readouterr().out)
+    assert sum("Shard" in text for text in outputs) == 4
+    todo = [int(text.split(" to do.")[0].rsplit(" ", 1)[-1]) for text in outputs]
     assert sum(todo) == 18
-    assert all(f"of 4: {n} of 18 cells." in text for n, text in zip(todo, told, strict=True))
+    assert all(f"of 4: {n} of 18 cells." in text for n, text in zip(todo, outputs, strict=True))
     assert run.main(["--suite", "quick", "--dry-run", "--shard", "19/19"]) == 2
     assert "the suite 'quick' has only 18 cells" in capsys.readouterr().err
 
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_nothing_half_merged(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("whole", [0, 1, 45])
-def test_a_disk_that_fails_while_files_are_moved_is_told_and_gone_on_from(
+def test_a_disk_that_fails_while_files_are_moved_is_reported_and_gone_on_from(
     whole, tmp_path, monkeypatch
 ):
     fill(tmp_path / "a", cells())
@@ -228,8 +228,8 @@ def test_a_disk_that_fails_while_files_are_moved_is_told_and_gone_on_from(
     with pytest.raises(UserError) as caught:
         merge.merge([tmp_path / "a"], tmp_path / "r")
     monkeypatch.undo()
-    told = f"{whole} of 80 files are in their places" if whole else "nothing was moved"
-    assert f"(Input/output error): {told}." in str(caught.value).replace("[Errno 5] ", "")
+    outcome = f"{whole} of 80 files were moved" if whole else "nothing was moved"
+    assert f"(Input/output error): {outcome}." in str(caught.value).replace("[Errno 5] ", "")
     there = files(tmp_path / "r")
     assert len(there) == whole
     assert there.items() <= files(tmp_path / "a").items(), "whole, and nothing else"

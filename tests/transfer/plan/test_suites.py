@@ -93,7 +93,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
-        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 on, at most 4294967295"),
+        (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 to 4294967295"),
         (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
         (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
         (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be a whole number from 1 on"),
@@ -108,18 +108,18 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
-        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a number but inf and nan"),
-        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a number but inf and nan"),
+        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a finite number"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a finite number"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"model.type" = "subprocess.Popen"',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (
             QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
-            "which is no class that data may name",
+            "which is not an allowed class",
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),
@@ -176,15 +176,18 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--suite", "quick", "--weights", "a.pth"], "--weights goes with --backbone only"),
-        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs goes with --suite only"),
+        (["--suite", "quick", "--weights", "a.pth"], "--weights only works with --backbone"),
+        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
-        (["--suite", "quick", "--probe"], "--probe goes with --dry-run only"),
-        (["--suite", "quick", "--state-storage", "foo://x"], "No state can be copied to 'foo://x'"),
+        (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
+        (
+            ["--suite", "quick", "--state-storage", "foo://x"],
+            "No checkpoint can be copied to 'foo://x'",
+        ),
         (
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
-            "No state can be copied to 'foo::memory://x'",
+            "No checkpoint can be copied to 'foo::memory://x'",
         ),
         (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
         (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
@@ -212,8 +215,8 @@ def test_a_missing_package_for_curves_is_named(here, capsys, monkeypatch):
 def test_cells_come_task_by_task_and_seed_by_seed(here):
     text = QUICK + 'seeds = [4, 2]\nrows = ["resnet18_scratch", "resnet18_baseline"]'
     plan = plan_of(text, here)
-    told = [(cell.task, cell.seed, cell.backbone) for cell in plan.cells]
-    assert told == [
+    values = [(cell.task, cell.seed, cell.backbone) for cell in plan.cells]
+    assert values == [
         (task, seed, row)
         for task in ("detection", "segmentation")
         for seed in (2, 4)
@@ -286,7 +289,7 @@ def test_data_for_one_task_are_enough_for_a_suite(here):
     text = boxes_alone(here)
     plan = plan_of(text, here)
     assert [cell.task for cell in plan.cells] == ["detection"]
-    assert "'boxes' has nothing for segmentation, which is left out." in plan.remarks
+    assert "'boxes' has no data for segmentation, so this task is left out." in plan.remarks
     named = plan_of(text + 'tasks = ["detection"]\n', here)
     assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
@@ -307,7 +310,7 @@ def test_seeds_of_the_command_line_take_the_place_of_those_of_rows(here):
 
 
 def test_a_baseline_that_is_no_row_is_named(here):
-    with pytest.raises(UserError, match=r"baseline 'resnet18' .* none of its rows"):
+    with pytest.raises(UserError, match=r"baseline 'resnet18' .* not one of its rows"):
         plan_of(QUICK + 'baseline = "resnet18"\nrows = ["resnet18_scratch"]', here)
 
 
@@ -329,30 +332,30 @@ def test_overrides_are_the_same_for_all_rows_and_variations_are_tables_of_their_
     assert masks == {(("train_cfg.max_epochs", 3),)}
     boxes = [cell for cell in plan.cells if cell.task == "detection"]
     assert len(boxes) == 2 * 4
-    told = {
+    variations = {
         (dict(c.overrides)["optim_wrapper.optimizer.lr"], dict(c.overrides)["model.x"])
         for c in boxes
     }
-    assert told == {(lr, x) for lr in (0.1, 0.2) for x in ((1, 2), (3,))}
+    assert variations == {(lr, x) for lr in (0.1, 0.2) for x in ((1, 2), (3,))}
     assert {dict(cell.overrides)["train_cfg.max_epochs"] for cell in boxes} == {2}
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
 
 
-def test_what_a_suite_says_in_vain_is_told(here):
+def test_what_a_suite_says_in_vain_is_reported(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     both = '[overrides]\n"train_cfg.max_epochs" = 4\n[vary]\n"train_cfg.max_epochs" = [2, 3]\n'
     with pytest.raises(UserError, match="a setting that 'overrides' does not fix"):
         plan_of(QUICK + rows + both, here)
     named = 'rows = [{ backbone = "resnet18_scratch", classifiers = ["a.pth"] }]\n'
-    with pytest.raises(UserError, match="which begins with random weights: leave them out"):
+    with pytest.raises(UserError, match="which starts from random weights: remove them"):
         plan_of(QUICK + named, here)
     one = QUICK.replace('data = "sample"', 'data = { detection = "sample" }')
     plan = plan_of(one + rows, here)
     assert {cell.task for cell in plan.cells} == {"detection"}
-    assert "The suite names no data for segmentation, which is left out." in plan.remarks
+    assert "The suite names no data set for segmentation, so this task is left out." in plan.remarks
 
 
-def test_a_length_that_is_changed_without_its_schedule_is_told(here):
+def test_a_length_that_is_changed_without_its_schedule_is_reported(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     text = QUICK + rows + '[overrides.detection]\n"train_cfg.max_epochs" = 4\n'
     (remark,) = plan_of(text, here).remarks
@@ -403,7 +406,7 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
         UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"
     ) as raised:
         plan_of(text + '["resnet50d_cosine"]', here)
-    assert "goes on" not in str(raised.value)
+    assert "continues" not in str(raised.value)
     assert str(raised.value).count("needs training") == 1, "once for both tasks"
 
 
@@ -420,8 +423,8 @@ rows = [
 ]"""
     )
     cells = plan_of(text, here).cells
-    told = [(cell.classifier, cell.seed) for cell in cells]
-    assert sorted(told) == [
+    values = [(cell.classifier, cell.seed) for cell in cells]
+    assert sorted(values) == [
         ("seed 0", 0),
         ("seed 1", 0),
         ("seed 1", 1),
@@ -441,7 +444,9 @@ def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here)
     plan = plan_of(QUICK + row, here)
     assert {cell.backbone for cell in plan.cells} == {"resnet18_scratch"}
     assert "no classifier matches 'c*.safetensors'" in plan.remarks[0]
-    with pytest.raises(UserError, match=r"'\*\*c.*' is no pattern|Nothing of the suite"):
+    with pytest.raises(
+        UserError, match=r"'\*\*c.*' is not a valid file pattern|No run of the suite"
+    ):
         plan_of(QUICK + f"rows = [{given.replace('c*', '**c*')}]", here)
     classifier(here / "c0.safetensors", 0)
     with pytest.raises(UserError, match=r"is a 'resnet18d_mixup', but .* for 'resnet18_baseline'"):
@@ -500,17 +505,19 @@ def test_the_header_of_any_bytes_is_a_table_or_a_sentence(tmp_path_factory, cont
     path = tmp_path_factory.mktemp("header") / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content)
     try:
-        told = read_own_metadata(path)
+        metadata = read_own_metadata(path)
     except UserError as error:
-        told = {"sentence": str(error)}
-    assert isinstance(told, dict)
-    assert "not a whole safetensors file" in told.get("sentence", "not a whole safetensors file")
+        metadata = {"sentence": str(error)}
+    assert isinstance(metadata, dict)
+    assert "not a complete safetensors file" in metadata.get(
+        "sentence", "not a complete safetensors file"
+    )
 
 
 def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         read_own_metadata(path)
 
 
@@ -523,8 +530,8 @@ def test_the_table_of_costs_has_every_network_and_is_what_is_computed():
     assert all(size_of(row.architecture) for row in zoo.CATALOGUE.values())
     for architecture in ("resnet18d", "resnet50v1", "mobilenetv1"):
         cost = classifier_cost(architecture)
-        told = size_of(architecture)
-        assert (told.parameters, told.multiply_adds) == (cost.parameters, cost.multiply_adds)
+        size = size_of(architecture)
+        assert (size.parameters, size.multiply_adds) == (cost.parameters, cost.multiply_adds)
 
 
 @pytest.mark.slow
@@ -594,7 +601,7 @@ def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_pat
     assert processes.children_seconds() - before < 2
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "mmengine", "mmcv", "timm", "cv2", "scipy", "matplotlib"}
-    assert "18 cells: 0 recorded, 18 to do." in done.stdout
+    assert "18 runs: 0 recorded, 18 to do." in done.stdout
     assert "25.56" in done.stdout
     assert "4.09" in done.stdout
     assert "--probe times a few steps" in done.stdout
@@ -608,11 +615,11 @@ def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_pat
 def test_workers_have_a_gpu_each_and_their_share_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    told = [environment_of(number, 3, 2)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
-    assert told == ["0", "1", "0"]
+    devices = [environment_of(number, 3, 2)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
+    assert devices == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
-    told = [environment_of(number, 2, 2)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
-    assert told == ["5", "7"]
+    devices = [environment_of(number, 2, 2)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
+    assert devices == ["5", "7"]
     assert int(environment_of(0, 64, 0)["OMP_NUM_THREADS"]) == 1
     assert environment_of(0, 1, 0) == {}
 
@@ -659,18 +666,18 @@ def test_one_work_folder_serves_one_driver_at_a_time(here, cache):
 
     (task,) = tasks_of(quick_suite(here, cache, tasks=["segmentation"]), here)
     held = lease.Leases(task.work_leases).take(task.name)
-    told = []
+    seen = []
 
     def listen(phase, done, total):
-        told.append(phase)
+        seen.append(phase)
         if not task.place.joinpath("log.txt").exists():
             held.give_back()
 
     run_cell(task, listen)
     assert (
-        told[0] == f"waiting for {task.name}, which process {os.getpid()} on {held.owner.host} runs"
+        seen[0] == f"waiting for {task.name}, which process {os.getpid()} on {held.owner.host} runs"
     )
-    assert set(told[1:]) == {"train", "evaluate"}
+    assert set(seen[1:]) == {"train", "evaluate"}
 
     state = task.place / "state" / "state.pt"
     state.parent.mkdir()
@@ -721,7 +728,9 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
     durations.add([record_of(running.cell, 60.0)])
     shown = io.StringIO()
     console = Console(file=shown, width=120, force_terminal=terminal)
-    tally = Tally(waiting=deque([Job(waiting), Job(elsewhere, elsewhere="process 7 on another")]))
+    tally = Tally(
+        waiting=deque([Job(task=waiting), Job(task=elsewhere, elsewhere="process 7 on another")])
+    )
     with SuiteView(4, console, durations, jobs=2) as view:
         view.started(failing, "process 5")
         view.failed(failing, "no room [on] the disk", again=False)
@@ -731,15 +740,15 @@ def test_the_view_tells_what_is_done_running_failed_and_left(terminal, here, cac
         view.refresh(tally)
         summary = view._summary()
     far = "" if terminal else " (train 30/60)"
-    counts = f"4 cells: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
+    counts = f"4 runs: 1 running{far}, 1 failed, 2 waiting (1 run by another driver); "
     assert summary.startswith(counts)
     assert summary.endswith("about 0:01:30 left"), "30 s of the one, 120 s on two workers"
     assert f"failed  {failing.name}: no room [on] the disk" in shown.getvalue()
     assert ("30/60" in shown.getvalue()) == terminal
-    assert (f"begun   {running.name} (process 6)" in shown.getvalue()) != terminal
+    assert (f"started {running.name} (process 6)" in shown.getvalue()) != terminal
 
 
-def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
+def test_the_time_left_is_reported_before_there_is_any_record(here, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     suite = suite_file(
@@ -749,8 +758,8 @@ def test_the_time_left_is_told_before_there_is_any_record(here, monkeypatch):
     view = SuiteView(2, Console(file=io.StringIO()), Durations(), jobs=1)
     view.started(running, "here")
     view.stepped(running, "train", 10, 110)  # it goes on from an earlier state
-    view.refresh(Tally(waiting=deque([Job(waiting)])))
-    assert view._summary().endswith("time not known")
+    view.refresh(Tally(waiting=deque([Job(task=waiting)])))
+    assert view._summary().endswith("time left unknown")
     now += 30
     view.stepped(running, "train", 40, 110)
     assert view._summary().endswith("about 0:03:00 left"), "70 of the one's steps, 110 of the other"
@@ -762,11 +771,11 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     durations = Durations()
     durations.add([record_of(known.cell, 60.0)])
     view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
-    view.refresh(Tally(waiting=deque(Job(task) for task in tasks)))
+    view.refresh(Tally(waiting=deque(Job(task=task) for task in tasks)))
     ahead = [task.cell.task for task in tasks]
-    told = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
-    assert told in view._summary()
-    assert view._summary().endswith("of a kind that has not been run here")
+    summary = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
+    assert summary in view._summary()
+    assert view._summary().endswith("without an estimate")
 
 
 def test_sigterm_and_kill_9_lose_nothing(here, cache):
@@ -785,7 +794,7 @@ def test_sigterm_and_kill_9_lose_nothing(here, cache):
         time.sleep(0.05)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(60) == 130
-    assert "run the same command again to go on" in (here / "driver.log").read_text()
+    assert "run the same command again to resume" in (here / "driver.log").read_text()
     assert chaos_suite.records_of(here) == {}
     assert (task.place / "state" / "state.pt").exists()
     victims, faults = chaos_suite.run_with_kills(suite, here, 1, random.Random(), longest=6)
@@ -817,8 +826,8 @@ def test_a_process_of_a_pool_dies_with_the_one_that_started_it():
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", script]
-    told = processes.environment()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told) as parent:
+    result = processes.environment()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=result) as parent:
         child = int(parent.stdout.readline())
         assert lease._start_of(child) is not None
         parent.kill()
@@ -859,12 +868,18 @@ def test_four_drivers_together_run_every_cell_once(here, cache):
 
 def test_the_disk_that_a_suite_needs_counts_the_weights_that_every_cell_keeps(here):
     cells = plan_of(QUICK + 'seeds = [0, 1]\nrows = ["resnet50_scratch"]', here).cells
-    told = io.StringIO()
+    stream = io.StringIO()
     other = here / "results" / "records"  # of other data: says nothing of these
     other.mkdir(parents=True)
     (other / "a.json").write_text("x")
-    print_costs(cells, here / "results", Durations(), 1, Console(file=told, width=400))
-    line = next(line for line in told.getvalue().splitlines() if line.startswith("Disk"))
+    print_costs(
+        cells,
+        results=here / "results",
+        durations=Durations(),
+        jobs=1,
+        console=Console(file=stream, width=400),
+    )
+    line = next(line for line in stream.getvalue().splitlines() if line.startswith("Disk"))
     kept = float(line.split("public weights, ")[1].split(" MB")[0])
     assert kept == pytest.approx(4 * 4 * (25.557032 + 25), rel=0.06), "four cells of float32"
     assert "8.4 MB of records" in line or "8.0 MB of records" in line, line

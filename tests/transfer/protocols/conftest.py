@@ -33,16 +33,25 @@ def data(tmp_path_factory):
     for split in ("trainval", "test"):
         (root / f"VOC2007/ImageSets/Main/{split}.txt").write_text("\n".join(names))
     boxes = catalogue.DetectionSplit("VOC2007", "trainval")
-    masks = catalogue.MaskSplit("VOC2007/JPEGImages", "VOC2007/masks")
+    masks = catalogue.MaskSplit(images="VOC2007/JPEGImages", masks="VOC2007/masks")
     return catalogue.DataSet(
-        "tiny",
-        "tiny",
-        root,
-        catalogue.Detection(
-            root, "voc", VOC_NAMES, (boxes,), (catalogue.DetectionSplit("VOC2007", "test"),)
+        name="tiny",
+        title="tiny",
+        root=root,
+        detection=catalogue.Detection(
+            root=root,
+            layout="voc",
+            classes=VOC_NAMES,
+            train=(boxes,),
+            test=(catalogue.DetectionSplit("VOC2007", "test"),),
         ),
-        catalogue.Segmentation(
-            root, tuple(f"class {i}" for i in range(150)), masks, masks, 255, True
+        segmentation=catalogue.Segmentation(
+            root=root,
+            classes=tuple(f"class {i}" for i in range(150)),
+            train=masks,
+            test=masks,
+            ignore_index=255,
+            zero_is_ignored=True,
         ),
     )
 

@@ -3,17 +3,18 @@ import json
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 
 import transfer.openmmlab  # noqa: F401
 from backbones.zoo import zoo
 from tests.support.composed import MEAN, STD, cell, composed
 from transfer.datasets import catalogue
 from transfer.protocols import compose, protocols
-from transfer.records.records import told_config
+from transfer.records.records import config_entry
 from transfer.speed import winograd
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -57,7 +58,7 @@ def test_the_detector_of_quick_multiplies_as_the_toolbox_does(
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenetv1_100", "ecaresnet26t"])
-def test_channels_are_told_to_the_neck(architecture, small_sample):
+def test_the_neck_knows_the_channels(architecture, small_sample):
     model = built(composed(cell("detection", architecture=architecture), small_sample)).eval()
     with torch.no_grad():
         maps = model.extract_feat(torch.zeros(1, 3, 64, 64))
@@ -86,6 +87,18 @@ def test_pretrained_ones_are_as_the_protocol_says(small_sample):
     assert not any(norm.training for norm in model.backbone._norms())
 
 
+def test_an_override_has_lists_where_the_config_has_them(small_sample):
+    place = "train_dataloader.dataset.dataset.pipeline.3.scale"
+    planned = dataclasses.replace(
+        cell("segmentation", protocol="paper"), overrides=((place, ((640, 16), (640, 64))),)
+    )
+    resize = composed(planned, small_sample).train_dataloader.dataset.dataset.pipeline[3]
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        transform = TRANSFORMS.build(resize)
+    shown = transform({"img": np.zeros((32, 48, 3), np.uint8), "seg_fields": []})
+    assert 16 <= min(shown["img"].shape[:2]) <= 64
+
+
 def test_the_identity_does_not_tell_where_files_lie(small_sample):
     one = composed(cell("detection"), small_sample, weights="/here/a.pth")
     other = composed(cell("detection"), small_sample, weights="/there/b.pth")
@@ -108,9 +121,9 @@ def test_rows_of_a_table_differ_in_the_backbone_alone(task, protocol, other, sma
     """Each protocol's own config, resolved for each kind of row, is one and the same elsewhere."""
 
     def hashed(changed, *overrides):
-        told = cell(task, protocol, **{"architecture": "resnet50", **changed})
-        cfg = composed(dataclasses.replace(told, overrides=overrides), small_sample)
-        return told_config(compose.resolved(cfg))["comparable_sha256"]
+        comparable = cell(task, protocol, **{"architecture": "resnet50", **changed})
+        cfg = composed(dataclasses.replace(comparable, overrides=overrides), small_sample)
+        return config_entry(compose.resolved(cfg))["comparable_sha256"]
 
     assert hashed(other) == hashed({})
     assert hashed({}, ("optim_wrapper.optimizer.lr", 0.123)) != hashed({})
@@ -215,7 +228,7 @@ def steps(loader):
     dataset = loader.dataset
     while "pipeline" not in dataset:
         dataset = dataset.get("dataset") or dataset.datasets[0]
-    told = plain(dataset.pipeline)
-    for step in told:
+    transforms = plain(dataset.pipeline)
+    for step in transforms:
         step.pop("reduce_zero_label", None)  # of the data set, in the driver's configs
-    return told
+    return transforms

@@ -212,8 +212,8 @@ def test_the_metric_of_the_segmenter(scores):
     """Ours does not cut scores to whole numbers before it takes the largest; theirs did to v0.4."""
     found = theirs("miou")
     wanted = found["target"].where(found["target"] >= 0, torch.tensor(IGNORED))
-    told = {f"{name}": found[f"{scores}_{name}"] for name in ("intersection", "union")}
-    expected = 100 * float((told["intersection"] / told["union"]).mean())
+    areas = {f"{name}": found[f"{scores}_{name}"] for name in ("intersection", "union")}
+    expected = 100 * float((areas["intersection"] / areas["union"]).mean())
     ours = {}
     for cut in (False, True):
         best = (found[scores].floor() if cut else found[scores]).argmax(0)
@@ -230,14 +230,16 @@ def test_the_metric_of_the_segmenter(scores):
 
 def test_the_schedule_of_the_segmenter(runners):
     """Theirs of v0.4 to its end; that of v0.3 is an iteration longer and ends above 0."""
-    told = NUMBERS["poly"]
-    total = told["epochs"] * told["iterations_an_epoch"]
+    reference = NUMBERS["poly"]
+    total = reference["epochs"] * reference["iterations_an_epoch"]
     left = (1 - np.arange(total) / (total - 1)) ** 0.9
-    np.testing.assert_allclose([*told["v0.4"][:-1]], told["base"] * left[1:], atol=1e-12)
-    assert told["v0.3"] == pytest.approx(told["base"] * (1 - np.arange(total) / total) ** 0.9)
+    np.testing.assert_allclose([*reference["v0.4"][:-1]], reference["base"] * left[1:], atol=1e-12)
+    assert reference["v0.3"] == pytest.approx(
+        reference["base"] * (1 - np.arange(total) / total) ** 0.9
+    )
     rates = learning_rates(runners("segmentation", "paper")).min(axis=1)
     ours = (1 - np.arange(len(rates)) / (len(rates) - 1)) ** 0.9
-    np.testing.assert_allclose(rates, told["base"] * ours, atol=1e-9)
+    np.testing.assert_allclose(rates, reference["base"] * ours, atol=1e-9)
 
 
 # --- the detector ------------------------------------------------------------------------------
@@ -451,11 +453,11 @@ def roi_losses(head, cfg, found, features):
 
 
 def test_the_schedule_of_the_detector(runners):
-    told = NUMBERS["detector"]
+    reference = NUMBERS["detector"]
     rates = learning_rates(runners("detection", "paper"))[:, 0]
-    by_epoch = rates.reshape(told["epochs"], -1)[:, 0]
-    np.testing.assert_allclose(by_epoch, told["rates"], rtol=1e-9)
-    assert told["lr_warmup"] == -1, "no warmup in the code"
+    by_epoch = rates.reshape(reference["epochs"], -1)[:, 0]
+    np.testing.assert_allclose(by_epoch, reference["rates"], rtol=1e-9)
+    assert reference["lr_warmup"] == -1, "no warmup in the code"
 
 
 def test_the_velocity_of_a_rate_that_falls():
@@ -496,8 +498,8 @@ def test_the_velocity_of_a_rate_that_falls():
     ],
 )
 def test_the_first_weights_of_new_layers(name, layer, std, data):
-    told = NUMBERS["first_weights"][name]
-    assert told["std"] == pytest.approx(std, rel=0.05)
+    reference = NUMBERS["first_weights"][name]
+    assert reference["std"] == pytest.approx(std, rel=0.05)
     task = "segmentation" if name.startswith("fcn") else "detection"
     cfg = configured(data, task, "paper", "resnet18")
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -507,5 +509,5 @@ def test_the_first_weights_of_new_layers(name, layer, std, data):
     weight = module.weight.detach()
     assert float(weight.std()) == pytest.approx(std, rel=0.05)
     if task == "segmentation":  # uniform, and so bounded
-        assert max(float(weight.abs().max()), told["largest"], -told["smallest"]) <= 0.07
+        assert max(float(weight.abs().max()), reference["largest"], -reference["smallest"]) <= 0.07
     assert module.bias is None or not module.bias.any()

@@ -87,7 +87,7 @@ def test_random_weights_are_frozen_nowhere(small_sample):
     assert (stage.norm_eval, stage.norm_frozen) == (False, False)
 
 
-def test_fewer_images_than_a_batch_are_told(small_sample, tmp_path):
+def test_fewer_images_than_a_batch_are_reported(small_sample, tmp_path):
     cfg = config("segmentation", small_sample)  # 8 images, batches of 16
     with pytest.raises(UserError, match="8 training images, fewer than a batch of 16"):
         finetune(cfg, "identity", tmp_path)
@@ -165,8 +165,8 @@ def test_the_toolboxes_own_tool_trains_the_named_config(task, small_sample, voc,
             "train_dataloader.dataset.dataset.data_root": root,
         }
     options["train_cfg.val_interval"] = 1
-    told = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
-    command = [sys.executable, str(tool), str(CONFIGS / NAMED[task]), "--cfg-options", *told]
+    settings = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
+    command = [sys.executable, str(tool), str(CONFIGS / NAMED[task]), "--cfg-options", *settings]
     work = ["--work-dir", str(tmp_path / "work")]
     run = subprocess.run([*command, *work], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -90,7 +90,7 @@ def test_a_changed_preprocessing_of_an_own_row_is_another_cell(weights, old, new
     assert old in BACKBONE
     file.write_text(weights + BACKBONE.replace(old, new))
     assert cell_of(file, tmp_path).id != before.id
-    top1 = "" if "random" in weights else "top1 = 70.0\n"  # is told, and decides nothing
+    top1 = "" if "random" in weights else "top1 = 70.0\n"  # recorded, but no part of the identity
     file.write_text(weights + BACKBONE + top1)
     assert cell_of(file, tmp_path).id == before.id
 
@@ -99,9 +99,9 @@ def test_every_record_has_still_the_id_of_its_cell():
     found = sorted((ROOT / "results" / "records").glob("*.json"))
     assert found
     for path in found:
-        told = json.loads(path.read_text())["cell"]
-        known = {field.name: told[field.name] for field in fields(Cell) if field.name in told}
-        assert Cell(**known).id == told["id"], path.name
+        content = json.loads(path.read_text())["cell"]
+        known = {field.name: content[field.name] for field in fields(Cell) if field.name in content}
+        assert Cell(**known).id == content["id"], path.name
 
 
 @pytest.mark.parametrize("row", ["resnet18_scratch", "timm/resnet18.tv_in1k", "resnet50d_smooth"])
@@ -163,9 +163,9 @@ def test_own_data_never_have_the_name_of_known_ones(name, here, capsys):
     command = ["--task", "segmentation", "--data", f"{name}.toml", "--protocol", "paper"]
     command = ["run", "--backbone", "resnet18_scratch", "--dry-run", *command]
     assert main.main(command) == 2
-    told = capsys.readouterr().err
-    assert f"'{name}.toml' has the name of a known data set" in told
-    assert "rename the file" in told
+    printed = capsys.readouterr().err
+    assert f"'{name}.toml' has the name of a known data set" in printed
+    assert "rename the file" in printed
     (here / f"{name}.toml").rename(here / "fields.toml")
     assert main.main([part.replace(f"{name}.toml", "fields.toml") for part in command]) == 0
     assert "fields" in capsys.readouterr().out

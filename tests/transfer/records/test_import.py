@@ -91,8 +91,8 @@ def test_units_become_percent(tmp_path, capsys):
     (path,) = (tmp_path / "records").glob("*.json")
     assert records.read(path).value == pytest.approx(80.5)
     assert records.read(path).content["metrics"]["pascal_voc/AP50"] == pytest.approx(81)
-    assert "the seed; give it with --seed." in out.out
-    assert "the backbone; name it with --backbone." in out.out
+    assert "the seed; set it with --seed." in out.out
+    assert "the backbone; set it with --backbone." in out.out
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_units_become_percent(tmp_path, capsys):
         ("", "holds no evaluation"),
         ('{"loss": 1.0, "step": 1}', "holds no evaluation"),
         ("\x00\xff not a log", "holds no evaluation"),
-        ('{"mIoU": NaN, "step": 1}', "has mIoU nan, which is no figure"),
+        ('{"mIoU": NaN, "step": 1}', "has mIoU nan, which is not a number"),
         ('{"accuracy/top1": 76.1, "step": 1}', "known here are mAP"),
         ("[" * 100_000, "holds no evaluation"),
     ],
@@ -165,7 +165,7 @@ def test_a_config_is_never_run(config, tmp_path):
     run = write_run(
         tmp_path / "run", '{"mIoU": 3.0, "step": 1}', config.replace("{proof}", str(proof))
     )
-    assert any("stand alone" in sentence for sentence in read_run(run).unknown)
+    assert any("a table of their own" in sentence for sentence in read_run(run).unknown)
     assert not proof.exists()
 
 
@@ -205,7 +205,7 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
     (sentence,) = table.left_out
     assert sentence.startswith("other (")
     assert "and 2 more) was fine-tuned differently" in sentence
-    assert "optim_wrapper.optimizer.lr is 0.02, the baseline's is 0.01" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.02, in the baseline 0.01" in sentence
 
 
 @pytest.mark.parametrize(
@@ -226,23 +226,23 @@ def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_
               "train_dataloader = dict(batch_size=2)")  # fmt: skip
     log = "Runtime environment:\n    seed: 0\n    GPU number: {}\n"
 
-    def told(row, load_from, resume, gpus):
+    def config_of(row, load_from, resume, gpus):
         scalars = json.dumps({"mIoU": 12.0 if row == "base" else 14.0, "step": 3})
         beside = log.format(gpus) if gpus else ""
         run = write_run(tmp_path / row, scalars, config.format(load_from, resume), beside)
         return imported(capsys, run, "--backbone", row, "--results", tmp_path)[1].out
 
-    told("base", None, False, 1)
-    unknown = told("n", load_from, resume, gpus)
+    config_of("base", None, False, 1)
+    unknown = config_of("n", load_from, resume, gpus)
     (table,) = collect(tmp_path, against="base").gains
     assert [row.name for row in table.rows] == (["base"] if sentence else ["base", "n"])
     assert sentence in " ".join(table.left_out)
-    assert ("the batch in all: the number of GPUs" in unknown) == (gpus is None)
-    assert ("what the run began from: it was resumed" in unknown) == resume
+    assert ("the global batch size: the number of GPUs" in unknown) == (gpus is None)
+    assert ("the initial weights: the run was resumed" in unknown) == resume
 
 
 @pytest.mark.parametrize(
-    ("config", "source", "told_apart_by"),
+    ("config", "source", "distinguished_by"),
     [
         ("model = dict(backbone=dict(type='ResNet'))", "", ""),
         ("model = dict(backbone=dict(type='TIMMBackbone', pretrained=True))", "pretrained",
@@ -259,14 +259,16 @@ def test_runs_that_began_otherwise_or_on_other_gpus_are_refused_as_far_as_it_is_
         (None, "", "unknown: "),
     ],
 )  # fmt: skip
-def test_random_weights_are_told_from_unknown_ones(config, source, told_apart_by, tmp_path, capsys):
+def test_random_weights_are_distinguished_from_unknown_ones(
+    config, source, distinguished_by, tmp_path, capsys
+):
     run = write_run(tmp_path / "run", '{"pascal_voc/mAP": 0.8, "step": 3}', config)
     imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     (path,) = (tmp_path / "records").glob("*.json")
     record = records.read(path)
-    told = record.content["classifier"]
-    assert (told["source"], told["sha256"]) == (source, told_apart_by)
-    assert (comparable.classifier(record) == comparable.RANDOM) == (told_apart_by == "")
+    recorded = record.content["classifier"]
+    assert (recorded["source"], recorded["sha256"]) == (source, distinguished_by)
+    assert (comparable.classifier(record) == comparable.RANDOM) == (distinguished_by == "")
 
 
 @pytest.mark.parametrize(
@@ -319,10 +321,10 @@ def test_an_evaluation_that_tells_no_iteration_is_as_old_as_the_training_before_
     if of == "scalars":
         (run / "20260101_000000" / "vis_data" / "scalars.json").write_text("\n".join(lines))
     else:
-        told = [f"{line}    {'mIoU: 12.0' if line == val else 'loss: 1.0'}" for line in lines]
+        rows = [f"{line}    {'mIoU: 12.0' if line == val else 'loss: 1.0'}" for line in lines]
         run = tmp_path / "a.log"
         before = "2026/01/01 00:00:01 - mmengine - INFO - "
-        run.write_text(log + "\n".join(before + line for line in told) + "\n")
+        run.write_text(log + "\n".join(before + line for line in rows) + "\n")
     code, out = imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     assert code == (0 if is_finished else 2), out.err
     if not is_finished:
@@ -334,7 +336,7 @@ def test_a_run_that_is_imported_again_is_still_one_run(tmp_path, capsys):
     imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     (first,) = tmp_path.glob("records/*.json")
     _, out = imported(capsys, run, "--backbone", "n", "--seed", "3", "--results", tmp_path)
-    assert f"'{first}' was of the same run; it is replaced." in out.out
+    assert f"Replaced '{first}', which was imported from the same run." in out.out
     (second,) = tmp_path.glob("records/*.json")
     record = records.read(second)
     assert record.cell["seed"] == 3
@@ -361,7 +363,7 @@ def test_the_command_of_an_imported_record_makes_it_again(tmp_path, capsys):
 def test_nothing_to_judge_is_no_figure(tmp_path, capsys):
     run = write_run(tmp_path / "run", '{"coco/bbox_mAP": -1, "step": 3}')
     code, out = imported(capsys, run, "--results", tmp_path)
-    assert (code, "which is no figure" in out.err) == (2, True)
+    assert (code, "which is not a number" in out.err) == (2, True)
     run = write_run(tmp_path / "a", '{"coco/bbox_mAP": 0.1, "coco/bbox_mAP_s": -1, "step": 3}')
     assert imported(capsys, run, "--results", tmp_path)[0] == 0
     (path,) = tmp_path.glob("records/*.json")

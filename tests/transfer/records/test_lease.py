@@ -36,37 +36,37 @@ def in_processes(count, target, *arguments):
     for process in processes:
         process.start()
     start.set()
-    told = [own.get(timeout=30) for _ in processes]
+    answers = [own.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
-    return told
+    return answers
 
 
 def test_of_many_processes_each_cell_has_one(tmp_path):
     names = [f"cell_{number}" for number in range(60)]
-    told = in_processes(6, take_all, tmp_path, names)
-    assert sorted(name for held in told for name in held) == sorted(names)
+    taken = in_processes(6, take_all, tmp_path, names)
+    assert sorted(name for held in taken for name in held) == sorted(names)
 
 
 def test_dead_owners_cells_are_taken_over_once(tmp_path):
     names = [f"cell_{number}" for number in range(60)]
     first = in_processes(1, take_all, tmp_path, names)
     assert sorted(first[0]) == sorted(names)
-    told = in_processes(6, take_all, tmp_path, names)
-    assert sorted(name for held in told for name in held) == sorted(names)
+    taken = in_processes(6, take_all, tmp_path, names)
+    assert sorted(name for held in taken for name in held) == sorted(names)
 
 
-def hold(folder, told):
+def hold(folder, held):
     Leases(folder).take("cell")
-    told.set()
+    held.set()
     signal.pause()
 
 
 def test_an_owner_that_is_killed_is_replaced_at_once_and_not_before(tmp_path):
-    told = SPAWN.Event()
-    process = SPAWN.Process(target=hold, args=(tmp_path, told))
+    held = SPAWN.Event()
+    process = SPAWN.Process(target=hold, args=(tmp_path, held))
     process.start()
-    assert told.wait(20)
+    assert held.wait(20)
     leases = Leases(tmp_path)
     assert leases.take("cell") is None
     assert leases.holder("cell").pid == process.pid
@@ -82,8 +82,8 @@ def test_an_owner_that_is_killed_is_replaced_at_once_and_not_before(tmp_path):
 def write(folder, name="cell.001.lease", **changes):
     """A lease of another process, as its owner would write it."""
     folder.mkdir(exist_ok=True)
-    told = {**vars(Owner.of(os.getpid())), **changes}
-    (folder / name).write_text(json.dumps(told))
+    fields = {**vars(Owner.of(os.getpid())), **changes}
+    (folder / name).write_text(json.dumps(fields))
     return folder / name
 
 
@@ -213,7 +213,7 @@ def test_a_disk_that_is_away_for_a_moment_costs_no_lease(tmp_path, monkeypatch):
         assert not own.superseded(look=True)
     own.path.unlink()
     assert own.superseded(look=True), "removed is lost"
-    assert own.mark_free(), "of one that is gone nobody need be told"
+    assert own.mark_free(), "the end of a finished owner need not be announced"
 
 
 def test_a_cell_that_is_finished_while_its_lease_is_taken_is_not_run_again(tmp_path):
@@ -225,12 +225,12 @@ def test_a_cell_that_is_finished_while_its_lease_is_taken_is_not_run_again(tmp_p
 
 def test_who_waits_says_for_whom_and_leaves_when_asked_to(tmp_path):
     write(tmp_path, **ELSEWHERE)
-    told, unfinished = [], iter([False] * 3)
+    messages, unfinished = [], iter([False] * 3)
     with stopping.on_signals():
         stopping.request()
         with pytest.raises(stopping.Interrupted, match="while waiting for cell"):
-            wait_for(Leases(tmp_path), "cell", lambda: next(unfinished, True), told.append)
-    assert told == [f"waiting for cell, which process {os.getpid()} on elsewhere runs"]
+            wait_for(Leases(tmp_path), "cell", lambda: next(unfinished, True), messages.append)
+    assert messages == [f"waiting for cell, which process {os.getpid()} on elsewhere runs"]
 
 
 def test_what_is_given_back_is_taken_by_a_later_generation(tmp_path):
@@ -289,5 +289,7 @@ def test_owned_finishes_or_gives_back(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "leases").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"the results folder and the work folder must be writable"):
+    with pytest.raises(
+        UserError, match=r"the results folder and the work directory must be writable"
+    ):
         Leases(tmp_path / "leases").take("cell")

@@ -41,8 +41,8 @@ def newer(done, epochs=12, *, first=1, seed=7, config=NEWER_CONFIG, resume=False
     lines = [f" - mmengine - INFO - \n----\nSystem environment:\n    seed: {seed}\n"
              "    GPU number: 1\n----\n"]  # fmt: skip
     if config:
-        told = config.format(epochs=epochs, seed=seed, resume=resume)
-        lines.append(f" - mmengine - INFO - Config:\n{told}")
+        text = config.format(epochs=epochs, seed=seed, resume=resume)
+        lines.append(f" - mmengine - INFO - Config:\n{text}")
     for epoch in range(first, done + 1):
         left = (100 * (epochs - epoch) + 50) * 0.3
         lines.append(
@@ -135,7 +135,7 @@ def test_json_lines_alone_tell_what_is_not_known(tmp_path, capsys):
     assert (code, record.value, record.cell["seed"]) == (0, pytest.approx(58), 3)
     assert record.content["curve"] == []
     assert "whether the training was finished" in out.out
-    assert "how many iterations an epoch has" in out.out
+    assert "the iterations of an epoch" in out.out
 
 
 def test_json_lines_with_the_config_in_their_head_are_guarded_by_it(tmp_path, capsys):
@@ -192,7 +192,7 @@ def test_a_fraction_where_percent_is_meant_is_refused(form, tmp_path, capsys):
     run = write(tmp_path, "train.out", segmentation(form, 1))
     code, record, out = imported(tmp_path, run, capsys)
     assert (code, record) == (2, None)
-    assert "fraction or percent" in out.err
+    assert "fraction or a percentage" in out.err
 
 
 @pytest.mark.parametrize("form", ["0.x", "1.x"])

@@ -21,5 +21,5 @@ from transfer.records.outcomes import image_names
          ["a.b", "a.c", "x/a.b"]),
     ],
 )  # fmt: skip
-def test_images_of_one_name_are_told_apart_by_their_folders(files, ids, names):
+def test_images_of_one_name_are_distinguished_by_their_folders(files, ids, names):
     assert image_names(files, ids) == names

@@ -39,7 +39,7 @@ def content(value=50.0, **cell):
             "parameters": 25_557_032,
             "multiply_adds_224": 4_089_184_256,
         },
-        "config": records.told_config(config),
+        "config": records.config_entry(config),
         "training": {"images": {"train": 100, "test": 10}},
         "curve": [],
         "versions": {},
@@ -158,7 +158,7 @@ def test_reading_many_records_is_quick(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "recorded"),
     [
         ("/home/me/mine.safetensors", "mine.safetensors"),
         ("shuffled:/home/me/mine.pt", "shuffled:mine.pt"),
@@ -167,5 +167,5 @@ def test_reading_many_records_is_quick(tmp_path):
         ("", ""),
     ],
 )
-def test_a_record_names_weights_without_the_folders_of_a_machine(weights, told):
-    assert records.told_weights(weights) == told
+def test_a_record_names_weights_without_the_folders_of_a_machine(weights, recorded):
+    assert records.public_name(weights) == recorded

@@ -34,7 +34,7 @@ RESULTS = Path(__file__).resolve().parents[3] / "results"
     ],
 )
 def test_titles_say_the_length_in_words(overrides, words):
-    assert settings.told(overrides) == words
+    assert settings.in_title(overrides) == words
     left_out = settings.unsaid(overrides)
     assert bool(left_out) == (len(words) < len(overrides))
     assert all(f"{name} = {value}" in left_out for name, value in overrides if left_out)

@@ -37,9 +37,9 @@ def as_another(act, *arguments):
     answers = context.Queue()
     process = context.Process(target=_become, args=(answers, act, *arguments))
     process.start()
-    told = answers.get(timeout=60)
+    result = answers.get(timeout=60)
     process.join()
-    return told
+    return result
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def test_a_results_folder_of_another_user_is_read_and_refused_before_a_run(share
     """0777 is not enough: the folder of the records in it is another's."""
     shared.chmod(mode)
     assert as_another(read, shared) == ([80.0], [])
-    told = as_another(look, shared)
-    assert told.startswith(f"error: '{shared}")
-    assert "it belongs to user 'root'" in told
-    assert "--results" in told
+    message = as_another(look, shared)
+    assert message.startswith(f"error: '{shared}")
+    assert "it belongs to user 'root'" in message
+    assert "--results" in message
     before = sorted(shared.rglob("*"))
     assert look(shared) == "writable"
     assert sorted(shared.rglob("*")) == before
@@ -104,9 +104,9 @@ def test_a_log_of_another_user_is_refused(shared):
     log = shared / "worker-0.log"
     log.touch(mode=0o644)
 
-    told = as_another(_look_at_log, log)
-    assert str(log) in told
-    assert "--work-dir" in told
+    message = as_another(_look_at_log, log)
+    assert str(log) in message
+    assert "--work-dir" in message
 
 
 def _look_at_log(log):

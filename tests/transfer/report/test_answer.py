@@ -32,14 +32,14 @@ def write(results, task, values=VALUES, headline=(), rare=0.0):
         for seed, value in enumerate(figures):
             of = synthetic.cell(row, task, data="voc2012-animals", classifier=f"seed {seed}")
             path = synthetic.write(results, of, value, top1=8.3, classifier=str(seed))
-            told = json.loads(path.read_text())
-            config = json.loads(told["config"]["json"])
+            content = json.loads(path.read_text())
+            config = json.loads(content["config"]["json"])
             config["test_evaluator"]["headline_classes"] = list(headline)
-            told["config"]["json"] = json.dumps(config)
+            content["config"]["json"] = json.dumps(config)
             kind = "AP_11points" if task == "detection" else "IoU"
-            told["metrics"] |= {f"{kind}/{name}": value for name in synthetic.VOC}
-            told["metrics"] |= {f"{synthetic.METRIC[task]}_all": value / 2, f"{kind}/bus": rare}
-            path.write_text(json.dumps(told))
+            content["metrics"] |= {f"{kind}/{name}": value for name in synthetic.VOC}
+            content["metrics"] |= {f"{synthetic.METRIC[task]}_all": value / 2, f"{kind}/bus": rare}
+            path.write_text(json.dumps(content))
             paths.append(path)
     return paths
 
@@ -60,21 +60,21 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
         row = next(row for row in table.rows if row.name == TRICKS).statistics
         assert row.verdict == "gain"
         measure = "mAP (11-point, IoU .5; " if table is detection else "mIoU ("
-        told = f"{table.setting.task} +4.00 {measure}{row.gain_low:.2f} … "
-        assert told in transferred
+        text = f"{table.setting.task} +4.00 {measure}{row.gain_low:.2f} … "
+        assert text in transferred
     assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
-    assert "3 classifiers a row" in sure
+    assert "3 classifiers per row" in sure
     assert controls.startswith(f"2 controls against {CONTROL}: ")
     assert "resnet18_scratch: detection -6.00 mAP" in controls
     assert f"{CONTROL}_shuffled: detection +0.00 mAP" in controls
-    assert "cannot tell" in controls
+    assert "inconclusive" in controls
 
 
 def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
     for path in (results / "records").glob("*.json"):
-        told = json.loads(path.read_text())
-        told["cell"]["backbone"] = told["cell"]["backbone"].replace("resnet18", "mine")
-        path.write_text(json.dumps(told))
+        content = json.loads(path.read_text())
+        content["cell"]["backbone"] = content["cell"]["backbone"].replace("resnet18", "mine")
+        path.write_text(json.dumps(content))
     (group,) = groups(collect(results, against=CONTROL.replace("resnet18", "mine")).gains)
     transferred, _, controls = answer(group)
     assert "mine" in transferred
@@ -88,44 +88,44 @@ def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_
     """A row that a suite declares is a row: there is no pretraining here that it could show."""
     values = {name: VALUES[CONTROL] for name in ("one_scratch", "mine")}
     for number, path in enumerate(write(tmp_path, "detection", values)):
-        told = json.loads(path.read_text())
-        told["cell"] |= {"scratch": True, "weights": "", "architecture": "resnet18"}
-        told["cell"] |= {"seed": number % 3, "id": f"{number:012}"}
-        told["classifier"] |= {"sha256": "", "source": "", "top1": None}
-        told["headline"]["value"] += 4 * (told["cell"]["backbone"] == "one_scratch")
-        path.write_text(json.dumps(told))
+        content = json.loads(path.read_text())
+        content["cell"] |= {"scratch": True, "weights": "", "architecture": "resnet18"}
+        content["cell"] |= {"seed": number % 3, "id": f"{number:012}"}
+        content["classifier"] |= {"sha256": "", "source": "", "top1": None}
+        content["headline"]["value"] += 4 * (content["cell"]["backbone"] == "one_scratch")
+        path.write_text(json.dumps(content))
     (group,) = groups(collect(tmp_path, against="mine").gains)
     transferred, sure = answer(group)
-    assert "one_scratch in place of mine: detection +4.00 mAP" in transferred
-    assert "3 runs from random weights a row" in sure
+    assert "one_scratch instead of mine: detection +4.00 mAP" in transferred
+    assert "3 runs from random weights per row" in sure
 
 
 def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(results):
     for path in (results / "records").glob("*resnet18_scratch*.json"):
-        told = json.loads(path.read_text())
-        told["cell"]["backbone"] = "from_nothing"
-        path.write_text(json.dumps(told))
+        content = json.loads(path.read_text())
+        content["cell"]["backbone"] = "from_nothing"
+        path.write_text(json.dumps(content))
     (group,) = groups(collect(results).gains)
-    assert any("from_nothing in place of" in sentence for sentence in answer(group)[:2])
+    assert any("from_nothing instead of" in sentence for sentence in answer(group)[:2])
 
 
-def test_tables_of_one_task_are_told_apart_by_what_they_differ_in(results):
+def test_tables_of_one_task_are_distinguished_by_what_they_differ_in(results):
     for path in sorted((results / "records").glob("detection_*.json")):
-        told = json.loads(path.read_text())
-        told["cell"]["overrides"] = [["optim_wrapper.optimizer.lr", "0.04"]]
-        told["cell"]["id"] = told["cell"]["id"][::-1]
-        path.with_name(f"other_{path.name}").write_text(json.dumps(told))
+        content = json.loads(path.read_text())
+        content["cell"]["overrides"] = [["optim_wrapper.optimizer.lr", "0.04"]]
+        content["cell"]["id"] = content["cell"]["id"][::-1]
+        path.with_name(f"other_{path.name}").write_text(json.dumps(content))
     found = collect(results)
     (group,) = groups(found.gains)
     transferred, _, controls = answer(group)
     changed = "detection with optim_wrapper.optimizer.lr = 0.04"
     plain = "detection with optim_wrapper.optimizer.lr as in the protocol"
-    for told in (changed, plain, "segmentation"):
-        assert f"{told} +4.00" in transferred
-        assert f"{told} -6.00" in controls
+    for title in (changed, plain, "segmentation"):
+        assert f"{title} +4.00" in transferred
+        assert f"{title} -6.00" in controls
     head = next(line for line in front.front(found, "").splitlines() if line.startswith("| back"))
-    for told in (f"{changed}, {MAP} %", f"{plain}, {MAP} %", "segmentation, mIoU %"):
-        assert f"| {told} |" in head
+    for title in (f"{changed}, {MAP} %", f"{plain}, {MAP} %", "segmentation, mIoU %"):
+        assert f"| {title} |" in head
 
 
 def test_one_run_a_row_claims_nothing(tmp_path):
@@ -161,14 +161,14 @@ def test_the_readmes_first_screen_is_not_stale():
     assert between == f"\n{made}", "run 'transfer table all --write'"
 
 
-def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_told(results, capsys):
+def test_a_readme_without_marks_is_left_alone_and_a_damaged_one_is_reported(results, capsys):
     top = results.parent / "README.md"
     for text in ("# Mine\n", f"# Mine\n{front.PART.begin}\n"):
         top.write_text(text)
         status = main.main(["table", "all", "--write", "--results", str(results)])
         assert top.read_text() == text
         assert status == (2 if front.PART.begin in text else 0)
-    assert "put them back" in capsys.readouterr().err
+    assert "Restore these lines" in capsys.readouterr().err
     top.write_bytes(f"# Mine\n{front.PART.begin}\n{front.PART.end}\n".encode() + b"p\xe8re\n")
     assert main.main(["table", "all", "--write", "--results", str(results)]) == 2
     assert "is not text in UTF-8" in capsys.readouterr().err
@@ -180,7 +180,11 @@ def test_notes_of_the_folder_stand_below_the_answer(results):
     (results / "notes.md").write_text("What this cannot say.\n")
     assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
     text = (results / "README.md").read_text()
-    assert text.index("How sure") < text.index("What this cannot say.") < text.index("### Table 1")
+    assert (
+        text.index("95 % intervals in brackets")
+        < text.index("What this cannot say.")
+        < text.index("### Table 1")
+    )
 
 
 def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
@@ -190,13 +194,20 @@ def test_every_class_with_its_boxes_stands_beside_a_headline_of_some(tmp_path):
     positives[:, synthetic.VOC.index("dog")] = (3, 4)
     positives[0, synthetic.VOC.index("bus")] = 1
     none = np.zeros(0, int)
-    outcomes = DetectionOutcomes(np.array(["a", "b"]), positives, none, none,
-                                 np.zeros(0), none > 0, none > 0)  # fmt: skip
+    outcomes = DetectionOutcomes(
+        images=np.array(["a", "b"]),
+        positives=positives,
+        image=none,
+        label=none,
+        score=np.zeros(0),
+        correct=none > 0,
+        ignored=none > 0,
+    )
     for path in paths:
         np.savez(path.with_suffix(".npz"), **outcomes.to_arrays())
     (gains,) = collect(tmp_path).gains
     shown = class_table.class_table(gains, "x")
-    assert shown.columns == ("class", "boxes tested on", *(row.name for row in gains.rows))
+    assert shown.columns == ("class", "test boxes", *(row.name for row in gains.rows))
     lines = {row[0]: row[1:] for row in shown.rows}
     at = shown.columns.index(TRICKS) - 1
     assert lines["mean of the 2 with *"][at] == "15.00"

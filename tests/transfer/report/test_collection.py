@@ -22,7 +22,7 @@ from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainRow
-from transfer.report.image_noise import image_noise, told
+from transfer.report.image_noise import image_noise, noise_sentences
 from transfer.report.layout import to_markdown
 from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.choice import compared
@@ -75,7 +75,7 @@ def test_the_table_command_says_where_nothing_was_measured(tmp_path, capsys):
 def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(2), protocol="paper")
     assert main.main(["table", "8", "--write", "--results", str(tmp_path)]) == 2
-    assert "give 'all'" in capsys.readouterr().err
+    assert "pass 'all'" in capsys.readouterr().err
     assert main.main(["table", "all", "--write", "--results", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
     assert text == readme.text(tmp_path)
@@ -122,7 +122,7 @@ def test_a_row_with_another_optimiser_is_refused_by_name_and_the_rest_stands(tmp
     assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_mixup"]
     (sentence,) = table.left_out
     assert "resnet50d_smooth (" in sentence
-    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, in the baseline 0.02" in sentence
 
 
 def test_one_elder_run_of_the_baseline_does_not_decide_what_is_comparable(tmp_path):
@@ -137,7 +137,7 @@ def test_one_elder_run_of_the_baseline_does_not_decide_what_is_comparable(tmp_pa
     ]
     (sentence,) = table.left_out
     assert "resnet50_baseline (" in sentence
-    assert "optim_wrapper.optimizer.lr is 0.05, the baseline's is 0.02" in sentence
+    assert "optim_wrapper.optimizer.lr is 0.05, in the baseline 0.02" in sentence
 
 
 @pytest.mark.parametrize(("batch", "lr"), [(4, 0.02), (16, 0.005), (4, 0.005)])
@@ -153,7 +153,10 @@ def test_rows_of_another_batch_or_rate_under_the_same_config_are_refused(batch, 
     assert [row.name for row in table.rows] == ["resnet50_baseline", "resnet50d_smooth"]
     (sentence,) = table.left_out
     assert "and 2 more) was fine-tuned differently" in sentence
-    assert f"a batch of {batch} in all at a rate of {lr}, the baseline's is 16 at 0.02" in sentence
+    assert (
+        f"global batch size {batch} and learning rate {lr}, the baseline has 16 and 0.02"
+        in sentence
+    )
 
 
 def test_a_batch_that_is_not_known_stands_beside_any(tmp_path):
@@ -196,7 +199,7 @@ def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before,
     (sentence,) = table.left_out
     assert f"n (detection_openmmlab_n_public_s0_14.json and 1 more) is of another model: it has " \
         f"the {trait} {before}" in sentence  # fmt: skip
-    assert "that of the newest (detection_openmmlab_n_public_s1_21.json) has" in sentence
+    assert "the newest record (detection_openmmlab_n_public_s1_21.json) has" in sentence
 
 
 def test_runs_from_random_weights_are_no_classifier_beside_trained_ones(tmp_path):
@@ -272,8 +275,8 @@ def test_one_seed_shows_no_interval_and_claims_nothing(tmp_path):
     for row in shown.rows:
         assert row[shown.columns.index("95 % interval")].startswith("–")
         assert row[shown.columns.index("verdict")] in ("baseline", "no claim")
-    assert "nothing is claimed" in verdict(table)
-    lines = [n for n in shown.notes if "shows no interval and claims nothing" in n]
+    assert "no verdicts" in verdict(table)
+    lines = [n for n in shown.notes if "no interval and no verdict" in n]
     together = [line for line in lines if line.count("resnet50d_") == 6]
     assert len(together) == 1, "one line for all rows of one reason"
 
@@ -369,8 +372,8 @@ def test_pixel_accuracy_counts_the_units_that_the_miou_beside_it_counts(tmp_path
     means = [np.mean([v for of, v in own if of == trained]) for trained in "abc"]
     half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / np.sqrt(3)
     low, high = np.mean(means) - half, np.mean(means) + half
-    told = shown.rows[0][shown.columns.index("pixAcc, ours")]
-    assert told == f"{np.mean(means):.2f} ({low:.2f} … {high:.2f})"
+    entry = shown.rows[0][shown.columns.index("pixAcc, ours")]
+    assert entry == f"{np.mean(means):.2f} ({low:.2f} … {high:.2f})"
 
 
 def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
@@ -381,14 +384,16 @@ def test_cannot_tell_prints_what_could_have_been_found_and_what_a_gain_costs():
         for seed in range(4)
     )
     result = row_of(table, "resnet50d_mixup").statistics
-    assert result.verdict == "cannot tell"
-    (note,) = [n for n in remarks.remarks(table) if "cannot tell" in n]
+    assert result.verdict == "inconclusive"
+    (note,) = [n for n in remarks.remarks(table) if "inconclusive" in n]
     assert f"would have found a gain of {result.detectable:.2f}" in note
     assert "a gain of +3.56 needs" in note, "the paper's gain: 81.10 - 77.54"
     assert f"{result.needed_low} to {result.needed_high} seeds" in note
 
 
-NOT_THE_PAPERS = "Not the paper's protocol: compare gains with the paper's, not figures."
+NOT_THE_PAPERS = (
+    "Not the paper's protocol: compare gains with the paper's gains, not absolute figures."
+)
 
 
 def test_agreement_is_judged_on_the_papers_data_and_protocol_only(tmp_path):
@@ -424,7 +429,7 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "command_line"),
     [
         ({"protocol": "paper"},
          "'transfer run --backbone {} --task detection --data voc0712 --protocol paper"),
@@ -437,10 +442,12 @@ def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides,
         ({"protocol": "imported"}, "'transfer import WORK_DIR --backbone {} --data voc0712'"),
     ],
 )  # fmt: skip
-def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(changed, told, tmp_path):
+def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(
+    changed, command_line, tmp_path
+):
     synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
     (shown,) = paper_table(8, collect(tmp_path))
-    of_smooth, of_cosine = (told.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
+    of_smooth, of_cosine = (command_line.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
     assert any(f"; {of_smooth.rstrip(chr(39))}' " in note for note in shown.notes)
     with_weights = of_cosine if changed["protocol"] == "imported" else f"{of_cosine} --weights"
     assert any(with_weights in note for note in shown.notes)
@@ -457,15 +464,15 @@ def test_where_settings_were_changed_only_the_suite_fills_an_empty_line(tmp_path
                "the file to the suite" in note for note in shown.notes)  # fmt: skip
 
 
-def test_a_gain_that_the_paper_lacks_is_told_from_a_row_that_it_lacks(tmp_path):
+def test_a_gain_that_the_paper_lacks_is_distinguished_from_a_row_that_it_lacks(tmp_path):
     rows = ["resnet50d_ra2", "resnet50d_mixup", "resnet50_bt"]
     synthetic.write_suite(tmp_path, rows, seeds=range(2))
     tables = collect(tmp_path, against=rows[0]).gains
     shown = gain_table(next(table for table in tables if table.baseline == rows[0]), "t")
-    told = {row[0]: row[-1] for row in shown.rows}
+    marks = {row[0]: row[-1] for row in shown.rows}
     reasons = dict(note.split(" ", 1) for note in shown.notes if note.startswith("["))
-    of_mixup, of_bt = (reasons[told[name].removeprefix("– ")] for name in rows[1:])
-    assert of_mixup == "The paper tells no mAP of resnet50d_ra2, so no gain from it."
+    of_mixup, of_bt = (reasons[marks[name].removeprefix("– ")] for name in rows[1:])
+    assert of_mixup == "The paper does not report mAP of resnet50d_ra2, so there is no gain."
     assert of_bt == "The paper tells no mAP of this row."
 
 
@@ -490,8 +497,8 @@ def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
     assert line[-1].startswith("agrees (")
     of_paper = [i for i, name in enumerate(shown.columns) if "paper" in name and "," in name]
     (mark,) = {alias[i] for i in [*of_paper, -1]}
-    told = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
-    assert f"{mark.removeprefix('– ')} {told}" in shown.notes
+    text = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
+    assert f"{mark.removeprefix('– ')} {text}" in shown.notes
     (table,) = collect(tmp_path).gains
     assert remarks.judged_agreement(table, row_of(table, "resnet50d_tricks")) is None
 
@@ -509,20 +516,20 @@ def write_proxies(results, **changed):
     """As elder records are: of the zoo's own near relatives, with the rows' tricks."""
     synthetic.write_suite(results, [*PROXIES, "resnet50d_mixup"], protocol="paper", **changed)
     for path in records.files(records.folder(results, "")):
-        told = json.loads(path.read_text())
-        row = told["cell"]["backbone"]
+        content = json.loads(path.read_text())
+        row = content["cell"]["backbone"]
         if row in PROXIES:
-            told["classifier"] |= {"near": "proxy", "source": zoo.find(row).weights.source}
-        records.write(path, told)
+            content["classifier"] |= {"near": "proxy", "source": zoo.find(row).weights.source}
+        records.write(path, content)
 
 
 def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tmp_path):
     write_proxies(tmp_path)
     table = only_table(tmp_path)
-    told = {row[0]: row[4] for row in rests_on(table, "t").rows}
+    tricks = {row[0]: row[4] for row in rests_on(table, "t").rows}
     note = "step schedule, zero gamma, no warmup, decay on everything"
-    assert told["resnet50d_efficient"] == f"public weights near the row: {note}"
-    assert told["resnet50d_mixup"].startswith("large batch, warmup")
+    assert tricks["resnet50d_efficient"] == f"public weights near the row: {note}"
+    assert tricks["resnet50d_mixup"].startswith("large batch, warmup")
     console = Console(width=400, record=True, file=io.StringIO())
     print_gains(table, console)
     shown = console.export_text()
@@ -530,10 +537,10 @@ def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tm
     assert all("large batch" not in line for line in shown.splitlines() if PROXIES[1] in line)
 
 
-def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told(tmp_path):
+def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_reported(tmp_path):
     write_proxies(tmp_path)
     (shown,) = paper_table(8, collect(tmp_path))
-    (named,) = [note for note in shown.notes if note.startswith("Public weights that are near")]
+    (named,) = [note for note in shown.notes if note.startswith("Public weights that are close")]
     assert named.endswith(
         "resnet50_baseline (torchvision's step schedule), resnet50d_efficient (step schedule, "
         "zero gamma, no warmup, decay on everything)."
@@ -544,22 +551,22 @@ def test_rows_whose_weights_are_near_relatives_are_named_where_agreement_is_told
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("stated", "shown"),
     [
         ({}, "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
         ({"recipe": None, "tricks": []}, "as published"),
-        ({"near": ""}, "not told"),
+        ({"near": ""}, "not recorded"),
         ({"near": "", "training": {"row": "resnet50d_cosine"}},
          "large batch, warmup, zero gamma, no bias decay, half precision, cosine"),
-        ({"near": "own", "recipe": None, "tricks": []}, "not told"),
+        ({"near": "own", "recipe": None, "tricks": []}, "not recorded"),
         ({"near": "", "sha256": "", "recipe": None, "tricks": []}, "none"),
         ({"near": "", "source": "shuffled:a", "recipe": None, "tricks": []}, "none"),
     ],
 )  # fmt: skip
-def test_tricks_are_told_of_weights_of_which_they_are_known(told, shown, tmp_path):
+def test_tricks_are_reported_of_weights_of_which_they_are_known(stated, shown, tmp_path):
     path = synthetic.write(tmp_path, synthetic.cell("resnet50d_cosine"), 80.0)
     content = json.loads(path.read_text())
-    content["classifier"] |= told
+    content["classifier"] |= stated
     records.write(path, content)
     assert rests_on(only_table(tmp_path), "t").rows[0][4] == shown
 
@@ -584,7 +591,7 @@ def write_runs(results, baseline, gains, **changed):
             synthetic.write(results, of, 60 + gain + seed / 10, points=2, baseline=baseline)
 
 
-def told_tables(found):
+def rows_of_tables(found):
     return {t.baseline: [row.name for row in t.rows] for t in found.gains}
 
 
@@ -601,11 +608,11 @@ def test_gains_are_counted_from_the_row_that_the_run_counted_them_from(tmp_path,
     assert "has no record in this setting" not in shown
 
 
-def test_another_row_never_stands_in_for_a_baseline_that_was_told(tmp_path):
+def test_another_row_never_replaces_a_recorded_baseline(tmp_path):
     write_runs(tmp_path, "b", {"m": 2})
     write_runs(tmp_path, None, {"resnet50_baseline": 0, "resnet50d_mixup": 1})
     found = collect(tmp_path)
-    assert told_tables(found) == {
+    assert rows_of_tables(found) == {
         "resnet50_baseline": ["resnet50_baseline", "resnet50d_mixup"],
         "b": ["m"],
     }
@@ -621,7 +628,7 @@ def test_a_row_of_runs_with_several_baselines_stands_against_each(tmp_path):
         of = synthetic.cell("m", seed=seed, data="own")
         synthetic.write(tmp_path, of, 62.0 + seed / 10, points=2, baseline="c")
     found = collect(tmp_path)
-    assert told_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
+    assert rows_of_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
     assert [row_of(t, "m").statistics.fine_tunings for t in found.gains] == [5, 5]
     assert any(line.startswith("Records: 11.") for line in foundations(found.gains))
     names = [pair.name for pair in compared(found.gains)]
@@ -632,7 +639,7 @@ def test_the_papers_rows_on_the_papers_data_keep_the_papers_baseline(tmp_path):
     gains = {"resnet50_baseline": 0, "resnet50d_efficient": 1, "resnet50d_mixup": 4, "m": 3}
     write_runs(tmp_path, "resnet50d_efficient", gains, data="voc0712")
     found = collect(tmp_path)
-    assert told_tables(found) == {
+    assert rows_of_tables(found) == {
         "resnet50_baseline": ["resnet50_baseline", "resnet50d_efficient", "resnet50d_mixup"],
         "resnet50d_efficient": ["resnet50d_efficient", "resnet50_baseline", "resnet50d_mixup", "m"],
     }
@@ -663,17 +670,17 @@ def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, ca
         assert "leave out" in capsys.readouterr().err
     (tmp_path / "README.md").write_text("# My own\n")
     assert main.main(["table", "all", "--write", *asked[:-1]]) == 2
-    assert "was not made by this command" in capsys.readouterr().err
+    assert "was not written by this command" in capsys.readouterr().err
     assert (tmp_path / "README.md").read_text() == "# My own\n"
 
 
 def test_a_user_row_alone_makes_a_table_without_gains():
     (table,) = families([in_memory("my_own", s, 50 + s) for s in range(3)])
     assert [row.name for row in table.rows] == ["my_own"]
-    assert "no gain is judged" in " ".join(remarks.remarks(table))
+    assert "No verdicts" in " ".join(remarks.remarks(table))
 
 
-def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():
+def test_a_row_under_two_names_with_other_seeds_cannot_be_distinguished():
     """A/A through records and table, over all 126 splits of ten runs of one row."""
     values = 78 + np.random.default_rng(5).normal(0, 0.5, 10)
     verdicts = []
@@ -686,9 +693,9 @@ def test_a_row_under_two_names_with_other_seeds_cannot_be_told_apart():
         (table,) = families([as_baseline(r, "resnet50d_mixup") for r in found])
         verdicts.append(row_of(table, "resnet50d_tricks").statistics.verdict)
     assert len(verdicts) == 126
-    share = sum(one != "cannot tell" for one in verdicts) / 126
+    share = sum(one != "inconclusive" for one in verdicts) / 126
     assert share <= 0.079, "the largest share that docs/statistics.md states for a single row"
-    assert verdicts.count("cannot tell") > 0
+    assert verdicts.count("inconclusive") > 0
 
 
 def as_baseline(record, name):
@@ -718,7 +725,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
     assert noise.low < noise.difference < noise.high
     assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
-    assert len(told(table)) == 2
+    assert len(noise_sentences(table)) == 2
     (path,) = (tmp_path / "records").glob("*mixup*s0*.npz")
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
@@ -753,7 +760,7 @@ def test_the_headline_is_drawn_anew_over_its_own_classes():
     assert len(some.label) == (outcomes.label > 0).sum()
 
 
-def test_imagenet_is_told_by_its_counts_and_other_images_stand_apart(tmp_path):
+def test_imagenet_is_recognised_by_its_counts_and_other_images_stand_apart(tmp_path):
     for seed, top1 in ((0, 77.0), (1, 77.4), (2, 77.2)):
         synthetic.write_classifier(tmp_path, "resnet50d_efficient", seed, top1=top1,
                                    **synthetic.IMAGENET)  # fmt: skip
@@ -798,7 +805,7 @@ def test_only_trainings_alike_share_a_group():
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({}, "Not trained on ImageNet here; '{}' does it."),
         ({"authors_code": True},
@@ -807,11 +814,13 @@ def test_only_trainings_alike_share_a_group():
          "settings that the title tells."),
     ],
 )  # fmt: skip
-def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(changed, told, tmp_path):
+def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(
+    changed, message, tmp_path
+):
     synthetic.write_classifier(tmp_path, "resnet50d_efficient", **synthetic.IMAGENET, **changed)
     (shown,) = paper_table(6, collect(tmp_path))
     command = "python backbones/train.py --suite table6 --data IMAGENET"
-    assert any(note.endswith(f"] {told.format(command)}") for note in shown.notes)
+    assert any(note.endswith(f"] {message.format(command)}") for note in shown.notes)
 
 
 def test_a_classifier_that_is_missing_on_other_images_is_to_be_trained_on_them(tmp_path):
@@ -833,9 +842,9 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
 
 def test_a_classifiers_record_that_lacks_its_classes_is_named(tmp_path):
     path = synthetic.write_classifier(tmp_path, "resnet50d_efficient")
-    told = json.loads(path.read_text())
-    del told["classes"]
-    path.write_text(json.dumps(told))
+    content = json.loads(path.read_text())
+    del content["classes"]
+    path.write_text(json.dumps(content))
     good, bad = classification.read_all(tmp_path)
     assert good == []
     assert "KeyError: 'classes'" in bad[0]
@@ -889,11 +898,17 @@ def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
     synthetic.write_suite(tmp_path, ["resnet50_baseline", "resnet50d_smooth"], seeds=range(3))
     for seed in (2, 3):
         cell = synthetic.cell("resnet50d_smooth", seed=seed)
-        failed = failures.Failure(cell.name, "the loss is not finite.", "", 4 - seed, "2026-11-22")
+        failed = failures.Failure(
+            cell=cell.name,
+            reason="the loss is not finite.",
+            detail="",
+            attempts=4 - seed,
+            when="2026-11-22",
+        )
         failures.write(records.path_of(tmp_path, cell), failed)
     (sentence,) = collect(tmp_path).left_out
-    told = "has failed 1 time, and is in no figure: the loss is not finite."
-    assert sentence == f"{cell.name} {told}"
+    text = "has failed 1 time, and is in no figure: the loss is not finite."
+    assert sentence == f"{cell.name} {text}"
 
 
 @pytest.mark.parametrize("width", [80, 60])
@@ -917,8 +932,8 @@ def test_elder_records_that_counted_the_last_stage_stand_beside_new_ones(tmp_pat
             stage = {"type": "RoIStage", "architecture": architecture, "weights": True}
             config["model"]["roi_head"] = {"shared_head": stage}
             elder = f"{architecture} as it was counted" if seed else None
-            content["config"] = records.told_config(config)
-            content["config"]["comparable_sha256"] = elder or records.told_config(config)["sha256"]
+            content["config"] = records.config_entry(config)
+            content["config"]["comparable_sha256"] = elder or records.config_entry(config)["sha256"]
             records.write(records.path_of(tmp_path, cell), content)
     table = only_table(tmp_path)
     assert [row.statistics.fine_tunings for row in table.rows] == [3, 3]

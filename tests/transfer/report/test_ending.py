@@ -23,7 +23,7 @@ def test_it_says_what_was_gained_and_that_one_seed_claims_nothing(tmp_path):
     first, *others = ending(found, "resnet50d_tricks", tmp_path)
     for table in found:
         assert f"resnet50d_tricks {table.rows[1].statistics.gain:+.2f}" in first
-    assert "One seed claims nothing" in first
+    assert "One seed proves nothing" in first
     assert [line.split(":")[0] for line in others] == [
         "Next, your images", "Next, your backbone", "Next, the real data",
     ]  # fmt: skip

@@ -53,11 +53,11 @@ class Outline(HTMLParser):
         self.open, self.ids, self.headings, self.fetched = [], [], [], []
 
     def handle_starttag(self, tag, attributes):
-        told = dict(attributes)
+        values = dict(attributes)
         if tag not in VOID:
             self.open.append(tag)
-        if "id" in told:
-            self.ids.append(told["id"])
+        if "id" in values:
+            self.ids.append(values["id"])
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
         self.fetched += [
@@ -97,13 +97,13 @@ def test_headings_go_down_one_at_a_time(page):
 def test_the_verdict_comes_first_and_in_words(page):
     verdict = page.index("6 of 6 rows gain against resnet50_baseline")
     assert page.index("<h1>") < verdict < page.index("<table>")
-    assert "nothing is claimed" in page
+    assert "no verdicts" in page
 
 
 def test_what_people_say_of_it_stands_before_the_tables_as_words_alone(page):
-    told = "<strong>Not</strong> this, a picture or &lt;b&gt;that&lt;/b&gt;."
+    text = "<strong>Not</strong> this, a picture or &lt;b&gt;that&lt;/b&gt;."
     assert "<h3>What it cannot say</h3>" in page
-    assert page.index('id="verdict"') < page.index(told) < page.index("<table")
+    assert page.index('id="verdict"') < page.index(text) < page.index("<table")
 
 
 def test_links_within_the_page_lead_somewhere(page):
@@ -117,7 +117,7 @@ def test_names_from_records_are_text_not_markup(page):
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_what_was_left_out_and_what_was_run_is_told(page):
+def test_what_was_left_out_and_what_was_run_is_reported(page):
     assert "half.json" in page
     assert "transfer run --backbone resnet50d_cosine --task detection --seed 2" in page
     assert "NVIDIA H200" in page
@@ -133,10 +133,10 @@ def test_without_records_the_page_says_so(tmp_path, capsys):
     assert main.main(["report", "--results", str(tmp_path)]) == 0
     for command in (["report"], ["table", "all", "--write"]):
         assert main.main([*command, "--results", str(tmp_path / "nowhere")]) == 2
-        assert "There is no folder of results" in capsys.readouterr().err
+        assert "There is no results folder" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
     text = (tmp_path / "report.html").read_text()
-    assert "No fine-tuning has been measured yet" in text
+    assert "There are no fine-tunings yet" in text
     assert "81.33" in text
 
 

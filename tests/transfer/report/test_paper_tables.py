@@ -59,10 +59,10 @@ def test_the_csv_files_hold_nothing_but_the_transcription(number):
 def test_every_empty_cell_says_why_and_what_fills_it(number, nothing):
     (shown,) = paper_tables.paper_table(number, nothing)
     marks = {cell[2:] for row in shown.rows for cell in row if cell.startswith("–")}
-    told = {note.split(" ")[0]: note for note in shown.notes if note.startswith("[")}
-    assert marks == told.keys()
+    fields = {note.split(" ")[0]: note for note in shown.notes if note.startswith("[")}
+    assert marks == fields.keys()
     assert not any(cell == "" for row in shown.rows[1:] for cell in row)
-    for note in told.values():
+    for note in fields.values():
         fills = "python backbones/train.py" in note or "transfer " in note
         assert fills or "The paper" in note
 
@@ -89,9 +89,9 @@ def test_where_the_paper_disagrees_with_itself_is_said(nothing):
 @pytest.fixture
 def awkward():
     return layout.table(
-        "t", "A_b & <c> | 5 %", ["name", "x, y", "z"],
-        [["a|b_c", "1.0", layout.Missing("r1")], ["<d>", layout.Missing("r2"), "−1 ± 2"]],
-        ["A note & more."],
+        "t", title="A_b & <c> | 5 %", columns=["name", "x, y", "z"],
+        rows=[["a|b_c", "1.0", layout.Missing("r1")], ["<d>", layout.Missing("r2"), "−1 ± 2"]],
+        notes=["A note & more."],
     )  # fmt: skip
 
 
@@ -103,7 +103,9 @@ def test_markdown_keeps_its_columns(awkward):
 
 def test_csv_is_one_table_of_plain_data(awkward):
     """Whatever the tables: numbers in columns of their own, no marks and no notes among them."""
-    intervals = layout.table("u", "Another", ["name", "95 %"], [["x", "1.90 … 13.20"], ["y", "–1"]])
+    intervals = layout.table(
+        "u", title="Another", columns=["name", "95 %"], rows=[["x", "1.90 … 13.20"], ["y", "–1"]]
+    )
     text = layout.to_csv([awkward, intervals])
     rows = list(csv.DictReader(io.StringIO(text)))
     by_place = {(r["table"], r["row"], r["column"]): r for r in rows}
@@ -135,7 +137,9 @@ def test_html_is_escaped(awkward):
 
 
 def test_reasons_beyond_z_have_marks_of_their_own():
-    shown = layout.table("t", "t", ["a"], [[layout.Missing(str(i))] for i in range(30)])
+    shown = layout.table(
+        "t", title="t", columns=["a"], rows=[[layout.Missing(str(i))] for i in range(30)]
+    )
     assert len({row[0] for row in shown.rows}) == 30
     assert shown.rows[26][0] == "– [aa]"
 

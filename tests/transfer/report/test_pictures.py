@@ -64,13 +64,13 @@ def test_gains_are_drawn_where_they_are_and_the_papers_dots_beside_them(tables):
     ],
 )
 def test_a_long_title_stands_on_two_lines_and_inside_the_picture(text, lines, smallest):
-    with style.canvas(7.0, 2.0, style.Margins()) as (figure, _):
+    with style.canvas(7.0, 2.0, margins=style.Margins()) as (figure, _):
         style.title(figure, text)
-    told = figure.get_suptitle().split("\n")
-    assert (len(told), " ".join(told)) == (lines, text)
+    title_lines = figure.get_suptitle().split("\n")
+    assert (len(title_lines), " ".join(title_lines)) == (lines, text)
     size = figure._suptitle.get_fontsize()
     assert smallest <= size <= 10
-    assert style.text_width(told, size) <= 7.0
+    assert style.text_width(title_lines, size) <= 7.0
 
 
 def test_one_seed_is_drawn_without_an_interval(tmp_path):
@@ -163,7 +163,7 @@ def test_rows_beyond_six_are_counted_not_hidden(tmp_path):
     assert len(gains_plot.draw(tables).axes[0].get_yticks()) == 9, "gains show every row"
 
 
-def test_no_line_is_told_by_its_colour_alone():
+def test_no_line_is_recognised_by_its_colour_alone():
     assert len(set(style.MARKERS)) >= choice.MOST_ROWS
     assert len(set(style.COLOURS)) >= choice.MOST_ROWS
 

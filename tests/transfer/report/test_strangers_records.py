@@ -121,12 +121,12 @@ def test_what_is_no_file_is_named_and_nobody_waits(make, results, tmp_path, caps
 def test_a_config_of_odd_parts_breaks_no_page(place, odd, results, tmp_path):
     for path in (results / "records").glob("*.json"):
         content = json.loads(path.read_text())
-        told = json.loads(content["config"]["json"])
-        part = told
+        resolved = json.loads(content["config"]["json"])
+        part = resolved
         for key in place[:-1]:
             part = part[key]
         part[place[-1]] = odd
-        content["config"]["json"] = json.dumps(told)
+        content["config"]["json"] = json.dumps(resolved)
         path.write_text(json.dumps(content))
     page = tmp_path / "page.html"
     assert main.main(["report", "--results", str(results), "--out", str(page)]) == 0

@@ -27,8 +27,15 @@ needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray 
 
 
 def refused(arguments, tmp_path, capsys):
-    told = ["--suite", "quick", "--results", str(tmp_path / "r"), "--work-dir", str(tmp_path / "w")]
-    assert run.main([*told, *arguments]) == 2
+    common = [
+        "--suite",
+        "quick",
+        "--results",
+        str(tmp_path / "r"),
+        "--work-dir",
+        str(tmp_path / "w"),
+    ]
+    assert run.main([*common, *arguments]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     return error
@@ -55,7 +62,7 @@ def test_a_missing_ray_is_named(here, capsys, monkeypatch):
 
 
 class Unsteady:
-    """Workers that get a place late, and lose cells as they are told; cells are empty."""
+    """Workers that get a place late and lose the cells that the test names; cells are empty."""
 
     def __init__(self, losses):
         self.losses = Counter(losses)
@@ -111,7 +118,7 @@ def test_a_lost_worker_costs_no_attempt_and_an_unplaced_one_gets_no_cell(here, c
     assert watcher.of("left").count(tasks[0].name) == 3
     assert watcher.of("started").count(tasks[0].name) == 4
     wheres = {event[2] for event in watcher.events if event[0] == "started"}
-    assert wheres <= {"place 0", "place 1"}, "told only once there is a place"
+    assert wheres <= {"place 0", "place 1"}, "reported only once there is a place"
     left = list((here / "results").rglob("*.lease"))
     assert all(path.name.startswith(tasks[1].name) for path in left), "what is done is not owned"
 
@@ -120,7 +127,7 @@ def test_a_lost_worker_costs_no_attempt_and_an_unplaced_one_gets_no_cell(here, c
 
 
 class Chaos:
-    """Keeps what a view is told, shows it, and acts when a cell has come so far."""
+    """Keeps the events of a view, shows them, and acts when a cell has come so far."""
 
     def __init__(self, view, act):
         self.view, self.act, self.events = view, act, []
@@ -207,7 +214,7 @@ def test_a_killed_worker_and_a_lost_node_lose_no_cell(here, cache, cluster):
     finished = Counter(event[1].name for event in watcher.events if event[0] == "finished")
     assert set(finished.values()) == {1}, "each is recorded once"
     assert len(chaos_suite.records_of(here)) == 8
-    assert len(watcher.of("left")) >= 1, "what was lost was told"
+    assert len(watcher.of("left")) >= 1, "the loss was reported"
     assert chaos_suite.leftovers(here) == []
     for task in tasks:
         assert f"done    {task.name}" in shown

@@ -32,7 +32,7 @@ def record(task):
 
 
 class Scripted:
-    """An executor whose workers answer each attempt at a cell as they are told, or finish it.
+    """An executor whose workers answer each attempt at a cell as planned, or finish it.
 
     Args:
         answers: By seed of a cell, for each attempt a message, or what makes one of the task.
@@ -77,15 +77,15 @@ class Worker:
 
 
 class Silent:
-    """A watcher that keeps what it is told of single cells."""
+    """A watcher that keeps the events of single cells."""
 
     def __init__(self):
-        self.told = []
+        self.events = []
 
     def __getattr__(self, name):
         def tell(task, *rest):
             if name != "refresh":
-                self.told.append((name, task.cell.seed, *rest))
+                self.events.append((name, task.cell.seed, *rest))
 
         return tell
 
@@ -95,13 +95,13 @@ def tasks(tmp_path):
     """Three cells."""
     return [
         Task(
-            synthetic.cell("resnet50_baseline", seed=seed),
-            zoo.find("resnet50_baseline"),
-            "voc0712",
-            tmp_path,
-            tmp_path / "results",
-            tmp_path / "work",
-            "",
+            cell=synthetic.cell("resnet50_baseline", seed=seed),
+            row=zoo.find("resnet50_baseline"),
+            data="voc0712",
+            data_root=tmp_path,
+            results=tmp_path / "results",
+            work_dir=tmp_path / "work",
+            command="",
         )
         for seed in range(3)
     ]
@@ -119,7 +119,7 @@ def test_a_cell_that_fails_is_tried_again_after_the_others_and_given_up_at_last(
     assert [seed for seed, _ in executor.handed] == [0, 1, 2, 0, 1, 0]
     assert [task.cell.seed for task in tally.done] == [2, 1]
     assert [(task.cell.seed, reason) for task, reason in tally.failed] == [(0, "no weights")]
-    again = [event[-1] for event in watcher.told if event[:2] == ("failed", 0)]
+    again = [event[-1] for event in watcher.events if event[:2] == ("failed", 0)]
     assert again == [True, True, False]
     kept = failures.read(record_path(tasks[0]))
     assert (kept.reason, kept.attempts) == ("no weights", 3)
@@ -131,7 +131,7 @@ def test_a_cell_that_fails_is_tried_again_after_the_others_and_given_up_at_last(
 def test_a_cell_whose_machine_is_lost_goes_on_first_and_no_lease_is_left(tasks):
     tally, executor, watcher = run(tasks, {0: [("lost", "its node is gone")] * 2})
     assert [seed for seed, _ in executor.handed] == [0, 0, 0, 1, 2]
-    assert watcher.told.count(("left", 0)) == 2
+    assert watcher.events.count(("left", 0)) == 2
     assert len(tally.done) == 3
     assert not leases_of(tasks[0]).exists()
 
@@ -151,7 +151,7 @@ def test_what_is_called_done_and_has_no_record_has_failed(tasks):
     ((failed, reason),) = tally.failed
     assert failed.cell.seed == 1
     assert "cannot be read" in reason
-    assert ("finished", 1, True) not in watcher.told
+    assert ("finished", 1, True) not in watcher.events
 
 
 def test_a_record_that_another_has_written_is_taken_and_the_cell_not_run(tasks):
@@ -164,7 +164,7 @@ def test_a_record_that_another_has_written_is_taken_and_the_cell_not_run(tasks):
     tally, executor, watcher = run(tasks, {1: [both]})
     assert [seed for seed, _ in executor.handed] == [1]
     assert {task.cell.seed for task in tally.done} == {0, 1, 2}
-    assert [event for event in watcher.told if event[0] == "finished"] == [
+    assert [event for event in watcher.events if event[0] == "finished"] == [
         ("finished", 1, True),
         ("finished", 2, False),
     ]
@@ -217,7 +217,7 @@ def test_a_recorded_cell_keeps_neither_its_states_nor_their_copy(tasks, tmp_path
 
 @pytest.fixture
 def disk(monkeypatch):
-    """Lets a system call fail, with an error's number, as long as it is told to."""
+    """Lets a system call fail, with an error's number, as long as it is asked to."""
     failing = {}
 
     def instrument(module, name):
@@ -259,7 +259,7 @@ def test_a_disk_that_lets_no_cell_be_begun_costs_none_that_runs(call, number, ta
     assert len(tally.done) == 3
     assert executor.handed[0][0] == 0, "it was not begun anew"
     assert sorted(seed for seed, _ in executor.handed) == [0, 1, 2]
-    (refused,) = [event for event in watcher.told if event[0] == "refused"]
+    (refused,) = [event for event in watcher.events if event[0] == "refused"]
     assert os.strerror(number) in refused[-1]
     assert not leases_of(tasks[0]).exists()
 
@@ -278,23 +278,26 @@ def test_a_disk_that_stays_full_ends_the_run_by_a_sentence_once_nothing_runs(
     with pytest.raises(UserError, match=r"No cell can be taken in .*No space left on device"):
         whole.run()
     assert [task.cell.seed for task in whole.tally.done] == [0]
-    assert [event[:2] for event in watcher.told if event[0] == "refused"] == [("refused", 1)]
+    assert [event[:2] for event in watcher.events if event[0] == "refused"] == [("refused", 1)]
 
 
 def test_a_cell_is_finished_though_the_disk_fails_its_lease_which_is_removed_later(
     tasks, disk, monkeypatch
 ):
     monkeypatch.setattr(leasing, "BEAT_SECONDS", 0.05)
-    failures.write(record_path(tasks[0]), failures.Failure("", "of another day", "", 1, ""))
+    failures.write(
+        record_path(tasks[0]),
+        failures.Failure(cell="", reason="of another day", detail="", attempts=1, when=""),
+    )
 
     def stale(task):
-        told = record(task)
+        content = record(task)
         disk["unlink"] = errno.ESTALE
-        return told
+        return content
 
     tally, _, watcher = run(tasks[:1], {0: [stale]})
     assert [task.cell.seed for task in tally.done] == [0]
-    assert ("finished", 0, True) in watcher.told
+    assert ("finished", 0, True) in watcher.events
     assert [path.name for path in leases_of(tasks[0]).iterdir()] == [f"{tasks[0].name}.001.lease"]
     assert dry_run._state([tasks[0].cell], tasks[0].results) == "recorded", "not failed as well"
     disk.clear()
@@ -311,7 +314,7 @@ def test_a_disk_that_fails_the_telling_of_a_failure_too_ends_no_driver(tasks, di
 
     tally, _, _ = run(tasks[:1], {0: [fail]})
     ((_, reason),) = tally.failed
-    assert reason.startswith("no room (not kept: ")
+    assert reason.startswith("no room (not saved: ")
     assert Leases(leases_of(tasks[0])).holder(tasks[0].name) is None
 
 
@@ -328,7 +331,7 @@ def test_a_driver_that_has_to_end_lets_running_cells_save_before_it_kills_them(t
     executor, watcher = Broken({0: [()], 1: [()]}), Silent()
     with pytest.raises(RuntimeError, match="a defect"):
         Schedule(tasks, jobs=2, retry=0, executor=executor, watcher=watcher).run()
-    assert [event for event in watcher.told if event[0] == "left"] == [("left", 0), ("left", 1)]
+    assert [event for event in watcher.events if event[0] == "left"] == [("left", 0), ("left", 1)]
     assert all(worker.killed for worker in executor.started)
 
 

@@ -25,28 +25,28 @@ def a_head(**changes):
 
 def samples(height, width, ignored=()):
     generator = torch.Generator().manual_seed(1)
-    told = []
+    batch = []
     for _ in range(3):
         labels = torch.randint(5, (1, height, width), generator=generator)
         for row in ignored:
             labels[:, row] = 255
-        told.append(SegDataSample(gt_sem_seg=PixelData(data=labels)))
-    return told
+        batch.append(SegDataSample(gt_sem_seg=PixelData(data=labels)))
+    return batch
 
 
 def both(head, logits, labels):
     """Losses and gradient of the head's own loss, then of the one in its place."""
     runner = type("Runner", (), {"model": head})
-    told = []
+    pairs = []
     for fused in (False, True):
         if fused:
             FusedSegmentationLoss().install(runner)
         own = logits.clone().requires_grad_()
         losses = head.loss_by_feat(own, labels)
         (3 * losses["loss_ce"]).backward()
-        told.append((losses, own.grad))
+        pairs.append((losses, own.grad))
     assert isinstance(head.loss_by_feat, fused_segmentation_loss._Loss)
-    return told
+    return pairs
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

@@ -30,13 +30,13 @@ def scalars(loss):
     return {"loss": torch.tensor(loss), "acc": torch.tensor([50.0])}
 
 
-def test_scalars_of_the_cpu_are_told_at_once():
+def test_scalars_of_the_cpu_are_reported_at_once():
     late = LateScalars()
     assert late.add("first", scalars(1.5)) == [("first", {"loss": 1.5, "acc": 50.0})]
     assert late.flush() == []
 
 
-def test_scalars_of_a_gpu_are_told_a_step_later_and_none_is_lost(monkeypatch):
+def test_scalars_of_a_gpu_are_reported_a_step_later_and_none_is_lost(monkeypatch):
     class Event:
         def record(self):
             self.recorded = True

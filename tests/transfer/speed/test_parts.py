@@ -40,8 +40,8 @@ box = st.tuples(coordinate, coordinate, coordinate, coordinate, st.integers(0, 3
 def test_suppressing_group_by_group_keeps_the_same_boxes_in_the_same_order(
     drawn, threshold, offset, apart
 ):
-    told = [(x, y, x + w, y + h, level) for (x, y, w, h, level), _ in drawn]
-    boxes = torch.tensor(told, dtype=torch.float32).reshape(-1, 5)
+    rows = [(x, y, x + w, y + h, level) for (x, y, w, h, level), _ in drawn]
+    boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
     boxes = boxes[:, :4] + apart * boxes[:, 4:]
     scores = torch.tensor([score / 4 for _, score in drawn])
     wide = boxes + torch.tensor([0, 0, offset, offset])
@@ -430,14 +430,16 @@ def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
 
 
 def test_what_only_saves_time_does_not_set_records_apart():
-    def told(*hooks):
+    def recorded(*hooks):
         config = {"model": {"backbone": {}, "data_preprocessor": {}}}
         config["custom_hooks"] = [{"type": name} for name in hooks]
-        return records.told_config(config)
+        return records.config_entry(config)
 
-    plain = told("SeedIterations", "ChannelsLast")
-    fast = told("SeedIterations", "SparseRpnGradients", "GroupedNms", "FusedSgd", "ChannelsLast")
-    other = told("SeedIterations", "ChannelsLast", "AnotherHook")
+    plain = recorded("SeedIterations", "ChannelsLast")
+    fast = recorded(
+        "SeedIterations", "SparseRpnGradients", "GroupedNms", "FusedSgd", "ChannelsLast"
+    )
+    other = recorded("SeedIterations", "ChannelsLast", "AnotherHook")
     assert fast["comparable_sha256"] == plain["comparable_sha256"]
     assert fast["sha256"] != plain["sha256"]
     assert other["comparable_sha256"] != plain["comparable_sha256"]
@@ -447,10 +449,10 @@ def test_what_only_saves_time_does_not_set_records_apart():
 @pytest.mark.parametrize("scope", ["mmdet", "mmseg"])
 @pytest.mark.parametrize("wrapper", ["OptimWrapper", "Bfloat16OptimWrapper"])
 def test_the_hook_counts_as_those_of_its_parts_that_published_hashes_count(scope, wrapper, without):
-    def told(*hooks):
+    def recorded(*hooks):
         config = {"model": {"backbone": {}, "data_preprocessor": {}}}
         settings = {"default_scope": scope, "optim_wrapper": {"type": wrapper}}
-        return records.told_config({**config, **settings, "custom_hooks": list(hooks)})
+        return records.config_entry({**config, **settings, "custom_hooks": list(hooks)})
 
     of_scope = {"mmdet": "SparseRoIExtraction", "mmseg": "FusedSegmentationLoss"}[scope]
     counted = [of_scope, *(["ChannelsLast"] if wrapper.startswith("B") else [])]
@@ -460,7 +462,7 @@ def test_the_hook_counts_as_those_of_its_parts_that_published_hashes_count(scope
         {"type": "SeedIterations"},
         {"type": "Speed", **({"without": without} if without else {})},
     ]
-    assert told(*now)["comparable_sha256"] == told(*before)["comparable_sha256"]
+    assert recorded(*now)["comparable_sha256"] == recorded(*before)["comparable_sha256"]
 
 
 def test_what_is_kept_from_the_collector_is_let_go_at_the_end():

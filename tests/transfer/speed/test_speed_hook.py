@@ -59,16 +59,16 @@ def test_every_part_has_one_line_in_the_order_in_which_they_are_installed(lines,
         assert order.index("HostSampling") < order.index(later)
 
 
-def test_a_model_that_is_none_of_the_toolboxes_is_told_part_by_part(lines):
+def test_a_model_that_is_none_of_the_toolboxes_is_reported_part_by_part(lines):
     Speed().before_run(a_runner(torch.nn.Linear(2, 2)))
     assert names(lines) == list(PARTS)
-    told = dict(zip(PARTS, lines, strict=True))
-    assert "is active" in told["KeptMemory"]
-    assert "SingleRoIExtractor" in told["SparseRoIExtraction"]
-    assert "no two-stage detector" in told["HostSampling"]
-    assert "GPU" in told["PointwiseProducts"]
-    assert "bfloat16" in told["ChannelsLast"]
-    assert "nothing is trained" in told["FusedSgd"]
+    reasons = dict(zip(PARTS, lines, strict=True))
+    assert "is active" in reasons["KeptMemory"]
+    assert "SingleRoIExtractor" in reasons["SparseRoIExtraction"]
+    assert "no two-stage detector" in reasons["HostSampling"]
+    assert "GPU" in reasons["PointwiseProducts"]
+    assert "bfloat16" in reasons["ChannelsLast"]
+    assert "nothing is trained" in reasons["FusedSgd"]
 
 
 def test_what_has_been_said_is_not_said_again(lines):
@@ -91,7 +91,7 @@ def test_parts_that_are_left_out_are_not_touched_and_say_so(lines, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("without", "told"),
+    ("without", "message"),
     [
         (["GroupNms"], "GroupedNms"),
         (["fusedsgd", "GroupedNms"], "FusedSgd"),
@@ -99,8 +99,8 @@ def test_parts_that_are_left_out_are_not_touched_and_say_so(lines, monkeypatch):
         ([3], "'3'"),
     ],
 )
-def test_what_cannot_be_left_out_is_an_error_with_the_nearest_names(without, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_left_out_is_an_error_with_the_nearest_names(without, message):
+    with pytest.raises(UserError, match=message):
         HOOKS.build({"type": "Speed", "without": without})
 
 
@@ -365,10 +365,10 @@ def trained(task, folder, **hook):
 def test_plain_training_with_the_hook_gives_the_toolboxs_own_weights(task, tmp_path):
     plain, silent = trained(task, tmp_path / "plain")
     without, said = trained(task, tmp_path / "without", without=list(PARTS))
-    fast, told = trained(task, tmp_path / "fast", without=[])
+    fast, log = trained(task, tmp_path / "fast", without=[])
     assert not [line for line in silent if line.startswith("Speed")]
     assert all("left out" in line for line in said if line.startswith("Speed"))
-    active = {line.split()[1] for line in told if re.match(r"Speed: \w+ is active", line)}
+    active = {line.split()[1] for line in log if re.match(r"Speed: \w+ is active", line)}
     of_task = {
         "detection": {"SparseRoIExtraction", "SparseRpnGradients", "HostSampling", "GroupedNms"},
         "segmentation": {"FusedSegmentationLoss"},

@@ -59,11 +59,11 @@ def samples(*images):
     """Of (height, width, padded height and width, boxes with labels), image by image."""
     made = []
     for height, width, padded, boxes in images:
-        told = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 5)
+        values = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 5)
         meta = {"img_shape": (height, width), "pad_shape": padded, "scale_factor": (1.0, 1.0)}
         sample = DetDataSample(metainfo=meta)
-        sample.gt_instances = InstanceData(bboxes=told[:, :4], labels=told[:, 4].long())
-        sample.ignored_instances = InstanceData(bboxes=told[:1, :4] + 3)
+        sample.gt_instances = InstanceData(bboxes=values[:, :4], labels=values[:, 4].long())
+        sample.ignored_instances = InstanceData(bboxes=values[:1, :4] + 3)
         made.append(sample)
     return made
 
@@ -74,11 +74,11 @@ def randomness_of_iteration(detector):
         getattr(owner, name).images = 0  # the first of the iteration again
 
 
-def losses_and_gradients(detector, loss, images, told):
+def losses_and_gradients(detector, loss, images, truth):
     for parameter in detector.parameters():
         parameter.grad = None
     randomness_of_iteration(detector)
-    losses = loss(images, copy.deepcopy(told))
+    losses = loss(images, copy.deepcopy(truth))
     total, shown = detector.parse_losses(losses)
     total.backward()
     gradients = {name: p.grad for name, p in detector.named_parameters() if p.grad is not None}
@@ -99,12 +99,12 @@ UNLIKE = (TWO[0], (64, 70, (64, 96), [(5, 5, 40, 60, 0)]))  # padded to another 
 def test_losses_and_gradients_are_the_toolboxs(protocol, images, pooling):
     detector = a_detector(protocol)
     assert not unlike(detector)
-    told = samples(*images)
+    truth = samples(*images)
     batch = torch.randn(2, 3, 96, 128)
-    expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, told)
+    expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, truth)
     if pooling:  # RoIs are put level by level
         SparseRoIExtraction().install(types.SimpleNamespace(model=detector))
-    found, gradients = losses_and_gradients(detector, TwoStageStep(detector), batch, told)
+    found, gradients = losses_and_gradients(detector, TwoStageStep(detector), batch, truth)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
@@ -122,9 +122,9 @@ def test_proposals_are_the_toolboxs(limit, least):
     detector = a_detector(
         "quick", **{"train_cfg.rpn_proposal": {"max_per_img": limit, "min_bbox_size": least}}
     )
-    told = samples(*UNLIKE)
+    truth = samples(*UNLIKE)
     batch = torch.randn(2, 3, 96, 128)
-    metas = [sample.metainfo for sample in told]
+    metas = [sample.metainfo for sample in truth]
     with torch.no_grad():
         outputs = detector.rpn_head(detector.extract_feat(batch))
         cfg = detector.train_cfg.rpn_proposal
@@ -155,7 +155,7 @@ def test_a_detector_of_other_parts_is_left_to_the_toolbox(change):
     assert unlike(a_detector("quick", **change))
 
 
-def test_an_image_without_any_anchor_inside_is_told():
+def test_an_image_without_any_anchor_inside_is_reported():
     step = TwoStageStep(a_detector("paper"))
     with pytest.raises(ValueError, match="no anchor lies within an image"):
         step(torch.randn(1, 3, 32, 32), samples((20, 20, (32, 32), [(1, 1, 9, 9, 0)])))
@@ -240,11 +240,11 @@ def test_replayed_graphs_give_the_same_losses_and_gradients(protocol, recordings
     graphed.whole_images = graphed_features.Graphs(graphed)
     wide, tall = samples(*TWO), samples(*((w, h, (128, 96), b) for h, w, _, b in TWO))
     for turn in range(graphed_features._SEEN + 2):
-        for told, (height, width) in ((wide, (96, 128)), (tall, (128, 96))):
+        for truth, (height, width) in ((wide, (96, 128)), (tall, (128, 96))):
             batch = torch.randn(2, 3, height, width)
-            expected, its_gradients = losses_and_gradients(detector, step, batch, told)
+            expected, its_gradients = losses_and_gradients(detector, step, batch, truth)
             its_gradients = {name: each.clone() for name, each in its_gradients.items()}
-            found, gradients = losses_and_gradients(detector, graphed, batch, told)
+            found, gradients = losses_and_gradients(detector, graphed, batch, truth)
             assert found == expected
             assert gradients.keys() == its_gradients.keys()
             for name, gradient in its_gradients.items():
@@ -256,14 +256,14 @@ def test_a_graph_adds_to_gradients_that_are_there(recordings):
     detector = a_detector("quick")
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
-    batch, told = torch.randn(2, 3, 96, 128), samples(*TWO)
+    batch, truth = torch.randn(2, 3, 96, 128), samples(*TWO)
     for _ in range(graphed_features._SEEN + 1):
-        _, gradients = losses_and_gradients(detector, graphed, batch, told)
+        _, gradients = losses_and_gradients(detector, graphed, batch, truth)
     once = {name: each.clone() for name, each in gradients.items()}
     for weight in detector.parameters():
         weight.grad = None if weight.grad is None else weight.grad.clone()
     randomness_of_iteration(detector)
-    detector.parse_losses(graphed(batch, copy.deepcopy(told)))[0].backward()
+    detector.parse_losses(graphed(batch, copy.deepcopy(truth)))[0].backward()
     for name, weight in detector.named_parameters():
         if name in once:
             torch.testing.assert_close(weight.grad, 2 * once[name])
@@ -321,14 +321,14 @@ def test_a_graph_keeps_the_anchors_that_it_reads_and_makes_none(recordings, monk
 def test_where_the_backbone_is_frozen_its_maps_have_no_gradient(recordings, monkeypatch):
     monkeypatch.setattr(graphed_features, "_SEEN", 1)
     detector = a_detector("paper", **{"backbone.frozen_stages": 4})
-    step, told = TwoStageStep(detector), samples(*TWO)
+    step, truth = TwoStageStep(detector), samples(*TWO)
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
     for _ in range(3):
         batch = torch.randn(2, 3, 96, 128)
-        expected, its_gradients = losses_and_gradients(detector, step, batch, told)
+        expected, its_gradients = losses_and_gradients(detector, step, batch, truth)
         its_gradients = {name: each.clone() for name, each in its_gradients.items()}
-        found, gradients = losses_and_gradients(detector, graphed, batch, told)
+        found, gradients = losses_and_gradients(detector, graphed, batch, truth)
         assert found == expected
         assert gradients.keys() == its_gradients.keys()
         assert all(torch.equal(gradients[name], each) for name, each in its_gradients.items())
@@ -342,14 +342,14 @@ def test_a_weight_that_a_layer_has_by_another_name_is_not_left_unlearned(recordi
     layer.forward = lambda maps: torch.nn.functional.conv2d(maps, held[0], layer.bias, padding=1)
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
-    batch, told = torch.randn(2, 3, 96, 128), samples(*TWO)
+    batch, truth = torch.randn(2, 3, 96, 128), samples(*TWO)
     for _ in range(graphed_features._SEEN + 2):
-        _, gradients = losses_and_gradients(detector, graphed, batch, told)
+        _, gradients = losses_and_gradients(detector, graphed, batch, truth)
         assert float(gradients["rpn_head.rpn_conv.weight"].abs().max()) > 0
     assert not graphed.whole_images._graphs
 
 
-def test_what_cannot_be_recorded_is_told_with_what_to_do(recordings, monkeypatch):
+def test_what_cannot_be_recorded_is_reported_with_what_to_do(recordings, monkeypatch):
     def broken(shared, graph, function):
         raise RuntimeError("CUDA error: operation not permitted\nCompile with more")
 
@@ -358,8 +358,8 @@ def test_what_cannot_be_recorded_is_told_with_what_to_do(recordings, monkeypatch
     batch, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64.0]])
     for _ in range(graphed_features._SEEN):
         graphs(batch, limits)
-    told = r"cannot be recorded .*not permitted\): leave the graphs out .*GraphedFeatures"
-    with pytest.raises(BrokenProcess, match=told):
+    message = r"cannot be recorded .*not permitted\): leave the graphs out .*GraphedFeatures"
+    with pytest.raises(BrokenProcess, match=message):
         graphs(batch, limits)
 
 
@@ -563,13 +563,13 @@ def test_on_a_gpu_losses_and_gradients_are_the_toolboxs_with_graphs_too(protocol
         SparseRoIExtraction().install(types.SimpleNamespace(model=detector))
     graphed = TwoStageStep(detector)
     graphed.whole_images = graphed_features.Graphs(graphed)
-    told = samples(*TWO)
+    truth = samples(*TWO)
     for _ in range(graphed_features._SEEN + 2):
         batch = torch.randn(2, 3, 96, 128, device="cuda")
-        on_gpu = [sample.to("cuda") for sample in told]
+        on_gpu = [sample.to("cuda") for sample in truth]
         expected, its_gradients = losses_and_gradients(detector, detector.loss, batch, on_gpu)
         its_gradients = {name: each.clone() for name, each in its_gradients.items()}
-        found, gradients = losses_and_gradients(detector, graphed, batch, told)
+        found, gradients = losses_and_gradients(detector, graphed, batch, truth)
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
         assert gradients.keys() == its_gradients.keys()

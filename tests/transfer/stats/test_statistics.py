@@ -181,7 +181,7 @@ def test_dunnetts_own_examples(example, low, high, p):
     assert [gain.low for gain in result.gains] == pytest.approx(low, abs=2e-3)
     assert [gain.high for gain in result.gains] == pytest.approx(high, abs=2e-3)
     assert [gain.p for gain in result.gains] == pytest.approx(p, abs=3e-4)
-    assert result.gains[-1].verdict == ("gain" if p[-1] < 0.05 else "cannot tell")
+    assert result.gains[-1].verdict == ("gain" if p[-1] < 0.05 else "inconclusive")
 
 
 @pytest.mark.parametrize(("df", "rows", "published"), TABLE_1964)
@@ -225,14 +225,14 @@ def test_a_plainly_noisier_row_calls_for_welch_and_holm():
     rows = [rows[0] + 1.4, 80 + 8 * (rows[1] - 80), rows[2] - 2]
     result = compare(base, rows)
     assert result.method == "Welch-Holm"
-    assert "plainly exceeds" in result.reason
+    assert "clearly exceeds" in result.reason
     raw = [stats.ttest_ind(row, base, equal_var=False).pvalue for row in rows]
     first, second, third = np.argsort(raw)
     holm = {first: 3 * raw[first]}
     holm[second] = max(holm[first], 2 * raw[second])
     holm[third] = min(1, max(holm[second], raw[third]))
     assert [gain.p for gain in result.gains] == pytest.approx([holm[i] for i in range(3)])
-    assert {gain.verdict for gain in result.gains} == {"gain", "cannot tell", "loss"}
+    assert {gain.verdict for gain in result.gains} == {"gain", "inconclusive", "loss"}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -280,14 +280,14 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
     observations = observe({"base": [77.0, 77.5, 78.1]}) + recipe_of("recipe", [78.0, 78.4, 78.9])
     table = analyse(observations, "base")
     assert table.method == "Welch-Holm"
-    assert "not of one kind" in table.reason
+    assert "of different kinds" in table.reason
     assert "recipe: several classifiers" in table.notes[0]
     assert rows_of(table)["recipe"].p == pytest.approx(
         stats.ttest_ind([78.0, 78.4, 78.9], [77.0, 77.5, 78.1], equal_var=False).pvalue
     )
 
 
-def test_a_baseline_of_fewer_units_than_its_rows_is_told():
+def test_a_baseline_of_fewer_units_than_its_rows_is_reported():
     values = {"base": [77.0, 77.5, 78.1], "a": [78.0, 78.4, 78.9, 78.2], "b": [77.9, 78.0, 78.6]}
     (note,) = analyse(observe(values), "base").notes
     assert "base has 3 units, other rows up to 4" in note
@@ -326,7 +326,7 @@ def test_two_units_whose_spread_stands_for_itself_claim_next_to_nothing():
     base, row = np.array([80.0, 80.4, 79.6, 80.2, 79.8]), np.array([81.500, 81.501])
     (gain,) = compare(base, [row], kinds=range(2)).gains
     assert gain.df == 1
-    assert gain.verdict == "cannot tell"
+    assert gain.verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_the_spread_behind_a_gain_has_its_own_degrees_of_freedom():
     assert gain.sd_df > gain.df
 
 
-def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_number():
+def test_what_could_have_been_found_is_reported_where_scipys_distribution_has_no_number():
     """Two units a row and one row of another kind: a shift far above the critical value."""
     values = {"base": [74.62, 75.84], "a": [74.86, 75.79], "b": [74.78, 74.63], "c": [75.12, 75.52]}
     table = analyse(
@@ -362,10 +362,16 @@ def test_what_could_have_been_found_is_told_where_scipys_distribution_has_no_num
         ],
         "base",
     )
-    assert all(row.detectable > 0 for row in table.rows if row.verdict == "cannot tell")
+    assert all(row.detectable > 0 for row in table.rows if row.verdict == "inconclusive")
 
 
-@pytest.mark.parametrize("design", [Design(3, 3, (3,) * 6), Design(2, 2, (2, 2, 2), 0.02)])
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design(baseline=3, row=3, family=(3,) * 6),
+        Design(baseline=2, row=2, family=(2, 2, 2), share=0.02),
+    ],
+)
 def test_power_rises_to_one_and_stays_there(design):
     effects = [power(effect, design) for effect in np.geomspace(0.1, 400, 60)]
     assert np.all(np.diff(effects) > -1e-6)
@@ -396,11 +402,11 @@ def test_the_verdict_the_interval_and_p_agree(table):
             continue
         assert row.gain_low <= row.gain <= row.gain_high
         assert 0 <= row.p <= 1
-        told = row.verdict != "cannot tell"
-        assert told == (row.gain_low >= 0 or row.gain_high <= 0)
-        assert told == (row.p < 0.05)
-        assert (row.verdict == "gain") == (told and row.gain > 0)
-        assert (row.detectable is None) == told
+        decided = row.verdict != "inconclusive"
+        assert decided == (row.gain_low >= 0 or row.gain_high <= 0)
+        assert decided == (row.p < 0.05)
+        assert (row.verdict == "gain") == (decided and row.gain > 0)
+        assert (row.detectable is None) == decided
 
 
 @settings(max_examples=25, deadline=None)
@@ -451,7 +457,7 @@ def test_values_that_are_not_finite_are_left_out_and_named():
 
 def test_a_fine_tuning_given_twice_is_refused_by_name():
     observations = observe({"base": [77.0, 77.5]})
-    with pytest.raises(UserError, match="base, classifier hub, seed 1 is there twice"):
+    with pytest.raises(UserError, match="base, classifier hub, seed 1 appears twice"):
         analyse([*observations, observations[1]], "base")
 
 
@@ -474,7 +480,7 @@ def test_other_seeds_than_the_baselines_are_reported():
 
 @pytest.mark.parametrize(
     ("base", "reason"),
-    [([77.0], "has one fine-tuning only"), ([77.0] * 3, "gave one and the same figure")],
+    [([77.0], "has only one fine-tuning"), ([77.0] * 3, "gave the same figure")],
 )
 def test_a_baseline_without_spread_gives_no_verdicts(base, reason):
     with warnings.catch_warnings():
@@ -499,10 +505,10 @@ def test_equal_figures_are_not_taken_for_certainty():
     stuck = rows_of(table)["stuck"]
     assert (stuck.ci_low, stuck.verdict) == (None, None)
     assert table.family == ("row",)
-    assert "all 3 fine-tunings gave one and the same figure" in table.left_out[0]
+    assert "all 3 fine-tunings gave the same figure" in table.left_out[0]
 
 
-# --- what "cannot tell" carries
+# --- what "inconclusive" carries
 
 
 def test_interval_of_a_standard_deviation_by_hand():
@@ -515,8 +521,8 @@ def test_interval_of_a_standard_deviation_by_hand():
 def test_power_of_dunnetts_comparison_alone():
     # Independent figures (shared by simulation): sd .5, six rows, gain 1.0.
     for seeds, dunnett, welch in ((5, 0.67, 0.38), (3, 0.36, 0.08)):
-        by_welch = power(2.0, Design(seeds, seeds, (seeds,) * 6, share=0.5))
-        both = power(2.0, Design(seeds, seeds, (seeds,) * 6))
+        by_welch = power(2.0, Design(baseline=seeds, row=seeds, family=(seeds,) * 6, share=0.5))
+        both = power(2.0, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
         assert by_welch == pytest.approx(welch, abs=0.01)
         assert (both - 0.05 * by_welch) / 0.95 == pytest.approx(dunnett, abs=0.01)
 
@@ -528,40 +534,42 @@ def test_power_by_welch_agrees_with_simulation_also_where_sizes_and_spreads_diff
     base = rng.normal(0, math.sqrt(2 * (1 - share)), (draws, n_base))
     p = stats.ttest_ind(row, base, axis=1, equal_var=False, alternative="greater").pvalue
     found = (p < 0.05 / 12).mean()
-    calculated = power(effect, Design(n_base, n_row, (n_row,) * 6, share))
+    calculated = power(effect, Design(baseline=n_base, row=n_row, family=(n_row,) * 6, share=share))
     assert found == pytest.approx(calculated, abs=4 * math.sqrt(0.25 / draws))
 
 
 def test_smallest_gain_and_seeds_needed_invert_power():
-    design = Design(5, 5, (5,) * 6)
+    design = Design(baseline=5, row=5, family=(5,) * 6)
     assert power(smallest_effect(design), design) == pytest.approx(0.8)
     needed = units_needed(2.0, 6)
-    assert power(2.0, Design(needed, needed, (needed,) * 6)) >= 0.8
+    assert power(2.0, Design(baseline=needed, row=needed, family=(needed,) * 6)) >= 0.8
     fewer = needed - 1
-    assert power(2.0, Design(fewer, fewer, (fewer,) * 6)) < 0.8
+    assert power(2.0, Design(baseline=fewer, row=fewer, family=(fewer,) * 6)) < 0.8
     assert units_needed(50.0, 6) == 2
     many = units_needed(0.14, 1)
     assert 512 < many <= 1000
-    assert power(0.14, Design(many, many, (many,))) >= 0.8
-    assert power(0.14, Design(many - 1, many - 1, (many - 1,))) < 0.8
-    assert power(0.12, Design(1000, 1000, (1000,))) < 0.8
+    assert power(0.14, Design(baseline=many, row=many, family=(many,))) >= 0.8
+    assert power(0.14, Design(baseline=many - 1, row=many - 1, family=(many - 1,))) < 0.8
+    assert power(0.12, Design(baseline=1000, row=1000, family=(1000,))) < 0.8
     assert units_needed(0.12, 1) is None
     assert units_needed(0.001, 6) is None
     assert units_needed(0.0, 6) is None
 
 
-@pytest.mark.parametrize("told", ["results/notes.md", "configs/suites/animals.toml"])
-def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(told):
-    few = smallest_effect(Design(3, 3, (3, 2, 3)))  # two of the shuffled weights
-    many = smallest_effect(Design(5, 5, (5, 5, 5)))
-    text = " ".join((ROOT / told).read_text(encoding="utf-8").replace("\n# ", " ").split())
+@pytest.mark.parametrize("path", ["results/notes.md", "configs/suites/animals.toml"])
+def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(path):
+    few = smallest_effect(
+        Design(baseline=3, row=3, family=(3, 2, 3))
+    )  # two of the shuffled weights
+    many = smallest_effect(Design(baseline=5, row=5, family=(5, 5, 5)))
+    text = " ".join((ROOT / path).read_text(encoding="utf-8").replace("\n# ", " ").split())
     (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
     assert float(figure) == round(few / many, 2)
 
 
 def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have():
     text = " ".join((ROOT / "results" / "notes.md").read_text(encoding="utf-8").split())
-    told = re.search(
+    match = re.search(
         r"Student's p is (\S+) in detection and (\S+) in segmentation; "
         r"by Welch's test, for unequal spreads, (\S+) and (\S+)\.",
         text,
@@ -578,15 +586,15 @@ def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have
                     of_classifier[record["cell"]["classifier"]].append(value)
                 units.append([sum(values) / len(values) for values in of_classifier.values()])
             found.append(stats.ttest_ind(*units, equal_var=equal).pvalue)
-    assert told is not None
-    assert [float(figure) for figure in told.groups()] == [round(p, 3) for p in found]
+    assert match is not None
+    assert [float(figure) for figure in match.groups()] == [round(p, 3) for p in found]
 
 
 def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
     base, row = noise(4, rows=2)
     result = analyse(observe({"base": list(base), "row": list(row)}), "base", targets={"row": -0.5})
     found = rows_of(result)["row"]
-    assert found.verdict == "cannot tell"
+    assert found.verdict == "inconclusive"
     assert found.detectable_low < found.detectable < found.detectable_high
     assert found.target_gain == -0.5
     assert 2 <= found.needed_low < found.needed_high
@@ -603,11 +611,13 @@ def test_by_welch_it_counts_whose_spread_is_whose():
     base, row = [79.7, 80.3, 80.0, 79.5, 80.5, 80.1], [80.2, 80.3, 80.2]
     table = analyse(observe({"base": base}) + recipe_of("row", row), "base")
     found = rows_of(table)["row"]
-    assert (table.method, found.verdict) == ("Welch-Holm", "cannot tell")
+    assert (table.method, found.verdict) == ("Welch-Holm", "inconclusive")
     of_row, of_base = np.var(row, ddof=1), np.var(base, ddof=1)
     share = of_row / (of_row + of_base)
     sd = math.sqrt((of_row + of_base) / 2)
-    assert found.detectable == pytest.approx(sd * smallest_effect(Design(6, 3, (3,), share)))
+    assert found.detectable == pytest.approx(
+        sd * smallest_effect(Design(baseline=6, row=3, family=(3,), share=share))
+    )
     low, high = sd_interval(sd, found.gain_sd_df)
     assert found.needed_low == units_needed(1 / low, 1, share)
     assert found.needed_high == units_needed(1 / high, 1, share)
@@ -731,7 +741,7 @@ def test_correlation_is_refused_below_five_rows_or_without_variation():
     assert (refused.n, refused.pearson) == (4, None)
     assert "below 5" in refused.reason
     assert refused.left_out == ("4: its top-1 or its metric is not a number",)
-    assert "same in all rows" in correlate({str(i): (70.0, i) for i in range(6)}).reason
+    assert "equal in all rows" in correlate({str(i): (70.0, i) for i in range(6)}).reason
 
 
 # --- by simulation
@@ -749,7 +759,7 @@ def test_simulated_tables_do_as_stated():
     assert within(counts.share(counts.all_covered), 0.95, draws)
     assert within(counts.share(counts.false_verdict), 0.05, draws)
     assert within(counts.share(counts.welch), 0.05, draws)
-    calculated = power(1.0 / SD, Design(seeds, seeds, (seeds,) * 6))
+    calculated = power(1.0 / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
     assert within(counts.share(counts.found), calculated, draws)
 
 
@@ -763,7 +773,7 @@ def test_ten_thousand_tables_do_as_stated(seeds):
         assert all(abs(covered / draws - 0.95) <= 0.01 for covered in counts.mean_covered)
     assert equal.share(equal.all_covered) >= 0.94
     assert equal.share(equal.false_verdict) <= 0.06
-    calculated = power(1.0 / SD, Design(seeds, seeds, (seeds,) * 6))
+    calculated = power(1.0 / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * 6))
     assert equal.share(equal.found) == pytest.approx(calculated, abs=0.015)
     # Three seeds cannot show that one row is noisier; docs/statistics.md prints what that costs.
     assert noisy.share(noisy.false_verdict) <= {3: 0.11, 5: 0.075, 10: 0.06}[seeds]
@@ -842,7 +852,7 @@ def test_twice_the_rows_are_at_most_three_times_the_work():
 
 
 @pytest.mark.parametrize(
-    ("ends", "told"),
+    ("ends", "text"),
     [
         ((0.0, 7.98), "above 0 … 7.98"),
         ((-7.98, 0.0), "-7.98 … below 0"),
@@ -851,5 +861,5 @@ def test_twice_the_rows_are_at_most_three_times_the_work():
         ((None, None), "–"),
     ],
 )
-def test_an_interval_that_is_cut_at_zero_says_so(ends, told):
-    assert wording.gain_interval(*ends) == told
+def test_an_interval_that_is_cut_at_zero_says_so(ends, text):
+    assert wording.gain_interval(*ends) == text

@@ -79,7 +79,7 @@ _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
 # --- Outlines: arrays of shape (points, 2) in object units, x right, y down ----------------------
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> Array:
+def ellipse(x: float, y: float, rx: float, ry: float, *, turn: float = 0.0) -> Array:
     """Outlines an ellipse centred at ``(x, y)``, turned by ``turn`` radians."""
     a, b = rx * _CIRCLE[0], ry * _CIRCLE[1]
     c, s = np.cos(turn), np.sin(turn)

@@ -1,6 +1,6 @@
 """The six figures of the sample.
 
-A figure is told by its shape, its parts and its pattern together. No colour belongs to a class, and
+A figure is recognised by its shape, parts and pattern together. No colour belongs to a class, and
 no pattern to one class alone.
 """
 
@@ -172,7 +172,7 @@ def flower(canvas: Canvas, rng: np.random.Generator) -> None:
         cx, cy = x + 0.58 * reach * np.cos(t), y + 0.58 * reach * np.sin(t)
         # Streaks run along the petal.
         streaks = Paint(skin.base, skin.accent, stripes(rng, t + np.pi / 2, streak))
-        canvas.part(ellipse(cx, cy, 0.44 * reach, fat, t), streaks)
+        canvas.part(ellipse(cx, cy, 0.44 * reach, fat, turn=t), streaks)
     inner = dots(rng, 0.14) if rng.random() < 0.6 else blotches(rng, 0.15)
     canvas.part(ellipse(x, y, core, core), mix_paint(rng, inner))
 

@@ -38,7 +38,7 @@ TRUNCATED_BELOW = 0.95
 """One of which less than this share is in sight is marked truncated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Instance:
     """One object of a scene, as far as it is visible.
 
@@ -175,6 +175,7 @@ def _strew(
 
 def _place(
     rng: np.random.Generator,
+    *,
     sprite: Sprite,
     shape: tuple[int, int],
     label: int,
@@ -219,7 +220,7 @@ def _arrange(
         sprite = draw_object(rng, CLASSES[mine], extent, light)
         near = objects[int(rng.integers(k))] if k and rng.random() < 0.3 else None
         cut = rng.uniform(0.1, 0.6) if k and rng.random() < 0.25 else 0.0
-        objects.append(_place(rng, sprite, shape, mine, near, cut))
+        objects.append(_place(rng, sprite=sprite, shape=shape, label=mine, near=near, cut=cut))
     clutter = [_strew(rng, shape, light, (8, 64)) for _ in range(rng.integers(3, 8))]
     behind = max(0, len(clutter) - int(rng.integers(3)))
     between = [*objects[1:], *clutter[behind:]]
@@ -253,7 +254,15 @@ def _keep_visible(
                 continue
             box = (x, y, x + width - 1, y + height - 1)
             truncated, difficult = share < TRUNCATED_BELOW, share < DIFFICULT_BELOW
-            instances.append(Instance(item.label, visible, box, truncated, difficult))
+            instances.append(
+                Instance(
+                    label=item.label,
+                    mask=visible,
+                    box=box,
+                    truncated=truncated,
+                    difficult=difficult,
+                )
+            )
         hidden |= mask
         kept.append(item)
     return kept[::-1], instances[::-1]

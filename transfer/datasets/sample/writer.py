@@ -41,16 +41,16 @@ except ImportError:  # Windows, where a folder in use cannot be renamed anyway
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 2
-"""Goes up whenever the same seed gives another picture, label, layout or number of images."""
+"""Increased whenever the same seed gives another picture, label, layout or number of images."""
 
 JPEG_QUALITY = (75, 95)
 """Least and greatest quality that images are saved with."""
 
 Progress = Callable[[int, int], None]
-"""Told how many images are drawn, and of how many."""
+"""Called with the number of drawn images, and their total."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How many images there are of each kind."""
 
@@ -109,7 +109,7 @@ def draw_sample(
     """Draws the sample beside ``root`` and moves it there once it is whole.
 
     An earlier sample in ``root`` is replaced, unless it is whole and of this seed, version and
-    sizes: somebody else has then drawn the same and may be reading it.
+    sizes: another process has then drawn the same and may be reading it.
 
     Args:
         root: Folder to hold the sample; absent, empty or an earlier sample.
@@ -128,9 +128,15 @@ def draw_sample(
         root.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
         try:
-            # One level down, because mkdtemp gives its folder to nobody but this user.
+            # One level down, because mkdtemp's folder is accessible only to this user.
             drawn = scratch / "new"
-            _draw_all(drawn, seed, progress, sizes, workers or os.cpu_count() or 1)
+            _draw_all(
+                drawn,
+                seed=seed,
+                progress=progress,
+                sizes=sizes,
+                workers=workers or os.cpu_count() or 1,
+            )
             with _locked(root.parent):
                 if not _is_whole(root, seed, sizes):
                     _refuse_foreign(root)
@@ -294,7 +300,7 @@ def _list_files(jobs: Iterable[_Job]) -> dict[str, list[str]]:
 
 
 def _draw_all(
-    folder: Path, seed: int, progress: Progress | None, sizes: Sizes, workers: int
+    folder: Path, *, seed: int, progress: Progress | None, sizes: Sizes, workers: int
 ) -> None:
     """Draws the sample into a new folder, ``sample.json`` last."""
     jobs = _plan(sizes)

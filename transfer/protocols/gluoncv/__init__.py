@@ -1,1 +1,1 @@
-"""Parts of protocol 'paper' that the toolboxes lack, after the authors' GluonCV code."""
+"""Parts of protocol 'paper' that the toolboxes lack, following the authors' GluonCV code."""

@@ -17,7 +17,7 @@ class RandomGaussianBlur(BaseTransform):
     Source: GluonCV, ``data/segbase.py``, which follows PSPNet.
 
     Args:
-        prob: How often, 0 to 1.
+        prob: Probability of blurring, 0 to 1.
     """
 
     def __init__(self, prob: float = 0.5) -> None:

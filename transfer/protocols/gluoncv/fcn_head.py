@@ -17,9 +17,9 @@ class SlimFCNHead(FCNHead):
     GluonCV, ``model_zoo/fcn.py``.
 
     Args:
-        in_channels: Channels C of the map; the head's own are C / 4.
+        in_channels: Channels C of the map; the head itself has C / 4.
         dropout_ratio: Share of values dropped, 0 to 1.
-        options: As MMSegmentation's ``BaseDecodeHead``.
+        options: Options of MMSegmentation's ``BaseDecodeHead``.
     """
 
     def __init__(self, in_channels: int, dropout_ratio: float = 0.1, **options: Any) -> None:

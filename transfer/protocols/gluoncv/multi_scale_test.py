@@ -1,4 +1,4 @@
-"""The authors' test of a segmenter: many scales, flipped too, in sliding crops."""
+"""The authors' test of a segmenter: many scales, flips, and sliding crops."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 _LARGEST_EXPONENT = 80.0
-"""exp of 88.8 is infinite in float32; resizing makes NaN of infinity times 0, and to argmax NaN is
-the largest. The rest, up to 88.7, is for sums over crops and scales. Two classes beyond it tie."""
+"""exp of 88.8 is infinite in float32; resizing turns infinity times 0 into NaN, which argmax takes
+as the largest. Up to 88.7 there is room for sums over crops and scales. Classes above it tie."""
 
 
 @MODELS.register_module()
 class MultiScaleSegmentor(EncoderDecoder):
-    r"""MMSegmentation's segmenter, tested as GluonCV's ``MultiEvalModel`` tests.
+    r"""MMSegmentation's segmenter, tested like GluonCV's ``MultiEvalModel``.
 
     The score of class k at a pixel is :math:`\sum_s \exp(z^k_s + \bar z^k_s)`, with the logits of
     scale s and those of the mirrored image, mirrored back. Nothing is normalised: a scale whose
@@ -28,8 +28,8 @@ class MultiScaleSegmentor(EncoderDecoder):
     Source: GluonCV, ``model_zoo/segbase.py``.
 
     ``test_cfg`` has ``scales``, ``base_size`` (the long side at scale 1, in pixels),
-    ``crop_size`` and ``stride`` (of the crops, as a share of their side). The pipeline leaves
-    images at their own size.
+    ``crop_size`` and ``stride`` (of the crops, as a share of their side). The pipeline keeps
+    the images' own size.
     """
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -57,7 +57,7 @@ class MultiScaleSegmentor(EncoderDecoder):
         return (sums / counts)[..., :height, :width]
 
     def _flipped_scores(self, crops: Tensor) -> Tensor:
-        """The exponential of the crops' logits and their mirror images', added."""
+        """The sum of the exponentials of the logits of crops and their mirror images."""
         metas: list[dict[str, Any]] = [{"img_shape": crops.shape[2:]}]
         logits = self.encode_decode(crops, metas)
         mirrored = self.encode_decode(crops.flip(-1), metas).flip(-1)
@@ -73,7 +73,7 @@ class MultiScaleSegmentor(EncoderDecoder):
         return iter(range(0, max(length - self._crop, 0) + stride, stride))
 
     def _pad(self, images: Tensor) -> Tensor:
-        """Images of at least a crop's size, black below and to the right."""
+        """Images padded with black at the bottom and right to at least a crop's size."""
         batch, channels, height, width = images.shape
         preprocessor = self.data_preprocessor
         black = (-preprocessor.mean / preprocessor.std).to(images)
@@ -84,7 +84,7 @@ class MultiScaleSegmentor(EncoderDecoder):
 
 
 def _size_at(size: tuple[int, ...], long_side: float) -> tuple[int, int]:
-    """Height and width once the longer of them is ``long_side`` pixels."""
+    """Height and width after scaling the longer side to ``long_side`` pixels."""
     height, width = size
     long = math.ceil(long_side)
     if height > width:
@@ -93,5 +93,5 @@ def _size_at(size: tuple[int, ...], long_side: float) -> tuple[int, int]:
 
 
 def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    # MXNet's BilinearResize2D lays the corners' centres on each other.
+    # MXNet's BilinearResize2D aligns the centres of the corner pixels.
     return functional.interpolate(maps, size, mode="bilinear", align_corners=True)

@@ -1,4 +1,4 @@
-"""Which rows are drawn where not all can be told apart."""
+"""Which rows are drawn if not all can be distinguished."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from transfer.report.gains import GainRow, GainTable
 
 MOST_ROWS = 6
-"""Colours that stay apart, and panels that a page has room for."""
+"""The number of distinguishable colours, and of panels on a page."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row, and the baseline that it is compared with where that was measured.
+    """A row and its baseline, if measured.
 
     Attributes:
-        name: The row's, with the baseline's where it is compared with several.
+        name: The row's name, with the baseline's if it has several.
         row: The row.
-        baseline: What it is compared with, or None.
+        baseline: Its baseline, or None.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Pair:
 
 
 def compared(tables: Sequence[GainTable]) -> list[Pair]:
-    """Every row of a setting but the baselines."""
+    """Every row of a setting except the baselines."""
     found = [(table, row) for table in tables for row in table.rows if row.name != table.baseline]
     times = Counter(row.name for _, row in found)
     return [
@@ -42,18 +42,18 @@ def compared(tables: Sequence[GainTable]) -> list[Pair]:
 
 
 def largest(pairs: Sequence[Pair]) -> list[Pair]:
-    """Those with the largest gains or losses, in their old order."""
+    """The rows with the largest gains or losses, in the original order."""
     weights = sorted((abs(pair.row.statistics.gain or 0.0) for pair in pairs), reverse=True)
     least = weights[MOST_ROWS - 1] if len(weights) > MOST_ROWS else 0.0
     return [pair for pair in pairs if abs(pair.row.statistics.gain or 0.0) >= least][:MOST_ROWS]
 
 
 def how_many(drawn: int, of: int) -> str:
-    """A remark for the title where rows are missing."""
-    return "" if drawn == of else f" ({drawn} of {of} rows, the largest changes)"
+    """A remark for the title if rows are missing."""
+    return "" if drawn == of else f" ({drawn} of {of} rows, largest changes)"
 
 
 def against(tables: Sequence[GainTable]) -> str:
-    """What gains are counted from, in words."""
+    """The baseline of the gains, in words."""
     names = {table.baseline for table in tables}
     return names.pop() if len(names) == 1 else "each row's control"

@@ -45,7 +45,7 @@ def paper_points(metric: str) -> dict[str, tuple[float, float]]:
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """Two panels, ours and the paper's; None with fewer than two rows of known top-1.
+    """Two panels, ours and the paper's; None with fewer than two rows with known top-1.
 
     Args:
         tables: All tables of one setting.
@@ -55,16 +55,31 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     if len(ours) < 2 or setting.metric not in _PAPER:
         return None
     on = _commonest([row for table in tables for row in table.rows if row.top1 is not None])
-    with canvas(7.2, 3.7, Margins(top=0.65, bottom=0.5), panels=2) as (figure, (left, right)):
-        _panel(left, ours, OURS, "o", f"Ours: {setting.data}, {setting.protocol}")
+    with canvas(7.2, 3.7, margins=Margins(top=0.65, bottom=0.5), panels=2) as (
+        figure,
+        (left, right),
+    ):
+        _panel(
+            left,
+            shown=ours,
+            colour=OURS,
+            marker="o",
+            title=f"Ours: {setting.data}, {setting.protocol}",
+        )
         left.set_xlabel(f"top-1 on {on}, %")
         left.set_ylabel(f"{setting.measure}, %")
-        _panel(right, paper_points(setting.metric), PAPER, "D", "The paper's seven points")
+        _panel(
+            right,
+            shown=paper_points(setting.metric),
+            colour=PAPER,
+            marker="D",
+            title="The paper's seven points",
+        )
         right.set_xlabel("top-1 on ImageNet, %")
         return figure
 
 
-def _panel(axes: Axes, shown: Points, colour: str, marker: str, title: str) -> None:
+def _panel(axes: Axes, *, shown: Points, colour: str, marker: str, title: str) -> None:
     x, y = np.array(list(shown.values())).T
     axes.plot(x, y, marker, color=colour, mfc="none", ls="")
     found = correlate(shown)
@@ -74,13 +89,13 @@ def _panel(axes: Axes, shown: Points, colour: str, marker: str, title: str) -> N
         axes.plot(ends, slope * ends + offset, color=colour, lw=1.2)
     axes.margins(0.15)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_title(f"{title}\n{told(found)}", fontsize=8)
+    axes.set_title(f"{title}\n{coefficients(found)}", fontsize=8)
     if len(shown) <= _MOST_NAMES:
         _name(axes, shown)
 
 
 def _name(axes: Axes, shown: Points) -> None:
-    """Names beside the points, towards the middle of the picture, none upon another."""
+    """Write names beside the points, towards the middle of the picture, without overlap."""
     x, y = np.array(list(shown.values())).T
     middle, step = (x.min() + x.max()) / 2, 0.06 * (np.ptp(y) or 1.0)
     for to_the_left in (False, True):
@@ -100,16 +115,16 @@ def _name(axes: Axes, shown: Points) -> None:
 
 
 def _in_print(data: float, y: np.ndarray) -> float:
-    """A height of the data's in points of print, for axes about 2.4 inches high."""
+    """A height in data units as points of print, for axes about 2.4 inches high."""
     return data / ((np.ptp(y) or 1.0) * 1.3) * 2.4 * 72
 
 
-def told(found: Correlation) -> str:
-    """Both coefficients with their intervals, or why there are none."""
+def coefficients(found: Correlation) -> str:
+    """Both coefficients with their intervals, or the reason why there are none."""
     if found.pearson is None or found.spearman is None:
         return found.reason or ""
     ends = f"{found.spearman_low:.2f} … {found.spearman_high:.2f}"
-    if found.in_order:  # as every resample is: an interval without width, which says nothing
+    if found.in_order:  # every resample is in order too, so the interval has no width
         ends = "perfect order: no interval"
     return (
         f"Pearson {found.pearson:.2f} ({found.pearson_low:.2f} … {found.pearson_high:.2f})\n"

@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """Loss over iterations, one panel a row with its baseline in it; None without curves.
+    """Loss over iterations, one panel for each row with its baseline; None without curves.
 
     Args:
         tables: All tables of one setting.
@@ -39,7 +39,10 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     lines = math.ceil(len(shown) / _ACROSS)
     margins = Margins(left=0.65, bottom=0.6, top=0.65, between=0.25)
     size = (7.2 if len(shown) > 1 else 4.6, 0.8 + 1.75 * lines)
-    with canvas(*size, margins, len(shown), _ACROSS, shared=True) as (figure, panels):
+    with canvas(*size, margins=margins, panels=len(shown), across=_ACROSS, shared=True) as (
+        figure,
+        panels,
+    ):
         for place, (axes, pair) in enumerate(zip(panels, shown, strict=True)):
             if pair.baseline and _curves(pair.baseline) is not None:
                 _band(axes, pair.baseline, INK, ":")
@@ -58,14 +61,14 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         title(figure, tables[0].setting.title + more)
         band = "mean and range of the runs"
         dots = f"; dotted: {against(tables)}" if any(pair.baseline for pair in shown) else ""
-        between = " " if len(shown) > 1 else "\n"  # a single panel is narrower than the words
+        between = " " if len(shown) > 1 else "\n"  # a single panel is narrower than the text
         figure.supxlabel(f"iteration{between}({band}{dots})", fontsize=8)
         figure.supylabel("training loss", fontsize=9)
         return figure
 
 
 def _subdivisions(ends: tuple[float, float]) -> tuple[float, ...]:
-    """Of a decade, more of them where less than half a decade is shown."""
+    """Ticks of a decade, more if less than half a decade is shown."""
     return (1, 2, 5) if ends[1] > 3 * ends[0] else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
 
@@ -89,10 +92,10 @@ def _curves(row: GainRow) -> tuple[FloatArray, FloatArray] | None:
 
 
 def _points(curve: Sequence[Any]) -> FloatArray:
-    """Iteration and loss, (points, 2); empty where a curve has none or is malformed."""
+    """Iteration and loss, (points, 2); empty if the curve is missing or malformed."""
     try:
-        told = [(point["iteration"], point["loss"]) for point in curve]
-        points = np.array(told, dtype=np.float64).reshape(-1, 2)
+        pairs = [(point["iteration"], point["loss"]) for point in curve]
+        points = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     except (KeyError, TypeError, ValueError):
         return np.empty((0, 2))
     return points[np.isfinite(points).all(axis=1)]

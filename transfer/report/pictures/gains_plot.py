@@ -1,4 +1,4 @@
-"""Gains with their simultaneous intervals, and the paper's dot beside each."""
+"""Gains with their simultaneous intervals, with the paper's dot beside each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transfer.report.pictures.style import INK, OURS, PAPER, Margins, canvas, te
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BESIDE = 0.22  # rows; the paper's dot stands this far below ours
+_BESIDE = 0.22  # rows; distance of the paper's dot below ours
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """One line a row; None where no row has a gain.
+    """One line for each row; None if no row has a gain.
 
     Args:
         tables: All tables of one setting.
@@ -28,7 +28,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     setting = tables[0].setting
     margins = Margins(left=0.2 + text_width(pair.name for pair in pairs), bottom=0.8)
     high = margins.top + margins.bottom + 0.36 * len(rows) + 0.1
-    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
+    with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, row in enumerate(rows):
             found = row.statistics
@@ -54,14 +54,16 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
 def _legend(figure: Figure, rows: Sequence[GainRow]) -> None:
     from matplotlib.lines import Line2D
 
-    told = []
+    handles = []
     if any(row.statistics.gain_low is not None for row in rows):
-        told.append(
+        handles.append(
             Line2D([], [], color=OURS, marker="o", ms=6, label="ours, simultaneous 95 % interval")
         )
     if any(row.statistics.gain_low is None for row in rows):
-        told.append(Line2D([], [], mec=OURS, mfc="none", marker="o", ls="", label="ours, no claim"))
+        handles.append(
+            Line2D([], [], mec=OURS, mfc="none", marker="o", ls="", label="ours, no claim")
+        )
     if any(row.paper_gain is not None for row in rows):
         label = "the paper's, single runs on its own data"
-        told.append(Line2D([], [], mec=PAPER, mfc="none", marker="D", ls="", ms=5, label=label))
-    figure.legend(handles=told, loc="lower center", ncols=len(told))
+        handles.append(Line2D([], [], mec=PAPER, mfc="none", marker="D", ls="", ms=5, label=label))
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles))

@@ -1,4 +1,4 @@
-"""Every picture of a folder of results, with what each shows in words."""
+"""Every picture of a results folder, with captions."""
 
 from __future__ import annotations
 
@@ -36,23 +36,25 @@ class Picture:
 
 
 def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
-    """The pictures of one setting; one that has nothing to show is not drawn.
+    """The pictures of one setting; empty ones are omitted.
 
     Args:
         tables: All tables of the setting.
-        name: Put before each picture's own name.
+        name: Prefix of each picture's name.
     """
     metric, control = tables[0].setting.measure, against(tables)
-    found = correlation_plot.told(correlation_plot.correlate(correlation_plot.points(tables)))
+    found = correlation_plot.coefficients(
+        correlation_plot.correlate(correlation_plot.points(tables))
+    )
     drawn = (
         ("gains", gains_plot.draw, f"Gains in {metric} over {control}, with simultaneous 95 % "
-         "intervals where there are two runs or more; the paper's gains beside them."),
+         "intervals for two runs or more, beside the paper's gains."),
         ("classes", per_class.draw, f"Change of each class against {control}, mean over runs; the "
          "largest gains first."),
         ("curves", curves.draw, "Learning curves: mean training loss over runs, with a band from "
          "the lowest to the highest run."),
-        ("correlation", correlation_plot.draw, f"Top-1 against {metric}, one point a row; beside "
-         f"it the paper's own seven points. Ours: {found.replace(chr(10), ', ')}."),
+        ("correlation", correlation_plot.draw, f"Top-1 against {metric}, one point for each row, "
+         f"beside the paper's own seven points. Ours: {found.replace(chr(10), ', ')}."),
     )  # fmt: skip
     for kind, draw, caption in drawn:
         figure = draw(tables)

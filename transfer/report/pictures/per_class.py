@@ -1,4 +1,4 @@
-"""Per class, what each row changed against the baseline."""
+"""Change of each class in each row against the baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_CLASSES = 30
 
 
 def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """By row and class, the mean over units minus the baseline's; classes that both have."""
+    """For each row and common class, the mean over units minus the baseline's."""
     found = {}
     for pair in pairs:
         before, after = _means(pair.baseline), _means(pair.row)
@@ -38,7 +38,7 @@ def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """One line a class, one mark a row; None where there is nothing to compare.
+    """One line for each class, one mark for each row; None if there is nothing to compare.
 
     Args:
         tables: All tables of one setting.
@@ -51,7 +51,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     setting = tables[0].setting
     margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
     high = margins.top + margins.bottom + 0.21 * len(classes)
-    with canvas(max(7.0, margins.left + 4.0), high, margins) as (figure, (axes,)):
+    with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (row, change) in enumerate(found.items()):
             at = [(change[name], y) for y, name in enumerate(classes) if name in change]
@@ -71,7 +71,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
 
 
 def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
-    """The classes to show, largest mean change first, and how many there are."""
+    """The classes to show, largest mean change first, and their total number."""
     names = sorted({name for change in found.values() for name in change})
     mean = {name: np.mean([c[name] for c in found.values() if name in c]) for name in names}
     names.sort(key=lambda name: -mean[name])
@@ -80,7 +80,7 @@ def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
 
 
 def _means(row: GainRow | None) -> dict[str, float]:
-    """By class, the mean over a row's units of its AP or IoU."""
+    """For each class, the mean of AP or IoU over a row's units."""
     values: dict[str, list[Observation]] = {}
     for record in row.records if row else ():
         metrics = record.content["metrics"]
@@ -93,9 +93,9 @@ def _means(row: GainRow | None) -> dict[str, float]:
 
 
 def _prefixes(metrics: Mapping[str, object]) -> set[str]:
-    """What the headline's figures of single classes start with: ``IoU``, ``AP`` or ``AP_<form>``.
+    """Prefix of the headline's per-class figures: ``IoU``, ``AP`` or ``AP_<form>``.
 
-    Records hold average precision in several forms; the headline's is the one with its mean.
+    Records hold average precision in several forms; the headline uses one of them.
     """
     forms = [key.removeprefix("mAP_") for key in metrics if key.startswith("mAP_")]
     same = [form for form in forms if metrics[f"mAP_{form}"] == metrics.get("mAP")]

@@ -1,7 +1,7 @@
-"""How every picture looks: colours that the colour-blind tell apart, ink that follows the page.
+"""The style of every picture: colours for the colour-blind, and ink that follows the page.
 
 The colours are those of Okabe and Ito ("Color Universal Design", 2008), without the yellow, which
-is too pale for print. No line is told by its colour alone: markers and dashes differ too.
+is too pale for print. Lines differ in markers and dashes too, not in colour alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#1a1a1b"
-"""Of text and axes; becomes the page's own text colour where an SVG stands in a page."""
+"""Colour of text and axes; becomes the page's text colour in an SVG within a page."""
 PAPER = "#d55e00"
 OURS = "#0072b2"
 COLOURS = (OURS, PAPER, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -51,19 +51,19 @@ _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "transfer-bench",
     "path.simplify": True,
-    "text.parse_math": False,  # a dollar in a name is no formula
+    "text.parse_math": False,  # a dollar in a name is not a formula
 }
 
 
 _SMALL = 8.0
-"""A title on one line is not set in smaller letters, and one on two lines not in larger ones."""
+"""Smallest size of a title on one line, and largest of one on two lines."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Margins:
     """Room around the axes, and between them, in inches.
 
-    Said outright: matplotlib's automatic layouts draw every picture twice to measure it.
+    They are explicit, since matplotlib's automatic layouts draw every picture twice.
     """
 
     left: float = 0.7
@@ -75,7 +75,7 @@ class Margins:
 
 
 def text_width(texts: Iterable[str], size: float = 9) -> float:
-    """Inches that the longest of some texts takes, on the safe side."""
+    """A safe estimate of the width of the longest text, in inches."""
     return max((len(text) for text in texts), default=0) * size * 0.62 / 72
 
 
@@ -83,25 +83,25 @@ def text_width(texts: Iterable[str], size: float = 9) -> float:
 def canvas(
     width: float,
     height: float,
+    *,
     margins: Margins,
     panels: int = 1,
     across: int = 2,
-    *,
     shared: bool = False,
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """An empty picture in this project's style.
+    """Make an empty picture in this project's style.
 
     Args:
         width: In inches.
         height: Likewise.
         margins: Room for titles and labels.
-        panels: How many axes.
-        across: How many of them stand side by side.
-        shared: Whether all have one scale.
+        panels: Number of axes.
+        across: Number of axes side by side.
+        shared: Whether all axes share a scale.
 
     Yields:
-        The figure and its axes; places without a panel stay empty. No window system and no global
-        state of pyplot is used.
+        The figure and its axes; places without a panel stay empty. Neither a window system nor
+        pyplot's global state is used.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -129,7 +129,7 @@ def canvas(
 
 
 def title(figure: Figure, text: str) -> None:
-    """A title at the picture's left edge, smaller where it would not fit, on two lines at most."""
+    """Write a title at the left edge, shrunk to fit, on at most two lines."""
     width, height = figure.get_size_inches()
     lines, largest = [text], 10.0
     parts = text.split(", ")
@@ -148,18 +148,18 @@ def title(figure: Figure, text: str) -> None:
 
 
 def _fitting(lines: Sequence[str], width: float) -> float:
-    """The size of letters at which lines are as wide as a picture of so many inches."""
+    """The font size at which lines fill a picture of the given width in inches."""
     return 10.0 * (width - 0.2) / text_width(lines, 10.0)
 
 
 def svg(figure: Figure) -> bytes:
-    """The picture as SVG: the same bytes for the same figures, and no date."""
+    """The picture as SVG: identical bytes for identical figures, without a date."""
     drawn = _drawn(figure, format="svg", metadata={"Date": None, "Creator": None})
-    return terminal(drawn.decode()).encode()  # XML holds no control characters
+    return terminal(drawn.decode()).encode()  # XML allows no control characters
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as PNG at 200 dots an inch, for print."""
+    """The picture as PNG at 200 dots per inch, for print."""
     return _drawn(figure, format="png", dpi=200, metadata={"Software": None})
 
 
@@ -173,10 +173,10 @@ def _drawn(figure: Figure, **options: Any) -> bytes:
 
 
 def save(stem: Path, ending: str, drawn: bytes, option: str = "--results") -> Path:
-    """Write a picture's file and return its path; another folder is chosen with ``option``.
+    """Write a picture's file and return its path; errors name ``option`` for another folder.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
     """
     path = stem.with_name(stem.name + ending)
     write_atomically(path, drawn, option)
@@ -184,19 +184,19 @@ def save(stem: Path, ending: str, drawn: bytes, option: str = "--results") -> Pa
 
 
 def inline(drawn: bytes, prefix: str, described: str) -> str:
-    """An SVG as part of a page: the page's ink, no ground of its own, names that do not clash.
+    """Prepare an SVG for a page: the page's text colour, no background, unique ids.
 
     Args:
-        drawn: Of :func:`svg`.
-        prefix: Put before every id in it.
-        described: What the picture shows, for those who cannot see it.
+        drawn: The output of :func:`svg`.
+        prefix: Prefix of every id in it.
+        described: Description of the picture for screen readers.
     """
     text = drawn.decode()
     text = text[text.index("<svg") :]
     text = text.replace(INK, "currentColor").replace("fill: #ffffff", "fill: none")
-    for place, colour in enumerate(COLOURS):  # page.css has brighter ones for a dark room
+    for place, colour in enumerate(COLOURS):  # page.css has brighter ones for dark mode
         text = text.replace(colour, f"var(--row-{place})")
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would speak to all of the page
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would apply to the whole page
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)

@@ -1,1 +1,1 @@
-"""Pictures of what a detector or a segmenter found, beside what is there."""
+"""Pictures of a model's predictions beside the ground truth."""

@@ -18,17 +18,18 @@ _RIM = 3
 
 def boxes_on(
     image: Image.Image,
+    *,
     boxes: Boxes,
     scale: float,
     classes: Sequence[str],
     colours: Mapping[int, Colour],
 ) -> Image.Image:
-    """A copy of an image with boxes, names and scores; what is not judged is dashed.
+    """A copy of an image with boxes, names and scores; ignored boxes are dashed.
 
     Args:
-        image: Already enlarged.
-        boxes: In pixels of the image before.
-        scale: How much it was enlarged.
+        image: The enlarged image.
+        boxes: Boxes in pixels of the original image.
+        scale: Factor of the enlargement.
         classes: Names by label.
         colours: By label.
     """
@@ -38,13 +39,13 @@ def boxes_on(
     shown = [(box, _placed(box.frame, scale, panel.size)) for box in boxes.shown()]
     for box, frame in shown:
         _outline(pen, frame, colours[box.label], box.dashed)
-    for box, frame in reversed(shown):  # the best score chooses its place first
+    for box, frame in reversed(shown):  # the box with the best score is placed first
         tags.write(classes[box.label] + box.remark, colours[box.label], _places(frame))
     return panel
 
 
 def _placed(frame: Frame, scale: float, size: tuple[int, int]) -> Frame:
-    """A frame on the enlarged image, moved in by a line's width where it runs along the edge."""
+    """A frame on the enlarged image, moved inwards by a line's width at the edge."""
     low, high = _RIM, (size[0] - _RIM, size[1] - _RIM)
     x1, x2 = (min(max(edge * scale, low), high[0]) for edge in frame[::2])
     y1, y2 = (min(max(edge * scale, low), high[1]) for edge in frame[1::2])
@@ -52,7 +53,7 @@ def _placed(frame: Frame, scale: float, size: tuple[int, int]) -> Frame:
 
 
 def _places(frame: Frame) -> Iterator[tuple[float, float]]:
-    """Above the box, then inside it from the top down, then below it."""
+    """Places for a name: above the box, inside from the top, then below."""
     x1, y1, _, y2 = frame
     yield x1, y1 - TAG_HEIGHT
     for top in np.arange(y1 + 3, y2 - TAG_HEIGHT, TAG_HEIGHT):
@@ -61,7 +62,7 @@ def _places(frame: Frame) -> Iterator[tuple[float, float]]:
 
 
 def _outline(pen: ImageDraw.ImageDraw, frame: Frame, colour: Colour, dashed: bool) -> None:
-    """A frame with a dark rim, which stands out on light and on dark."""
+    """Draw a frame with a dark rim, visible on light and dark images."""
     x1, y1, x2, y2 = frame
     corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
     for ink, width in ((INK, 6), (colour, 3)):

@@ -1,4 +1,4 @@
-"""Colours of classes, chosen so that the colour-blind tell the frequent ones apart."""
+"""Colours of classes; the colour-blind can distinguish those of frequent classes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ PALETTE: tuple[Colour, ...] = (
 
 
 def choose_colours(comparisons: Iterable[Comparison], classes: Sequence[str]) -> dict[int, Colour]:
-    """A colour for each label that is drawn, the same in all pictures.
+    """A colour for each drawn label, the same in all pictures.
 
-    The most frequent classes get the first colours; where there are more classes than colours,
-    the rare ones share theirs and are told apart by the names on the picture.
+    The most frequent classes get the first colours. If there are more classes than colours, the
+    rare
+    ones share colours and are distinguished by the names on the picture.
     """
     counts = Counter(label for comparison in comparisons for label in comparison.labels())
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
@@ -44,6 +45,6 @@ def choose_colours(comparisons: Iterable[Comparison], classes: Sequence[str]) ->
 
 
 def ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever can be read on a colour (luma of Rec. 601)."""
+    """Black or white, whichever is legible on a colour (luma of Rec. 601)."""
     luma = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     return INK if luma > 110 else PAPER

@@ -14,19 +14,19 @@ from transfer.report.predictions.lettering import font
 from transfer.report.predictions.side_by_side import IGNORED, Mask
 from transfer.report.predictions.tags import TAG_HEIGHT, Tags
 
-_SHARE = 0.62  # of the colour over the image in grey
-_LARGE = 0.02  # share of the image from which a region is given its name
-_STRIPES = 12  # pixels from one stripe over what is not judged to the next
+_SHARE = 0.62  # of the colour over the grey image
+_LARGE = 0.02  # smallest share of the image for a region's name
+_STRIPES = 12  # pixels between stripes over ignored regions
 
 
 def mask_on(
     image: Image.Image, mask: Mask, classes: Sequence[str], colours: Mapping[int, Colour]
 ) -> Image.Image:
-    """An image in grey under its classes' colours, with names; what is not judged is hatched.
+    """A grey image under the colours and names of its classes; ignored regions are hatched.
 
     Args:
-        image: Already enlarged.
-        mask: (height, width) labels of the image before.
+        image: The enlarged image.
+        mask: (height, width) labels of the original image.
         classes: Names by label.
         colours: By label.
     """
@@ -51,7 +51,7 @@ def mask_on(
 
 
 def _name(tags: Tags, here: npt.NDArray[np.bool_], name: str, colour: Colour) -> None:
-    """Write a name where its region is widest, or a little above or below."""
+    """Write a name where its region is widest, or slightly above or below."""
     depth = ndimage.distance_transform_edt(np.pad(here, 1))
     y, x = divmod(int(depth.argmax()), depth.shape[1])
     left, top = x - 1 - font(name).getlength(name) / 2, y - 1 - TAG_HEIGHT / 2

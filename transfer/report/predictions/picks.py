@@ -1,4 +1,4 @@
-"""How well each test image came out, to look at the worst and the best."""
+"""Per-image scores, used to pick the worst and the best images."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FloatArray = npt.NDArray[np.floating[Any]]
 def image_figures(
     path: Path, task: str, names: Sequence[str], least_score: float = SHOWN_SCORE
 ) -> FloatArray:
-    """A figure for each test image, 0 to 1; NaN for one that has none.
+    """A score for each test image, 0 to 1, or NaN.
 
     Args:
-        path: The file of outcomes beside a record.
+        path: The per-image results beside a record.
         task: ``"detection"`` or ``"segmentation"``.
-        names: Of the test images, in their order.
-        least_score: Detections of a lower score do not count.
+        names: Names of the test images, in order.
+        least_score: Detections with a lower score do not count.
 
     Raises:
-        UserError: The file is not there, is of another kind or of other images.
+        UserError: The file is missing, of another kind or about other images.
     """
     try:
         outcomes = read(path, task)
@@ -42,10 +42,10 @@ def image_figures(
 
 
 def _places(kept: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
-    """Where each of the test images stands in a file of outcomes.
+    """The index of each test image in the per-image results.
 
-    Older records call images of several folders by their bare names, so that some have one name:
-    of those only the order tells them apart.
+    Older records use the bare names of images from several folders, so names may repeat. Only the
+    order distinguishes those.
     """
     by_name = {name: place for place, name in enumerate(kept)}
     if len(by_name) == len(kept) == len(names) and by_name.keys() == set(names):
@@ -53,16 +53,16 @@ def _places(kept: Sequence[str], names: Sequence[str], path: Path) -> list[int]:
     if [PurePath(name).name for name in names] == list(kept):
         return list(range(len(names)))
     raise UserError(
-        f"'{path.absolute()}' is of other test images than the data set has now. Use --pick first."
+        f"'{path.absolute()}' has other test images than the data set now. Use --pick first."
     )
 
 
 def f1_of_boxes(outcomes: DetectionOutcomes, least_score: float = SHOWN_SCORE) -> FloatArray:
-    """2 right / (2 right + wrong + missed), per image; NaN where nothing is and nothing is found.
+    """2 right / (2 right + wrong + missed), per image; NaN without objects and detections.
 
     Args:
-        outcomes: Of a detector.
-        least_score: Detections of a lower score do not count.
+        outcomes: Outcomes of a detector.
+        least_score: Detections with a lower score do not count.
     """
     counted = (outcomes.score >= least_score) & ~outcomes.ignored
     images = len(outcomes.images)
@@ -72,7 +72,7 @@ def f1_of_boxes(outcomes: DetectionOutcomes, least_score: float = SHOWN_SCORE) -
 
 
 def iou_of_masks(outcomes: SegmentationOutcomes) -> FloatArray:
-    """Mean IoU over the classes that are labelled in an image; NaN where none is."""
+    """Mean IoU over the classes that an image's labels contain; NaN without labels."""
     union = outcomes.predicted + outcomes.labelled - outcomes.intersection
     iou = _ratio(outcomes.intersection, union)
     there = outcomes.labelled > 0

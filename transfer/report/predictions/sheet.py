@@ -1,4 +1,4 @@
-"""A picture: truth on the left, prediction on the right, the legend below."""
+"""A picture: ground truth on the left, prediction on the right, legend below."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transfer.report.predictions.lettering import TEXT, font, legible
 from transfer.report.predictions.masks import mask_on
 from transfer.report.predictions.side_by_side import Boxes, Comparison
 
-_LONG_SIDE = 640  # of an image on the sheet, in pixels
+_LONG_SIDE = 640  # longest side of an image on the sheet, in pixels
 _MARGIN = 12
 _LINE = TEXT + 8
 _LONGEST_NAME = 60  # characters; of up to 4 bytes each in the name of a file
@@ -24,13 +24,13 @@ _LONGEST_NAME = 60  # characters; of up to 4 bytes each in the name of a file
 def write_sheets(
     comparisons: Sequence[Comparison], classes: Sequence[str], folder: Path
 ) -> list[Path]:
-    """Draw each comparison as a PNG; a class has one colour in all of them.
+    """Draw each comparison as a PNG; a class has the same colour in all.
 
     Returns:
-        The pictures' files.
+        The files of the pictures.
 
     Raises:
-        UserError: An image is gone, or the folder cannot be written.
+        UserError: An image is missing, or the folder is not writable.
     """
     classes = [legible(name) for name in classes]
     colours = choose_colours(comparisons, classes)
@@ -44,7 +44,7 @@ def write_sheets(
             sheet(comparison, classes, colours).save(path)
         except OSError as error:
             raise UserError(
-                f"The picture '{path}' could not be made ({error}); choose another folder with "
+                f"The picture '{path}' could not be written ({error}); choose another folder with "
                 "--out."
             ) from error
         paths.append(path)
@@ -60,7 +60,7 @@ def sheet(
     size = (round(image.width * scale), round(image.height * scale))
     large = image.resize(size, Image.Resampling.LANCZOS)
     panels = [
-        boxes_on(large, side, scale, classes, colours)
+        boxes_on(large, boxes=side, scale=scale, classes=classes, colours=colours)
         if isinstance(side, Boxes)
         else mask_on(large, side, classes, colours)
         for side in (comparison.truth, comparison.found)
@@ -90,16 +90,16 @@ def sheet(
 
 
 def _found_title(comparison: Comparison) -> str:
-    """What stands above a prediction."""
+    """The heading above a prediction."""
     found = comparison.found
     if not isinstance(found, Boxes):
         return "prediction"
-    shown = f"score {found.least_score:g} and over"
-    return f"prediction, {shown}" if found.shown() else f"prediction: nothing of {shown}"
+    shown = f"score of at least {found.least_score:g}"
+    return f"prediction, {shown}" if found.shown() else f"prediction: nothing with a {shown}"
 
 
 def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Image.Image:
-    """Swatches with names, in as many lines as they need."""
+    """Draw swatches with names, on as many lines as needed."""
     places, left, top = [], 0, 0
     for name, _ in entries:
         needed = TEXT + 6 + round(font(name).getlength(name)) + 2 * _MARGIN

@@ -1,4 +1,4 @@
-"""What is compared in a picture: an image, its truth, and what was found."""
+"""The content of a picture: an image, its ground truth, and the predictions."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Frame = tuple[float, float, float, float]
 Mask = npt.NDArray[np.integer[Any]]
 
 IGNORED = 255
-"""Value of pixels that are not judged."""
+"""Value of ignored pixels."""
 
 SHOWN_SCORE = 0.3
-"""Detections of a lower score are not shown, unless another limit is asked for."""
+"""Default score threshold of shown detections."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box as it is drawn.
+    """A box to draw.
 
     Attributes:
-        frame: Where, in the image's pixels.
-        label: Of its class, from 0.
-        remark: What is said behind the class's name.
-        dashed: Whether it is not judged.
+        frame: Its corners in the image's pixels.
+        label: Label of its class, from 0.
+        remark: Text after the class's name.
+        dashed: Whether the box is ignored.
     """
 
     frame: Frame
@@ -39,16 +39,16 @@ class Box:
     dashed: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Boxes:
     """The boxes of one image.
 
     Attributes:
         frames: (N, 4), x1 y1 x2 y2 in the image's pixels.
         labels: (N,), from 0.
-        scores: (N,), or None for what is there.
-        difficult: (N,) bool, whether the box is not judged, or None for none.
-        least_score: Boxes of a lower score are not shown.
+        scores: (N,), or None for ground truth.
+        difficult: (N,) bool, whether each box is ignored, or None if no box is.
+        least_score: Boxes with a lower score are not shown.
     """
 
     frames: npt.NDArray[Any]
@@ -58,7 +58,7 @@ class Boxes:
     least_score: float = SHOWN_SCORE
 
     def shown(self) -> list[Box]:
-        """Those that are drawn, the best score last."""
+        """The boxes to draw, the best score last."""
         count = len(self.labels)
         scores = np.ones(count) if self.scores is None else self.scores
         difficult = np.zeros(count, bool) if self.difficult is None else self.difficult
@@ -77,13 +77,13 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image, what is in it and what was found: boxes of both, or masks of both.
+    """One image with ground truth and predictions, as boxes or as masks.
 
     Attributes:
         path: The image.
-        truth: Boxes, or (height, width) labels with 255 for what is not judged.
+        truth: Boxes, or (height, width) labels, 255 for ignored pixels.
         found: Likewise.
-        name: What the image is called; empty for the name of its file.
+        name: Name of the image; empty for its file name.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class Comparison:
     name: str = ""
 
     def labels(self) -> Iterator[int]:
-        """Every label that is drawn, once a side."""
+        """Every drawn label, once for each side."""
         for side in (self.truth, self.found):
             if isinstance(side, Boxes):
                 yield from sorted({box.label for box in side.shown()})

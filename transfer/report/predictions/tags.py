@@ -1,4 +1,4 @@
-"""Names on a picture, each where it covers no other."""
+"""Names on a picture, placed without overlap."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Tags:
         self._taken: list[Frame] = []
 
     def write(self, text: str, colour: Colour, places: Iterable[tuple[float, float]]) -> None:
-        """Write a name at the first place that is free, or at the first one of all.
+        """Write a name at the first free place, or else at the first place.
 
         Args:
             text: The name.
-            colour: What it is written on.
-            places: Left and top corners in pixels, the best first; moved into the picture.
+            colour: Background colour of the name.
+            places: Left and top corners in pixels, the best first; they are moved into the picture.
         """
         width = font(text).getlength(text) + 8
         frames = []
@@ -48,5 +48,5 @@ class Tags:
 
 
 def overlap(one: Frame, other: Frame) -> bool:
-    """Whether two frames share more than an edge."""
+    """Whether two frames overlap by more than an edge."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
