@@ -45,7 +45,7 @@ def test_a_folder_a_pipe_and_a_dead_link_are_reported(tmp_path):
 
 
 def test_of_missing_folders_the_last_that_is_there_is_named(tmp_path):
-    assert f"only '{tmp_path}' is there" in missing(tmp_path / "a" / "b" / "c.toml")
+    assert f"only '{tmp_path}' exists" in missing(tmp_path / "a" / "b" / "c.toml")
 
 
 def test_a_path_is_reported_absolute(tmp_path, monkeypatch):

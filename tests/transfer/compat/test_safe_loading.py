@@ -108,7 +108,7 @@ def test_a_renamed_private_name_is_a_sentence_with_the_version(module, name, mon
 
 def test_a_reader_that_no_longer_reads_by_what_is_replaced_is_seen(monkeypatch):
     monkeypatch.setattr(checkpoint, "load_from_local", lambda name, **_: name)
-    with pytest.raises(UserError, match="load_from_local does not read by _safe_torch_load"):
+    with pytest.raises(UserError, match="load_from_local does not call _safe_torch_load"):
         safe_loading.install()
 
 
