@@ -13,7 +13,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from backbones.common.escape import one_line
@@ -39,8 +38,7 @@ class StepBar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left" if left is None else "left of all"),
-            TimeRemainingColumn() if left is None else TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -70,18 +68,24 @@ class StepBar:
                 self.console.print(f"{self.title}: {phase}", highlight=False, soft_wrap=True)
         if not total:
             return
+        now = time.monotonic()
+        steps = done - self.first
+        of_phase = (now - self.started) / steps * (total - done) if steps > 0 else None
+        in_all = self.left() if self.left else None
         self.progress.update(
             self.task,
             description=f"{self.title}: {phase}",
             completed=done,
             total=total,
-            left=f"{timedelta(seconds=round(self.left()))}" if self.left else "",
+            left=_left(of_phase) if in_all is None else f"{_left(in_all)} in all",
         )
-        now = time.monotonic()
-        if self.progress.disable and now - self.printed >= _LINE_EVERY and done > self.first:
+        if self.progress.disable and now - self.printed >= _LINE_EVERY and of_phase is not None:
             self.printed = now
-            left = (now - self.started) / (done - self.first) * (total - done)
-            line = f"{self.title}: {phase} {done}/{total}, {left:.0f} s left"
-            if self.left:
-                line += f", {self.left():.0f} s of all"
+            line = f"{self.title}: {phase} {done}/{total}, {of_phase:.0f} s left"
+            if in_all is not None:
+                line += f", {in_all:.0f} s in all"
             self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"

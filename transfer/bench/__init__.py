@@ -1,1 +1,1 @@
-"""Speed, measured in alternating pairs: this project's path against stock ones."""
+"""Speed against stock training, measured in alternating pairs."""

@@ -50,30 +50,30 @@ AGAINST = {
 _OF_THE_OTHER_TASK = {"detection": "mmseg", "segmentation": "mmdet"}
 
 _OF_THEIR_OWN = ("timm", "network alone", "torchvision")
-"""Sides with a training of their own: its arithmetic is not counted, and it leaves a GPU alone."""
+"""Sides with their own training loop, which has no arithmetic count and uses no GPU."""
 
 _SIZES = {
     "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
     "detection": {"images": 24, "image_size": 320, "batch_size": 2},
     "segmentation": {"images": 16, "image_size": 320, "batch_size": 2},
 }
-"""What is measured where the command line does not say: minutes on two cores."""
+"""Default sizes, which take minutes on two cores."""
 
 _SIZES_ON_A_GPU = {
     **_SIZES,
     "detection": {"images": 400, "image_size": 600, "batch_size": 2},
     "segmentation": {"images": 640, "image_size": 512, "batch_size": 16},
 }
-"""As the protocol ``openmmlab`` has them, and long enough for first steps not to matter."""
+"""As in protocol ``openmmlab``, and long enough that first steps do not matter."""
 
 _NOT_OF_RESULTS = ("image_size", "batch_size", "workers", "seed", "paired")
 _EQUIVALENCE = (
-    "measure no speed: train the protocol's whole length on both sides, a seed a pair, and tell "
-    "the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
+    "measure no speed: train the protocol's full length on both sides, with one seed per pair, and "
+    "print the 90 %% interval of the metric's difference (fine-tunings; all images unless --images)"
 )
 _RECORDED = (
-    "with --equivalence: train nothing; pair the cells of these results folders that differ in "
-    "precision alone"
+    "with --equivalence: train nothing; compare the runs in these results folders that differ "
+    "only in precision"
 )
 
 
@@ -89,10 +89,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
-    add("--data-root", type=Path, default=default_data_root(), help="folder of the data sets")
-    add("--images", type=int, help=f"images trained on in a run ({_told('images')})")
-    add("--image-size", type=int, help=f"in pixels ({_told('image_size')})")
-    add("--batch-size", type=int, help=f"images a step ({_told('batch_size')})")
+    add(
+        "--data-root",
+        type=Path,
+        default=default_data_root(),
+        help="folder that holds the data sets",
+    )
+    add("--images", type=int, help=f"training images per run ({_default('images')})")
+    add("--image-size", type=int, help=f"image size in pixels ({_default('image_size')})")
+    add("--batch-size", type=int, help=f"images per step ({_default('batch_size')})")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add(
         "--workers",
@@ -101,59 +106,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cores, at most eight)",
     )
     add("--pairs", type=int, default=5)
-    add("--results", type=Path, default=Path("results"), help="folder of the records")
+    add("--results", type=Path, default=Path("results"), help="results folder")
     add("--equivalence", action="store_true", help=_EQUIVALENCE)
-    add("--protocol", help="of fine-tunings (default: openmmlab; with --equivalence quick)")
-    add("--weights", default="none", help="with --equivalence: the backbone's, a file")
+    add(
+        "--protocol", help="protocol of fine-tunings (default: openmmlab; with --equivalence quick)"
+    )
+    add("--weights", default="none", help="with --equivalence: file with the backbone's weights")
     add("--recorded", type=Path, nargs="+", metavar="RESULTS", help=_RECORDED)
     add(
         "--table",
         action="store_true",
-        help="measure nothing: write the tables of the README and of docs/speed.md beside it anew",
+        help="measure nothing: rewrite the tables in the README and in docs/speed.md beside it",
     )
-    add("--readme", type=Path, default=Path("README.md"), help="with --table: the file")
+    add("--readme", type=Path, default=Path("README.md"), help="with --table: the README file")
 
 
-def _told(name: str) -> str:
-    """The default of a size, by task, for help."""
-    told = []
+def _default(name: str) -> str:
+    """The default of a size for each task, for the help text."""
+    defaults = []
     for task, sizes in _SIZES.items():
         on_a_gpu = _SIZES_ON_A_GPU[task][name]
         more = "" if on_a_gpu == sizes[name] else f", on a GPU {on_a_gpu}"
-        told.append(f"{task} {sizes[name]}{more}")
-    return "default: " + "; ".join(told)
+        defaults.append(f"{task} {sizes[name]}{more}")
+    return "default: " + "; ".join(defaults)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, and keep a record, which grows with each pair.
+    """Measure, print, and write a record that grows with each pair.
 
     Raises:
-        UserError: Nothing to measure against, or a side failed.
+        UserError: There is nothing to measure against, or a side failed.
     """
     if args.table:
         for sentence in speed_tables.write(args.results, args.readme):
             print(f"Left out: {terminal(sentence)}", file=sys.stderr)
         return 0
     if args.recorded and not args.equivalence:
-        raise UserError("--recorded goes with --equivalence only.")
+        raise UserError("--recorded only works with --equivalence.")
     least = {"images": 1, "image_size": 1, "batch_size": 1, "workers": 0}
     require_at_least(args, {**least, "pairs": 2 if args.equivalence else 1})
     if args.equivalence:
         if args.task == "classification":
-            raise UserError("Give --equivalence with --task detection or --task segmentation.")
+            raise UserError("--equivalence needs --task detection or --task segmentation.")
         if args.against not in ("auto", "stock"):
-            raise UserError("--equivalence is measured against stock alone; leave --against out.")
+            raise UserError("--equivalence only compares with stock; leave out --against.")
         return _precisions(args) if args.recorded else _equivalence(args)
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
     if against not in AGAINST[args.task]:
         _require_part(args.task, against)
     if against == STOCK_AMP and not hardware.cuda_devices():
-        raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU: there the toolboxes offer --amp.")
+        raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU, where the toolboxes offer --amp.")
     if against in _OF_THEIR_OWN and hardware.cuda_devices():
         raise UserError(
-            f"The side '{against}' computes on the CPU, where this project would use the GPU: set "
-            "CUDA_VISIBLE_DEVICES to -1 to compare both there, or give a fine-tuning --against "
-            f"stock or --against '{STOCK_AMP}'."
+            f"The side '{against}' computes on the CPU, but this project would use the GPU: set "
+            "CUDA_VISIBLE_DEVICES to -1 to compare both on the CPU, or compare a fine-tuning with "
+            f"--against stock or --against '{STOCK_AMP}'."
         )
     with tempfile.TemporaryDirectory() as folder:
         ours = _work(args, Path(folder), "openmmlab")
@@ -185,15 +192,15 @@ def run(args: argparse.Namespace) -> int:
         except UserError as error:
             if not measured:
                 raise
-            raise UserError(f"{error} {_told_kept(measured, args.pairs, path)}") from error
+            raise UserError(f"{error} {_recorded(measured, args.pairs, path)}") from error
         except KeyboardInterrupt:
             if not measured:
                 raise
-            console.print(f"\n{_told_kept(measured, args.pairs, path)}", highlight=False)
+            console.print(f"\n{_recorded(measured, args.pairs, path)}", highlight=False)
             return 130
     pairs = _of(measured)
     if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
-        console.print(f"{args.data} has only {trained} images to train on", highlight=False)
+        console.print(f"{args.data} has only {trained} training images", highlight=False)
     console.print(_table(pairs, ours, against))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
@@ -206,25 +213,25 @@ def _of(measured: list[tuple[Run, Run]]) -> Pairs:
     return Pairs(tuple(ours for ours, _ in measured), tuple(other for _, other in measured))
 
 
-def _told_kept(measured: list[tuple[Run, Run]], asked: int, path: Path) -> str:
-    """What a measurement that did not come to its end has left."""
+def _recorded(measured: list[tuple[Run, Run]], asked: int, path: Path) -> str:
+    """The message on what an incomplete measurement has recorded."""
     return f"{len(measured)} of {asked} pairs are recorded in {path}."
 
 
 def _equivalence(args: argparse.Namespace) -> int:
-    """Run the seeds that are not recorded, print the interval; the record grows with each run."""
+    """Run the seeds without a record and print the interval; the record grows with each run."""
     console = screen()
     work = dataclasses.replace(
         _work(args, Path(), "quick"), images=args.images or 0, weights=args.weights
     )
-    told = {k: v for k, v in _told_work(work).items() if k not in _NOT_OF_RESULTS}
-    told["weights_sha256"] = _hash(work.weights)
-    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    described = {k: v for k, v in _described(work).items() if k not in _NOT_OF_RESULTS}
+    described["weights_sha256"] = _hash(work.weights)
+    name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
     path = args.results / "records" / "equivalence" / f"{work.task}_stock_{name}.json"
     here = _circumstances()
-    ledger = equivalence.Ledger(path, told, here["git"], here["versions"])
+    ledger = equivalence.Ledger(path, described, here["git"], here["versions"])
     if known := sum(len(of_side) for of_side in ledger.done.values()):
-        console.print(f"{known} runs stand in {path} already", highlight=False)
+        console.print(f"{known} runs are already in {path}", highlight=False)
     for asked, run in equivalence.runs(work, args.pairs, ledger.done):
         line = f"seed {asked.seed}, {asked.side}: {run.metric} in {run.total:.0f} s"
         console.print(line, highlight=False)
@@ -232,31 +239,33 @@ def _equivalence(args: argparse.Namespace) -> int:
         _keep(ledger, args.pairs)
     found = equivalence.difference(*ledger.pairs(args.pairs))
     _keep(ledger, args.pairs)
-    _tell(f"{work.task}, ours ({work.precision}) - stock", found, path)
+    _print_interval(f"{work.task}, ours ({work.precision}) - stock", found, path)
     return 0
 
 
 def _keep(ledger: equivalence.Ledger, seeds: int) -> None:
-    """Write what is done, with the interval as soon as there is one."""
-    told = {"kind": "equivalence", "against": "stock", **_circumstances()}
+    """Write the finished runs, with the interval as soon as there is one."""
+    summary = {"kind": "equivalence", "against": "stock", **_circumstances()}
     ours, stock = ledger.pairs(seeds)
     if len(ours) > 1:
         found = equivalence.difference(ours, stock)
-        told["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
-    ledger.write(told)
+        summary["difference"] = {**dataclasses.asdict(found), "verdict": found.verdict}
+    ledger.write(summary)
 
 
 def _hash(weights: str) -> str:
-    """Of a file of weights; empty for none."""
+    """Hash of a weight file; empty for none."""
     if weights == "none":
         return ""
     if not Path(weights).is_file():
-        raise UserError(f"There is no file '{weights}'; give --weights a file of a classifier's.")
+        raise UserError(
+            f"The file '{weights}' does not exist; pass a classifier's file with --weights."
+        )
     return sha256(Path(weights))
 
 
 def _precisions(args: argparse.Namespace) -> int:
-    """Print the interval of what was recorded in both precisions, and keep a record of it."""
+    """Print the interval for runs recorded in both precisions, and write a record."""
     pairs = precisions.twins(args.recorded, args.data, args.task)
     found = equivalence.difference(
         [pair.bfloat16 for pair in pairs], [pair.float32 for pair in pairs]
@@ -272,13 +281,13 @@ def _precisions(args: argparse.Namespace) -> int:
     path = args.results / "records" / "equivalence" / f"{args.task}_precisions.json"
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
     for pair in pairs:
-        told = f"{pair.bfloat16:.2f} in bfloat16, {pair.float32:.2f} in float32"
-        screen().print(f"{pair.name}: {told}", highlight=False)
-    _tell(f"{args.task}, bfloat16 - float32", found, path)
+        both = f"{pair.bfloat16:.2f} in bfloat16, {pair.float32:.2f} in float32"
+        screen().print(f"{pair.name}: {both}", highlight=False)
+    _print_interval(f"{args.task}, bfloat16 - float32", found, path)
     return 0
 
 
-def _tell(what: str, found: equivalence.Difference, path: Path) -> None:
+def _print_interval(what: str, found: equivalence.Difference, path: Path) -> None:
     console = screen()
     console.print(
         f"{what}: {found.mean:+.2f} points, 90 % interval {found.low:+.2f} to {found.high:+.2f}, "
@@ -325,7 +334,7 @@ def _table(pairs: Pairs, work: Work, against: str) -> Table:
     for part in common + whole:
         ratios = pairs.ratios(part)
         shown.add_row(
-            part or "in all",
+            part or "total",
             _median(pairs.ours, part),
             _median(pairs.other, part),
             f"{pairs.ratio(part):.2f}",
@@ -346,7 +355,7 @@ def _median(runs: tuple[Run, ...], part: str) -> str:
 def _content(
     pairs: Pairs, *, ours: Work, other: Work, counted: Arithmetic | None, asked: int
 ) -> dict[str, Any]:
-    """What the record holds, of so many pairs that were asked for."""
+    """The content of a record, with the number of requested pairs."""
     arithmetic = {}
     if counted:
         arithmetic = {
@@ -355,7 +364,7 @@ def _content(
             "computed_in": {"ours": ours.computed_in, "other": other.computed_in},
         }
     return {
-        "work": _told_work(ours),
+        "work": _described(ours),
         "ours": [dataclasses.asdict(run) for run in pairs.ours],
         "other": [dataclasses.asdict(run) for run in pairs.other],
         **_circumstances(),
@@ -369,12 +378,12 @@ def _content(
 
 
 def _require_part(task: str, against: str) -> None:
-    """See that a side leaves a part of the speed layer out that the task has.
+    """Check that a side leaves out a part of the speed layer that the task has.
 
     Raises:
-        UserError: It does not; with all sides that there are.
+        UserError: It does not; the message lists all sides.
     """
-    from transfer.speed.hook import PARTS  # it imports torch, and other sides need none of it
+    from transfer.speed.hook import PARTS  # imports torch, which other sides do not need
 
     other = _OF_THE_OTHER_TASK.get(task)
     parts = [name for name, listed in PARTS.items() if other and listed.toolbox != other]
@@ -384,7 +393,7 @@ def _require_part(task: str, against: str) -> None:
 
 
 def _place(work: Work, against: str, results: Path) -> Path:
-    """A record's file, named after when its measurement began."""
+    """A record's file, named after the start of its measurement."""
     name = f"{work.task}_{against.replace(' ', '-')}_{datetime.now(timezone.utc):%Y%m%dT%H%M%S}"
     return results / "records" / "bench" / f"{name}.json"
 
@@ -393,10 +402,10 @@ def _write(content: dict[str, Any], path: Path) -> None:
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def _told_work(work: Work) -> dict[str, Any]:
-    """A work without what only tells where things lie."""
-    told = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
-    return {**told, "data": data_name(Path(work.data).name), "weights": Path(work.weights).name}
+def _described(work: Work) -> dict[str, Any]:
+    """A work without file locations."""
+    fields = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
+    return {**fields, "data": data_name(Path(work.data).name), "weights": Path(work.weights).name}
 
 
 def _circumstances() -> dict[str, Any]:

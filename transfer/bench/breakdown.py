@@ -1,4 +1,4 @@
-"""Where the wall time of a fine-tuning goes, told alike for both sides of a pair."""
+"""Breakdown of a fine-tuning's wall time, measured alike for both sides of a pair."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 
 
 class Stopwatch:
-    """Seconds by what they were spent on; a part inside of another counts for the outer one.
+    """Seconds of each part; a part inside another counts for the outer one.
 
-    Of the main thread: what another does meanwhile takes no time of its own.
+    Only the main thread counts; work of other threads in parallel takes no time.
 
     Attributes:
-        seconds: By part.
+        seconds: Seconds of each part.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def time(self, part: str) -> Iterator[None]:
-        """Count what happens inside for a part."""
+        """Count the time inside for a part."""
         if self._running:
             yield
             return
@@ -41,10 +41,10 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def watching_openmmlab(self) -> Iterator[None]:
-        """Inside, time every runner of MMEngine, whichever loop, wrapper or loader it has.
+        """Time every MMEngine runner inside, whichever loop, wrapper or loader it has.
 
-        The metric's own time is part of the evaluation; laying a batch out, hooks and whatever
-        is between is "other".
+        The metric's own time is part of the evaluation; laying out a batch, hooks and everything
+        in between is "other".
         """
         from mmengine.model import BaseModel
         from mmengine.optim import OptimWrapper
@@ -81,6 +81,6 @@ class Stopwatch:
 
 
 def completed(parts: Mapping[str, float], whole: float) -> dict[str, float]:
-    """Parts with the rest of the whole as ``other``, in seconds."""
-    told = {part: parts.get(part, 0.0) for part in PARTS if part != "other"}
-    return {**told, "other": whole - sum(told.values())}
+    """Seconds of each part, with the rest of the total as ``other``."""
+    known = {part: parts.get(part, 0.0) for part in PARTS if part != "other"}
+    return {**known, "other": whole - sum(known.values())}

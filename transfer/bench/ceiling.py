@@ -1,8 +1,8 @@
-"""How much of what the machine could multiply a training does.
+"""The share of the machine's peak arithmetic that a training reaches.
 
-A ratio of two sides depends on the machine: where all the time is arithmetic already, nothing but a
-lower precision or fewer multiplications can shorten it. So each record tells the machine's ceiling,
-measured with plain matrix products, and the arithmetic that the training takes, counted.
+A ratio of two sides depends on the machine: if all time is arithmetic already, only a lower
+precision or fewer multiplications can shorten it. So each record has the machine's ceiling,
+measured with plain matrix products, and the counted arithmetic of the training.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from backbones.common.hardware import PRECISIONS
 from transfer.bench.configs import stock_config, trained_images
 from transfer.bench.pairs import Arithmetic, Work
 
-_SECONDS = 1.0  # of products
-_COUNTED = 24  # images: counting takes longer than computing
+_SECONDS = 1.0  # of matrix products
+_COUNTED = 24  # most images to count, since counting takes longer than computing
 
 
 def measured() -> dict[str, float]:
-    """Floating-point operations a second of the device's matrix products, by precision.
+    """Floating-point operations per second of the device's matrix products, by precision.
 
-    In float32 a GPU computes them as it does convolutions: in TF32, where torch lets it.
+    In float32 a GPU computes them like convolutions: in TF32, if torch allows.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,12 +45,12 @@ def _of_products(device: str, precision: str) -> float:
 def count(work: Work, place: Path) -> Arithmetic:
     """The arithmetic of a training, forward and backward, and the machine's ceiling.
 
-    Convolutions and matrix products of stock training are counted: ours may leave some out. Of many
-    images the first ones are counted, and taken as an example of all.
+    Convolutions and matrix products of stock training are counted, since ours may leave some out.
+    Of many images only the first ones are counted, as an example.
     """
     counted = min(work.images, max(_COUNTED, 2 * work.batch_size))
     runner = Runner.from_cfg(stock_config(dataclasses.replace(work, images=counted), place))
-    torch.backends.cudnn.benchmark = False  # to try convolutions out takes longer than to count
+    torch.backends.cudnn.benchmark = False  # trying out convolutions takes longer than counting
     with FlopCounterMode(display=False) as counter:
         runner.train()
     return Arithmetic(counter.get_total_flops() / trained_images(runner), measured())

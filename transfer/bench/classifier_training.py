@@ -1,8 +1,8 @@
 """Sides of classifier training: ours, timm's own loop, and the network alone.
 
-timm's training script is not part of its package; ``timm`` here is its loop, put together from the
+timm's training script is not part of its package. ``timm`` here is its loop, rebuilt from the
 package's own parts (data set, transforms, loader, optimiser, scheduler) with the script's defaults:
-prefetcher on, channels_last and autocast as asked, the loss read every step.
+prefetcher on, channels_last and autocast as requested, the loss read at every step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MIN_AREA = 0.25
 
 
 def ours(work: Work, place: Path) -> Done:
-    """``backbones/train.py`` for one epoch; decoding every image once belongs to the start-up."""
+    """Run ``backbones/train.py`` for one epoch; decoding every image once is part of start-up."""
     planned = training.plan(
         work.backbone,
         Path(work.data),
@@ -70,7 +70,7 @@ def ours(work: Work, place: Path) -> Done:
 
 
 def timm_loop(work: Work, place: Path) -> Done:
-    """Timm's loop: an epoch of training, then validation."""
+    """Run timm's loop: one epoch of training, then validation."""
     started = time.monotonic()
     loaders = {split: _timm_loader(work, split) for split in ("train", "validation")}
     model = _network(work)
@@ -101,7 +101,7 @@ def timm_loop(work: Work, place: Path) -> Done:
 
 
 def network_alone(work: Work, place: Path) -> Done:
-    """The same network, optimiser and precision on one batch that stays in memory."""
+    """Train the same network, optimiser and precision on one batch in memory."""
     model = _network(work)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True

@@ -1,4 +1,4 @@
-"""The configs that the sides of a fine-tuning train: ours, and what of it a stock run has."""
+"""Configs for the sides of a fine-tuning: ours, and a stock version of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transfer.protocols import compose
 from transfer.records.settings import WITHOUT
 
 TESTED = 0.125
-"""Share of the trained images that is tested; VOC's own share would make runs long."""
+"""Test images as a share of training images; VOC's own share would make runs long."""
 
 _STOCK_METRIC = {
     "detection": ConfigDict(type="mmdet.VOCMetric", metric="mAP", eval_mode="11points"),
@@ -28,8 +28,7 @@ _STOCK_METRIC = {
 def config(work: Work) -> Config:
     """The protocol's config on the first images of the data set.
 
-    One pass at the asked size; where the results are to be compared, the protocol's own length
-    and sizes.
+    One epoch at the requested size; to compare results, the protocol's own length and sizes.
     """
     cfg, length = _composed(work)
     loop = {"type": "ResumableTrainLoop", "max_epochs": length if work.paired else 1}
@@ -46,7 +45,7 @@ def config(work: Work) -> Config:
 
 
 def stock_config(work: Work, place: Path) -> Config:
-    """:func:`config` without anything of this project's that saves time."""
+    """:func:`config` without this project's parts that save time."""
     cfg = config(work)
     cfg.optim_wrapper.type = "OptimWrapper"
     if work.side == STOCK_AMP:  # as the toolboxes' tools/train.py sets it
@@ -55,7 +54,7 @@ def stock_config(work: Work, place: Path) -> Config:
     seeding = [ConfigDict(type="SeedIterations")]
     cfg.custom_hooks = seeding if work.paired else []
     epochs = cfg.train_cfg.max_epochs
-    # MMEngine evaluates after the last epoch whatever the interval is; the side does it itself.
+    # MMEngine evaluates after the last epoch whatever the interval; the side does it itself.
     cfg.train_cfg = ConfigDict(type="EpochBasedTrainLoop", max_epochs=epochs, val_begin=epochs + 1)
     drop_last = cfg.train_dataloader.batch_sampler.drop_last
     if work.task == "detection":
@@ -75,14 +74,14 @@ def stock_config(work: Work, place: Path) -> Config:
 
 
 def trained_images(runner: Any) -> int:
-    """Images that a stock runner trains on, in all passes."""
+    """Training images of a stock runner, over all epochs."""
     loop = runner.train_loop
     full = loop.max_iters * loop.dataloader.batch_sampler.batch_size
     return min(full, loop.max_epochs * len(loop.dataloader.dataset))
 
 
 def _composed(work: Work) -> tuple[Config, int | None]:
-    """The cell's config, and its passes over the data where the protocol counts those."""
+    """The cell's config, and its number of epochs if the protocol counts epochs."""
     request = Request(
         backbone=work.backbone,
         tasks=(work.task,),
@@ -102,7 +101,7 @@ def _composed(work: Work) -> tuple[Config, int | None]:
         cell = dataclasses.replace(cell, overrides=((WITHOUT, left_out),))
     data = load_data(work.data, request.data_root)
     if work.weights == "none":
-        # Random weights, but with what a classifier's would have frozen: that decides the cost.
+        # Random weights, but frozen like a classifier's, because freezing determines the cost.
         cell = dataclasses.replace(cell, scratch=False)
         cfg = compose.compose(cell, data, weights="", mean=MEAN, std=STD)
     else:
@@ -112,12 +111,12 @@ def _composed(work: Work) -> tuple[Config, int | None]:
 
 
 def _size(cfg: Config, work: Work) -> None:
-    """The asked batch and size, and few test images."""
+    """Set the requested batch size and image size, and few test images."""
     if work.task == "segmentation":
         _as_on_one_device(cfg)
         cfg.model.data_preprocessor.size = (work.image_size, work.image_size)
         cfg.train_dataloader.sampler = ConfigDict(type="ReplayableSampler")
-    else:  # where it is asked to, MMDetection drops a whole last batch too, and would train less
+    else:  # if set, MMDetection also drops a complete last batch, and would train less
         cfg.train_dataloader.batch_sampler.drop_last = False
     cfg.train_dataloader.batch_size = work.batch_size
     _shorten(cfg.val_dataloader.dataset, max(1, round(TESTED * work.images)))
@@ -144,7 +143,7 @@ def _shorten(dataset: ConfigDict, images: int) -> None:
 
 
 def _resize(step: ConfigDict, work: Work) -> None:
-    """The asked size, with the toolbox's own proportions of sides."""
+    """The requested size, with the toolbox's own aspect ratio."""
     if step.type in ("Resize", "RandomResize"):
         long, short = sorted(step.scale, reverse=True)
         step.scale = (round(work.image_size * long / short), work.image_size)

@@ -1,9 +1,9 @@
-"""Do the default path and stock training give the same results? Paired runs, and an interval.
+"""Equivalence of the default path and stock training: paired runs, and an interval.
 
 Both sides start from the same weights and see the same images in the same order with the same
-draws; what differs is this project's own arithmetic, the default precision included. They count as
-equivalent where the 90 % interval of the mean difference lies within half a point (two one-sided
-tests at 5 %).
+random draws; only this project's own arithmetic differs, including the default precision. They
+count as equivalent if the 90 % interval of the mean difference is within half a point (two
+one-sided tests at 5 %).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Difference:
     """Ours minus stock, over seeds.
 
     Attributes:
-        values: In points, seed by seed.
-        mean: Of them.
+        values: Differences in points, one per seed.
+        mean: Their mean.
         low: Lower end of the 90 % interval of the mean.
         high: Upper end.
     """
@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """The verdict from the interval."""
         if self.low >= -MARGIN and self.high <= MARGIN:
             return "equivalent"
         if self.low > MARGIN or self.high < -MARGIN:
@@ -62,16 +62,16 @@ def difference(ours: Sequence[float], stock: Sequence[float]) -> Difference:
     """The paired difference and Student's interval of its mean.
 
     Args:
-        ours: Metrics in percent, a seed each.
-        stock: Of the same seeds.
+        ours: Metrics in percent, one per seed.
+        stock: Metrics of the same seeds.
 
     Raises:
-        UserError: Fewer than two seeds, or a metric that is no number.
+        UserError: Fewer than two seeds, or a metric that is not a number.
     """
     values = tuple(a - b for a, b in zip(ours, stock, strict=True))
     if len(values) < 2 or not all(math.isfinite(value) for value in values):
         raise UserError(
-            "An interval needs two seeds with finite metrics; give --pairs 2 or more, and enough "
+            "An interval needs two seeds with finite metrics; use --pairs 2 or more, and enough "
             "training for the metric to be a number."
         )
     mean = statistics.mean(values)
@@ -84,19 +84,19 @@ SIDES = ("ours", "stock")
 
 
 class Ledger:
-    """The runs of both sides that are done, in one file, so that a stopped measurement goes on.
+    """The finished runs of both sides in one file, so that a measurement can resume.
 
-    A run counts for the versions of the libraries that it was made with; one of ours for the
-    commit too, since stock is the toolboxes' own code. What a changed checkout ran counts once.
+    A run counts only for the library versions that it used; one of ours also only for its commit,
+    since stock is the toolboxes' own code. A run of a changed checkout counts only once.
 
     Args:
         path: The file; it need not exist.
-        work: What both sides do, as the file tells it.
-        git: This checkout's state.
-        versions: Of the libraries.
+        work: The work of both sides, as described in the file.
+        git: Commit and changes of this checkout.
+        versions: Versions of the libraries.
 
     Raises:
-        UserError: The file is none of this kind.
+        UserError: The file is not of this kind.
     """
 
     def __init__(
@@ -112,43 +112,43 @@ class Ledger:
         try:
             found = read_json(self.path)
             for side, bound in zip(SIDES, (("git", "versions"), ("versions",)), strict=True):
-                for seed, told in found[side].items():
-                    _run(told)
-                    same = all(told[part] == self.now[part] for part in bound)
-                    if same and not told["git"].get("changed"):
-                        self.content[side][str(int(seed))] = told
+                for seed, entry in found[side].items():
+                    _run(entry)
+                    same = all(entry[part] == self.now[part] for part in bound)
+                    if same and not entry["git"].get("changed"):
+                        self.content[side][str(int(seed))] = entry
         except (OSError, UnfitFile, ValueError, KeyError, TypeError, AttributeError) as error:
             raise no_record(self.path, "transfer bench --equivalence", error) from error
 
     @property
     def done(self) -> dict[str, dict[int, Run]]:
-        """The runs by side and seed."""
+        """The runs, by side and seed."""
         return {
-            side: {int(seed): _run(told) for seed, told in self.content[side].items()}
+            side: {int(seed): _run(entry) for seed, entry in self.content[side].items()}
             for side in SIDES
         }
 
     def add(self, side: str, seed: int, run: Run) -> None:
-        """Keep a run."""
+        """Add a run to the file."""
         self.content[side][str(seed)] = {"run": dataclasses.asdict(run), **self.now}
 
     def pairs(self, seeds: int) -> tuple[list[float], list[float]]:
-        """Both sides' metrics of those of the first seeds that both have; NaN for none."""
+        """Both sides' metrics for the first seeds that both have; NaN for a missing metric."""
         done = self.done
         both = [seed for seed in range(seeds) if all(seed in done[side] for side in SIDES)]
         ours, stock = ([_metric(done[side][seed]) for seed in both] for side in SIDES)
         return ours, stock
 
-    def write(self, told: dict[str, Any]) -> None:
-        """Write the file anew, with whatever else it is to tell."""
-        content = {**self.content, **told}
+    def write(self, summary: dict[str, Any]) -> None:
+        """Rewrite the file with further entries."""
+        content = {**self.content, **summary}
         write_atomically(self.path, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def _run(told: dict[str, Any]) -> Run:
-    """A run of the file, of which earlier versions told more."""
+def _run(entry: dict[str, Any]) -> Run:
+    """A run in the file; earlier versions recorded more."""
     names = {field.name for field in dataclasses.fields(Run)}
-    return Run(**{name: value for name, value in told["run"].items() if name in names})
+    return Run(**{name: value for name, value in entry["run"].items() if name in names})
 
 
 def _metric(run: Run) -> float:
@@ -158,7 +158,7 @@ def _metric(run: Run) -> float:
 def runs(
     work: Work, seeds: int, done: Mapping[str, Mapping[int, Run]]
 ) -> Iterator[tuple[Work, Run]]:
-    """Both sides for each seed from 0 on that is not done; ours first.
+    """The missing runs of both sides for each seed from 0, ours first.
 
     Raises:
         UserError: A side failed.

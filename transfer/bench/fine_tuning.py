@@ -23,7 +23,7 @@ from transfer.speed.hook import PARTS
 
 
 def ours(work: Work, place: Path) -> Done:
-    """A cell as the driver runs it, what it keeps on disk included."""
+    """Run a cell like the driver, including what it writes to disk."""
     started = time.monotonic()
     watch = Stopwatch()
     cfg = config(work)
@@ -40,7 +40,7 @@ def ours(work: Work, place: Path) -> Done:
 
 
 def stock(work: Work, place: Path) -> Done:
-    """The same config by the toolbox's own runner, loop, layers and metric; float32 but for amp."""
+    """Run the same config with the toolbox's runner, loop, layers and metric, in float32 or amp."""
     started = time.monotonic()
     watch = Stopwatch()
     runner = Runner.from_cfg(stock_config(work, place))

@@ -1,7 +1,7 @@
-"""Pairs: two ways of doing the same work, run alternately, each in a process of its own.
+"""Pairs: the same work done in two ways, alternately, each run in its own process.
 
-Alternating spreads whatever else the machine does over both sides; a process of its own gives each
-its own peak of memory and leaves nothing warm for the other.
+Alternation spreads other load on the machine over both sides. A separate process gives each run its
+own memory peak and leaves no warm caches for the other.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ STOCK_AMP = "stock amp"
 """Stock training with the toolboxes' own ``--amp``, on a GPU."""
 
 LEAVING_OUT = "without "
-"""Begins the name of a side that leaves a part of the speed layer out, which comes next."""
+"""Prefix of a side that leaves out a part of the speed layer, whose name follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What both sides do.
+    """The work of a side.
 
     Attributes:
         task: ``"classification"``, ``"detection"`` or ``"segmentation"``.
-        side: ``"ours"`` or what it is measured against.
+        side: ``"ours"`` or its opponent.
         backbone: Row of the zoo.
-        data: ImageFolder, or a data set as ``transfer run --data`` takes it.
-        data_root: Folder of the data sets.
-        images: Images trained on.
+        data: ImageFolder, or a data set as in ``transfer run --data``.
+        data_root: Folder that holds the data sets.
+        images: Number of training images.
         image_size: Side of a crop, or shorter side of an image, in pixels.
-        batch_size: Images a step.
+        batch_size: Images per step.
         precision: ``"float32"`` or ``"bfloat16"``.
         workers: Processes that read images.
-        protocol: Of a fine-tuning: whose config is trained.
-        weights: Of a fine-tuning's backbone; ``"none"`` for random ones.
-        seed: Of a fine-tuning.
-        paired: Both sides see the same draws, train the protocol's own length at its own sizes,
-            and are judged by this project's metric: for their results, not for their speed.
-            ``image_size`` and ``batch_size`` do not count then, and no ``images`` is all.
+        protocol: Protocol of a fine-tuning.
+        weights: Weights of a fine-tuning's backbone; ``"none"`` for random weights.
+        seed: Seed of a fine-tuning.
+        paired: Whether results are compared, not speed: both sides see the same draws, train the
+            protocol's own length at its own sizes, and use this project's metric. Then
+            ``image_size`` and ``batch_size`` have no effect, and ``images`` 0 means all.
     """
 
     task: str
@@ -65,7 +65,7 @@ class Work:
 
     @property
     def computed_in(self) -> str:
-        """The precision of the side's arithmetic; that of float16 is bfloat16's on a GPU."""
+        """The precision of the side's arithmetic; on a GPU, bfloat16 stands for float16 too."""
         if self.side == STOCK_AMP:
             return "bfloat16"
         return "float32" if self.side == "stock" else self.precision
@@ -73,14 +73,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What a side has to tell.
+    """The result of a side.
 
     Attributes:
         seconds: ``start_up``, ``train``, ``evaluate``.
-        breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; of fine-tunings.
-        metric: The headline metric, in percent; of fine-tunings.
-        images: Trained on, in all passes; of fine-tunings, whose data may repeat their images or
-            have fewer than were asked for.
+        breakdown: The same seconds by :data:`transfer.bench.breakdown.PARTS`; only for
+            fine-tunings.
+        metric: The headline metric, in percent; only for fine-tunings.
+        images: Training images over all epochs; only for fine-tunings, whose data set may repeat
+            images or have fewer than requested.
     """
 
     seconds: dict[str, float]
@@ -91,14 +92,14 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one run of one side took.
+    """The cost of one run of one side.
 
     Attributes:
-        seconds: By what they were spent on; imports are not counted.
-        images: Trained on, in all passes.
-        peak_mb: Most memory that the process held, in MiB: the GPU's where it used one.
-        breakdown: As :class:`Done`.
-        metric: As :class:`Done`.
+        seconds: Seconds of each part; imports are not counted.
+        images: Training images over all epochs.
+        peak_mb: Peak memory of the process in MiB, on the GPU if it used one.
+        breakdown: See :class:`Done`.
+        metric: See :class:`Done`.
     """
 
     seconds: dict[str, float]
@@ -113,17 +114,17 @@ class Run:
         return sum(self.seconds.values())
 
     def spent_on(self, part: str) -> float:
-        """Seconds of one part; of all where ``part`` is empty."""
+        """Seconds of one part, or of all if ``part`` is empty."""
         return self.seconds[part] if part else self.total
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a training multiplies, and what the machine could.
+    """The arithmetic of a training, and the machine's ceiling.
 
     Attributes:
         of_image: Floating-point operations of the training of one image.
-        ceiling: Operations a second that the machine's matrix products reach, by precision.
+        ceiling: Operations per second of the machine's matrix products, by precision.
     """
 
     of_image: float
@@ -135,64 +136,64 @@ class Pairs:
     """The runs of two sides, pair by pair.
 
     Attributes:
-        ours: This project's.
-        other: What it is measured against.
+        ours: This project's runs.
+        other: The opponent's runs.
     """
 
     ours: tuple[Run, ...]
     other: tuple[Run, ...]
 
     def ratios(self, part: str = "") -> list[float]:
-        """The other's seconds over ours, pair by pair; of one part, or in total."""
+        """The other side's seconds divided by ours, for each pair, for one part or in total."""
         return [
             other.spent_on(part) / ours.spent_on(part)
             for ours, other in zip(self.ours, self.other, strict=True)
         ]
 
     def ratio(self, part: str = "") -> float:
-        """Median of the pairs' ratios; above 1 this project is the faster."""
+        """Median of the pairs' ratios; above 1, this project is faster."""
         return statistics.median(self.ratios(part))
 
 
 def alternate(
-    ours: Work, other: Work, pairs: int, told: Callable[[str, Run], None]
+    ours: Work, other: Work, pairs: int, done_one: Callable[[str, Run], None]
 ) -> Iterator[tuple[Run, Run]]:
     """Run pairs; which side is first changes from pair to pair.
 
     Args:
         ours: This project's side.
         other: The other side.
-        pairs: How many.
-        told: Called after each run.
+        pairs: Number of pairs.
+        done_one: Called after each run.
 
     Raises:
-        UserError: A side failed; the sentence has its last line.
+        UserError: A side failed; the message has its last line.
     """
     for number in range(pairs):
         done = {}
         for work in (ours, other) if number % 2 == 0 else (other, ours):
             done[work.side] = run_side(work)
-            told(work.side, done[work.side])
+            done_one(work.side, done[work.side])
         yield done[ours.side], done[other.side]
 
 
 def run_side(work: Work) -> Run:
-    """One run of one side, in a process of its own."""
+    """Run one side in its own process."""
     return Run(**_in_process("run", work))
 
 
 def count(work: Work) -> Arithmetic:
-    """The arithmetic of a fine-tuning's training, in a process of its own; nothing is timed."""
+    """Count a fine-tuning's training arithmetic in its own process; nothing is timed."""
     return Arithmetic(**_in_process("count", work))
 
 
 def _in_process(what: str, work: Work) -> dict[str, Any]:
-    told = json.dumps(dataclasses.asdict(work))
-    command = [sys.executable, "-m", "transfer.bench.side", what, told]
+    described = json.dumps(dataclasses.asdict(work))
+    command = [sys.executable, "-m", "transfer.bench.side", what, described]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise UserError(f"The side '{work.side}' failed: {last.removeprefix('error: ')}")
     content: dict[str, Any] = json.loads(lines[-1])
     return content

@@ -1,4 +1,4 @@
-"""Pairs of finished cells that differ in nothing but precision."""
+"""Pairs of finished cells that differ only in precision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Twins:
 
 
 def twins(folders: Sequence[Path], data: str, task: str) -> list[Twins]:
-    """All pairs among the records of some results folders, in the order of their names.
+    """All pairs among the records of some results folders, ordered by name.
 
     Args:
         folders: Results folders.
@@ -54,9 +54,10 @@ def twins(folders: Sequence[Path], data: str, task: str) -> list[Twins]:
     if len(both) < 2:
         places = ", ".join(f"'{folder}'" for folder in folders)
         raise UserError(
-            f"{places}: {len(both)} cells of {task} on {data} are recorded in both precisions, and "
-            "an interval needs two. Run the suite once more with --precision float32 and a "
-            "--results of its own, and name both folders."
+            f"{places}: only {len(both)} runs of {task} on {data} are recorded in both "
+            "precisions, but "
+            "an interval needs two. Run the suite again with --precision float32 and its own "
+            "--results, and pass both folders."
         )
     made = [
         Twins(_name(pair["float32"]), pair["bfloat16"].value, pair["float32"].value)

@@ -1,4 +1,4 @@
-"""One side of a pair, in a process of its own: ``python -m transfer.bench.side run|count WORK``."""
+"""One side of a pair, run in its own process: ``python -m transfer.bench.side run|count WORK``."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MODULES = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do the work that a JSON text tells of, and print what is told of it as one line of JSON."""
+    """Do the work described by a JSON text, and print the result as one line of JSON."""
     what, text = arguments
     work = Work(**json.loads(text))
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as place:
-        told = _run(work, Path(place)) if what == "run" else _count(work, Path(place))
-    print(json.dumps(dataclasses.asdict(told)))
+        result = _run(work, Path(place)) if what == "run" else _count(work, Path(place))
+    print(json.dumps(dataclasses.asdict(result)))
     return 0
 
 
@@ -48,8 +48,8 @@ def _run(work: Work, place: Path) -> Run:
 
 
 def _peak_bytes() -> int:
-    """Of the GPU's memory where one was used, else of the host's."""
-    import torch  # after the run: the command imports none of it
+    """Peak memory of the GPU if one was used, otherwise of the host."""
+    import torch  # after the run, since the command does not import it
 
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_reserved()
@@ -57,7 +57,7 @@ def _peak_bytes() -> int:
 
 
 def _count(work: Work, place: Path) -> Arithmetic:
-    from transfer.bench import ceiling  # a run need not import what counts
+    from transfer.bench import ceiling  # a run need not import the counter
 
     return ceiling.count(work, place)
 

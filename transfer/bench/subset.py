@@ -1,4 +1,4 @@
-"""A smaller ImageFolder for a run that is to be short: links to the first images of each class."""
+"""A smaller ImageFolder for short runs: links to the first images of each class."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def link_subset(data: str, folder: Path, images: int, batch_size: int) -> tuple[
 
     Args:
         data: ImageFolder, or ``"sample"``.
-        folder: Where the links are made.
-        images: How many training images at most.
-        batch_size: The number is made a multiple of it.
+        folder: Folder for the links.
+        images: Largest number of training images.
+        batch_size: The number of images becomes a multiple of this.
 
     Returns:
         The folder and the number of training images.

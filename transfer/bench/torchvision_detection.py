@@ -1,6 +1,6 @@
 """The side ``torchvision``: its reference training of Faster R-CNN, on the same network and images.
 
-The reference's scripts (``references/detection``) are no part of the package; this is their loop
+The reference's scripts (``references/detection``) are not part of the package; this is their loop
 with their settings, in float32: SGD, warm-up, batches of like shape, images as PIL, evaluation by
 pycocotools. The network has the config's proposals, RoIs and frozen stages.
 """
@@ -40,7 +40,7 @@ _WARM_UP = 1000  # iterations
 
 
 def train(work: Work, place: Path) -> Done:
-    """One pass of training, then the evaluation."""
+    """Train one epoch, then evaluate."""
     started = time.monotonic()
     cfg, watch = config(work), Stopwatch()
     with DefaultScope.overwrite_default_scope("mmdet"):
@@ -69,7 +69,7 @@ def train(work: Work, place: Path) -> Done:
 
 
 def network(cfg: Config, work: Work, classes: int) -> FasterRCNN:
-    """Torchvision's Faster R-CNN with what the config samples and keeps.
+    """Torchvision's Faster R-CNN with the config's sampling and limits.
 
     Raises:
         UserError: Torchvision has no such backbone.
@@ -77,10 +77,9 @@ def network(cfg: Config, work: Work, classes: int) -> FasterRCNN:
     name = zoo.find(work.backbone).architecture
     if name not in resnet.__all__:
         raise UserError(
-            f"Torchvision has no network '{name}': measure against it with --backbone "
-            "resnet50_baseline."
+            f"Torchvision has no network '{name}': compare with --backbone resnet50_baseline."
         )
-    told = cfg.model
+    settings = cfg.model
     longer = max(
         max(step.scale) for steps in pipelines(cfg) for step in steps if step.type == "Resize"
     )
@@ -88,7 +87,7 @@ def network(cfg: Config, work: Work, classes: int) -> FasterRCNN:
         backbone_name=name,
         weights=None,
         norm_layer=FrozenBatchNorm2d,
-        trainable_layers=_STAGES - told.backbone.frozen_stages,
+        trainable_layers=_STAGES - settings.backbone.frozen_stages,
     )
     for block in backbone.modules():
         if isinstance(block, resnet.Bottleneck):
@@ -98,20 +97,20 @@ def network(cfg: Config, work: Work, classes: int) -> FasterRCNN:
         num_classes=classes + 1,  # torchvision counts the background
         min_size=work.image_size,
         max_size=longer,
-        rpn_pre_nms_top_n_train=told.train_cfg.rpn_proposal.nms_pre,
-        rpn_post_nms_top_n_train=told.train_cfg.rpn_proposal.max_per_img,
-        rpn_pre_nms_top_n_test=told.test_cfg.rpn.nms_pre,
-        rpn_post_nms_top_n_test=told.test_cfg.rpn.max_per_img,
-        rpn_batch_size_per_image=told.train_cfg.rpn.sampler.num,
-        box_batch_size_per_image=told.train_cfg.rcnn.sampler.num,
-        box_score_thresh=told.test_cfg.rcnn.score_thr,
-        box_nms_thresh=told.test_cfg.rcnn.nms.iou_threshold,
-        box_detections_per_img=told.test_cfg.rcnn.max_per_img,
+        rpn_pre_nms_top_n_train=settings.train_cfg.rpn_proposal.nms_pre,
+        rpn_post_nms_top_n_train=settings.train_cfg.rpn_proposal.max_per_img,
+        rpn_pre_nms_top_n_test=settings.test_cfg.rpn.nms_pre,
+        rpn_post_nms_top_n_test=settings.test_cfg.rpn.max_per_img,
+        rpn_batch_size_per_image=settings.train_cfg.rpn.sampler.num,
+        box_batch_size_per_image=settings.train_cfg.rcnn.sampler.num,
+        box_score_thresh=settings.test_cfg.rcnn.score_thr,
+        box_nms_thresh=settings.test_cfg.rcnn.nms.iou_threshold,
+        box_detections_per_img=settings.test_cfg.rcnn.max_per_img,
     )
 
 
 class _Images(Dataset):
-    """Images and targets as torchvision's reference has them, of a data set of the config's."""
+    """Images and targets as in torchvision's reference, from the config's data set."""
 
     def __init__(self, dataset: Any, training: bool) -> None:
         dataset.full_init()
@@ -168,10 +167,10 @@ def _one_epoch(
     warm_up: torch.optim.lr_scheduler.LRScheduler,
     watch: Stopwatch,
 ) -> None:
-    """The reference's loop.
+    """Run the reference's loop.
 
     Raises:
-        UserError: The loss is no number.
+        UserError: The loss is not a number.
     """
     model.train()
     batches = iter(loader)
@@ -183,7 +182,7 @@ def _one_epoch(
         with watch.time("forward"):
             losses = sum(model(*batch).values())
         if not math.isfinite(losses.item()):
-            raise UserError(f"Torchvision's loss is {losses.item()}; the pair tells nothing.")
+            raise UserError(f"Torchvision's loss is {losses.item()}, so the pair is useless.")
         with watch.time("step"):
             optimizer.zero_grad()
         with watch.time("backward"):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from backbones.common.errors import UserError
 from backbones.weights.download import size_text
-from backbones.zoo.sizes import size_of
+from backbones.zoo.sizes import Size, size_of
 from backbones.zoo.sources import PACKAGE
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
@@ -64,40 +65,83 @@ def print_costs(
         console: Where to print.
     """
     todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
-    console.print(_table(cells, results, durations))
+    sizes = _sizes(cells)
+    shared = _shared_settings(cells)
+    console.print(_table(cells, shared=shared, sizes=sizes, results=results, durations=durations))
+    for task, settings in shared.items():
+        _say(console, f"{task}: {', '.join(settings)}")
     for cell in todo:
         if failure := failures.read(records.path_of(results, cell)):
             _say(console, f"failed {failure.attempts} times: {cell.name}: {failure.reason}")
     for line in _sums(cells, todo=todo, results=results, durations=durations, jobs=jobs):
         _say(console, line)
+    if todo:
+        _say(console, _disk(todo, sizes=sizes, results=results, jobs=jobs))
 
 
-def _table(cells: Sequence[Cell], results: Path, durations: Durations) -> Table:
-    shown = Table(title="Planned runs")
-    shown.add_column("task", no_wrap=True)
-    shown.add_column("backbone", no_wrap=True)
-    shown.add_column("classifier", overflow="fold")
-    for name in ("seeds", "data", "protocol", "precision"):
-        shown.add_column(name)
-    for name in ("M params", "G mult-adds", "hours", "state"):
-        shown.add_column(name, justify="right", no_wrap=name != "G mult-adds")
+def _sizes(cells: Sequence[Cell]) -> dict[str, Size]:
+    """The size of each network, by name; those outside the zoo are built, which needs torch."""
+    sizes = {}
+    for architecture in dict.fromkeys(cell.architecture for cell in cells):
+        size = size_of(architecture)
+        if size is None:
+            from backbones.zoo.cost import classifier_cost
+
+            cost = classifier_cost(architecture)
+            size = Size(cost.parameters, cost.multiply_adds)
+        sizes[architecture] = size
+    return sizes
+
+
+def _settings(cell: Cell) -> list[str]:
+    """Data set, protocol, precision and what the suite changes in the protocol, in words."""
+    overrides = [in_words(name, value) for name, value in cell.overrides]
+    return [cell.data, f"protocol {cell.protocol}", cell.precision, *overrides]
+
+
+def _shared_settings(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """For each task, the settings of all its cells."""
+    by_task: dict[str, list[list[str]]] = {}
+    for cell in cells:
+        by_task.setdefault(cell.task, []).append(_settings(cell))
+    return {
+        task: [setting for setting in of_task[0] if all(setting in other for other in of_task)]
+        for task, of_task in by_task.items()
+    }
+
+
+def _table(
+    cells: Sequence[Cell],
+    *,
+    shared: Mapping[str, list[str]],
+    sizes: Mapping[str, Size],
+    results: Path,
+    durations: Durations,
+) -> Table:
+    """A line for each row of each task; what its cells share stands below the table."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        key = (cell.task, cell.backbone, cell.weights_id, cell.overrides)
-        groups.setdefault(key, []).append(cell)
-    for group in groups.values():
+        own = tuple(s for s in _settings(cell) if s not in shared[cell.task])
+        groups.setdefault((cell.task, cell.backbone, cell.weights_id, own), []).append(cell)
+    varied = any(own for *_, own in groups)
+    shown = Table(title="Planned runs", box=box.SIMPLE_HEAD, padding=0, title_justify="left")
+    shown.add_column("task", no_wrap=True)
+    shown.add_column("backbone", no_wrap=True)
+    for name in ("classifier", "seeds", *(["settings"] if varied else [])):
+        shown.add_column(name, overflow="fold")
+    for name in ("M\nparams", "G mult-\nadds", "hours", "state"):
+        shown.add_column(name, justify="right")
+    for (*_, own), group in groups.items():
         first = group[0]
-        size = size_of(first.architecture)
+        size = sizes[first.architecture]
         shown.add_row(
             first.task,
             first.backbone,
             _classifier(first),
             _numbers([cell.seed for cell in group]),
-            first.data,
-            _protocol(first),
-            first.precision,
-            f"{size.parameters / 1e6:.2f}" if size else "?",
-            f"{size.multiply_adds / 1e9:.2f}" if size else "?",
+            *(["\n".join(own)] if varied else []),
+            f"{size.parameters / 1e6:.2f}",
+            f"{size.multiply_adds / 1e9:.2f}",
             _hours([c for c in group if not records.path_of(results, c).exists()], durations),
             _state(group, results),
         )
@@ -109,14 +153,10 @@ def _classifier(cell: Cell) -> str:
     if not cell.weights:
         return "random"
     if cell.weights.startswith(OF_SAMPLE):
-        return f"from the sample, {cell.classifier}"
+        return f"sample, {cell.classifier}"
     if cell.classifier.startswith("seed "):
         return f"trained, {cell.classifier}"
     return cell.weights.rsplit("/", 1)[-1]
-
-
-def _protocol(cell: Cell) -> str:
-    return "\n".join([cell.protocol, *(in_words(name, value) for name, value in cell.overrides)])
 
 
 def _numbers(values: Sequence[int]) -> str:
@@ -168,27 +208,22 @@ def _sums(
         peaks = [peak for e in estimates if (peak := getattr(e, name)) is not None]
         if peaks:
             lines.append(f"Memory ({place}): up to {size_text(int(max(peaks)))} for a run.")
-    if todo:
-        lines.append(_disk(todo, results, jobs))
     return lines
 
 
-def _disk(todo: Sequence[Cell], results: Path, jobs: int) -> str:
+def _disk(todo: Sequence[Cell], *, sizes: Mapping[str, Size], results: Path, jobs: int) -> str:
     """Upper bounds: checkpoints of running cells, weights to download, and files that stay."""
-    sizes = [size.parameters for cell in todo if (size := size_of(cell.architecture))]
-    checkpoints = jobs * _STATE_BYTES * (max(sizes, default=0) + _HEADS)
-    kept = _VALUE_BYTES * sum(size + _HEADS for size in sizes)
-    unknown = sorted({c.architecture for c in todo if size_of(c.architecture) is None})
+    parameters = [sizes[cell.architecture].parameters for cell in todo]
+    checkpoints = jobs * _STATE_BYTES * (max(parameters) + _HEADS)
+    kept = _VALUE_BYTES * sum(own + _HEADS for own in parameters)
     public = [c for c in todo if c.classifier == "public" and not c.weights.startswith(PACKAGE)]
     fetched = {c.weights: c.architecture for c in public}
-    weights = sum(4 * size.parameters for a in fetched.values() if (size := size_of(a)))
+    weights = sum(_VALUE_BYTES * sizes[a].parameters for a in fetched.values())
     largest = _largest_records({cell.data for cell in todo}, results)
     stay = sum(largest.get(cell.data, _RECORD_BYTES) for cell in todo)
     return (
         f"Disk: at most {size_text(checkpoints)} of checkpoints during runs, {size_text(weights)} "
-        "of "
-        f"public weights, {size_text(kept)} of final weights, {size_text(stay)} of "
-        "records" + (f"; the size of {', '.join(unknown)} is unknown." if unknown else ".")
+        f"of public weights, {size_text(kept)} of final weights, {size_text(stay)} of records."
     )
 
 

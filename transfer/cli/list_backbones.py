@@ -27,7 +27,7 @@ _LAST_TRICKS = {
 """The paper's short names of cumulative steps (Tables 4, 6 and 8), by the last trick."""
 
 _NOTES = """
-top-1: the paper's, in percent; for other recipes, as published with the weights.
+top-1: in percent, from the paper; for other recipes, from the weights' source.
 Recipes are cumulative, as in the paper: '+ smooth' includes efficient training
 and cosine decay. Weights: exact, as published; proxy, a close relative; train:
 'python backbones/train.py --recipe ROW --data IMAGENET'.

@@ -5,8 +5,7 @@ the file without it. Downloads are read without it from the start. MMEngine allo
 checkpoints ``getattr``, through which a pickle reaches every module. Its readers of other files
 unpickle, and let YAML call functions. :func:`install` closes all of these, also for ``mim train``,
 whose configs import this by ``custom_imports``. It relies on private names of MMEngine, so it
-checks
-them first, and afterwards tests that pickles with code are refused.
+checks them first, and afterwards tests that pickles with code are refused.
 """
 
 from __future__ import annotations

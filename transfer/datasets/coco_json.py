@@ -1,4 +1,4 @@
-"""Reads COCO's annotation files, and names all that is wrong with them at once."""
+"""Reads COCO annotation files, and reports all their faults at once."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Box(NamedTuple):
 
     Attributes:
         name: Its class.
-        left: In pixels, from 0, as are the next three.
+        left: In pixels, from 0, like the next three.
         top: Likewise.
         width: Likewise.
         height: Likewise.
-        area: As the file says: of the object's outline, in pixels.
-        is_crowd: Whether it holds more than one object; such are not judged.
-        is_ignored: Whether the file has it passed over in training.
+        area: Area of the object's outline from the file, in pixels.
+        is_crowd: Whether it contains more than one object; such boxes are ignored.
+        is_ignored: Whether the file excludes it from training.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Box(NamedTuple):
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether MMDetection leaves it out of training: no area, under a pixel, or ``ignore``."""
+        """Whether MMDetection skips it in training: no area, under a pixel, or ``ignore``."""
         return self.is_ignored or self.area <= 0 or self.width < 1 or self.height < 1
 
 
@@ -57,9 +57,9 @@ class CocoImage:
 
     Attributes:
         name: Its file's name.
-        width: In pixels, as the file says.
+        width: In pixels, from the file.
         height: Likewise.
-        boxes: What is in it.
+        boxes: Its boxes.
     """
 
     name: str
@@ -75,7 +75,7 @@ class CocoFile:
     Attributes:
         images: In the file's order.
         classes: Names of its categories.
-        faults: What cannot be used, as sentences without the file's name.
+        faults: Unusable entries, as sentences without the file's name.
         orphans: Annotations of images that the file does not list, likewise.
     """
 
@@ -89,8 +89,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file.
 
     Raises:
-        BadFile: Not such a file at all, over :data:`MAX_BYTES`, or of very many faults. What is
-            wrong with single entries is in :attr:`CocoFile.faults`.
+        BadFile: Not such a file at all, over :data:`MAX_BYTES`, or with very many faults. Faults
+            of single entries are in :attr:`CocoFile.faults`.
     """
     content = load_json(path)
     faults = _Faults(path)
@@ -100,14 +100,14 @@ def read_coco(path: Path) -> CocoFile:
     used: set[Hashable] = set()
     ids: set[Hashable] = set()
     for place, entry in enumerate(content["annotations"], 1):
-        what = _told(entry, "annotation", place)
+        what = _name_of(entry, "annotation", place)
         try:
             _require_entry(entry, ids)
             image, category = entry["image_id"], entry["category_id"]
             if isinstance(category, Hashable):
                 used.add(category)
             if not isinstance(category, Hashable) or category not in categories:
-                raise _Fault(f"names the category {_short(category)}, which the file does not list")
+                raise _Fault(f"names the category {_short(category)}, which the file lacks")
             box = _box(categories[category], entry)
         except _Fault as fault:
             faults.append(f"{what} {fault}")
@@ -115,8 +115,8 @@ def read_coco(path: Path) -> CocoFile:
         if isinstance(image, Hashable) and image in images:
             images[image].boxes.append(box)
         elif (twin := _of_another_type(image, images)) is not None:
-            told = f"names the image {_short(image)}, which the file lists as {_short(twin)}"
-            faults.append(f"{what} {told}: texts and numbers differ")
+            problem = f"names the image {_short(image)}, which the file lists as {_short(twin)}"
+            faults.append(f"{what} {problem}: strings and numbers differ")
         else:
             orphans.append(f"{what} names the image {_short(image)}")
     faults[:0] = _shifted(used, categories)
@@ -126,21 +126,21 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def load_json(path: Path) -> dict[str, list[Any]]:
-    """The three lists of an annotation file, whatever their entries are.
+    """The three lists of an annotation file, with unchecked entries.
 
     Raises:
-        BadFile: No JSON, without one of the lists, or over :data:`MAX_BYTES`.
+        BadFile: Not JSON, without one of the lists, or over :data:`MAX_BYTES`.
     """
     text = read_file(path, MAX_BYTES)
     if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise BadFile(path, f"holds over {_MAX_VALUES:,} values")
     try:
-        content = json.loads(text)  # takes a byte order mark too
+        content = json.loads(text)  # accepts a byte order mark
     except (ValueError, RecursionError) as error:
         raise BadFile(path, f"is not JSON ({brief(str(error))})") from error
     for name in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise BadFile(path, f"is not in COCO's layout: it has no list '{name}'")
+            raise BadFile(path, f"is not in COCO's layout: the list '{name}' is missing")
     return content
 
 
@@ -163,15 +163,15 @@ class _Faults(list[str]):
 
 
 class _Fault(ValueError):
-    """What is wrong with one entry, as the rest of a sentence that starts with it."""
+    """The fault of one entry, as the rest of a sentence that starts with it."""
 
 
 def _categories(entries: list[Any], faults: list[str]) -> dict[Hashable, str]:
-    """Names by id; the toolboxes find categories by both."""
+    """Names by id; the toolboxes look up categories by both."""
     found: dict[Hashable, str] = {}
     names: set[str] = set()
     for place, entry in enumerate(entries, 1):
-        what = _told(entry, "category", place)
+        what = _name_of(entry, "category", place)
         try:
             _require_keys(entry, "id", "name")
             number, name = _id(entry), str(entry["name"])
@@ -191,7 +191,7 @@ def _images(entries: list[Any], faults: list[str]) -> dict[Hashable, CocoImage]:
     """The images by id."""
     found: dict[Hashable, CocoImage] = {}
     for place, entry in enumerate(entries, 1):
-        what = _told(entry, "image", place)
+        what = _name_of(entry, "image", place)
         try:
             _require_keys(entry, "id", "file_name", "width", "height")
             number, name = _id(entry), str(entry["file_name"])
@@ -206,7 +206,7 @@ def _images(entries: list[Any], faults: list[str]) -> dict[Hashable, CocoImage]:
 
 
 def _require_entry(entry: Any, ids: set[Hashable]) -> None:
-    """Annotations are told apart by their ids, in pycocotools and MMDetection."""
+    """Check that ids are unique, since pycocotools and MMDetection identify annotations by them."""
     _require_keys(entry, "id", "image_id", "category_id", "bbox", "area")
     number = _id(entry)
     if number in ids:
@@ -217,9 +217,9 @@ def _require_entry(entry: Any, ids: set[Hashable]) -> None:
 def _box(name: str, entry: dict[str, Any]) -> Box:
     numbers = entry["bbox"]
     if not isinstance(numbers, list):
-        raise _Fault(f"has the bbox {_short(numbers)}, which is no list of 4 numbers")
+        raise _Fault(f"has the bbox {_short(numbers)}, which is not a list of 4 numbers")
     if len(numbers) != 4:
-        raise _Fault(f"has a bbox of {len(numbers)} numbers; it takes 4")
+        raise _Fault(f"has a bbox of {len(numbers)} numbers instead of 4")
     left, top, width, height = (_finite(number, "in its bbox") for number in numbers)
     if width < 0 or height < 0:
         raise _Fault(f"has a bbox of negative size, {_short(numbers)}: x y width height")
@@ -244,13 +244,13 @@ def _require_keys(entry: Any, *keys: str) -> None:
         raise _Fault("is no table of entries")
     if missing := [key for key in keys if key not in entry]:
         outline = "bbox" in missing and entry.get("segmentation")
-        hint = "; it has a 'segmentation', whose box is to be computed" if outline else ""
+        hint = "; compute it from the 'segmentation'" if outline else ""
         raise _Fault(f"has no {' and no '.join(map(repr, missing))}{hint}")
 
 
 def _id(entry: dict[str, Any]) -> Hashable:
     if not isinstance(entry["id"], int | float | str):
-        raise _Fault(f"has the id {_short(entry['id'])}, which is no number")
+        raise _Fault(f"has the id {_short(entry['id'])}, which is not a number")
     return entry["id"]
 
 
@@ -259,15 +259,15 @@ def _number(entry: dict[str, Any], key: str) -> float:
 
 
 def _finite(value: Any, where: str) -> float:
-    """What the toolboxes compute with as it stands."""
+    """A finite number, which the toolboxes use unchanged."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or abs(value) > 1e9 or not math.isfinite(value):
-        raise _Fault(f"has {_short(value)} {where}, where a number must be")
+        raise _Fault(f"has {_short(value)} {where}, instead of a number")
     return value
 
 
-def _told(entry: Any, what: str, place: int) -> str:
-    """An entry for people: by its id, or by its place in the file from 1."""
+def _name_of(entry: Any, what: str, place: int) -> str:
+    """The name of an entry in messages: its id, or its place in the file from 1."""
     number = entry.get("id") if isinstance(entry, dict) else None
     if isinstance(number, int | float | str):
         return f"{what} {_short(number)}"
@@ -275,17 +275,17 @@ def _told(entry: Any, what: str, place: int) -> str:
 
 
 def _short(value: Any) -> str:
-    """A stranger's value as JSON has it, made fit to print."""
+    """An untrusted value as short, printable JSON."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**30:
-        return "of over 30 digits"
+        return "with over 30 digits"
     try:
         return brief(json.dumps(value, ensure_ascii=False))
     except RecursionError:
-        return "of lists in lists"
+        return "with too many nested lists"
 
 
 def _of_another_type(image: Any, images: dict[Hashable, CocoImage]) -> Hashable:
-    """The id that is meant where a text stands for a number, or a number for a text."""
+    """The intended id if a string is used for a number, or a number for a string."""
     other = next(_other_types(image), None)
     return other if other in images else None
 
@@ -298,7 +298,7 @@ def _other_types(image: Any) -> Iterator[Hashable]:
 
 
 def _shifted(used: set[Hashable], categories: dict[Hashable, str]) -> list[str]:
-    """Why categories are not listed, where annotations number them from another start."""
+    """The reason for unlisted categories if annotations count them from another start."""
     listed = {number for number in categories if isinstance(number, int)}
     unknown = used - categories.keys()
     if not listed or len(unknown) != 1:
@@ -306,7 +306,7 @@ def _shifted(used: set[Hashable], categories: dict[Hashable, str]) -> list[str]:
     for start, first, last in ((0, min(listed), max(listed) + 1), (1, max(listed), 0)):
         if min(listed) == start and first not in used and unknown == {last}:
             return [
-                f"has categories that start at {start}, and annotations whose category_id starts "
-                f"at {1 - start}: all are one off"
+                f"has categories that start at {start}, but annotations whose category_id starts "
+                f"at {1 - start}: all are off by one"
             ]
     return []

@@ -1,4 +1,4 @@
-"""From the names in a list to the files of a folder, and to what lies there under a like name."""
+"""Finds the files of a folder from names in a list, and files with similar names."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from backbones.common.near_names import folded
 from backbones.common.regular_file import UnfitFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-"""What images end in, in small or capital letters."""
+"""Extensions of images, in small or capital letters."""
 
 
 class ImageFinder:
-    """Finds the images of a folder by their names without the ending.
+    """Finds the images of a folder by their names without the extension.
 
     Args:
         folder: The folder.
-        suffix: What follows every name, such as ``".png"``; empty for any of :data:`ENDINGS`.
-        rather: The ending that is taken where files of one name have several.
-        but: An ending that is not an image's here, but a mask's.
+        suffix: Suffix after every name, such as ``".png"``; empty for any of :data:`ENDINGS`.
+        rather: The preferred extension if files of one name have several.
+        but: An extension of masks, not of images.
     """
 
     def __init__(self, folder: Path, suffix: str = "", rather: str = "", but: str = "") -> None:
@@ -32,10 +32,10 @@ class ImageFinder:
         self._folders: dict[Path, dict[str, list[str]]] = {}
 
     def names(self) -> list[str]:
-        """The names of its images, in the order of the files' names; hidden ones are not meant.
+        """The names of its images, ordered by file name, without hidden files.
 
         Raises:
-            UnfitFile: No folder, or one that cannot be read.
+            UnfitFile: Not a folder, or not readable.
         """
         if not self.folder.is_dir():
             raise UnfitFile(self.folder, "is no folder")
@@ -46,26 +46,26 @@ class ImageFinder:
         return sorted(found, key=lambda name: found[name][0])
 
     def find(self, name: str) -> Path:
-        """The file of an image; where there is none, the one that is missing.
+        """The file of an image, which may be missing.
 
         Args:
-            name: As it is listed, perhaps with folders before it.
+            name: Its name in the list, perhaps with folders.
 
         Raises:
-            UnfitFile: There is more than one.
+            UnfitFile: Several files match.
         """
         place = self.folder / name
         try:
             found = self._names_in(place.parent).get(place.name, [])
-        except (OSError, ValueError):  # no such folder, or a name that none can have
+        except (OSError, ValueError):  # no such folder, or an impossible name
             found = []
         if len(found) > 1 and self.rather:
             found = [file for file in found if file.endswith(self.rather)] or found
         if len(found) > 1:
             names = self._names_in(place.parent).values()
             several = sum(len(files) > 1 for files in names)
-            told = f"could be {' or '.join(found)} ({several} such names there)"
-            raise UnfitFile(place, f"{told}; say which with 'suffix' in the split")
+            choices = f"could be {' or '.join(found)} ({several} such names there)"
+            raise UnfitFile(place, f"{choices}; choose one with 'suffix' in the split")
         missing = place.name + (self.suffix or self.rather or ENDINGS[0])
         return place.parent / (found[0] if found else missing)
 
@@ -82,7 +82,7 @@ class ImageFinder:
         return self._folders[folder]
 
     def _name(self, file: str) -> str:
-        """What an image is called in lists; empty for a file that is none."""
+        """The name of an image in lists; empty for other files."""
         if self.suffix:
             is_meant = file.casefold().endswith(self.suffix.casefold())
             return file[: -len(self.suffix)] if is_meant else ""
@@ -91,13 +91,13 @@ class ImageFinder:
 
 
 class Neighbours:
-    """The files of a folder, to be found under names that are nearly theirs.
+    """Finds the files of a folder by similar names.
 
     Args:
         folder: The folder.
-        endings: What the files that are meant end in, in small letters.
-        with_ending: Whether names have their ending, as in COCO's files; in lists they do not.
-        longer: Whether a file whose name goes on, as that of many masks does, is found too.
+        endings: Extensions of the files, in small letters.
+        with_ending: Whether names include the extension, as in COCO's files but not in lists.
+        longer: Whether files with longer names are found too, as for many masks.
     """
 
     def __init__(
@@ -114,22 +114,22 @@ class Neighbours:
         self._folders: dict[Path, dict[str, str]] = {}
 
     def instead_of(self, name: str) -> tuple[str, str] | None:
-        """What lies in the place of a file that is missing.
+        """The likely file for a missing one.
 
         Args:
-            name: As it is listed, perhaps with folders before it.
+            name: Its name in the list, perhaps with folders.
 
         Returns:
-            The file's name, and how that in the list differs from it.
+            The file's name, and its difference from the name in the list.
         """
         columns = [] if self.with_ending else name.split()[:1]
-        for told in dict.fromkeys([name, *columns]):
-            plain = PurePosixPath(told.replace("\\", "/"))
+        for listed in dict.fromkeys([name, *columns]):
+            plain = PurePosixPath(listed.replace("\\", "/"))
             near = self.folder / plain.parent
             files = self._files(near if near.is_dir() else self.folder)
             for last in dict.fromkeys([plain.name, _without_ending(plain.name)]):
                 if found := files.get(folded(last)):
-                    return found, self._difference(name, told, found)
+                    return found, self._difference(name, listed, found)
             if self.longer:
                 start = tuple(f"{folded(plain.name)}{sign}" for sign in "_-. ")
                 if found := next((files[key] for key in files if key.startswith(start)), None):
@@ -137,7 +137,7 @@ class Neighbours:
         return None
 
     def _files(self, folder: Path) -> dict[str, str]:
-        """Files by what is left of their names without the ending and the case of letters."""
+        """Files by their names without extension and case."""
         if folder not in self._folders:
             try:
                 names = sorted(
@@ -148,28 +148,32 @@ class Neighbours:
             self._folders[folder] = {folded(os.path.splitext(name)[0]): name for name in names}
         return self._folders[folder]
 
-    def _difference(self, name: str, told: str, found: str) -> str:
-        """How a listed name differs from that of the file that is meant."""
-        last = PurePosixPath(told.replace("\\", "/"))
+    def _difference(self, name: str, listed: str, found: str) -> str:
+        """The difference of a listed name from the intended file's."""
+        last = PurePosixPath(listed.replace("\\", "/"))
         file, ending = os.path.splitext(found)
         bare = _without_ending(last.name)
-        said = []
-        if told != name:
-            said.append("the line has further columns")
-        if "\\" in told:
-            said.append("it has \\ for /")
+        differences = []
+        if listed != name:
+            differences.append("the line has further columns")
+        if "\\" in listed:
+            differences.append("it has \\ for /")
         if len(last.parts) > 1 and not (self.folder / last.parent).is_dir():
-            said.append("it has a folder's name before it")
+            differences.append("it starts with a folder's name")
         if not self.with_ending and bare != last.name:
-            said.append(f"it has the ending {last.name[len(bare) :]}")
+            differences.append(f"it has the extension {last.name[len(bare) :]}")
         if bare != file:
             same = unicodedata.normalize("NFC", bare) == unicodedata.normalize("NFC", file)
-            said.append("it is in Unicode's other form" if same else "its letters' case differs")
+            differences.append(
+                "it is in Unicode's other form" if same else "upper and lower case differ"
+            )
         if ending.lower() not in self.endings:
-            said.append(f"files in {ending} are not read" if ending else "the file has no ending")
+            differences.append(
+                f"files in {ending} are not read" if ending else "the file has no extension"
+            )
         elif self.with_ending and last.name[len(bare) :] != ending:
-            said.append("its ending differs")
-        return ", ".join(said)
+            differences.append("its extension differs")
+        return ", ".join(differences)
 
 
 def _without_ending(name: str) -> str:

@@ -1,6 +1,6 @@
-"""What a data set lists: each image with its annotation and mask, and the splits they are in.
+"""The content of a data set: each image with its annotation and mask, and the splits.
 
-A check and a training find the files of a split by the same functions.
+Checks and trainings find the files of a split with the same functions.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from transfer.datasets.name_lists import read_names
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image and what belongs to it.
+    """One image with its annotation and mask.
 
     Attributes:
-        name: What the list calls it.
+        name: Its name in the list.
         image: The image.
         annotation: Its VOC XML, if it is used for detection.
-        coco: Its entry in COCO's JSON, if that is what it is used with.
+        coco: Its entry in a COCO file, if it has one.
         mask: Its mask, if it is used for segmentation.
     """
 
@@ -50,15 +50,15 @@ class Item:
 
 @dataclass(kw_only=True)
 class Listing:
-    """All that has to be looked at.
+    """Everything to check.
 
     Attributes:
-        items: By image; one that serves both tasks stands here once.
-        train: Images trained on, by task.
-        test: Images tested on, by task.
-        sources: The lists or folders that name them, by part and task.
-        left_out: Images that lists name and ``exclude`` leaves out.
-        findings: What is wrong with the lists themselves.
+        items: Items by image; one for both tasks appears once.
+        train: Training images, by task.
+        test: Test images, by task.
+        sources: Their lists or folders, by part and task.
+        left_out: Listed images that ``exclude`` removes.
+        findings: Faults of the lists themselves.
     """
 
     items: dict[Path, Item] = field(default_factory=dict)
@@ -69,18 +69,18 @@ class Listing:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, task: str, part: str, source: Path, items: Sequence[Item]) -> None:
-        """Take in one split.
+        """Add one split.
 
         Args:
             task: ``"detection"`` or ``"segmentation"``.
             part: ``"train"`` or ``"test"``.
-            source: The list or folder that names the images.
-            items: What it names.
+            source: The list or folder of the images.
+            items: Its items.
         """
         for image, count in Counter(item.image for item in items).items():
             if count > 1:
                 self.findings.append(
-                    Finding("twice", source, f"names '{image.name}' {count} times")
+                    Finding("twice", source, f"lists '{image.name}' {count} times")
                 )
         for item in items:
             known = self.items.get(item.image, item)
@@ -94,12 +94,12 @@ class Listing:
         self.sources.setdefault((part, task), []).append(source)
 
     def images_of(self, part: str, task: str) -> list[Path]:
-        """The images that a task trains or tests on, each once."""
+        """A task's training and test images, without duplicates."""
         return list(dict.fromkeys(getattr(self, part).get(task, [])))
 
 
 def list_all(data: DataSet) -> Listing:
-    """List what a data set trains and tests on; lists that cannot be read become findings."""
+    """List a data set's training and test images; unreadable lists become findings."""
     listing = Listing()
     if boxes := data.detection:
         for part, splits in (("train", boxes.train), ("test", boxes.test)):
@@ -117,7 +117,7 @@ def voc_items(folder: Path, source: Path, suffix: str = "") -> Iterator[Item]:
     Args:
         folder: The year's folder.
         source: The list.
-        suffix: What follows an image's name; empty for any known ending.
+        suffix: Suffix after an image's name; empty for any known extension.
 
     Raises:
         BadFile: The list cannot be read, or a name has two images.
@@ -136,7 +136,7 @@ def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "")
         images: Folder of the images.
         masks: Folder of the masks.
         source: The list; None for every image of the folder.
-        suffix: What follows an image's name; empty for any known ending.
+        suffix: Suffix after an image's name; empty for any known extension.
 
     Raises:
         BadFile: The list or the folder cannot be read, or a name has two images.
@@ -148,12 +148,12 @@ def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "")
 
 
 def keep(items: Iterable[Item], root: Path, excluded: Collection[str]) -> list[Item]:
-    """The items whose images are not left out.
+    """The items whose images are not excluded.
 
     Args:
-        items: Of one split.
-        root: What ``excluded`` starts from.
-        excluded: Images that are left out.
+        items: Items of one split.
+        root: Folder of the relative paths in ``excluded``.
+        excluded: Excluded images.
     """
     out = {os.path.normpath(root / image) for image in excluded}
     return [item for item in items if not out or os.path.normpath(item.image) not in out]
@@ -161,7 +161,7 @@ def keep(items: Iterable[Item], root: Path, excluded: Collection[str]) -> list[I
 
 @dataclass(frozen=True, kw_only=True)
 class _Split:
-    """One split: of what task and part, what names its images, and how many there must be."""
+    """One split: its task and part, the source of its images, and their expected number."""
 
     task: str
     part: str
@@ -211,7 +211,7 @@ def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit
 
 
 def _coco_items(listing: Listing, source: Path, folder: Path, boxes: Detection) -> Iterator[Item]:
-    """The images of a COCO file; what is wrong with it is added to the listing."""
+    """The images of a COCO file, whose faults are added to the listing."""
     found = read_coco(source)
     faults = [*filter(None, [likely_cause(found)]), *found.faults]
     for name in boxes.classes:
@@ -225,7 +225,7 @@ def _coco_items(listing: Listing, source: Path, folder: Path, boxes: Detection) 
 
 
 def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
-    """Take in a split, or what is wrong with its list."""
+    """Add a split, or the faults of its list."""
     source, excluded = split.source, split.data.excluded
     try:
         found = list(items)
@@ -245,7 +245,7 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
     kept = keep(found, split.data.root, excluded)
     listing.left_out.update({item.image for item in found} - {item.image for item in kept})
     if found and not kept:
-        listing.findings.append(Finding("list", source, "has no image that is not left out"))
+        listing.findings.append(Finding("list", source, "has no image that is not excluded"))
     misnamed = dict(_misnamed(kept, split))
     listing.findings += [
         Finding("near", source, f"{detail} ({len(group)} of {len(kept)} names)")
@@ -256,17 +256,17 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
 
 
 def _misnamed(items: list[Item], split: _Split) -> Iterator[tuple[str, list[Item]]]:
-    """The items whose files lie there under another name, by how it differs."""
-    told: set[Path] = set()
+    """The items whose files have another name, grouped by the difference."""
+    explained_images: set[Path] = set()
     for kind, near in split.near.items():
         groups: dict[str, list[tuple[Item, str]]] = defaultdict(list)
-        for item in (item for item in items if item.image not in told):
+        for item in (item for item in items if item.image not in explained_images):
             if not getattr(item, kind).is_file() and (hit := near.instead_of(item.name)):
                 found, difference = hit
                 groups[difference].append((item, found))
         for difference, group in groups.items():
             item, found = group[0]
-            what = f"names '{item.name}', and in the place of its {kind} lies '{found}'"
+            what = f"names '{item.name}', but the file of its {kind} is '{found}'"
             explained = [item for item, _ in group]
-            told.update(item.image for item in explained)
+            explained_images.update(item.image for item in explained)
             yield f"{what}: {difference}", explained

@@ -1,4 +1,4 @@
-"""Lists of names as people write them: a text file with one name a line."""
+"""Text files with one name per line, as people write them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Readers of strangers' files: VOC annotations, images, masks.
+"""Readers of untrusted files: VOC annotations, images, masks.
 
-Whatever the bytes are, a reader gives a value or a :class:`BadFile` that names the file, within
-the bounds below.
+Whatever the bytes are, a reader returns a value or raises a :class:`BadFile` that names the file,
+within the limits below.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backbones.common.regular_file import UnfitFile, read_bytes
 from transfer.datasets import as_loaded
 
 MAX_XML_BYTES = 1 << 20
-"""Most bytes of an annotation: some 3,000 objects, of 300 bytes each."""
+"""Most bytes of an annotation: some 3,000 objects of 300 bytes each."""
 
 _MAX_XML_DEPTH = 16
 _MAX_COORDINATE = 10**6
@@ -31,17 +31,17 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class BadFile(UnfitFile):
-    """A file of a data set that cannot be used.
+    """An unusable file of a data set.
 
     Args:
         path: The file.
-        reason: What is wrong with it, as the rest of a sentence that starts with its name.
+        reason: Its fault, as the rest of a sentence that starts with its name.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
         self.args = (
-            f"'{path.absolute()}' {reason}; fetch it again, mend it or leave it out. "
+            f"'{path.absolute()}' {reason}; download it again, fix it or exclude it. "
             "'transfer check' lists all such files of a data set.",
         )
 
@@ -52,8 +52,8 @@ class VocObject:
 
     Attributes:
         name: Its class.
-        box: xmin, ymin, xmax, ymax in pixels as the file has them: from 1, both ends inside.
-        difficult: Whether the devkit leaves it unjudged.
+        box: xmin, ymin, xmax, ymax in pixels as in the file: from 1, both ends inside.
+        difficult: Whether the devkit ignores it.
     """
 
     name: str
@@ -62,7 +62,7 @@ class VocObject:
 
     @property
     def shorter_side(self) -> int:
-        """In pixels, as MMDetection counts them: x2 - x1, one less than lie inside."""
+        """In pixels, as in MMDetection: x2 - x1, one less than the pixels inside."""
         xmin, ymin, xmax, ymax = self.box
         return min(xmax - xmin, ymax - ymin)
 
@@ -72,7 +72,7 @@ class VocAnnotation:
     """One VOC XML file.
 
     Attributes:
-        width: Of the image, in pixels, as the file says.
+        width: Width of the image in pixels, from the file.
         height: Likewise.
         objects: In the file's order.
     """
@@ -85,12 +85,12 @@ class VocAnnotation:
 def read_voc_xml(path: Path) -> VocAnnotation:
     """Read a VOC annotation.
 
-    Numbers with a fraction, which VOC 2012 has, are cut to whole ones as MMDetection does. Parts
-    of a person (head, hand, foot) are passed over. Nothing but plain elements is accepted: a
-    document type, and with it every entity, is refused.
+    Fractional numbers, which VOC 2012 has, are truncated to integers like in MMDetection. Parts of
+    a person (head, hand, foot) are skipped. Only plain elements are accepted: a document type, and
+    with it every entity, is refused.
 
     Raises:
-        BadFile: Not such a file, or beyond the module's bounds.
+        BadFile: Not such a file, or beyond the module's limits.
     """
     collector = _Collector(path)
     parser = expat.ParserCreate()
@@ -107,7 +107,7 @@ def read_voc_xml(path: Path) -> VocAnnotation:
 
 
 class _Collector:
-    """Gathers the few elements that matter while expat walks through a file."""
+    """Collects the relevant elements while expat parses a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -118,14 +118,14 @@ class _Collector:
 
     def refuse_document_type(self, name: str, *_: Any) -> None:
         raise BadFile(
-            self._path, f"declares the document type '{brief(name)}', which could hide entities"
+            self._path, f"declares the document type '{brief(name)}', which could contain entities"
         )
 
     def start(self, name: str, _: dict[str, str]) -> None:
         self._open.append(name)
         self._text = ""
         if len(self._open) > _MAX_XML_DEPTH:
-            raise BadFile(self._path, f"nests over {_MAX_XML_DEPTH} elements in one another")
+            raise BadFile(self._path, f"has more than {_MAX_XML_DEPTH} nested elements")
         if self._open[1:] == ["object"]:
             self._objects.append({})
 
@@ -175,14 +175,14 @@ class _Collector:
 
 
 def check_image(path: Path) -> tuple[int, int, str]:
-    """Decode an image to its end.
+    """Decode a whole image.
 
     Returns:
-        Width and height in pixels as the toolboxes load it (EXIF may turn it by a quarter), and
+        Width and height in pixels as the toolboxes load it (after an EXIF rotation), and
         Pillow's mode, such as ``"RGB"``, ``"L"`` for grey or ``"CMYK"``.
 
     Raises:
-        BadFile: Missing, empty, cut short, of another format, or of too many pixels.
+        BadFile: Missing, empty, truncated, of another format, or with too many pixels.
         UnfitFile: The toolboxes cannot load it.
     """
     content = read_file(path, image_file.MAX_BYTES)
@@ -193,17 +193,17 @@ def check_image(path: Path) -> tuple[int, int, str]:
 
 
 def decode(path: Path, content: bytes) -> Image.Image:
-    """Decode an image to its end; the arguments and errors are those of :func:`check_image`."""
+    """Decode a whole image; arguments and errors as in :func:`check_image`."""
     return _named(path, lambda: image_file.decode(path, content))
 
 
 def header(path: Path, content: bytes) -> Image.Image:
-    """An image of which nothing is decoded yet; the errors are those of :func:`check_image`."""
+    """An image that is not decoded yet; errors as in :func:`check_image`."""
     return _named(path, lambda: image_file.header(path, content))
 
 
 def _named(path: Path, read: Callable[[], _Read]) -> _Read:
-    """What a reader of any file gives, with the advice for a file of a data set."""
+    """The result of a reader, with advice for a data set's file in its errors."""
     try:
         return read()
     except UnfitFile as error:
@@ -217,7 +217,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         Shape (height, width), 0 to 255.
 
     Raises:
-        BadFile: As :func:`check_image`, or not one channel of 8 bits without loss.
+        BadFile: See :func:`check_image`; or not a lossless single channel of 8 bits.
     """
     content = read_file(path, image_file.MAX_BYTES)
     image = decode(path, content)
@@ -226,10 +226,10 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def mask_size(path: Path) -> tuple[int, int]:
-    """Width and height of a mask in pixels, by its header.
+    """Width and height of a mask in pixels, from its header.
 
     Raises:
-        BadFile: No image of a known format, or not one channel of 8 bits without loss.
+        BadFile: Not an image of a known format, or not a lossless single channel of 8 bits.
     """
     content = read_file(path, image_file.MAX_BYTES)
     image = header(path, content)
@@ -238,47 +238,43 @@ def mask_size(path: Path) -> tuple[int, int]:
 
 
 def _require_mask(path: Path, image: Image.Image, content: bytes) -> None:
-    """See that an image, of which nothing is decoded yet, can hold class numbers as drawn."""
+    """Check that an image, not decoded yet, can hold exact class numbers."""
     packed = str(image.info.get("compression", ""))
     is_webp = _is_lossy_webp(content)
     if image.format in ("JPEG", "MPO") or "jpeg" in packed or is_webp:
         form = "WebP" if is_webp else "JPEG"
         raise BadFile(
             path,
-            f"is a lossy {form}, which has other numbers than were drawn; save the mask as PNG "
+            f"is a lossy {form}, whose values differ from the drawn ones; save the mask as PNG "
             "from its source",
         )
     if image.mode not in ("L", "P"):
         means = "colours" if image.mode.startswith(("RGB", "CMYK")) else "another kind of values"
         raise BadFile(
             path,
-            f"has the mode {image.mode}, {means}; a mask has one channel of 8 bits with the "
-            "class's number",
+            f"has the mode {image.mode}, {means}; a mask has one channel of 8 bits with "
+            "class numbers",
         )
     if image.mode == "L" and (depth := as_loaded.bits(image, content)) < 8:
-        raise BadFile(
-            path, f"is grey with {depth} bits, which are stretched to 8 as they are loaded"
-        )
+        raise BadFile(path, f"is grey with {depth} bits, which are scaled to 8 when loaded")
     if as_loaded.orientation(image) != 1:
-        raise BadFile(
-            path, "is to be turned by its EXIF data, which masks are not as they are loaded"
-        )
+        raise BadFile(path, "has an EXIF rotation, which is not applied to masks when loaded")
 
 
 def _is_lossy_webp(content: bytes) -> bool:
-    """Whether a WebP has a chunk of lossy data; that of lossless data is ``VP8L``."""
+    """Whether a WebP has a chunk of lossy data; lossless data is in ``VP8L``."""
     return content[:4] == b"RIFF" and content[8:12] == b"WEBP" and b"VP8 " in content[12:]
 
 
 def illegal_values(
     values: Iterable[int], classes: int, ignore_index: int, zero_is_ignored: bool
 ) -> list[int]:
-    """Those of a mask's values that are no class and not ignored.
+    """The values of a mask that are neither a class nor ignored.
 
     Args:
-        values: The different values of a mask.
-        classes: How many there are.
-        ignore_index: The value that is not judged.
+        values: The distinct values of a mask.
+        classes: Number of classes.
+        ignore_index: The value of ignored pixels.
         zero_is_ignored: Whether the classes start at 1 and 0 is unlabelled.
     """
     highest = classes if zero_is_ignored else classes - 1
@@ -290,11 +286,11 @@ def read_file(path: Path, most: int, may_be_empty: bool = False) -> bytes:
 
     Args:
         path: The file.
-        most: How many bytes it may have.
-        may_be_empty: Whether it may have none.
+        most: Limit of its size in bytes.
+        may_be_empty: Whether an empty file is allowed.
 
     Raises:
-        BadFile: Missing, empty, too long, or no plain file.
+        BadFile: Missing, empty, too long, or not a plain file.
     """
     try:
         content = _named(path, lambda: read_bytes(path, most))

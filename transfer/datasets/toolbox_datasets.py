@@ -157,9 +157,9 @@ class VocBoxes(NamesFaults, XMLDataset):
             boxes = prepared["data_samples"].gt_instances.bboxes
             if (boxes.widths <= 0).any() or (boxes.heights <= 0).any():
                 raise UserError(
-                    f"'{self.get_data_info(index)['xml_path']}' has a box that is empty or lies "
-                    "outside of its image; correct it: VOC counts pixels from 1, and both ends "
-                    "belong to the box. 'transfer check' finds all such."
+                    f"'{self.get_data_info(index)['xml_path']}' has a box that is empty or outside "
+                    "its image; correct it: VOC counts pixels from 1, and both ends belong to the "
+                    "box. 'transfer check' finds all such boxes."
                 )
         return prepared
 
@@ -167,10 +167,10 @@ class VocBoxes(NamesFaults, XMLDataset):
         if thing.name not in self.cat2label:
             raise UserError(
                 f"'{xml_path}' names the class '{thing.name}', which the data set's file does not "
-                f"list{did_you_mean(thing.name, self.cat2label)}; add it to 'classes' or mend the "
+                f"list{did_you_mean(thing.name, self.cat2label)}; add it to 'classes' or fix the "
                 "annotation."
             )
-        # A box of one pixel has no width as MMDetection counts, and offsets that are no numbers.
+        # By MMDetection's count a box of one pixel has no width, so its offsets are not finite.
         smallest = self.bbox_min_size or int(not self.test_mode)
         small = 0 <= thing.shorter_side < smallest
         difficult = thing.difficult and not self.difficult_is_positive
@@ -182,10 +182,10 @@ class VocBoxes(NamesFaults, XMLDataset):
 
 
 class _CocoFile(COCO):
-    """COCO's reader, which keeps silent and gives the categories in the order that is asked for.
+    """COCO's reader without printing, with categories in the requested order.
 
     Raises:
-        UserError: The file and the data set's classes do not name the same.
+        UserError: The file's categories differ from the data set's classes.
     """
 
     def __init__(self, file: str) -> None:
@@ -197,7 +197,7 @@ class _CocoFile(COCO):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names: Sequence[str] = (), **_: Any) -> list[int]:
-        """The ids of the classes, in their order; MMDetection gives them in the file's."""
+        """The ids of the classes in their order; MMDetection returns them in the file's order."""
         ids = {category["name"]: category["id"] for category in self.dataset["categories"]}
         used = {annotation["category_id"] for annotation in self.dataset["annotations"]}
         missing = [name for name in cat_names if name not in ids]
@@ -215,15 +215,15 @@ class _CocoFile(COCO):
 
 @DATASETS.register_module()
 class CocoBoxes(NamesFaults, CocoDataset):
-    """Boxes in COCO's layout, read as MMDetection's ``CocoDataset`` reads them.
+    """Boxes in COCO's layout, read like MMDetection's ``CocoDataset``.
 
-    In a test every box of the file counts, as pycocotools has it; in training those without an
-    area are passed over.
+    A test counts every box of the file, like pycocotools; training skips those without an
+    area.
 
     Args:
-        data_root: Folder that the paths start from.
-        exclude: Images that are left out, as seen from ``data_root``.
-        options: As MMDetection's ``CocoDataset``.
+        data_root: Folder of the relative paths.
+        exclude: Excluded images, relative to ``data_root``.
+        options: Options of MMDetection's ``CocoDataset``.
     """
 
     COCOAPI = _CocoFile
@@ -233,13 +233,13 @@ class CocoBoxes(NamesFaults, CocoDataset):
         super().__init__(data_root=data_root, **options)
 
     def load_data_list(self) -> list[dict]:
-        """The images of the file with their boxes."""
+        """Load the images of the file with their boxes."""
         found = {Path(info["img_path"]): info for info in super().load_data_list()}
         items = (Item(name=path.name, image=path) for path in found)
         return [found[item.image] for item in keep(items, Path(self.data_root), self.exclude)]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """One image's boxes, x1 y1 x2 y2 in pixels; crowds are marked to be ignored."""
+        """One image's boxes, x1 y1 x2 y2 in pixels; crowds are marked as ignored."""
         info = super().parse_data_info(raw_data_info)
         if self.test_mode:
             info["instances"] = [
@@ -258,17 +258,17 @@ class CocoBoxes(NamesFaults, CocoDataset):
 
 @DATASETS.register_module()
 class IndexMasks(NamesFaults, BaseSegDataset):
-    """Masks of class indices, as ADE20K and VOC have them; what is not judged becomes 255.
+    """Masks of class indices, as in ADE20K and VOC; ignored pixels become 255.
 
     Args:
-        data_root: Folder that the prefixes start from, or ``"sample"`` for the built-in sample.
-        ignore_index: Value in the files of pixels that are not judged, 0 to 255.
-        suffix: What follows an image's name; empty for any known ending.
-        exclude: Images that are left out, as seen from ``data_root``.
-        options: As MMSegmentation's ``BaseSegDataset``.
+        data_root: Folder of the relative prefixes, or ``"sample"`` for the built-in sample.
+        ignore_index: Value of ignored pixels in the files, 0 to 255.
+        suffix: Suffix after an image's name; empty for any known extension.
+        exclude: Excluded images, relative to ``data_root``.
+        options: Options of MMSegmentation's ``BaseSegDataset``.
 
     Raises:
-        UserError: A mask has a value that stands for no class.
+        UserError: A mask has a value without a class.
     """
 
     def __init__(
@@ -284,9 +284,9 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         super().__init__(data_root=_root(data_root, "ADEChallengeData2016"), **options)
 
     def load_data_list(self) -> list[dict]:
-        """The pairs of an image and a mask."""
-        # The heads, the crops and the padding all take 255 for what is not judged. The toolbox
-        # maps labels after it has taken 1 off them where 0 is unlabelled.
+        """Load the pairs of image and mask."""
+        # Heads, crops and padding all use 255 for ignored pixels. The toolbox maps labels after
+        # subtracting 1 where 0 is unlabelled.
         ignored = self.ignored_value - int(self.reduce_zero_label)
         if ignored >= 0 and self.ignored_value != _IGNORED:
             self.label_map = {ignored: _IGNORED}
@@ -306,7 +306,7 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         ]
 
     def prepare_data(self, index: int) -> Any:
-        """An image and its mask through the pipeline."""
+        """Pass an image and its mask through the pipeline."""
         prepared = super().prepare_data(index)
         if prepared and "gt_sem_seg" in (sample := prepared["data_samples"]):
             labels = sample.gt_sem_seg.data
@@ -315,14 +315,15 @@ class IndexMasks(NamesFaults, BaseSegDataset):
             if illegal.numel():
                 value = int(illegal.max()) + int(self.reduce_zero_label)
                 raise UserError(
-                    f"The mask '{sample.seg_map_path}' has the value {value}, and there are "
+                    f"The mask '{sample.seg_map_path}' has the value {value}, but there are only "
                     f"{classes} classes; correct it, or 'classes', 'ignore_index' and "
-                    "'zero_is_ignored' in the data set's file. 'transfer check' finds all such."
+                    "'zero_is_ignored' in the data set's file. 'transfer check' finds all such "
+                    "masks."
                 )
         return prepared
 
-    def _told_size(self, info: dict) -> tuple[int, int]:
-        """Of the mask; one that is no mask is refused: the toolbox cuts 16 bits to 8."""
+    def _stated_size(self, info: dict) -> tuple[int, int]:
+        """Size of the mask; other files are refused, since the toolbox cuts 16 bits to 8."""
         return mask_size(Path(info["seg_map_path"]))
 
 

@@ -44,8 +44,7 @@ def coco_average_precision(
     """COCO's three average precisions, 0 to 1, for classes with objects.
 
     Ignored objects are crowds: a detection inside one is neither right nor wrong, as in
-    MMDetection's
-    ``CocoMetric`` with VOC's difficult objects. A width is x2 − x1.
+    MMDetection's ``CocoMetric`` with VOC's difficult objects. A width is x2 − x1.
 
     Returns:
         ``"coco"`` (mean over IoU .5 to .95), ``"coco50"`` and ``"coco75"``, each by class.

@@ -2,9 +2,8 @@
 
 Each detection, best score first, is compared with the object of its class that it overlaps most. If
 they overlap by half, the first such detection is right and every further one is wrong; if the
-object
-is difficult, the detection is neither. Difficult objects are not counted. (``VOCevaldet.m`` of the
-devkit, MMDetection's ``tpfp_default`` and GluonCV's ``VOCMApMetric`` agree on all of this.)
+object is difficult, the detection is neither. Difficult objects are not counted. (``VOCevaldet.m``
+of the devkit, MMDetection's ``tpfp_default`` and GluonCV's ``VOCMApMetric`` agree on all of this.)
 
 Boxes are in whole pixels with both ends inside: a width is x2 − x1 + 1, as in all three of them and
 in every protocol here.

@@ -38,11 +38,9 @@ class Cell:
         scratch: Whether it starts from random weights, with nothing frozen and BN trained.
         overrides: Further settings of the config, as in ``--cfg-options``.
         processes: Number of processes that train it together, one GPU each; batch norms, sums and,
-            in
-            some protocols, the batch size depend on it.
+            in some protocols, the batch size depend on it.
         mean: Channel means, 0 to 1, of a user's own row, whose file may change; None for rows of
-            the
-            zoo and for weights that bring their own.
+            the zoo and for weights that bring their own.
         std: Channel standard deviations, likewise.
         rename: Mapping from the weight names of a user's own row to timm's; empty for names
             of a known library.

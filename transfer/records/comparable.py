@@ -91,8 +91,7 @@ def of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """The records of each row's newest model, and a sentence about the others.
 
     A row may have several classifiers of one network with one preprocessing, or none: then every
-    run
-    draws its own weights. If a user's file described another model before, its records are not
+    run draws its own weights. If a user's file described another model before, its records are not
     averaged with the new ones.
     """
     newest: dict[str, dict[str, tuple[Any, Record]]] = {}  # by row and trait

@@ -420,7 +420,7 @@ def wait_for(
         UserError: The folder is not writable.
         Interrupted: This process was asked to stop.
     """
-    told = False
+    notified = False
     while not done():
         if lease := leases.take(name):
             if not done():
@@ -428,9 +428,9 @@ def wait_for(
             lease.finish()
             break
         holder = leases.holder(name)
-        if holder and not told:
+        if holder and not notified:
             tell(f"waiting for {name}, which {holder} runs")
-            told = True
+            notified = True
         if stopping.requested():
             raise stopping.Interrupted(f"stopped while waiting for {name}")
         time.sleep(_LOOK_EVERY)

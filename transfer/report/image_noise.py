@@ -43,8 +43,7 @@ def image_noise(table: GainTable) -> list[RowNoise]:
     """The noise of every gain of a table.
 
     The per-image results of each fine-tuning are read. A row has no noise if its results are
-    missing
-    or do not reproduce the figures of its records.
+    missing or do not reproduce the figures of its records.
     """
     base = next((row for row in table.rows if row.name == table.baseline), None)
     others = [row for row in table.rows if row.name != table.baseline]

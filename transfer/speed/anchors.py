@@ -1,4 +1,4 @@
-"""A detector's anchors: where they lie, what they are decoded to, and which are trained on."""
+"""Anchors of a detector: positions, decoding, and sampling for training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 _LARGEST_RATIO = abs(math.log(16 / 1000))
-"""Bound of a box's logarithmic growth: the toolbox's, which its config cannot change."""
+"""The toolbox's limit of a box's logarithmic growth, which its config cannot change."""
 
 
 class Anchors:
-    """The anchors of maps of some sizes, on one device.
+    """The anchors of maps with given sizes, on one device.
 
     Attributes:
         boxes: (N, 4), x1 y1 x2 y2 in pixels, level by level.
-        counts: Of each level.
+        counts: Number of anchors in each level.
         levels: (1,) number of each level.
     """
 
@@ -35,7 +35,7 @@ class Anchors:
         self._means, self._stds = self.boxes.new_tensor(means), self.boxes.new_tensor(stds)
 
     def decode(self, anchors: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-        """Boxes (B, K, 4) of anchors and deltas of that shape, cut to (B, 2) heights and widths."""
+        """Boxes (B, K, 4) from anchors and deltas of that shape, clipped to (B, 2) sizes."""
         deltas = deltas * self._stds + self._means
         growth = deltas[..., 2:].clamp(min=-_LARGEST_RATIO, max=_LARGEST_RATIO)
         sides = anchors[..., 2:] - anchors[..., :2]
@@ -48,23 +48,23 @@ class Anchors:
 
 @runtime_checkable
 class SamplesByImage(Protocol):
-    """A sampler whose ``sample`` is ``RandomSampler``'s, after a call of ``begin_image``.
+    """A sampler whose ``sample`` is ``RandomSampler``'s and follows a call of ``begin_image``.
 
-    Whoever draws from it in the place of ``sample`` calls that first.
+    Code that draws from it instead of calling ``sample`` must call that first.
     """
 
     def begin_image(self) -> None:
-        """The next draws are another image's."""
+        """Prepare the draws for another image."""
 
 
 class Sampled(NamedTuple):
-    """An image's anchors that are trained on.
+    """The sampled anchors of an image.
 
     Attributes:
-        positive: (P,), their numbers among all anchors, ascending.
+        positive: (P,), indices among all anchors, ascending.
         negative: (M,), likewise.
         anchors: (P, 4), the positive ones, x1 y1 x2 y2 in pixels.
-        boxes: (P, 4), the objects that they are to become.
+        boxes: (P, 4), their target objects.
     """
 
     positive: Tensor
@@ -74,14 +74,14 @@ class Sampled(NamedTuple):
 
 
 class Inside:
-    """Those of an image's anchors that may be trained on.
+    """The anchors of an image that training may use.
 
     Args:
         anchors: All of them.
-        inside: (N,), whether each may.
+        inside: (N,), whether training may use each.
 
     Attributes:
-        places: (M,), their numbers among all anchors.
+        places: (M,), indices among all anchors.
         boxes: (M, 4), x1 y1 x2 y2 in pixels.
     """
 
@@ -106,15 +106,15 @@ class Inside:
         objects: InstanceData,
         unjudged: InstanceData | None,
     ) -> Sampled:
-        """What a sampler takes of what an assigner says, drawn as it draws.
+        """The anchors that a sampler draws after assignment, with the same random draws.
 
-        Nearly all anchors are negative, and are neither looked at nor listed.
+        Nearly all anchors are negative; they are neither examined nor listed.
 
         Args:
-            assigner: Says which anchors are positive, negative or neither.
-            sampler: One that takes positive and negative ones at random.
-            objects: The image's, with ``bboxes`` (G, 4) and ``labels``.
-            unjudged: Objects that are neither found nor missed, or None.
+            assigner: Labels anchors as positive, negative or neither.
+            sampler: Draws positive and negative anchors at random.
+            objects: Objects of the image, with ``bboxes`` (G, 4) and ``labels``.
+            unjudged: Ignored objects, or None.
         """
         near, owners = self._near_owners(assigner, objects, unjudged)
         if isinstance(sampler, SamplesByImage):
@@ -143,10 +143,10 @@ class Inside:
     def _near_owners(
         self, assigner: MaxIoUAssigner, objects: InstanceData, unjudged: InstanceData | None
     ) -> tuple[Tensor, Tensor]:
-        """Ascending places, and what an assigner says of them: -1, 0, or an object's number from 1.
+        """Ascending indices with the assigner's labels: -1, 0, or an object's number from 1.
 
-        It is asked about those alone that may be positive. It calls the rest negative: they overlap
-        no object by its lower thresholds.
+        Only anchors that may be positive are assigned. The assigner would label the rest negative,
+        since they overlap no object by its lower thresholds.
         """
         low = assigner.neg_iou_thr
         if not isinstance(low, float) or assigner.ignore_iof_thr > 0:
@@ -159,14 +159,15 @@ class Inside:
         return near, asked.gt_inds
 
     def _near(self, objects: Tensor, low: float) -> Tensor:
-        """Ascending places of at least all boxes that overlap an object by a threshold."""
+        """Ascending indices of at least all boxes that overlap an object by a threshold."""
         found = [torch.zeros(0, dtype=torch.long)]
-        low = 0.99 * low  # no rounding may lose one
+        low = 0.99 * low  # rounding must not lose one
         for x1, y1, x2, y2 in objects.tolist():
             area, least_x, least_y = (x2 - x1) * (y2 - y1), low * (x2 - x1), low * (y2 - y1)
             for of_level, smallest, largest in self._levels:
-                # The smaller area over the larger one is all that two boxes can overlap, and so is
-                # what they share of either side of the object.
+                # The ratio of the smaller to the larger area bounds the overlap of two boxes, and
+                # so does
+                # the shared part of either side of the object.
                 if area * low <= largest and smallest * low <= area:
                     left, top, right, bottom = self._sides[:, of_level]
                     meets = (left <= x2 - least_x) & (right >= x1 + least_x)

@@ -1,12 +1,13 @@
 """A segmentation head's upsampling, cross-entropy and accuracy, strip by strip.
 
-The toolbox upsamples all logits to the size of the labels and keeps them, their log-softmax and
-two gradients of that size: memory traffic is what this costs. Bilinear upsampling is a product
-with one matrix along y and one along x, and the gradient of cross-entropy is softmax minus one-hot;
-so a strip of rows is upsampled, judged and brought back to the small map while it lies in the
-cache. On a GPU a strip is a whole image: two passes over its logits instead of a dozen over all
-images', and no search for the best class pixel by pixel. The values are the toolbox's own to
-rounding; under autocast they are computed in float32, where the toolbox upsamples in less.
+The toolbox upsamples all logits to the size of the labels and keeps them, their log-softmax and two
+gradients of that size, so memory traffic dominates the cost. Bilinear upsampling is a product with
+one matrix along y and one along x, and the gradient of cross-entropy is softmax minus one-hot. So a
+strip of rows is upsampled, evaluated and brought back to the small map while it is in the cache. On
+a GPU a strip is a whole image: two passes over its logits instead of a dozen over those of all
+images, and no search for the best class of each pixel. The values equal the toolbox's up to
+rounding; under autocast they are computed in float32, where the toolbox upsamples in lower
+precision.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from torch.nn import functional
 from transfer.speed.part import Inactive, Part, first_unlike
 
 _STRIP = 1 << 18
-"""Upsampled logits of a strip: one MiB in float32, which second-level caches hold."""
+"""Upsampled logits of a strip: one MiB in float32, which fits second-level caches."""
 
 _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
 
 
 class FusedSegmentationLoss(Part):
-    """Let a model's heads compute their losses here, where they are plain cross-entropies."""
+    """Replaces the losses of a model's heads if they are plain cross-entropies."""
 
     def install(self, runner: Any) -> str:
         """Replace the loss of the heads."""
@@ -45,13 +46,13 @@ class FusedSegmentationLoss(Part):
 
 
 def unlike(head: BaseDecodeHead) -> str:
-    """Why a loss is not one unweighted softmax cross-entropy of all pixels; empty if it is."""
+    """Why a loss is not an unweighted softmax cross-entropy of all pixels; empty if it is."""
     return first_unlike(_requirements(head))
 
 
 def _requirements(head: BaseDecodeHead) -> Iterator[tuple[bool, str]]:
     own, loss = type(head).loss_by_feat is BaseDecodeHead.loss_by_feat, head.loss_decode
-    yield own, f"{type(head).__name__} computes its loss in its own way"
+    yield own, f"{type(head).__name__} has its own loss computation"
     yield head.sampler is None, "pixels are sampled for the loss"
     yield type(loss) is CrossEntropyLoss, "the loss is not one CrossEntropyLoss"
     yield loss.cls_criterion is cross_entropy, "the cross-entropy is not softmax's"
@@ -79,10 +80,10 @@ class _Loss:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of upsampled logits, and how many pixels are right.
+    """Summed cross-entropy of upsampled logits, and the number of correct pixels.
 
-    The gradient is computed along with the value, since the strips are not kept. Where two classes
-    score the same, the pixel is right if one of them is its label.
+    The gradient is computed with the value, since the strips are not kept. If two classes have
+    equal scores, the pixel is correct if one of them is its label.
     """
 
     @staticmethod
@@ -114,16 +115,16 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Tensor, ...]:
-    """One image's loss, right pixels and gradient.
+    """One image's loss, correct pixels and gradient.
 
     Args:
         wide: (C, h, W), logits upsampled along x.
         labels: (H, W), classes, or ``ignored``.
         down: (H, h), the upsampling along y.
-        ignored: Label of pixels that are not judged.
+        ignored: Label of ignored pixels.
 
     Returns:
-        Both sums and the gradient at ``wide``.
+        Both sums and the gradient with respect to ``wide``.
     """
     if not wide.is_cpu:
         return _judge_strip(wide, labels, down, ignored)
@@ -131,7 +132,7 @@ def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Te
     rows = max(1, _STRIP // (wide.shape[0] * wide.shape[2]))
     for start in range(0, len(labels), rows):
         part, label = down[start : start + rows], labels[start : start + rows]
-        touched = part.any(dim=0).nonzero()  # few of the small map's rows, next to each other
+        touched = part.any(dim=0).nonzero()  # few adjacent rows of the small map
         near = slice(int(touched[0]), int(touched[-1]) + 1)
         of_strip = _judge_strip(wide[:, near], label, part[:, near], ignored)
         total += of_strip[0]
@@ -141,7 +142,7 @@ def _judge(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Te
 
 
 def _judge_strip(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tuple[Tensor, ...]:
-    """As :func:`_judge`, all at once."""
+    """Like :func:`_judge`, for the whole image at once."""
     counts = (labels != ignored).float()
     index = torch.where(labels != ignored, labels, 0)[None]
     scores = down @ wide
@@ -157,7 +158,7 @@ def _judge_strip(wide: Tensor, labels: Tensor, down: Tensor, ignored: int) -> tu
 
 @cache
 def _interpolation(small: int, large: int, align_corners: bool, device: torch.device) -> Tensor:
-    """The (large, small) matrix of linear interpolation, as torch computes it on the CPU."""
-    unit = torch.eye(small)[None, :, None]  # one channel a pixel, one row high
+    """The (large, small) matrix of linear interpolation, as in torch on the CPU."""
+    unit = torch.eye(small)[None, :, None]  # one channel per pixel, one row high
     spread = functional.interpolate(unit, (1, large), mode="bilinear", align_corners=align_corners)
     return spread[0, :, 0].T.contiguous().to(device)

@@ -1,4 +1,4 @@
-"""What any model's training gains from: memory, layout of maps, and the optimizer's step."""
+"""Speed-ups for any model: memory, memory layout, and the optimizer's step."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from transfer.speed.part import Inactive, Part, computed_dtype
 
 
 class KeptMemory(Part):
-    """Keep freed memory for the process, so that the kernel need not clear its pages anew."""
+    """Keeps freed memory in the process, so that the kernel need not clear pages again."""
 
     def install(self, runner: Any) -> str:
-        """Ask the C library for it."""
+        """Configure the C library."""
         if not keep_freed_memory():
             raise Inactive("the C library is not glibc")
-        return "freed blocks of up to a GiB stay with the process"
+        return "freed blocks up to 1 GiB stay in the process"
 
 
 class FusedSteps(Part):
-    """Let SGD update all weights by torch's fused kernel: :mod:`backbones.runtime.fused_sgd`."""
+    """Makes SGD use torch's fused kernel: :mod:`backbones.runtime.fused_sgd`."""
 
     def __init__(self) -> None:
         self._optimizer: Any = None
 
     def install(self, runner: Any) -> str:
-        """Take the optimizer's steps over, once."""
+        """Replace the optimizer's steps, once."""
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if optimizer is None:
             raise Inactive("nothing is trained by one optimizer")
@@ -42,11 +42,11 @@ class FusedSteps(Part):
 
 
 class ChannelsLastMaps(Part):
-    """Lay weights and maps out channels-last where they are computed in bfloat16."""
+    """Lays out weights and maps channels-last in bfloat16."""
 
     def install(self, runner: Any) -> str:
         """Convert the weights; maps follow."""
         if computed_dtype(runner) is not torch.bfloat16:
-            raise Inactive("it is for bfloat16")
+            raise Inactive("it applies only to bfloat16")
         lay_out_channels_last(runner)
         return "weights are laid out channels-last"

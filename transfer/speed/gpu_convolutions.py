@@ -1,7 +1,7 @@
-"""What a GPU's convolutions need not ask cuDNN for.
+"""Avoids needless cuDNN searches for convolutions on a GPU.
 
-For each convolution of maps of a new size cuDNN chooses how to compute it, which takes the host
-milliseconds; a detector's images come in dozens of sizes, and so do the images of a test.
+For each convolution of maps with a new size, cuDNN chooses an algorithm, which takes milliseconds
+on the host; a detector's images come in dozens of sizes, and so do test images.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from transfer.speed.part import Inactive, Part, computed_dtype, require_gpu
 
 
 class NoBenchmarkInEvaluation(Part):
-    """Let cuDNN choose by its rules in evaluations, whatever ``cudnn_benchmark`` says.
+    """Lets cuDNN choose by heuristics in evaluations, whatever ``cudnn_benchmark`` is.
 
-    To try its ways out pays where all images have one size, as a segmenter's crops have. A test's
-    images have sizes of their own, and to try costs some ten times what an image does.
+    Trying algorithms pays off if all images have the same size, such as a segmenter's crops. Test
+    images vary in size, and a trial costs some ten times as much as an image.
     """
 
     def install(self, runner: Any) -> str:
-        """Nothing is replaced before an evaluation."""
+        """Replace nothing before an evaluation."""
         require_gpu(runner)
-        return "cuDNN tries nothing out in evaluations"
+        return "cuDNN runs no benchmarks in evaluations"
 
     def before_evaluation(self) -> None:
-        """Try nothing out from here on."""
+        """Turn off benchmarks."""
         self._tries = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = False
 
     def after_evaluation(self) -> None:
-        """As it was before."""
+        """Restore the setting."""
         torch.backends.cudnn.benchmark = self._tries
 
 
 class PointwiseProducts(Part):
-    """Compute 1 × 1 convolutions in bfloat16 on a GPU as the matrix products that they are.
+    """Computes 1 × 1 convolutions in bfloat16 on a GPU as matrix products.
 
-    cuBLAS multiplies maps of any size without a plan for each. Sums are kept in float32 throughout,
-    as cuDNN keeps them: torch would let cuBLAS round parts of long ones to bfloat16. In float32
-    convolutions stay as they are, since torch computes them in TF32 and products not.
+    cuBLAS multiplies maps of any size without a plan for each. Sums stay in float32 throughout, as
+    in cuDNN: by default torch lets cuBLAS round parts of long sums to bfloat16. Float32
+    convolutions stay unchanged, since torch computes them in TF32 but products not.
     """
 
     def install(self, runner: Any) -> str:
         """Replace the forward pass of the layers."""
         require_gpu(runner)
         if computed_dtype(runner) is not torch.bfloat16:
-            raise Inactive("it is for bfloat16")
+            raise Inactive("it applies only to bfloat16")
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         layers = [layer for layer in runner.model.modules() if is_pointwise(layer)]
         for layer in layers:
@@ -60,7 +60,7 @@ class PointwiseProducts(Part):
 
 
 def is_pointwise(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution that looks at single positions."""
+    """Whether a layer is a convolution with a 1 × 1 kernel."""
     return (
         type(layer) is nn.Conv2d
         and layer.kernel_size == (1, 1)
@@ -77,11 +77,11 @@ def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
 
 
 def product(layer: nn.Conv2d, maps: Tensor) -> Tensor:
-    """What a layer that :func:`is_pointwise` computes, as one matrix product.
+    """The output of a layer that :func:`is_pointwise`, as one matrix product.
 
     Args:
-        layer: From C to F channels.
-        maps: (B, C, H, W); laid out channels-last they are not copied, unless the layer strides.
+        layer: The layer, from C to F channels.
+        maps: (B, C, H, W); not copied if channels-last, unless the layer has a stride.
 
     Returns:
         (B, F, H', W'), laid out channels-last.

@@ -1,9 +1,9 @@
-"""What a detector computes of whole images, replayed as CUDA graphs.
+"""Replays a detector's computation on whole images as CUDA graphs.
 
-A small batch leaves a fast GPU waiting for the hundreds of operations of a backbone to be asked
-for, one by one, forward and backward. A graph is asked for at once, and computes the very same
-operations. It holds for one size of images; images of like sides are batched together and padded to
-multiples of 32, so that a few sizes make up most of a training.
+With a small batch, a fast GPU waits while the hundreds of operations of a backbone are launched one
+by one, forward and backward. A graph is launched at once and computes the same operations. It holds
+for one image size; images with similar sides are batched together and padded to multiples of 32, so
+a few sizes make up most of a training.
 """
 
 from __future__ import annotations
@@ -30,77 +30,78 @@ from transfer.speed.part import Inactive, Part
 from transfer.speed.two_stage_step import Sizes, TwoStageStep, WholeImages
 
 _SEEN = 2
-"""Batches of a size that are computed without a graph, before one is made for it; at least one."""
+"""Batches of a size that run without a graph before one is recorded; at least one."""
 
 _MOST = 12
-"""Sizes that have a graph; each holds its maps, and their gradients."""
+"""Most sizes with a graph; each graph holds its maps and their gradients."""
 
 _EVERY = 200
-"""Replays from one that is compared with the plain computation to the next."""
+"""Number of replays between comparisons with the plain computation."""
 
 _TOLERANCE = 0.02
-"""Of what a replay gives, the largest part that may differ: some sums are added up in any order."""
+"""Largest relative difference of a replay, since some sums have no fixed order."""
 
 _TOLERANCE_OF_BOXES = 1e-3
-"""Likewise of boxes, which follow from the replay's own scores without sums."""
+"""The same for boxes, which follow from the replay's own scores without sums."""
 
-_LEAVE_OUT = 'leave the graphs out (in a suite: [overrides] without = ["GraphedFeatures"])'
+_LEAVE_OUT = 'turn the graphs off (in a suite: [overrides] without = ["GraphedFeatures"])'
 
 
 class GraphedFeatures(Part):
-    """Replay maps and proposals of a detector that is trained by :class:`TwoStageStep`.
+    """Replays maps and proposals of a detector that trains with :class:`TwoStageStep`.
 
-    Left as they are where several processes share a batch, or several batches a step: a graph's
-    gradients are overwritten by its next replay.
+    Inactive if several processes share a batch, or a step has several batches: a graph's gradients
+    are overwritten by its next replay.
     """
 
     def install(self, runner: Any) -> str:
-        """Replace what the step computes of whole images."""
+        """Replace the step's computation on whole images."""
         step = getattr(unwrapped(runner.model), "loss", None)
         if not isinstance(step, TwoStageStep):
-            raise Inactive("HostSampling does not train the detector, which it does on a GPU alone")
+            raise Inactive("HostSampling does not train the detector, which it does only on a GPU")
         if unwrapped(runner.model) is not runner.model:
             raise Inactive("several processes share a batch")
         if not isinstance(runner.optim_wrapper, OptimWrapper):
             raise Inactive("nothing is trained")
         if runner.optim_wrapper._accumulative_counts != 1:
-            raise Inactive("a step adds up the gradients of several batches")
+            raise Inactive("a step accumulates the gradients of several batches")
         step.whole_images = Graphs(step)
         return "maps and proposals of frequent sizes of batches"
 
     def require_sound(self, runner: Any) -> None:
-        """See that what was replayed can be trusted, before a state of it is saved.
+        """Check that replays were correct, before a checkpoint is saved.
 
         Raises:
-            Untrusted: It cannot.
-            BrokenProcess: CUDA failed when that was looked at.
+            Untrusted: A replay was wrong.
+            BrokenProcess: CUDA failed during the check.
         """
         if graphs := _graphs_of(runner):
             with runner.optim_wrapper.optim_context(runner.model):
                 graphs.check()
 
     def memory_advice(self, runner: Any) -> str:
-        """What else to do where memory ran out; empty without graphs."""
-        return f"{_LEAVE_OUT}; that starts anew" if _graphs_of(runner) else ""
+        """Further advice when memory runs out; empty without graphs."""
+        return f"{_LEAVE_OUT}; this starts the run from the beginning" if _graphs_of(runner) else ""
 
 
 def _graphs_of(runner: Any) -> Graphs | None:
-    """A runner's, if it has any."""
+    """The graphs of a runner, or None."""
     graphs = getattr(getattr(runner.model, "loss", None), "whole_images", None)
     return graphs if isinstance(graphs, Graphs) and graphs else None
 
 
 class Graphs:
-    """A step's ``whole_images``, with a graph for each frequent size of batch.
+    """A step's ``whole_images``, with a graph for each frequent batch size in pixels.
 
-    A batch norm that learns from its batch would learn from the making of a graph as well; where
-    there is one, nothing is graphed. Once there is no memory for a further graph, the others are
-    made anew; if the maps of a batch without one do not fit beside them, all are given up.
+    A batch norm that learns from its batch would also learn while a graph is recorded, so models
+    with one get no graphs. When memory does not suffice for a further graph, the others are
+    recorded again; if a batch without a graph does not fit beside them, all graphs are dropped.
 
-    A graph that reads memory which is something else's by then would train on wrong boxes without
-    a word. So each is compared with the plain computation when it is made, and if one gives
-    something else, as layers that draw at random do, none is used. All are compared again before a
-    state is saved, at the training's end too; between, the forward pass of a replay now and then.
+    A graph that reads memory which has been reused would silently train on wrong boxes. So each
+    graph is compared with the plain computation when it is recorded, and if one differs, as with
+    layers that draw random numbers, none is used. All are compared again before a checkpoint is
+    saved and at the end of the training; in between, the forward pass of a replay is compared now
+    and then.
     """
 
     def __init__(self, step: TwoStageStep) -> None:
@@ -123,11 +124,11 @@ class Graphs:
         self._replays = 0
 
     def __call__(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """Replay the graph for a batch of this size, or compute without.
+        """Replay the graph for a batch of this size, or compute without one.
 
         Raises:
-            Untrusted: A replay gave something else than it must.
-            BrokenProcess: CUDA failed when that was looked at, or when a graph was recorded.
+            Untrusted: A replay gave a wrong result.
+            BrokenProcess: CUDA failed during a check or a recording.
         """
         can_be = torch.is_grad_enabled() and not any(norm.training for norm in self._norms)
         graph = self._graph(images, limits) if can_be else None
@@ -142,7 +143,7 @@ class Graphs:
         return whole
 
     def _computed(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """Without a graph, and without any from now on where memory is short of that."""
+        """Compute without a graph; if memory does not suffice, drop all graphs."""
         try:
             return self._step.compute(images, limits)
         except RuntimeError as error:
@@ -152,27 +153,27 @@ class Graphs:
         return self._step.compute(images, limits)
 
     def check(self) -> None:
-        """See that every graph still gives what it must, forward and backward.
+        """Check that every graph still gives correct results, forward and backward.
 
         Raises:
-            Untrusted: One does not.
-            BrokenProcess: CUDA failed when that was looked at.
+            Untrusted: A graph gives a wrong result.
+            BrokenProcess: CUDA failed during the check.
         """
         for graph in self._graphs.values():
             _require(graph.is_true)
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Whether there are any graphs."""
         return bool(self._graphs)
 
     def _give_up(self, most: int = 0) -> None:
-        """Have this many graphs from now on, made anew, and the memory of all that there are."""
+        """Limit the number of graphs, drop all existing ones, and free their memory."""
         self._graphs.clear()
         self._shared, self._most = None, most
         torch.cuda.empty_cache()
 
     def _graph(self, images: Tensor, limits: Tensor) -> _Graph | None:
-        """The graph for a batch, made when its size has been seen often enough."""
+        """The graph for a batch, recorded when its size has occurred often enough."""
         size = images.shape
         if size not in self._graphs and len(self._graphs) < self._most:
             self._seen[size] += 1
@@ -181,14 +182,14 @@ class Graphs:
         return self._graphs.get(size)
 
     def _add(self, size: torch.Size, images: Tensor, limits: Tensor) -> None:
-        """Make a graph, unless there is no memory for it; give all up if it is not a true one.
+        """Record a graph if memory suffices; drop all graphs if it gives wrong results.
 
-        A recording that memory is too short for has taken all that was free into the graphs' pool,
-        without giving back what is merely cached. The pool is given back whole; a first graph gets
-        a second chance.
+        A recording that fails for lack of memory has taken all free memory into the graphs' pool
+        without releasing cached memory. The whole pool is released, and a first graph gets a second
+        chance.
 
         Raises:
-            BrokenProcess: It cannot be recorded, as where a layer waits for what it has computed.
+            BrokenProcess: It cannot be recorded, for example because a layer waits for its result.
                 CUDA does not recover from that.
         """
         graph, why, most = None, "", 0
@@ -198,17 +199,17 @@ class Graphs:
             if graph.is_true():
                 self._graphs[size] = graph
             else:
-                why = "one gave something else"
+                why = "one gave wrong results"
         except RuntimeError as error:
             if not is_exhausted(error, has_run=True):
                 raise BrokenProcess(
-                    "What this detector computes cannot be recorded as a CUDA graph "
-                    f"({_told(error)}): {_LEAVE_OUT}; what is trained so then starts anew."
+                    "The computation of this detector cannot be recorded as a CUDA graph "
+                    f"({_reason(error)}): {_LEAVE_OUT}; the run then starts from the beginning."
                 ) from error
             most = len(self._graphs) or int(not self._was_short)
-            why, self._was_short = "there is no memory for another", True
+            why, self._was_short = "memory does not suffice for another", True
         if why:
-            graph = None  # so that its memory is given back too
+            graph = None  # so that its memory is released too
             self._give_up(most)
             used = f"at most {most}" if most else "no"
             print_log(f"{used} CUDA graphs are used from now on: {why}", "current")
@@ -224,7 +225,7 @@ class Graphs:
 
 
 def _rounding_anew(device: str) -> torch.autocast:
-    """Autocast as it is, but that it keeps no rounded weights: those would be of another step."""
+    """Autocast without its weight cache, which would hold weights of another step."""
     return torch.autocast(
         device,
         dtype=torch.get_autocast_dtype(device),
@@ -234,7 +235,7 @@ def _rounding_anew(device: str) -> torch.autocast:
 
 
 class _AsModule(nn.Module):
-    """A step's computation of whole images as a module: it can be called with other weights."""
+    """A step's computation on whole images as a module, which can use other weights."""
 
     def __init__(self, step: TwoStageStep) -> None:
         super().__init__()
@@ -242,24 +243,23 @@ class _AsModule(nn.Module):
         self._step = step
 
     def forward(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """As :meth:`TwoStageStep.compute`."""
+        """See :meth:`TwoStageStep.compute`."""
         return self._step.compute(images, limits)
 
 
 class _Shared:
-    """What all graphs have in common: one is done with, backward too, before another is replayed.
+    """Memory that all graphs share: each finishes its backward pass before another is replayed.
 
     Args:
-        step: Computes.
-        parts: Of its detector: what is computed of whole images.
+        step: The training step.
+        parts: The modules of its detector that process whole images.
 
     Attributes:
-        weights: Those that get gradients.
-        stand_ins: The same memory as other tensors, by the weights' names. Autograd remembers for
-            each tensor on which stream it was first computed with, for as long as anything that
-            came of it is kept, and would have the one wait for the other in the middle of a
-            recording.
-        gradients: Theirs, laid out as they are.
+        weights: Weights with gradients.
+        stand_ins: Other tensors with the same memory, by the weights' names. Autograd remembers for
+            each tensor the stream of its first use, as long as any result of it exists, and would
+            make one stream wait for the other in the middle of a recording.
+        gradients: Gradients of the weights, with the same layout.
     """
 
     def __init__(self, step: TwoStageStep, parts: Sequence[nn.Module]) -> None:
@@ -277,7 +277,7 @@ class _Shared:
         self._spaces: dict[tuple[str, torch.dtype], list[Tensor]] = defaultdict(list)
 
     def space(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a tensor, shared with those of this name in other graphs."""
+        """Memory for a tensor, shared with tensors of the same name in other graphs."""
         spaces = self._spaces[name, like.dtype]
         fitting = next((space for space in spaces if space.numel() >= like.numel()), None)
         if fitting is None:
@@ -286,15 +286,15 @@ class _Shared:
         return fitting.as_strided(like.shape, like.stride())
 
     def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """What the step computes, with the stand-ins as weights."""
+        """The step's computation with the stand-ins as weights."""
         whole: WholeImages = functional_call(self._module, self.stand_ins, (images, limits))
         return whole
 
     def record(self, graph: torch.cuda.CUDAGraph, function: Callable[[], None]) -> None:
-        """Let a graph hold what a function asks the GPU for; nothing is computed.
+        """Record the GPU operations of a function in a graph, without computing.
 
-        What other threads do meanwhile, as one that pins the next batches' memory, is no part of
-        it and does not end it.
+        Operations of other threads in the meantime, such as one that pins the next batches' memory,
+        are not part of it and do not end it.
         """
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
@@ -302,23 +302,23 @@ class _Shared:
             try:
                 function()
             except BaseException:
-                with contextlib.suppress(RuntimeError):  # of a recording that is broken already
+                with contextlib.suppress(RuntimeError):  # the recording has already failed
                     graph.capture_end()
                 raise
             graph.capture_end()
 
 
 class _Graph:
-    """What is computed for one size of batch, forward and backward.
+    """The computation for one batch size, forward and backward.
 
-    ``torch.cuda.make_graphed_callables`` gives every cached byte back before it records, which has
-    to be asked for anew, and goes through autograd for each single weight; so graphs are recorded
+    ``torch.cuda.make_graphed_callables`` releases all cached memory before it records, which must
+    then be allocated again, and passes every single weight through autograd; so graphs are recorded
     here.
 
     Args:
-        step: Computes.
-        shared: With all graphs.
-        anchors: Of these images' maps, kept here: the graph reads them where they lie.
+        step: The training step.
+        shared: Memory shared with all graphs.
+        anchors: Anchors of these images' maps, kept here because the graph reads their memory.
         images: (B, 3, H, W), an example.
         limits: (B, 2), an example.
     """
@@ -336,7 +336,7 @@ class _Graph:
     ) -> None:
         self._step, self._shared, self._anchors = step, shared, anchors
         self._inputs = shared.space("images", images), shared.space("limits", limits)
-        self._start = torch.zeros((), requires_grad=True)  # for autograd to come by
+        self._start = torch.zeros((), requires_grad=True)  # an input for autograd
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         shared.record(self._forward, self._compute)
         self._of_outputs = [
@@ -347,13 +347,13 @@ class _Graph:
         self.outputs = tuple(output.detach() for output in self.outputs)
 
     def _compute(self) -> None:
-        """From the inputs' memory to the outputs'."""
+        """Compute from the inputs' memory to the outputs'."""
         whole = self._shared.compute(*self._inputs)
         self._candidates = whole.candidates, whole.apart
         self.outputs = (*whole.maps, whole.scores, whole.deltas)
 
     def _differentiate(self) -> None:
-        """From the memory of the outputs' gradients to that of the weights'."""
+        """Compute from the memory of the outputs' gradients to that of the weights'."""
         weights, own = self._shared.weights, self._shared.gradients
         outputs, of_outputs = (
             list(compress(each, self.learns)) for each in (self.outputs, self._of_outputs)
@@ -367,9 +367,9 @@ class _Graph:
                 self._learning.append((weight, place))
 
     def is_true(self) -> bool:
-        """Whether a replay gives what is computed without a graph, forward and backward.
+        """Whether a replay equals the computation without a graph, forward and backward.
 
-        Of the images that lie in the inputs' memory, whichever they are.
+        It uses whatever images are in the inputs' memory.
         """
         self.forward()
         if not self.gave_the_same():
@@ -378,7 +378,9 @@ class _Graph:
             whole = self._step.compute(*self._inputs)
             plain = (*whole.maps, whole.scores, whole.deltas)
             weights = self._shared.weights
-            of_plain = [output.detach() for output in plain]  # as of half their squares' sum
+            of_plain = [
+                output.detach() for output in plain
+            ]  # gradients of half their sum of squares
             expected = torch.autograd.grad(
                 list(compress(plain, self.learns)),
                 weights,
@@ -387,7 +389,7 @@ class _Graph:
             )
         learning = {id(weight) for weight, _ in self._learning}
         if learning != {id(w) for w, g in zip(weights, expected, strict=True) if g is not None}:
-            return False  # a layer has a weight by another name, and the stand-in does not reach it
+            return False  # a layer holds a weight under another name, without a stand-in
         for own, given in zip(self._of_outputs, of_plain, strict=True):
             own.copy_(given)
         self._backward.replay()
@@ -395,7 +397,7 @@ class _Graph:
         return _agree(found, [gradient for gradient in expected if gradient is not None])
 
     def gave_the_same(self) -> bool:
-        """Whether the last replay, of which nothing may be overwritten yet, was right."""
+        """Whether the last replay was correct; none of its memory may be overwritten before."""
         with torch.no_grad(), _rounding_anew(self._inputs[0].device.type):
             whole = self._step.compute(*self._inputs)
             *maps, scores, deltas = self.outputs
@@ -405,13 +407,13 @@ class _Graph:
         )
 
     def replay(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """What the step computes of images of this size."""
+        """The step's computation on images of this size."""
         self.take(images, limits)
         *maps, scores, deltas = _Replay.apply(self._start, self)
         return WholeImages(tuple(maps), scores, deltas, *self._candidates)
 
     def take(self, images: Tensor, limits: Tensor) -> None:
-        """Have a batch in the inputs' memory."""
+        """Copy a batch into the inputs' memory."""
         for own, given in zip(self._inputs, (images, limits), strict=True):
             own.copy_(given)
 
@@ -434,32 +436,32 @@ class _Graph:
                 weight.grad.add_(gradient)
 
 
-def _told(error: RuntimeError) -> str:
-    """What CUDA says, without its advice to those who compile."""
+def _reason(error: RuntimeError) -> str:
+    """CUDA's message, without its advice on compiling."""
     return str(error).strip().partition("\n")[0]
 
 
 def _agree(
     found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float = _TOLERANCE
 ) -> bool:
-    """Whether tensors differ by little; where some are not finite, the training has diverged."""
+    """Whether tensors are nearly equal; values that are not finite mean a diverged training."""
     differences = torch.stack(
         [(one - other).double().norm() for one, other in zip(found, expected, strict=True)]
     )
     norms = torch.stack([other.double().norm() for other in expected])
     if not norms.isfinite().all():
         return True
-    least = norms.max() / 10_000  # what is next to nothing may be all rounding
+    least = norms.max() / 10_000  # tiny values may be pure rounding
     return bool((differences <= tolerance * norms.clamp(min=least)).all())
 
 
 def _require(holds: Callable[[], bool]) -> None:
-    """See that something about a graph holds; where there is no memory to look, it may.
+    """Check a condition on a graph; without memory for the check, assume that it holds.
 
     Raises:
-        Untrusted: It does not.
-        BrokenProcess: CUDA fails, which it may tell of whatever was computed before this. States
-            that were saved are sound: graphs are looked at before each.
+        Untrusted: The condition does not hold.
+        BrokenProcess: CUDA fails, perhaps because of an earlier computation. Saved checkpoints are
+            sound, since graphs are checked before each.
     """
     try:
         if holds():
@@ -468,18 +470,20 @@ def _require(holds: Callable[[], bool]) -> None:
         if is_exhausted(error, has_run=True):
             return
         raise BrokenProcess(
-            f"The GPU failed while CUDA graphs were compared ({_told(error)}); the last state "
-            f"is kept. Run again to go on; if it happens again, {_LEAVE_OUT}, and please report it."
+            f"The GPU failed while CUDA graphs were compared ({_reason(error)}); the last "
+            "checkpoint "
+            f"is kept. Run the command again to resume; if this happens again, {_LEAVE_OUT}, and "
+            "please report it."
         ) from error
     raise Untrusted(
-        "A CUDA graph of this detector has given something else than the detector itself, so the "
-        "training cannot be trusted: its states are removed and nothing is recorded. Please report "
-        f"it, and {_LEAVE_OUT}."
+        "A CUDA graph of this detector gave a different result than the detector itself, so the "
+        "training cannot be trusted: its checkpoints are removed and nothing is recorded. Please "
+        f"report it, and {_LEAVE_OUT}."
     )
 
 
 class _Replay(torch.autograd.Function):
-    """A graph between autograd's other operations."""
+    """A graph as an operation of autograd."""
 
     @staticmethod
     def forward(ctx: Any, start: Tensor, graph: _Graph) -> tuple[Tensor, ...]:

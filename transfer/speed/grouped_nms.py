@@ -1,10 +1,10 @@
 """Non-maximum suppression on the CPU, group by group.
 
 A detector moves the boxes of different levels or classes apart before it suppresses them together,
-and torchvision's CPU kernel compares every box it keeps with all that follow. Boxes whose extents
-along x do not meet cannot suppress each other, so each such group is done by itself. A region
-proposal network then takes the best thousand of what is left, and boxes are suppressed by better
-ones alone, so the worse half need not be looked at. Either way: the same boxes in the same order.
+and torchvision's CPU kernel compares every kept box with all that follow. Boxes whose extents along
+x do not meet cannot suppress each other, so each such group is processed separately. A region
+proposal network then takes the best thousand of the rest, and only better boxes suppress a box, so
+the worse half need not be examined. The result is the same boxes in the same order.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from transfer.speed import mmcv_ops
 from transfer.speed.part import Inactive, Part, require_cpu
 
 _SPLIT = 10_000
-"""Boxes from which mmcv suppresses class by class and sorts what is left of all, unstably."""
+"""Number of boxes from which mmcv suppresses class by class, then sorts all, unstably."""
 
 _most: ContextVar[int | None] = ContextVar("most", default=None)
-"""How many boxes are looked at of those that are kept; None for all."""
+"""Number of kept boxes that are used; None for all."""
 
 
 class GroupedNms(Part):
-    """Let the toolboxes suppress group by group where torchvision serves their operators."""
+    """Makes the toolboxes suppress group by group if torchvision provides their operators."""
 
     def install(self, runner: Any) -> str:
-        """Replace the operator, and let it know how many proposals are taken."""
+        """Replace the operator, and pass it the number of proposals."""
         require_cpu(runner)
         if not mmcv_ops.serve_nms(grouped_nms):
             raise Inactive("mmcv has compiled operators")
         heads = [head for head in runner.model.modules() if type(head) is RPNHead]
         for head in heads:
             head._bbox_post_process = partial(_post_process, head)
-        return f"NMS, with the number of proposals known in {len(heads)} heads"
+        return f"NMS, with a limited number of proposals in {len(heads)} heads"
 
     def after_run(self) -> None:
-        """Put the plain operator back."""
+        """Restore the plain operator."""
         mmcv_ops.serve_nms(mmcv_ops.nms)
 
 
 def _post_process(head: RPNHead, results: Any, cfg: ConfigDict, *rest: Any, **named: Any) -> Any:
-    """A head's ``_bbox_post_process``: what it suppresses, and then takes the best of."""
+    """A head's ``_bbox_post_process``: it suppresses boxes and then takes the best."""
     together = len(results) < (cfg.nms or {}).get("split_thr", _SPLIT)  # None suppresses nothing
     token = _most.set(cfg.max_per_img if together and cfg.max_per_img > 0 else None)
     try:
@@ -57,7 +57,7 @@ def _post_process(head: RPNHead, results: Any, cfg: ConfigDict, *rest: Any, **na
 
 
 def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """As :func:`transfer.speed.mmcv_ops.nms`, to the last index that is looked at."""
+    """Like :func:`transfer.speed.mmcv_ops.nms`, up to the last index that is used."""
     boxes, most = boxes.float(), _most.get() or len(boxes)
     if boxes.device.type != "cpu" or len(boxes) < 2 or not torch.isfinite(boxes).all():
         return mmcv_ops.nms(boxes, scores, iou_threshold, offset)
@@ -72,7 +72,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
 
 
 def _kept(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Positions, ascending, of what is kept of boxes in the order of their scores."""
+    """Ascending positions of the kept boxes, for boxes ordered by score."""
     kept = torch.zeros(len(boxes), dtype=torch.bool)
     for members in _groups(boxes, offset):
         best = mmcv_ops.nms(boxes[members], scores[members], iou_threshold, offset)
@@ -81,7 +81,7 @@ def _kept(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> T
 
 
 def _groups(boxes: Tensor, offset: int) -> tuple[Tensor, ...]:
-    """Positions of boxes by group, each ascending; extents of two groups at most touch."""
+    """Positions of boxes by group, each ascending; two groups do not overlap."""
     left = boxes[:, 0::2].amin(dim=1)
     right = boxes[:, 0::2].amax(dim=1) + offset
     from_left = left.argsort()

@@ -1,4 +1,4 @@
-"""``Speed``: the one hook that puts the speed layer in place, part by part."""
+"""``Speed``: the one hook that installs the speed layer, part by part."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from transfer.speed.part import Inactive, Part
 
 
 class Listed(NamedTuple):
-    """Where a part is.
+    """The location of a part.
 
     Attributes:
-        module: In this package.
-        kind: Its class there.
-        toolbox: Package whose models it is for; empty for any.
+        module: Module in this package.
+        kind: Class in that module.
+        toolbox: Package of the models that it applies to; empty for any.
     """
 
     module: str
@@ -31,9 +31,9 @@ class Listed(NamedTuple):
 
 
 PARTS = {
-    # Of the process: first, since everything after it allocates memory.
+    # The process: first, since everything after it allocates memory.
     "KeptMemory": Listed("general", "KeptMemory"),
-    # Single modules of a model, each by itself.
+    # Single modules of a model.
     "SparseRoIExtraction": Listed("sparse_roi_align", "SparseRoIExtraction", "mmdet"),
     "SparseRpnGradients": Listed("sparse_rpn", "SparseRpnGradients", "mmdet"),
     "GroupedNms": Listed("grouped_nms", "GroupedNms", "mmdet"),
@@ -41,42 +41,42 @@ PARTS = {
     "WinogradConvolutions": Listed("winograd", "WinogradConvolutions"),
     "PointwiseProducts": Listed("gpu_convolutions", "PointwiseProducts"),
     "NoBenchmarkInEvaluation": Listed("gpu_convolutions", "NoBenchmarkInEvaluation"),
-    # A detector's whole step, then what looks at whether it was replaced.
+    # A detector's whole step, then the parts that depend on its replacement.
     "HostSampling": Listed("two_stage_step", "HostSampling", "mmdet"),
     "GraphedFeatures": Listed("graphed_features", "GraphedFeatures", "mmdet"),
     "NonBlockingInputs": Listed("non_blocking_inputs", "NonBlockingInputs"),
     "FusedSgd": Listed("general", "FusedSteps"),
-    # Last: it may wrap the model anew.
+    # Last: it may wrap the model again.
     "ChannelsLast": Listed("general", "ChannelsLastMaps"),
 }
-"""Every part by its name, in the order in which they are put in place."""
+"""Every part by its name, in order of installation."""
 
 
 def require_known(names: object) -> None:
-    """See that a setting lists parts by their names.
+    """Check that a setting lists parts by name.
 
     Raises:
-        UserError: It does not; with the nearest names that there are.
+        UserError: It does not; the message has the nearest names.
     """
     if not isinstance(names, list | tuple):
         raise UserError(f"'without' must be a list of parts to leave out, such as {[*PARTS][:2]}.")
     for name in names:
         if name not in PARTS:
             hint = suggestion(str(name), PARTS)
-            raise UserError(f"The speed layer has no part '{name}' that 'without' names: {hint}")
+            raise UserError(f"'without' names an unknown part '{name}' of the speed layer: {hint}")
 
 
 @HOOKS.register_module()
 class Speed(Hook):
-    """Compute faster what MMDetection's and MMSegmentation's models compute.
+    """Speeds up the models of MMDetection and MMSegmentation.
 
     The log has a line for each part: what it replaced, or why it is inactive.
 
     Args:
-        without: Names of :data:`PARTS` that are left out.
+        without: Names in :data:`PARTS` to leave out.
 
     Raises:
-        UserError: One of them is unknown.
+        UserError: A name is unknown.
     """
 
     priority = "VERY_HIGH"
@@ -89,7 +89,7 @@ class Speed(Hook):
         self._lines: dict[str, str] = {}
 
     def before_run(self, runner: Any) -> None:
-        """Put each part in place; before the log's first line of the run itself."""
+        """Install each part, before the log's first line of the run itself."""
         self._active = []
         for name in PARTS:
             try:
@@ -97,7 +97,7 @@ class Speed(Hook):
                 self._active.append(self._parts[name])
             except Inactive as reason:
                 line = f"inactive, {reason}"
-            if self._lines.get(name) != line:  # a runner that trains and then tests says it once
+            if self._lines.get(name) != line:  # a runner that trains and then tests logs it once
                 print_log(f"Speed: {name} is {line}", logger="current")
                 self._lines[name] = line
 
@@ -113,40 +113,40 @@ class Speed(Hook):
         return self._parts[name].install(runner)
 
     def before_train(self, runner: Any) -> None:
-        """Tell the parts."""
+        """Notify the parts."""
         for part in self._active:
             part.before_train(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Tell the parts."""
+        """Notify the parts."""
         for part in self._active:
             part.after_train(runner)
 
     def before_val(self, runner: Any) -> None:
-        """Tell the parts."""
+        """Notify the parts."""
         for part in self._active:
             part.before_evaluation()
 
     before_test = before_val
 
     def after_val(self, runner: Any) -> None:
-        """Tell the parts."""
+        """Notify the parts."""
         for part in self._active:
             part.after_evaluation()
 
     after_test = after_val
 
     def after_run(self, runner: Any) -> None:
-        """Tell the parts."""
+        """Notify the parts."""
         for part in self._active:
             part.after_run()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """See that what MMEngine is about to save can be trusted."""
+        """Check the training before MMEngine saves a checkpoint."""
         self.require_sound(runner)
 
     def require_sound(self, runner: Any) -> None:
-        """See that what was trained can be trusted, before it is saved.
+        """Check that the training can be trusted, before it is saved.
 
         Raises:
             Untrusted: It cannot.
@@ -156,5 +156,5 @@ class Speed(Hook):
             part.require_sound(runner)
 
     def memory_advice(self, runner: Any) -> str:
-        """What else helps where memory has run out; empty for nothing."""
+        """Further advice when memory runs out; empty if there is none."""
         return "; ".join(filter(None, (part.memory_advice(runner) for part in self._active)))

@@ -1,4 +1,4 @@
-"""Which two-stage detectors the speed layer knows: Faster R-CNN of parts with known losses."""
+"""Recognises Faster R-CNN detectors with known parts and losses, which the speed layer supports."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from transfer.speed.part import first_unlike
 
 
 def unlike(detector: Any) -> str:
-    """Why a detector is not a Faster R-CNN of parts and losses known here; empty if it is."""
+    """Why a detector is not a Faster R-CNN with known parts and losses; empty if it is."""
     return first_unlike(
         chain(_of_detector(detector), _of_proposals(detector), _of_regions(detector))
     )
 
 
 def _of_detector(detector: Any) -> Iterator[tuple[bool, str]]:
-    yield isinstance(detector, TwoStageDetector), "the model is no two-stage detector"
+    yield isinstance(detector, TwoStageDetector), "the model is not a two-stage detector"
     own = type(detector).loss is TwoStageDetector.loss
-    yield own, f"{type(detector).__name__} computes its loss in its own way"
+    yield own, f"{type(detector).__name__} has its own loss computation"
     yield detector.with_rpn, "the detector has no proposal head"
 
 
@@ -38,8 +38,8 @@ def _of_proposals(detector: TwoStageDetector) -> Iterator[tuple[bool, str]]:
     head, proposals = detector.rpn_head, detector.train_cfg.get("rpn_proposal")
     yield type(head) is RPNHead, "the proposal head is not RPNHead"
     anchors = isinstance(head.prior_generator, AnchorGenerator)
-    yield anchors and not head.prior_generator.use_box_type, "its anchors are of another kind"
-    yield _has_plain_coder(head), "the proposal head codes its boxes in another way"
+    yield anchors and not head.prior_generator.use_box_type, "its anchors are of an unknown kind"
+    yield _has_plain_coder(head), "the proposal head has another box coder"
     yield (
         (
             type(head.loss_cls) is CrossEntropyLoss
@@ -47,28 +47,28 @@ def _of_proposals(detector: TwoStageDetector) -> Iterator[tuple[bool, str]]:
             and head.loss_cls.class_weight is None
             and head.train_cfg.pos_weight <= 0
         ),
-        "the proposal head's loss of scores is not plain binary cross-entropy",
+        "the proposal head's classification loss is not plain binary cross-entropy",
     )
     plain = type(head.loss_bbox) in (L1Loss, SmoothL1Loss)
-    yield plain, "the proposal head's loss of boxes is neither L1Loss nor SmoothL1Loss"
+    yield plain, "the proposal head's box loss is neither L1Loss nor SmoothL1Loss"
     yield type(head.assigner) is MaxIoUAssigner, "anchors are not assigned by MaxIoUAssigner"
     plain = _is_plain_sampler(head.sampler) and not head.sampler.add_gt_as_proposals
     yield plain, "anchors are not sampled by RandomSampler"
     plain = proposals is not None and set(proposals.nms or {}) == {"type", "iou_threshold"}
     plain = plain and proposals.nms.type == "nms" and proposals.max_per_img > 0
-    yield plain, "proposals are not suppressed by plain NMS to a number of them"
+    yield plain, "proposals are not limited by plain NMS"
 
 
 def _of_regions(detector: TwoStageDetector) -> Iterator[tuple[bool, str]]:
     head = detector.roi_head
     yield type(head) is StandardRoIHead, "the RoI head is not StandardRoIHead"
-    yield head.with_bbox and not head.with_mask, "the RoI head does not predict boxes alone"
+    yield head.with_bbox and not head.with_mask, "the RoI head does not predict only boxes"
     boxes = head.bbox_head
     yield (
         (type(boxes).loss is BBoxHead.loss and type(boxes).get_targets is BBoxHead.get_targets),
-        f"{type(boxes).__name__} computes its loss or targets in its own way",
+        f"{type(boxes).__name__} has its own computation of losses or targets",
     )
-    yield _has_plain_coder(boxes), "the RoI head codes its boxes in another way"
+    yield _has_plain_coder(boxes), "the RoI head has another box coder"
     yield not boxes.reg_class_agnostic, "the RoI head has one box for all classes"
     yield (
         (
@@ -76,10 +76,10 @@ def _of_regions(detector: TwoStageDetector) -> Iterator[tuple[bool, str]]:
             and not boxes.loss_cls.use_sigmoid
             and not boxes.custom_activation
         ),
-        "the RoI head's loss of scores is not softmax cross-entropy",
+        "the RoI head's classification loss is not softmax cross-entropy",
     )
     plain = type(boxes.loss_bbox) in (L1Loss, SmoothL1Loss)
-    yield plain, "the RoI head's loss of boxes is neither L1Loss nor SmoothL1Loss"
+    yield plain, "the RoI head's box loss is neither L1Loss nor SmoothL1Loss"
     yield type(head.bbox_assigner) is MaxIoUAssigner, "RoIs are not assigned by MaxIoUAssigner"
     yield isinstance(head.bbox_sampler, RandomSampler), "RoIs are not sampled by RandomSampler"
 

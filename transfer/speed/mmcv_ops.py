@@ -1,7 +1,7 @@
-"""mmcv's compiled operators, served by torchvision where mmcv was installed without them.
+"""mmcv's compiled operators, provided by torchvision if mmcv was installed without them.
 
 ``pip install onedl-mmcv`` gives a pure-Python mmcv: ``mmcv._ext`` is missing and importing
-``mmdet.models`` fails. Faster R-CNN and FCN need three operators of it, and torchvision has all
+``mmdet.models`` fails. Faster R-CNN and FCN need three of its operators, and torchvision has all
 three. :func:`install` puts a module of that name in its place, unless the real one exists.
 """
 
@@ -26,7 +26,7 @@ def install() -> str:
     """Make mmcv's operators importable.
 
     Returns:
-        Who serves them from now on: ``"mmcv"`` (compiled, left untouched) or ``"torchvision"``.
+        The provider: ``"mmcv"`` (compiled, left untouched) or ``"torchvision"``.
     """
     if NAME in sys.modules:
         return "torchvision" if isinstance(sys.modules[NAME], _StandIn) else "mmcv"
@@ -42,14 +42,14 @@ def install() -> str:
 
 
 Suppression = Callable[[Tensor, Tensor, float, int], Tensor]
-"""Takes and returns what :func:`nms` does."""
+"""A function with the signature of :func:`nms`."""
 
 
 def serve_nms(function: Suppression) -> bool:
-    """Let the stand-in serve another non-maximum suppression.
+    """Make the stand-in use another non-maximum suppression.
 
     Returns:
-        Whether it does; a compiled mmcv keeps its own.
+        Whether it is used; a compiled mmcv keeps its own.
     """
     stand_in = sys.modules.get(NAME)
     if not isinstance(stand_in, _StandIn):
@@ -59,7 +59,7 @@ def serve_nms(function: Suppression) -> bool:
 
 
 class _StandIn(ModuleType):
-    """Three operators on torchvision; every other name is one clear error when it is called."""
+    """Three operators from torchvision; any other name raises a clear error when called."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, doc=__doc__)
@@ -90,7 +90,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         boxes: (N, 4), x1 y1 x2 y2 in pixels.
         scores: (N,).
         iou_threshold: Boxes that overlap a better one by more than this are dropped, 0 to 1.
-        offset: 1 where a box's width is x2 - x1 + 1 (mmdet 1.x), else 0.
+        offset: 1 if a box's width is x2 - x1 + 1 (mmdet 1.x), else 0.
 
     Returns:
         Indices of the boxes kept, (K,), best first.
@@ -122,13 +122,13 @@ def roi_align_forward(
         input: (B, C, H, W) feature map.
         rois: (K, 5), batch index and x1 y1 x2 y2 in image pixels.
         output: (K, C, aligned_height, aligned_width), overwritten.
-        argmax_y: Unused: of max pooling only.
-        argmax_x: Unused: of max pooling only.
+        argmax_y: Unused, only for max pooling.
+        argmax_x: Unused, only for max pooling.
         aligned_height: Bins along y.
         aligned_width: Bins along x.
-        spatial_scale: Map pixels an image pixel.
-        sampling_ratio: Samples a bin and axis; 0 takes as many as the bin is wide.
-        pool_mode: 1 for average; 0, max, is refused.
+        spatial_scale: Map pixels per image pixel.
+        sampling_ratio: Samples per bin and axis; 0 takes one per pixel of the bin.
+        pool_mode: 1 for average; 0 (max) is refused.
         aligned: Whether the half-pixel shift is applied.
     """
     _average_only(pool_mode)
@@ -171,10 +171,10 @@ def roi_align_backward(
 
 
 def _one_type(features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one floating type, which torchvision asks for and has on this device.
+    """Both in one floating-point type that torchvision supports on this device.
 
-    Its kernels know no bfloat16, and on the CPU no float16 either; there the computation is done in
-    float32. Autocast does that for the forward operator only, and only where it is on.
+    Its kernels do not support bfloat16, nor float16 on the CPU, so the computation is done in
+    float32. Autocast does that only for the forward operator, and only if it is on.
     """
     lacking = (torch.bfloat16, torch.float16) if features.is_cpu else (torch.bfloat16,)
     if features.dtype in lacking:
@@ -185,6 +185,7 @@ def _one_type(features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
 def _average_only(pool_mode: int) -> None:
     if pool_mode != _AVERAGE_POOLING:
         raise NotImplementedError(
-            "RoIAlign with pool_mode='max' is not served by torchvision; use pool_mode='avg', or "
+            "RoIAlign with pool_mode='max' is not supported by torchvision; use pool_mode='avg', "
+            "or "
             "install an mmcv with its operators compiled."
         )

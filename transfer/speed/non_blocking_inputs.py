@@ -1,4 +1,4 @@
-"""Batches sent to a GPU without waiting until it has them."""
+"""Sends batches to a GPU without waiting for the transfer."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from transfer.speed.pinned import sent
 
 
 class NonBlockingInputs(Part):
-    """Copy batches to a GPU through pinned memory, in its own time.
+    """Copies batches to a GPU through pinned memory, asynchronously.
 
-    A plain copy waits until the GPU has done all that it was asked for, the whole of the step
-    before included; so does the list of channels by which the toolboxes put them in the network's
-    order, and that is done here. Images of other processes are pinned by the loader's own thread.
-    The boxes of a detector that samples on the host stay there.
+    A plain copy waits until the GPU has done all its queued work, including the whole previous
+    step; so does the list of channels by which the toolboxes reorder them, which is done here
+    instead. The loader's own thread pins images from other processes. If a detector samples on the
+    host, its boxes stay there.
 
-    What little the host computes is computed by one thread until the training ends: where the
-    processes that read images have the cores, several threads wait for each other, by milliseconds.
+    The host computes with one thread until the training ends: when the processes that read images
+    use the cores, several threads would wait for each other, by milliseconds.
     """
 
     def install(self, runner: Any) -> str:
-        """Let the model's preprocessor copy so."""
+        """Make the model's preprocessor copy asynchronously."""
         require_gpu(runner)
         model = unwrapped(runner.model)
         preprocessor = model.data_preprocessor
         boxes_stay = getattr(model.loss, "takes_boxes_on_host", False)
         send_through(preprocessor, preprocessor.device, boxes_stay)
-        return "batches reach the GPU in its own time"
+        return "batches are copied to the GPU asynchronously"
 
     def before_train(self, runner: Any) -> None:
-        """Have the loader pin what it reads, and leave the cores to the readers."""
+        """Make the loader pin its batches, and leave the cores to the readers."""
         loader = runner.train_loop.dataloader
         loader.pin_memory = loader.num_workers > 0
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
 
     def after_train(self, runner: Any) -> None:
-        """Have the threads back."""
+        """Restore the number of threads."""
         torch.set_num_threads(self._threads)
 
 
 def send_through(preprocessor: Any, device: torch.device, elements_stay: bool) -> None:
-    """Let a preprocessor copy to a device so, and order channels there.
+    """Make a preprocessor copy asynchronously to a device, and reorder channels there.
 
     Args:
-        preprocessor: A toolbox's, on that device; told anew, it stays as it is.
-        device: Where batches go.
-        elements_stay: Whether all but the images stays on the host.
+        preprocessor: A toolbox's preprocessor on that device; a second call has no effect.
+        device: The target device.
+        elements_stay: Whether everything but the images stays on the host.
     """
     if isinstance(preprocessor.cast_data, partial):
         return
@@ -86,7 +86,7 @@ def _sent(
 
 
 def _element_to(device: torch.device, element: BaseDataElement) -> BaseDataElement:
-    """An element with all that it holds on a device."""
+    """An element with all its tensors on a device."""
     on_device = element.new()
     for name, value in element.items():
         if isinstance(value, Tensor):

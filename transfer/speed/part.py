@@ -1,4 +1,4 @@
-"""What every part of the speed layer is, and how it says that a run has nothing for it."""
+"""The interface of a part of the speed layer, and the exception for a run without use for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Known = TypeVar("Known")
 
 
 class Inactive(Exception):
-    """A part is not put in place; the text says why, as a clause for the log."""
+    """A part is not installed; the text gives the reason, as a clause for the log."""
 
 
 class Part:
-    """One thing that is computed faster, with the same results to rounding."""
+    """One faster computation, with the same results up to rounding."""
 
     def install(self, runner: Any) -> str:
-        """Replace what the runner has; called before each training, validation and test.
+        """Replace parts of the runner; called before each training, validation and test.
 
         Returns:
             What was replaced, for the log.
@@ -32,32 +32,32 @@ class Part:
         raise NotImplementedError
 
     def before_train(self, runner: Any) -> None:
-        """The training loop is about to begin."""
+        """Called before the training loop."""
 
     def after_train(self, runner: Any) -> None:
-        """It has ended."""
+        """Called after the training loop."""
 
     def before_evaluation(self) -> None:
-        """Images are about to be tested."""
+        """Called before an evaluation."""
 
     def after_evaluation(self) -> None:
-        """They have been."""
+        """Called after an evaluation."""
 
     def after_run(self) -> None:
-        """The runner is done; what is not the runner's own is put back."""
+        """Called at the end of the runner; restores what does not belong to it."""
 
     def require_sound(self, runner: Any) -> None:
-        """A checkpoint is about to be saved; raise where what was trained cannot be trusted."""
+        """Called before a checkpoint is saved; raises if the training cannot be trusted."""
 
     def memory_advice(self, runner: Any) -> str:
-        """What else helps where memory has run out; empty for nothing."""
+        """Further advice when memory runs out; empty if there is none."""
         return ""
 
 
 def first_unlike(requirements: Iterable[tuple[bool, str]]) -> str:
-    """What the first requirement that does not hold says; empty where all hold.
+    """The text of the first requirement that does not hold; empty if all hold.
 
-    Given a generator, a requirement is only looked at where those before it hold.
+    Given a generator, a requirement is checked only if those before it hold.
     """
     return next((unlike for holds, unlike in requirements if not holds), "")
 
@@ -65,15 +65,15 @@ def first_unlike(requirements: Iterable[tuple[bool, str]]) -> str:
 def known(
     modules: Iterable[Any], kind: type[Known], unlike: Callable[[Known], str]
 ) -> Sequence[Known]:
-    """The modules of exactly one class that a part knows how to replace.
+    """The modules of exactly one class that a part can replace.
 
     Args:
-        modules: All of a model.
+        modules: All modules of a model.
         kind: The class.
-        unlike: In what way a module differs from what the part knows; empty for none.
+        unlike: The difference of a module from what the part supports; empty for none.
 
     Raises:
-        Inactive: There is none.
+        Inactive: The model has none.
     """
     of_kind = [module for module in modules if type(module) is kind]
     if not of_kind:
@@ -85,15 +85,15 @@ def known(
 
 
 def require_cpu(runner: Any) -> None:
-    """See that the model is on the CPU."""
+    """Check that the model is on the CPU."""
     if device_of(runner).type != "cpu":
-        raise Inactive("it is for the CPU, and the model is on a GPU")
+        raise Inactive("it applies only to the CPU, and the model is on a GPU")
 
 
 def require_gpu(runner: Any) -> None:
-    """See that the model is on a GPU."""
+    """Check that the model is on a GPU."""
     if device_of(runner).type != "cuda":
-        raise Inactive("it is for a GPU, and the model is on the CPU")
+        raise Inactive("it applies only to a GPU, and the model is on the CPU")
 
 
 def device_of(runner: Any) -> torch.device:
@@ -103,12 +103,12 @@ def device_of(runner: Any) -> torch.device:
 
 
 def computed_dtype(runner: Any) -> torch.dtype:
-    """The number format that the convolutions of a run compute in."""
+    """The number format of a run's convolutions."""
     values = torch.empty(0, device=device_of(runner))
     wrapper = getattr(runner, "optim_wrapper", None)
     if isinstance(wrapper, OptimWrapper):
         with wrapper.optim_context(runner.model):
             return computed_in(values)
-    if isinstance(wrapper, Mapping):  # of a runner that only evaluates
+    if isinstance(wrapper, Mapping):  # for a runner that only evaluates
         return evaluation_dtype(wrapper) or computed_in(values)
     return computed_in(values)

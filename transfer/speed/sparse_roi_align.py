@@ -1,9 +1,9 @@
 """RoIAlign on the CPU as one sparse matrix product.
 
 RoIAlign is linear in the feature map, and a bin's weights are the outer product of its weights
-along y and along x. So it is a sparse matrix over the flattened channels-last maps, one row a bin,
-one column a pixel: of all maps of a pyramid at once. Its transpose is the gradient, which
-torchvision's CPU kernel computes as a serial scatter. The values are RoIAlign's own to rounding.
+along y and along x. So it is a sparse matrix over the flattened channels-last maps of all levels at
+once, with one row per bin and one column per pixel. Its transpose is the gradient, which
+torchvision's CPU kernel computes as a serial scatter. The values equal RoIAlign's up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 
 
 class SparseRoIExtraction(Part):
-    """Let a model's RoI extractors pool here; on a GPU they pool as before, with exact RoIs."""
+    """Replaces the pooling of a model's RoI extractors; on a GPU, only makes RoIs exact."""
 
     def install(self, runner: Any) -> str:
         """Replace the extractors' pooling."""
@@ -37,13 +37,13 @@ class SparseRoIExtraction(Part):
 
 
 def _unlike(extractor: SingleRoIExtractor) -> str:
-    """Why an extractor is not one that averages and pools all maps alike; empty if it is."""
+    """Why an extractor does not average all maps alike; empty if it does."""
     layers = extractor.roi_layers
     averages = all(type(layer) is RoIAlign and layer.pool_mode == "avg" for layer in layers)
     if not averages:
         return "RoIs are not pooled by RoIAlign's average"
     settings = {(layer.output_size, layer.sampling_ratio, layer.aligned) for layer in layers}
-    return "" if len(settings) == 1 else "its levels are pooled with different settings"
+    return "" if len(settings) == 1 else "its levels have different pooling settings"
 
 
 class SparseRoIExtractor:
@@ -53,7 +53,7 @@ class SparseRoIExtractor:
     up to half a pixel at 256 pixels from the corner.
 
     Args:
-        extractor: What it stands in for; it goes on telling which map an RoI belongs to.
+        extractor: The replaced extractor, which still assigns RoIs to maps.
     """
 
     def __init__(self, extractor: SingleRoIExtractor) -> None:
@@ -82,14 +82,14 @@ class SparseRoIExtractor:
         return _Pool.apply(matrix, layers[0].output_size, *feats)
 
     def order(self, rois: Tensor, feats: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-        """RoIs level by level, found where they are: so that nothing waits for a GPU's maps.
+        """Order RoIs by level on their own device, so that nothing waits for a GPU's maps.
 
         Args:
             rois: (K, 5), on the host.
             feats: The maps.
 
         Returns:
-            The order (K,) that puts them so, and how many each map has.
+            The order (K,), and the number of RoIs of each map.
         """
         rounded = rois.to(_wide(feats[0].dtype))
         levels = self.extractor.map_roi_levels(rounded, len(feats))
@@ -98,7 +98,7 @@ class SparseRoIExtractor:
     def level_by_level(
         self, feats: Sequence[Tensor], rois: Tensor, counts: Sequence[int]
     ) -> Tensor:
-        """Pool (K, C, bins, bins) by the toolbox's layers, of RoIs put in :meth:`order`."""
+        """Pool (K, C, bins, bins) with the toolbox's layers, for RoIs in :meth:`order`."""
         dtype = feats[0].dtype
         wide = _wide(dtype)
         layers, parts = self.extractor.roi_layers, rois.to(wide).split(counts)
@@ -112,7 +112,7 @@ class SparseRoIExtractor:
     def _of_toolbox(
         self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None
     ) -> Tensor:
-        """The toolbox's own; it rounds RoIs as maps are, so that of bfloat16 is kept from it."""
+        """The toolbox's own pooling, kept from bfloat16, in which it would round the RoIs."""
         dtype = feats[0].dtype
         wide = tuple(each.to(_wide(dtype)) for each in feats)
         pooled = SingleRoIExtractor.forward(self.extractor, wide, rois, roi_scale_factor)
@@ -120,7 +120,7 @@ class SparseRoIExtractor:
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """What maps of a type are pooled in; the operator computes in float32 instead of bfloat16."""
+    """The type in which maps are pooled; the operator uses float32 instead of bfloat16."""
     return torch.float32 if dtype is torch.bfloat16 else dtype
 
 
@@ -130,7 +130,7 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Bins, bins: tuple[int, int], *maps: Tensor) -> Tensor:
         ctx.matrix = matrix
-        ctx.told = [(each.shape, each.dtype) for each in maps]
+        ctx.maps_of = [(each.shape, each.dtype) for each in maps]
         channels = maps[0].shape[1]
         flat = torch.empty(matrix.shape[1], channels)
         starts = itertools.accumulate((each.numel() // channels for each in maps), initial=0)
@@ -140,17 +140,17 @@ class _Pool(torch.autograd.Function):
             place.view(images, height, width, channels).copy_(each.permute(0, 2, 3, 1))
         pooled = matrix.times(flat).reshape(-1, *bins, channels)
         pooled = pooled.permute(0, 3, 1, 2).to(maps[0].dtype)
-        return pooled.detach()  # a view could not be changed in place by what follows
+        return pooled.detach()  # later code could not change a view in place
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        # Laid out anew first, as one block an RoI, and widened then: half of the time.
+        # Rearranged first, to one block per RoI, and widened then, which takes half the time.
         flat = gradient.flatten(2).transpose(1, 2).contiguous().float().flatten(0, 1)
-        places = [shape[0] * shape[2] * shape[3] for shape, _ in ctx.told]
+        places = [shape[0] * shape[2] * shape[3] for shape, _ in ctx.maps_of]
         parts = ctx.matrix.transposed().times(flat).split(places)
         maps = (
             part.reshape(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2).to(dtype)
-            for part, (shape, dtype) in zip(parts, ctx.told, strict=True)
+            for part, (shape, dtype) in zip(parts, ctx.maps_of, strict=True)
         )
         return None, None, *maps
 
@@ -182,7 +182,7 @@ class Bins:
             return product.addmm_(matrix, flat, beta=0)
 
     def transposed(self) -> Bins:
-        """Columns as rows; SciPy counts the entries into place, where torch would sort them."""
+        """The transpose; SciPy counts the entries into place, where torch would sort them."""
         entries = (self.weights.numpy(), self.columns.numpy(), self.starts.numpy())
         by_pixel = scipy.sparse.csr_matrix(entries, shape=self.shape).tocsc()
         starts, bins, weights = map(
@@ -209,8 +209,8 @@ def bin_weights(
         levels: (K,), the map that each is pooled from.
         shapes: (B, C, H, W) of each map.
         bins: Along y and x.
-        scales: Map pixels an image pixel, of each map.
-        sampling_ratio: Samples a bin and axis; 0 takes as many as the bin is wide.
+        scales: Map pixels per image pixel, of each map.
+        sampling_ratio: Samples per bin and axis; 0 takes one per pixel of the bin.
         aligned: Whether the half-pixel shift is applied.
 
     Returns:
@@ -230,7 +230,7 @@ def bin_weights(
         corners[:, 0], size=sizes[:, 0], bins=bins[1], length=width, sampling_ratio=sampling_ratio
     )
     row_of_map = (before + rois[:, 0].long() * height * width)[y.roi] + y.pixel * width[y.roi]
-    # A bin's entries are all its pixels along y with all along x, so they can be counted out.
+    # A bin's entries are all pairs of its pixels along y and along x.
     every = torch.arange(len(rois) * bins[0] * bins[1])
     bin_y = every // bins[1]
     bin_x = bin_y // bins[0] * bins[1] + every % bins[1]
@@ -251,14 +251,14 @@ def bin_weights(
 
 
 class _Axis(NamedTuple):
-    """What bins touch along one axis: entries, one after another, bin by bin.
+    """The pixels that bins touch along one axis, as entries ordered by bin.
 
     Attributes:
-        entries: (K · bins,), how many each bin has.
-        first: (K · bins,), the first of them.
-        roi: Of each entry.
-        pixel: Of each entry.
-        weight: Of each entry, float32, not zero.
+        entries: (K · bins,), number of entries of each bin.
+        first: (K · bins,), index of the first.
+        roi: RoI of each entry.
+        pixel: Pixel of each entry.
+        weight: Weight of each entry, float32, not zero.
     """
 
     entries: Tensor
@@ -272,15 +272,15 @@ def _axis(start: Tensor, *, size: Tensor, bins: int, length: Tensor, sampling_ra
     """Weights of the pixels along one axis.
 
     Args:
-        start: (K,) where each RoI begins, in map pixels.
-        size: (K,) how long it is.
+        start: (K,) start of each RoI, in map pixels.
+        size: (K,) its length.
         bins: Bins along the axis.
         length: (K,) pixels of its map along the axis.
         sampling_ratio: As in :func:`bin_weights`.
     """
     step = size / bins
     samples = torch.full_like(step, sampling_ratio) if sampling_ratio > 0 else step.ceil()
-    samples = samples[:, None, None]  # none at all in an RoI of no extent, which pools to zero
+    samples = samples[:, None, None]  # none in an RoI without extent, which pools to zero
     number = torch.arange(max(int(samples.max()), 1) if len(start) else 1)
     position = (
         start[:, None, None]
@@ -288,7 +288,7 @@ def _axis(start: Tensor, *, size: Tensor, bins: int, length: Tensor, sampling_ra
         + (number + 0.5) * step[:, None, None] / samples.clamp(min=1.0)
     )
     end = length[:, None, None]
-    # A sample beyond one pixel outside of the map counts as zero, one nearer is moved to the edge.
+    # A sample over one pixel outside the map counts as zero; a nearer one moves to the edge.
     counts = (number < samples) & (position >= -1) & (position <= end)
     position = position.clamp(min=0.0)
     low = position.long()

@@ -1,9 +1,9 @@
-"""The gradient of a region proposal network on the CPU, where it is not zero.
+"""The gradient of a region proposal network on the CPU, only where it is not zero.
 
-The loss looks at a few hundred sampled anchors of tens of thousands, so the gradient of the head's
-maps is zero at nearly every position; the toolbox sends it through a 3 × 3 convolution of all of
-them, a seventh of a detector's arithmetic. Here the positions that have a gradient are gathered
-first. What is left out is sums of zeros; the rest is computed in float32, and so is the toolbox's
+The loss uses a few hundred sampled anchors of tens of thousands, so the gradient of the head's maps
+is zero at nearly every position; the toolbox still sends it through a 3 × 3 convolution of all
+positions, a seventh of a detector's arithmetic. Here the positions with a gradient are gathered
+first. Only sums of zeros are skipped; the rest is computed in float32 and equals the toolbox's up
 to rounding.
 """
 
@@ -25,7 +25,7 @@ _FEW = 1 / 16
 
 
 class SparseRpnGradients(Part):
-    """Let a model's region proposal networks compute their gradients so, on the CPU."""
+    """Makes a model's region proposal networks compute such gradients on the CPU."""
 
     def install(self, runner: Any) -> str:
         """Replace the forward pass of the heads, and with it the backward one."""
@@ -78,13 +78,14 @@ class _Head(torch.autograd.Function):
         maps, hidden = ctx.saved_tensors[:levels], ctx.saved_tensors[levels : 2 * levels]
         # Rounded to the precision of the forward pass.
         conv, *outputs = (each.to(hidden[0].dtype) for each in ctx.saved_tensors[2 * levels :])
-        told = [
+        incoming = [
             [_positions(each) for each in part] for part in (gradients[:levels], gradients[levels:])
         ]
         where = [
-            torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0] for each in zip(*told, strict=True)
+            torch.cat(each, dim=1).any(dim=1).nonzero()[:, 0]
+            for each in zip(*incoming, strict=True)
         ]
-        there = [_gathered(of_output, where) for of_output in told]
+        there = [_gathered(of_output, where) for of_output in incoming]
         active = _gathered([_positions(each) for each in hidden], where)
         of_hidden = sum(g @ w.float().flatten(1) for g, w in zip(there, outputs, strict=True))
         of_hidden = of_hidden * (active > 0)
@@ -93,7 +94,7 @@ class _Head(torch.autograd.Function):
             for gradient, weight in zip(there, outputs, strict=True)
             for each in ((gradient.T @ active).view_as(weight), gradient.sum(dim=0))
         ]
-        few = len(of_hidden) <= _FEW * sum(len(of_level) for of_level in told[0])
+        few = len(of_hidden) <= _FEW * sum(len(of_level) for of_level in incoming[0])
         backward = _where_it_is if few else _everywhere
         of_maps, of_conv = backward(of_hidden, where, maps, conv)
         return None, None, *of_maps, of_conv, of_hidden.sum(dim=0), *of_outputs
@@ -102,13 +103,13 @@ class _Head(torch.autograd.Function):
 def _where_it_is(
     gradient: Tensor, where: Sequence[Tensor], maps: Sequence[Tensor], weight: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """The gradients of a 3 × 3 convolution's inputs and weights, from some positions' gradient.
+    """The gradients of a 3 × 3 convolution's inputs and weights, from those at some positions.
 
     Args:
-        gradient: (N, F), of the convolution's output, level by level.
+        gradient: (N, F), gradient of the convolution's output, level by level.
         where: (N of the level,), positions in (B, H, W).
         maps: (B, C, H, W) of each level, its input.
-        weight: (F, C, 3, 3), as the forward pass had it.
+        weight: (F, C, 3, 3), as in the forward pass.
     """
     sizes, channels = [len(each) for each in where], weight.shape[1]
     near = [_neighbours(at, each.shape) for at, each in zip(where, maps, strict=True)]
@@ -128,7 +129,7 @@ def _where_it_is(
 
 
 def _neighbours(where: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The positions that a 3 × 3 kernel touches, those inside of the maps, and which these are.
+    """The positions inside the maps that a 3 × 3 kernel touches, and their mask.
 
     Args:
         where: (N,), positions in (B, H, W).
@@ -149,7 +150,7 @@ def _neighbours(where: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
 def _everywhere(
     gradient: Tensor, where: Sequence[Tensor], maps: Sequence[Tensor], weight: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """As :func:`_where_it_is`, by the convolution's own gradients."""
+    """Like :func:`_where_it_is`, with the convolution's own gradients."""
     settings = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
     of_maps, of_weight = [], torch.zeros(weight.shape)
     parts = gradient.to(weight.dtype).split([len(each) for each in where])

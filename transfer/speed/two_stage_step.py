@@ -1,12 +1,12 @@
-"""A two-stage detector's training step that hardly waits for the GPU.
+"""A two-stage detector's training step that rarely waits for the GPU.
 
-The toolbox assigns and samples on the device, where each of some hundred small operations has to be
-asked for, and many of them waited for, since what follows depends on their result. Here boxes stay
-on the host, which assigns and samples while the GPU computes the maps, by the toolbox's own
-assigners and samplers; the GPU is sent what was sampled. The losses are the toolbox's to rounding:
-it sums over all anchors with a weight of zero for those that were not sampled.
+The toolbox assigns and samples on the device, where some hundred small operations must be launched
+one by one, and many of them awaited because later ones depend on their results. Here boxes stay on
+the host, which assigns and samples while the GPU computes the maps, with the toolbox's own
+assigners and samplers; only the samples are sent to the GPU. The losses equal the toolbox's up to
+rounding: it sums over all anchors with a weight of zero for those that were not sampled.
 
-What is computed of whole images comes first and in one piece, with fixed shapes throughout, so that
+The computation on whole images comes first and in one piece, with fixed shapes throughout, so that
 it can be replayed as a graph (:mod:`transfer.speed.graphed_features`).
 """
 
@@ -35,15 +35,15 @@ from transfer.speed.pinned import sent
 from transfer.speed.sparse_roi_align import SparseRoIExtractor
 
 _KEPT = 16
-"""Sizes of images whose anchors are kept: some five MB each at 1000 pixels."""
+"""Number of image sizes whose anchors are cached: some five MB each at 1000 pixels."""
 
 _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its divisors
 
 
 class HostSampling(Part):
-    """Let a two-stage detector be trained by :class:`TwoStageStep`.
+    """Trains a two-stage detector with :class:`TwoStageStep`.
 
-    On the CPU, where boxes are on the host anyway, its proposal network's loss alone.
+    On the CPU, where boxes are on the host anyway, only the proposal network's loss.
     """
 
     def install(self, runner: Any) -> str:
@@ -64,12 +64,12 @@ Sizes = tuple[tuple[int, int], ...]
 
 
 class WholeImages(NamedTuple):
-    """What is computed of whole images.
+    """The results of the computation on whole images.
 
     Attributes:
         maps: (B, C, H, W) of each level.
         scores: (B, N), logits of all anchors, level by level, in float32.
-        deltas: (B, N, 4), of their boxes, in float32.
+        deltas: (B, N, 4), box deltas of all anchors, in float32.
         candidates: (B, K, 6), the best boxes before any is suppressed, best first: x1 y1 x2 y2 in
             pixels, score, and 1 where the box is large enough; other boxes are empty.
         apart: (B, K, 4), the same boxes, moved so that those of different levels do not overlap.
@@ -83,7 +83,7 @@ class WholeImages(NamedTuple):
 
     @property
     def sizes(self) -> Sizes:
-        """Of the maps."""
+        """Sizes of the maps."""
         return tuple((each.shape[2], each.shape[3]) for each in self.maps)
 
 
@@ -91,14 +91,14 @@ class TwoStageStep:
     """A detector's ``loss``.
 
     Args:
-        detector: One that :func:`unlike` has nothing to say about.
+        detector: A detector that :func:`unlike` accepts.
 
     Attributes:
-        takes_boxes_on_host: That boxes need not be sent to a GPU.
+        takes_boxes_on_host: Marks that boxes need not be sent to a GPU.
         detector: The detector.
         whole_images: Computes :class:`WholeImages` of (B, 3, H, W) images and the (B, 2) heights
-            and widths that boxes are cut to.
-        anchors: Of maps of some :data:`Sizes`, on a device; the last few are kept.
+            and widths that boxes are clipped to.
+        anchors: Anchors for map :data:`Sizes` and a device; the last few are cached.
     """
 
     takes_boxes_on_host = True
@@ -130,7 +130,7 @@ class TwoStageStep:
         return {**losses, **self._roi_losses(whole.maps, proposals, truths, ignored)}
 
     def compute(self, images: Tensor, limits: Tensor) -> WholeImages:
-        """Maps, the proposals' scores and deltas, and the best boxes; it waits for nothing."""
+        """Maps, the proposals' scores and deltas, and the best boxes, without waiting."""
         maps = self.detector.extract_feat(images)
         scores, deltas = self.detector.rpn_head(maps)
         sizes = tuple((each.shape[2], each.shape[3]) for each in scores)
@@ -161,10 +161,10 @@ class TwoStageStep:
         """The best boxes of each level, decoded, in the order of their scores.
 
         Args:
-            scores: (B, N), as :class:`WholeImages` has them.
+            scores: (B, N), as in :class:`WholeImages`.
             deltas: (B, N, 4), likewise.
-            sizes: Of the maps.
-            limits: (B, 2), heights and widths that boxes are cut to.
+            sizes: Sizes of the maps.
+            limits: (B, 2), heights and widths that boxes are clipped to.
 
         Returns:
             ``candidates`` and ``apart`` of :class:`WholeImages`.
@@ -195,8 +195,8 @@ class TwoStageStep:
     def _suppressed(self, candidates: Tensor, apart: Tensor) -> Tensor:
         """One image's proposals on the host, (P, 4), best first.
 
-        Boxes are suppressed by better ones alone, so the best are looked at first, and all only
-        where too few are left of them.
+        Only better boxes suppress a box, so the best are examined first, and all of them only
+        if too few are left.
         """
         cfg = self.detector.train_cfg.rpn_proposal
         count: int = 3 * cfg.max_per_img
@@ -219,7 +219,7 @@ class TwoStageStep:
         ignored: list[InstanceData | None],
         metas: list[dict[str, Any]],
     ) -> dict[str, Tensor]:
-        """Over the sampled anchors, which the host chooses."""
+        """Losses over the sampled anchors, which the host chooses."""
         head, device, total = self.detector.rpn_head, scores.device, scores.shape[1]
         positive, negative, anchors, boxes, averaged = [], [], [], [], 0
         for number, (truth, unjudged, meta) in enumerate(zip(truths, ignored, metas, strict=True)):
@@ -236,7 +236,7 @@ class TwoStageStep:
         index = sent(device, torch.cat([*positive, *negative]))
         targets = sent(device, head.bbox_coder.encode(torch.cat(anchors), torch.cat(boxes)))
         wanted = torch.zeros(len(index), device=device)
-        wanted[: len(targets)] = 1  # the positive ones come first
+        wanted[: len(targets)] = 1  # positive anchors come first
         sums = functional.binary_cross_entropy_with_logits(
             scores.flatten().index_select(0, index), wanted, reduction="sum"
         )
@@ -255,7 +255,7 @@ class TwoStageStep:
         truths: list[InstanceData],
         ignored: list[InstanceData | None],
     ) -> dict[str, Tensor]:
-        """Over the sampled RoIs, which the host chooses."""
+        """Losses over the sampled RoIs, which the host chooses."""
         roi_head, head = self.detector.roi_head, self.detector.roi_head.bbox_head
         sampled = []
         for boxes, truth, unjudged in zip(proposals, truths, ignored, strict=True):
@@ -298,7 +298,7 @@ class TwoStageStep:
     def _find_inside(
         self, sizes: Sizes, pad_shape: tuple[int, int], image_shape: tuple[int, int] | None
     ) -> Inside:
-        """The anchors that may be trained on, on the host."""
+        """The anchors that training may use, on the host."""
         head, anchors = self.detector.rpn_head, self._host_anchors(sizes)
         valid = torch.cat(head.prior_generator.valid_flags(list(sizes), pad_shape, "cpu"))
         border = head.train_cfg.allowed_border

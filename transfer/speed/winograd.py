@@ -10,13 +10,13 @@ and ⊙ is, over all tiles and channels, 24 matrix products instead of 72. On th
 matrices evaluate polynomials at 0, ±√½, ±√2 and ∞; on the right, along x, at 0, ±1 and ∞. The
 gradient of the input is such a convolution itself, with each kernel turned by half a turn; as the
 points are each other's reciprocals, its transform is the kernel's own in another order. That of the
-kernel is, by transposing, Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G. A dilation of n is n × n convolutions of
-interleaved maps.
+kernel is, by transposing, Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G. A dilation of n gives n × n convolutions
+of interleaved maps.
 
-A detector's loss looks at parts of its maps. Tiles without a gradient add zeros to both gradients
-and are left out, where that saves time.
+A detector's loss uses parts of its maps. Tiles without a gradient add zeros to both gradients and
+are skipped if that saves time.
 
-In float32 the values are a convolution's own to rounding. In bfloat16 tiles and products are
+In float32 the values equal a convolution's up to rounding. In bfloat16 tiles and products are
 rounded too: the error is four to five times that of a plain convolution in bfloat16.
 """
 
@@ -37,22 +37,22 @@ from backbones.runtime.precision import computed_in
 from transfer.speed.part import Inactive, Part, computed_dtype, require_cpu
 
 _CHANNELS = 256
-"""Fewer input or output channels, and the transforms cost what the products save."""
+"""Fewest input or output channels; below, the transforms cost what the products save."""
 
 _POSITIONS = 1600
-"""Fewer positions in a batch, and the kernels' transform does."""
+"""Fewest positions in a batch; below, the kernels' transform costs too much."""
 
 _SAVED = 1.5
-"""The least ratio of multiplications: maps that dilated tiles cover badly stay as they are."""
+"""Least ratio of multiplications; maps that dilated tiles cover badly stay unchanged."""
 
 _FEW = 0.6
-"""Share of tiles that have a gradient up to which to gather them is faster than to take all."""
+"""Largest share of tiles with a gradient for which gathering them is faster."""
 
 _STRIP = 16 << 20
-"""Bytes of the transformed maps that are worked on at a time, which third-level caches hold."""
+"""Bytes of transformed maps per block, which fit third-level caches."""
 
 _NEAR, _FAR = 0.5**0.5, 2.0**0.5
-"""Points along y, with both signs; 1 and 2, the usual ones, round half as badly again."""
+"""Points along y, with both signs; the usual 1 and 2 have one and a half times the error."""
 
 _G_ACROSS = torch.tensor(
     [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64
@@ -76,14 +76,14 @@ _KERNEL = torch.einsum("xj,yi->xyij", _G_ACROSS, _G_DOWN).reshape(24, 9)
 _FROM_PRODUCTS = torch.einsum(
     "xj,yi->ijxy", _G_ACROSS * torch.tensor([1.0, 1.0, 1.0, -1.0])[:, None], _G_DOWN
 ).reshape(9, 24)
-"""Back to a flat kernel; with the sign that :func:`_gradient_transform` leaves out."""
+"""Back to a flat kernel, with the sign that :func:`_gradient_transform` omits."""
 
 
 class WinogradConvolutions(Part):
-    """Let a model's 3 × 3 convolutions be computed so, on the CPU.
+    """Computes a model's 3 × 3 convolutions this way on the CPU.
 
-    Those with a stride, groups or few channels stay as they are; so do all that compute in bfloat16
-    on a CPU with AMX, which multiplies faster than memory could bring what these transforms need.
+    Layers with a stride, groups or few channels stay unchanged, and so do all in bfloat16 on a CPU
+    with AMX, which multiplies faster than memory could supply these transforms.
     """
 
     def install(self, runner: Any) -> str:
@@ -141,8 +141,8 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -
     """A 3 × 3 convolution of stride 1 that keeps the maps' size.
 
     Args:
-        maps: (B, C, H, W), none of them 0, in the precision that is computed in.
-        weight: (F, C, 3, 3); it is transformed in its own precision, then rounded to the maps'.
+        maps: (B, C, H, W), no dimension is 0, in the precision of the computation.
+        weight: (F, C, 3, 3); transformed in its own precision, then rounded to the maps'.
         bias: (F,), or None.
         dilation: Distance of the kernel's elements, and the zeros around the maps.
 
@@ -165,7 +165,7 @@ class _Convolution(torch.autograd.Function):
         output = _apply(
             inner, kernels=kernels.transpose(1, 2), dilation=dilation, bias=bias
         ).permute(0, 3, 1, 2)
-        return output.detach()  # a view could not be changed in place by what follows
+        return output.detach()  # later code could not change a view in place
 
     @staticmethod
     @once_differentiable
@@ -218,7 +218,7 @@ def _apply(
         dilation: As in :func:`convolve`.
         bias: (F,), or None.
         turned: Whether to apply the kernels turned by half a turn.
-        there: (B, H, W), where the maps are not zero, if there is no bias; None is everywhere.
+        there: (B, H, W), where the maps are not zero, without a bias; None means everywhere.
 
     Returns:
         (B, H, W, F).
@@ -262,9 +262,9 @@ def _of_weight(
 
     Args:
         maps: (B, H, W, C), the convolution's input.
-        gradient: (B, H, W, F), of its output.
+        gradient: (B, H, W, F), gradient of its output.
         dilation: As in :func:`convolve`.
-        there: (B, H, W), where the gradient is not zero; None is everywhere.
+        there: (B, H, W), where the gradient is not zero; None means everywhere.
     """
     images, height, width, channels = maps.shape
     filters = gradient.shape[3]
@@ -282,7 +282,7 @@ def _of_weight(
 
 
 _Part = tuple[slice, slice] | Tensor
-"""Images and rows of tiles, or the numbers of some tiles."""
+"""Images and rows of tiles, or the indices of some tiles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,12 +290,12 @@ class _Tiles:
     """How tiles of 4 × 2 cover maps; with a dilation of n, n × n interleaved maps each.
 
     Attributes:
-        images: In the batch.
-        height: Of the maps.
-        width: Of the maps.
-        dilation: Of the convolution.
+        images: Number of images in the batch.
+        height: Height of the maps.
+        width: Width of the maps.
+        dilation: Dilation of the convolution.
         rows: Tiles along y of each interleaved map.
-        columns: Along x.
+        columns: Tiles along x.
     """
 
     images: int
@@ -307,18 +307,18 @@ class _Tiles:
 
     @staticmethod
     def of(images: int, height: int, width: int, dilation: int) -> _Tiles:
-        """The fewest that cover the maps."""
+        """The smallest number of tiles that covers the maps."""
         rows, columns = -(-height // (4 * dilation)), -(-width // (2 * dilation))
         return _Tiles(
             images=images, height=height, width=width, dilation=dilation, rows=rows, columns=columns
         )
 
     def strips(self, position: int, kernels: int) -> Iterator[tuple[slice, slice]]:
-        """Images and rows of tiles that are worked on at a time, of about the same cost each.
+        """Blocks of images and rows of tiles, each of about the same cost.
 
         Args:
             position: Bytes of one position of the maps.
-            kernels: Bytes of the transformed kernels, which every strip has to read.
+            kernels: Bytes of the transformed kernels, which every block must read.
         """
         row = 24 * self.dilation**2 * self.columns * position
         rows = max(1, max(_STRIP, kernels) // row)
@@ -329,7 +329,7 @@ class _Tiles:
                 yield slice(image, image + at_once), slice(start, stop)
 
     def few(self, there: Tensor) -> Tensor | None:
-        """Numbers of the tiles that hold anything; None where these are most of them.
+        """Indices of the non-zero tiles; None if these are most tiles.
 
         Args:
             there: (B, H, W), of maps without dilation.
@@ -339,21 +339,21 @@ class _Tiles:
         return few if len(few) <= _FEW * len(held) else None
 
     def parts(self, few: Tensor | None, position: int, kernels: int) -> Iterator[_Part]:
-        """What is worked on at a time: some of the few tiles, or else :meth:`strips` of all."""
+        """The blocks of work: some of the few tiles, or :meth:`strips` of all."""
         if few is None:
             return self.strips(position, kernels)
         at_once = max(1, max(_STRIP, kernels) // (24 * position))
         return (part for part in few.split(at_once) if len(part))
 
     def of_part(self, blocks: Tensor, part: _Part) -> Tensor:
-        """Of :meth:`blocks`, those of a part; of few tiles a copy, each as an image of one tile."""
+        """A part of :meth:`blocks`; for few tiles a copy, each as an image of one tile."""
         if not isinstance(part, Tensor):
             return blocks[part]
         pairs = blocks.view(-1, 2 * blocks.shape[-1])
         return pairs.index_select(0, self.lines(part)).view(len(part), 1, 4, 1, 1, 2, 1, -1)
 
     def around(self, bordered: Tensor, part: _Part) -> Tensor:
-        """The inputs of a part, as :meth:`bordered` has them; few tiles as in :meth:`of_part`."""
+        """The inputs of a part, as in :meth:`bordered`; few tiles as in :meth:`of_part`."""
         if not isinstance(part, Tensor):
             which, rows = part
             return bordered[which, rows.start : rows.stop + 1]
@@ -365,13 +365,13 @@ class _Tiles:
         return found.view(len(part), 2, 4, 1, 2, 2, 1, -1)
 
     def lines(self, few: Tensor) -> Tensor:
-        """Where the 4 lines of tiles stand among all of :meth:`blocks`, without dilation."""
+        """Positions of the 4 lines of tiles among all of :meth:`blocks`, without dilation."""
         row, column = few // self.columns, few % self.columns
         first = row * 4 * self.columns + column
         return (first[:, None] + torch.arange(4) * self.columns).flatten()
 
     def blocks(self, maps: Tensor) -> Tensor:
-        """(B, rows, 4, dilation, columns, 2, dilation, C), with zeros behind the maps' ends."""
+        """(B, rows, 4, dilation, columns, 2, dilation, C), with zeros after the maps' ends."""
         height, width = self._covered()
         over = (width - self.width, height - self.height)
         if any(over):
@@ -379,7 +379,7 @@ class _Tiles:
         return maps.view(len(maps), self.rows, 4, self.dilation, self.columns, 2, self.dilation, -1)
 
     def bordered(self, maps: Tensor) -> Tensor:
-        """Maps with zeros around, their columns of even and of odd number set apart.
+        """Maps padded with zeros, with even and odd columns separated.
 
         Returns:
             (B, rows + 1, 4, dilation, 2, columns + 1, dilation, C); of the last four rows the last
@@ -397,7 +397,7 @@ class _Tiles:
         return out
 
     def cut(self, whole: Tensor) -> Tensor:
-        """(B, H, W, F) of what tiles cover."""
+        """(B, H, W, F) of the area that tiles cover."""
         sides = self._covered()
         maps = whole.view(self.images, *sides, whole.shape[-1])
         if sides == (self.height, self.width):
@@ -409,11 +409,11 @@ class _Tiles:
 
 
 class _Order(NamedTuple):
-    """Where each product stands: its transformed kernel may be turned.
+    """The order of the products; the transformed kernel may be turned.
 
     Attributes:
-        down: Of the six along y.
-        across: Of the four along x.
+        down: Order of the six along y.
+        across: Order of the four along x.
     """
 
     down: tuple[int, ...]
@@ -429,7 +429,7 @@ def _input_transform(bordered: Tensor, order: _Order) -> Tensor:
 
     Args:
         bordered: (B, rows + 1, 4, dilation, 2, columns + 1, dilation, C).
-        order: Where each is put.
+        order: Order of the products.
 
     Returns:
         (4, 6, B, rows, dilation, columns, dilation, C).
@@ -457,7 +457,7 @@ def _input_down(bordered: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def _input_across(even: Tensor, odd: Tensor, order: Sequence[int]) -> Tensor:
-    """Bᵀ d of four neighbours along x, d0 and d2 of even and d1 and d3 of odd number."""
+    """Bᵀ d of four neighbours along x, d0 and d2 at even and d1 and d3 at odd positions."""
     columns = even.shape[4] - 1
     (d0, d2), (d1, d3) = (
         (each.narrow(4, 0, columns), each.narrow(4, 1, columns)) for each in (even, odd)
@@ -475,7 +475,7 @@ def _output_transform(products: Tensor, order: _Order, out: Tensor) -> None:
 
     Args:
         products: (4, 6, B, rows, dilation, columns, dilation, F).
-        order: Where each stands.
+        order: Order of the products.
         out: (B, rows, 4, dilation, columns, 2, dilation, F), written to.
     """
     m0, m1, m2, m3 = (products[place] for place in order.across)
@@ -492,7 +492,7 @@ def _output_transform(products: Tensor, order: _Order, out: Tensor) -> None:
 
 
 def _gradient_transform(blocks: Tensor) -> Tensor:
-    """A g Aᵀ of all gradients, but for the sign of the last along x.
+    """A g Aᵀ of all gradients, except for the sign of the last along x.
 
     Args:
         blocks: (B, rows, 4, dilation, columns, 2, dilation, F).

@@ -51,8 +51,7 @@ class ImageNoise:
     The interval is the basic one: twice the difference minus the percentiles of the draws. A draw
     repeats some images and lacks others, which shifts AP at 11 recalls, differently for two rows.
     Where the draws lie to one side of the difference, the difference itself lies to the same side
-    of
-    the value for more images.
+    of the value for more images.
 
     ``baseline``, ``row``, ``difference``, ``low`` and ``high`` are in points; a row's figure is
     the mean over its units, of each the mean over its fine-tunings. ``resamples`` counts the draws

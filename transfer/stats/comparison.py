@@ -1,8 +1,7 @@
 """The decision: which rows of one table differ from their baseline.
 
 One method decides a whole table. The default is Dunnett's comparison, with the spread pooled over
-the
-baseline and all rows. If one row's spread clearly exceeds the others (see :func:`spread_p`), or
+the baseline and all rows. If one row's spread clearly exceeds the others (see :func:`spread_p`), or
 spreads are of different kinds, Welch's t tests with Holm's correction replace it, and the result
 says so.
 """
@@ -36,10 +35,8 @@ class Gain:
     The verdict follows from the interval: a gain if it lies above zero. The interval is based on
     ``std_error`` with ``df`` degrees of freedom; ``sd`` is the standard deviation of a single unit
     behind it, sqrt((var_row + var_baseline) / 2), with ``sd_df``. ``dfs`` are the degrees of
-    freedom
-    of the baseline's and the row's variance, and ``share`` the row's share of both together; None
-    if
-    one variance is used for all.
+    freedom of the baseline's and the row's variance, and ``share`` the row's share of both
+    together; None if one variance is used for all.
     """
 
     gain: float

@@ -18,9 +18,8 @@ class Correlation:
     """Pearson's and Spearman's correlation over rows, with 95 % bootstrap intervals.
 
     All coefficients are None if there is a ``reason``. ``left_out`` names rows without a finite
-    pair
-    of figures. If all rows are ``in_order``, so is every resample, and Spearman's interval has no
-    width and no meaning.
+    pair of figures. If all rows are ``in_order``, so is every resample, and Spearman's interval has
+    no width and no meaning.
     """
 
     n: int
@@ -39,8 +38,7 @@ def correlate(points: Mapping[str, tuple[float, float]]) -> Correlation:
     """Correlate two figures over rows; the intervals are percentiles of resampled rows.
 
     With so few rows the percentile bootstrap is rough and rather too narrow: it shows how much
-    depends
-    on single rows and is not a test. The random draws are fixed.
+    depends on single rows and is not a test. The random draws are fixed.
 
     Args:
         points: for each row, the top-1 of the weights used and the row's mean metric, in points.

@@ -1,8 +1,7 @@
 """Dunnett's distribution: the largest of several t statistics with a common baseline.
 
 ``scipy.stats.dunnett`` implements the same test, and our tests compare with it. The tables do not
-use
-it, for three measured reasons (scipy 1.17, two cores, six rows of five):
+use it, for three measured reasons (scipy 1.17, two cores, six rows of five):
 
 * It integrates by randomised quasi-Monte Carlo, separately for p-values and intervals, so near the
   threshold a p-value below .05 can come with an interval that includes zero, and both change with

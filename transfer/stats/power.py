@@ -1,9 +1,9 @@
 """Power of a design: the detectable gain, and the units needed to detect a given gain.
 
-"Found" means a verdict with the right sign, by the table's method: Dunnett's
-comparison of k rows with one baseline, or Welch's tests at Holm's first (strictest) step. Where
-Where Dunnett's comparison decides, the small share of tables that the spread test would send to
-Welch's tests is included, so the figures hold for the whole procedure.
+"Found" means a verdict with the right sign, by the table's method: Dunnett's comparison of k rows
+with one baseline, or Welch's tests at Holm's first (strictest) step. Where Where Dunnett's
+comparison decides, the small share of tables that the spread test would send to Welch's tests is
+included, so the figures hold for the whole procedure.
 
 Effects are true gains in standard deviations of a unit: sqrt((var_row + var_baseline) / 2).
 """
@@ -31,11 +31,10 @@ class Design:
     """The numbers of units of a baseline and its rows, and the pooling of spreads.
 
     ``row`` is the size of the row in question and ``family`` the sizes of all compared rows,
-    including
-    this one; all sizes are 2 or more. ``share`` is None if Dunnett's comparison uses one spread for
-    all; otherwise it is the row's share in (0, 1) of the variance of row and baseline together.
-    ``dfs`` are the degrees of freedom of the baseline's and the row's variance if these are pooled
-    with others of their kind; None if each is separate.
+    including this one; all sizes are 2 or more. ``share`` is None if Dunnett's comparison uses one
+    spread for all; otherwise it is the row's share in (0, 1) of the variance of row and baseline
+    together. ``dfs`` are the degrees of freedom of the baseline's and the row's variance if these
+    are pooled with others of their kind; None if each is separate.
     """
 
     baseline: int

@@ -1,11 +1,9 @@
 """One row of a table: fine-tunings averaged to units, with mean, interval and spreads.
 
 The unit is the classifier. A row with several classifiers describes its recipe: its fine-tunings
-are
-averaged within each classifier first, and n counts classifiers. A row with one classifier, such as
-public weights, describes these weights only, and n counts fine-tunings. Every fine-tuning from
-random
-weights draws its own: each is a unit.
+are averaged within each classifier first, and n counts classifiers. A row with one classifier, such
+as public weights, describes these weights only, and n counts fine-tunings. Every fine-tuning from
+random weights draws its own: each is a unit.
 """
 
 import math

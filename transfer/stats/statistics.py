@@ -140,8 +140,7 @@ def _kind(row: RowResult) -> str:
     """The kind of a row's spread; empty if it fits either kind.
 
     A run from random weights varies with its recipe and its weights at once. If there are both
-    kinds,
-    it counts as a recipe's: everything that may vary does so between its runs.
+    kinds, it counts as a recipe's: everything that may vary does so between its runs.
     """
     return "" if row.unit == "run from random weights" else row.unit
 

@@ -51,7 +51,7 @@ def test_all_faults_are_named_by_annotation(coco: Path) -> None:
     findings = faults(coco, spoil)
     for said in (
         "annotation 1 has a bbox of 0 numbers",
-        "annotation 2 names the category 9, which the file does not list",
+        "annotation 2 names the category 9, which the file lacks",
         "annotation 3 has a bbox of negative size",
         "annotation 5 has the id of another annotation",
         "annotation 6 has no 'bbox'; it has a 'segmentation'",

@@ -333,7 +333,7 @@ def test_a_mask_value_in_what_is_trained_on_is_named_as_it_is_loaded(own):
     for path in (masks(own) / "annotations/training").iterdir():
         Image.fromarray(np.full_like(Image.open(path), 77)).save(path)
     dataset = built(composed("segmentation", load(own)).train_dataloader, "mmseg")
-    with pytest.raises(UserError, match=r"\.png' has the value 77, and there are 10 classes"):
+    with pytest.raises(UserError, match=r"\.png' has the value 77, but there are only 10 classes"):
         dataset[0]
 
 

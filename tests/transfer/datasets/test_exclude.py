@@ -97,7 +97,7 @@ def test_what_leaves_nothing_or_all_out_is_reported(tmp_path: Path) -> None:
     lines = "".join(f"parts/JPEGImages/{name}.jpg\n" for name in "abc")
     (tmp_path / "leave-out.txt").write_text(lines)
     fault = draw.found(draw.load(tmp_path, EXCLUDE + draw.boxes_toml()))[0]
-    assert fault == ("list", "train.txt", "has no image that is not left out")
+    assert fault == ("list", "train.txt", "has no image that is not excluded")
 
 
 def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def gifs(year: Path) -> None:
         (flags, "further columns"),
         (endings, "the ending .jpg"),
         (paths, "\\ for /, it has a folder's name before it, it has the ending .jpg"),
-        (capitals, "case differs"),
+        (capitals, "upper and lower case differ"),
         (gifs, "files in .gif are not read"),
     ],
 )

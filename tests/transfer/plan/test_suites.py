@@ -773,7 +773,7 @@ def test_the_time_left_names_the_cells_of_which_nothing_is_known(here, cache):
     view = SuiteView(len(tasks), Console(file=io.StringIO()), durations, jobs=1)
     view.refresh(Tally(waiting=deque(Job(task=task) for task in tasks)))
     ahead = [task.cell.task for task in tasks]
-    summary = f"0:0{ahead.count('segmentation')}:00 left, and {ahead.count('detection')} cell"
+    summary = f"0:0{ahead.count('segmentation')}:00 left, plus {ahead.count('detection')} run"
     assert summary in view._summary()
     assert view._summary().endswith("without an estimate")
 

@@ -65,7 +65,7 @@ def test_a_model_that_is_none_of_the_toolboxes_is_reported_part_by_part(lines):
     reasons = dict(zip(PARTS, lines, strict=True))
     assert "is active" in reasons["KeptMemory"]
     assert "SingleRoIExtractor" in reasons["SparseRoIExtraction"]
-    assert "no two-stage detector" in reasons["HostSampling"]
+    assert "not a two-stage detector" in reasons["HostSampling"]
     assert "GPU" in reasons["PointwiseProducts"]
     assert "bfloat16" in reasons["ChannelsLast"]
     assert "nothing is trained" in reasons["FusedSgd"]

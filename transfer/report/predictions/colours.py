@@ -34,8 +34,7 @@ def choose_colours(comparisons: Iterable[Comparison], classes: Sequence[str]) ->
     """A colour for each drawn label, the same in all pictures.
 
     The most frequent classes get the first colours. If there are more classes than colours, the
-    rare
-    ones share colours and are distinguished by the names on the picture.
+    rare ones share colours and are distinguished by the names on the picture.
     """
     counts = Counter(label for comparison in comparisons for label in comparison.labels())
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
