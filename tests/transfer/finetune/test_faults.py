@@ -742,3 +742,10 @@ def test_a_training_does_not_take_over_how_the_one_before_it_chose_algorithms(
     runner_of(tmp_path)
     assert not torch.backends.cudnn.benchmark
     assert products.allow_bf16_reduced_precision_reduction
+
+
+def test_no_line_of_a_log_moves_the_cursor_of_a_terminal(tmp_path):
+    runner = quiet_runner(model=Net(), work_dir=str(tmp_path), seed=0)
+    runner.logger.warning("class \x1b[2J\x9b1A\u202e of\n\ta stranger")
+    (line,) = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "class" in line]
+    assert line.endswith(r"class \x1b[2J\x9b1A\u202e of")

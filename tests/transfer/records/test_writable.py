@@ -10,6 +10,7 @@ import pytest
 
 from backbones.common.errors import UserError
 from tests.support import synthetic
+from transfer.cli import main
 from transfer.records import records
 from transfer.records.lease import Leases
 from transfer.records.writable import require_writable
@@ -93,7 +94,7 @@ def test_a_folder_that_both_may_write_serves_both(shared):
 
 
 def test_a_folder_that_is_not_there_is_judged_by_where_it_would_be(shared):
-    assert "cannot be written" in as_another(look, shared.parent / "new" / "results")
+    assert "is not writable" in as_another(look, shared.parent / "new" / "results")
     shared.parent.chmod(0o777)
     assert as_another(look, shared.parent / "new" / "results") == "writable"
     assert not (shared.parent / "new").exists()
@@ -115,5 +116,15 @@ def _look_at_log(log):
 
 def test_a_file_in_the_folders_place_is_named(tmp_path):
     (tmp_path / "results").touch()
-    with pytest.raises(UserError, match="results' cannot be written"):
+    with pytest.raises(UserError, match="results' is not writable"):
         require_writable(wanted(tmp_path / "results"))
+
+
+def test_a_dry_run_tells_it_beside_the_costs(tmp_path, capsys):
+    (tmp_path / "results").touch()
+    asked = ["run", "--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
+    asked += ["--results", str(tmp_path / "results"), "--work-dir", str(tmp_path / "w")]
+    assert main.main([*asked, "--dry-run"]) == 2
+    told = capsys.readouterr()
+    assert "Planned runs" in told.out
+    assert "results' is not writable" in told.err
