@@ -72,9 +72,9 @@ def _nearby(path: Path) -> str:
     place = path.absolute()
     while not place.parent.is_dir():
         place = place.parent
-    told = ";"
+    parents = ";"
     if place != path.absolute():
-        told = f"; of its parent folders, only '{place.parent}' exists;"
+        parents = f"; of its parent folders, only '{place.parent}' exists;"
     names = os.listdir(place.parent)
     like = [name for name in names if _plain(name) == _plain(place.name)]
     if not like:
@@ -82,9 +82,9 @@ def _nearby(path: Path) -> str:
         like = [name for name in names if _plain(_stem(name)) == wanted]
     like = like or near(place.name, names)
     if not like:
-        return told.removesuffix(";")
+        return parents.removesuffix(";")
     shown = "' and '".join(sorted(like)[:_SHOWN])
-    return f"{told} that folder contains '{shown}'"
+    return f"{parents} that folder contains '{shown}'"
 
 
 def _stem(name: str) -> str:

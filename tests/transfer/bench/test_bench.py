@@ -247,10 +247,10 @@ def test_one_bad_file_among_the_records_ends_no_table(tmp_path, capsys):
     asked = ["bench", "--table", "--results", str(tmp_path), "--readme", str(readme)]
     assert main.main(asked) == 0
     assert "**4.00**" in readme.read_text()
-    told = capsys.readouterr().err
-    assert [f"{kind}/{name}.json'" in told for kind in ("bench", "equivalence")
+    printed = capsys.readouterr().err
+    assert [f"{kind}/{name}.json'" in printed for kind in ("bench", "equivalence")
             for name in ("bad", "odd")] == [True] * 4  # fmt: skip
-    assert "._a" not in told
+    assert "._a" not in printed
 
 
 @pytest.mark.parametrize(

@@ -186,13 +186,13 @@ def test_a_checkpoint_makes_no_room_that_its_bytes_do_not_fill(harm, in_memory, 
 
 def test_log_buffers_are_read_as_they_were_written(tmp_path):
     buffer = HistoryBuffer(np.linspace(0, 1, 1000), np.arange(1000))
-    told = {"buffer": buffer, "number": np.float32(2.5), "whole": np.int64(-3), "is": np.bool_(1)}
-    torch.save(told, tmp_path / "a.pth")
+    fields = {"buffer": buffer, "number": np.float32(2.5), "whole": np.int64(-3), "is": np.bool_(1)}
+    torch.save(fields, tmp_path / "a.pth")
     found = checkpoint._load_checkpoint(str(tmp_path / "a.pth"))
     assert found["buffer"].mean(7) == buffer.mean(7)
     for name in ("number", "whole", "is"):
-        assert found[name] == told[name]
-        assert found[name].dtype == told[name].dtype
+        assert found[name] == fields[name]
+        assert found[name].dtype == fields[name].dtype
 
 
 def test_what_an_address_sends_is_fetched_within_bounds(tmp_path, monkeypatch):

@@ -125,6 +125,6 @@ def test_a_dry_run_tells_it_beside_the_costs(tmp_path, capsys):
     asked = ["run", "--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
     asked += ["--results", str(tmp_path / "results"), "--work-dir", str(tmp_path / "w")]
     assert main.main([*asked, "--dry-run"]) == 2
-    told = capsys.readouterr()
-    assert "Planned runs" in told.out
-    assert "results' is not writable" in told.err
+    printed = capsys.readouterr()
+    assert "Planned runs" in printed.out
+    assert "results' is not writable" in printed.err
