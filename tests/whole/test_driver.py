@@ -169,7 +169,7 @@ def test_weights_of_ones_own_beside_the_samples_control_are_reported(here):
     def remarks(backbone, **given):
         return " ".join(make_plan(asked(backbone, here, **given)).remarks)
 
-    text = "'resnet18_baseline' is trained on the sample's few images, 'resnet18d_tricks' was"
+    text = "'resnet18_baseline' is trained on the few images of the sample, 'resnet18d_tricks'"
     assert text in remarks("resnet18d_tricks", weights=str(path))
     for plain in ({}, {"weights": "none"}, {"weights": str(path), "against": "none"}):
         assert "few images" not in remarks("resnet18d_tricks", **plain)
@@ -212,7 +212,7 @@ def test_a_classifier_in_a_file_is_one_cell_in_a_suite_and_alone(file, label, he
 
 def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
     (here / "mine.toml").write_text('architecture = "resnet18"\nweights = "random"\n')
-    with pytest.raises(UserError, match="two backbones of one name, 'mine'"):
+    with pytest.raises(UserError, match="two backbones with the same name 'mine'"):
         make_plan(asked(own_rows / "mine.toml", here, against=str(here / "mine.toml")))
 
 
@@ -296,7 +296,7 @@ def test_a_run_whose_cell_was_taken_over_says_so_and_writes_nothing(here, monkey
     assert run.main([*SCRATCH, "--task", "segmentation", "--precision", "float32"]) == 2
     other.join()
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: The lease on what ran here was taken over by another driver")
+    assert error.startswith("error: Lease lost: another driver assumed that this process had died")
     assert recorded(here) == []
     assert list((here / "work_dirs").rglob("*.pt")) == []
 

@@ -118,7 +118,7 @@ def _table(
     results: Path,
     durations: Durations,
 ) -> Table:
-    """A line for each row of each task; what its cells share stands below the table."""
+    """One line for each row of each task; settings common to a task are printed below."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         own = tuple(s for s in _settings(cell) if s not in shared[cell.task])

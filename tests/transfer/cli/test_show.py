@@ -210,7 +210,10 @@ def test_a_cell_that_is_not_there_or_not_the_only_one(here, capsys):
     record.content["cell"]["data"] = "fruit"
     twin.write_text(json.dumps(record.content))
     assert main.main(["show", str(twin)]) == 2
-    assert "'fruit', a data set of your own: give its .toml with --data" in capsys.readouterr().err
+    assert (
+        "'fruit', a data set of your own: pass its .toml file with --data"
+        in capsys.readouterr().err
+    )
     assert main.main(["show", str(twin), "--images", "0"]) == 2
 
 
@@ -374,7 +377,10 @@ def test_where_nothing_passes_the_threshold_a_word_says_so(image):
     strong = Comparison(image, found, dataclasses.replace(found, least_score=0.2))
     assert not list(show._remarks([strong], CLASSES))
     titles = [sheet_module._found_title(one) for one in (weak, strong)]
-    assert titles == ["prediction: nothing of score 0.3 and over", "prediction, score 0.2 and over"]
+    assert titles == [
+        "prediction: nothing with a score of at least 0.3",
+        "prediction, score of at least 0.2",
+    ]
 
 
 @pytest.mark.parametrize(("score", "said"), [("0.5", "segmenter"), ("1.5", "segmenter")])

@@ -328,7 +328,7 @@ def test_tables_in_tables_end_somewhere():
 def test_a_class_that_the_toolboxes_lost_is_not_imported_by_its_name(monkeypatch, small_sample):
     for registry in (MODELS, MODELS.children["mmdet"]):
         monkeypatch.delitem(registry.module_dict, "FPN", raising=False)
-    with pytest.raises(UserError, match="'FPN' is no class of the installed toolboxes"):
+    with pytest.raises(UserError, match="'FPN' is not a class of the installed toolboxes"):
         composed(cell("detection", overrides=(("model.neck.type", "FPN"),)), small_sample)
 
 

@@ -150,11 +150,11 @@ def test_ten_planted_faults_are_all_named(
         "Annotations/000004.xml: is not well-formed XML",
         "Annotations/000005.xml: cat at (1, 1, 61, 40) in 60 × 40 pixels",
         "Annotations/000006.xml: names 'zebra'",
-        "Annotations/000007.xml: says 50 × 40, the image has 60 × 40",
+        "Annotations/000007.xml: states 50 × 40, the image has 60 × 40",
         "SegmentationClassAug/000008.png: has the value 3",
         "SegmentationClassAug/000009.png: has 60 × 39 pixels, but the image 60 × 40",
         "JPEGImages/000010.jpg: equals '000021.jpg'",
-        "16 images of a toy were looked at: 10 faults.",
+        "Checked 16 images of a toy: 10 faults.",
         "10 images to exclude are listed in",
     ):
         assert said in printed
@@ -182,7 +182,7 @@ def command(*arguments: str) -> int:
             lambda t: t.change(t.list("Main", "train"), "000001\n", "000002\n"),
             "twice",
             "train.txt",
-            "names '000002.jpg' 2 times",
+            "lists '000002.jpg' 2 times",
         ),
         (
             lambda t: t.change(t.list("Segmentation", "train"), "000001\n", "000021\n"),
@@ -194,7 +194,7 @@ def command(*arguments: str) -> int:
             lambda t: t.image("000001").write_text("no image"),
             "image",
             "000001.jpg",
-            "is no image of a known format",
+            "is not an image of a known format",
         ),
         (
             lambda t: t.change(t.xml("000001"), "<xmax>60<", "<xmax>0<"),
@@ -422,7 +422,7 @@ def test_full_release_of_ade20k_is_refused(tmp_path: Path) -> None:
 
 def test_command(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(str(toy.file)) == 0
-    assert "16 images of a toy were looked at: no fault." in capsys.readouterr().out
+    assert "Checked 16 images of a toy: no fault." in capsys.readouterr().out
     for name in TRAIN[:7]:
         toy.image(name).unlink()
     assert command(str(toy.file)) == 1

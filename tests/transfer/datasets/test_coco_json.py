@@ -54,7 +54,7 @@ def test_all_faults_are_named_by_annotation(coco: Path) -> None:
         "annotation 2 names the category 9, which the file lacks",
         "annotation 3 has a bbox of negative size",
         "annotation 5 has the id of another annotation",
-        "annotation 6 has no 'bbox'; it has a 'segmentation'",
+        "annotation 6 has no 'bbox'; compute it from the 'segmentation'",
     ):
         assert [one for one in findings if one.startswith(said)], said
     assert len(findings) == 5
@@ -174,12 +174,16 @@ def test_the_likely_cause_of_boxes_that_do_not_fit(coco: Path, write: Any, said:
 def test_one_image_in_two_entries_is_listed_twice(coco: Path) -> None:
     draw.change_coco(coco, lambda content: content["images"][2].update(file_name="a.jpg"))
     findings = draw.found(draw.load(coco.parent, draw.coco_toml()))
-    assert ("twice", "train.json", "names 'a.jpg' 2 times") in findings
+    assert ("twice", "train.json", "lists 'a.jpg' 2 times") in findings
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("[]", "no list 'images'"), ('{"images": []}', "no list 'annotations'"), ("{", "not JSON")],
+    [
+        ("[]", "the list 'images' is missing"),
+        ('{"images": []}', "the list 'annotations' is missing"),
+        ("{", "not JSON"),
+    ],
 )
 def test_what_is_no_such_file_at_all(coco: Path, text: str, said: str) -> None:
     coco.write_text(text)

@@ -285,7 +285,10 @@ def test_a_training_set_that_is_background_to_the_protocol_is_found_before(own, 
     command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "detection"]
     assert run.main([*command, "--data", str(own), "--protocol", "openmmlab"]) == 2
     printed = capfd.readouterr().err
-    assert "boxes under 32 pixels wide or high are background in training, and in 'own'" in printed
+    assert (
+        "boxes under 32 pixels wide or high as background in training, but no training box"
+        in printed
+    )
 
 
 def test_boxes_outside_the_headline_are_no_training_set(own):
@@ -354,7 +357,7 @@ def test_a_box_of_no_extent_in_what_is_trained_on_is_named_as_it_is_loaded(own, 
     for path in boxes(own).glob("*/Annotations/*.xml"):
         path.write_text(change_xml(path.read_text()))
     cfg = composed("detection", load(own), "paper")
-    with pytest.raises(UserError, match=r"\.xml' has a box that is empty or lies outside"):
+    with pytest.raises(UserError, match=r"\.xml' has a box that is empty or outside"):
         built(cfg.train_dataloader, "mmdet")[0]
     assert built(cfg.test_dataloader, "mmdet")[0]  # a test finds it before anything is loaded
     with pytest.raises(UserError, match="Boxes that are empty"):

@@ -110,7 +110,7 @@ def test_a_file_without_the_entry_has_the_config_and_fingerprint_of_before(tmp_p
     """Records that were made before there was such an entry stay comparable."""
     draw.draw_masks(tmp_path)
     data = draw.load(tmp_path, draw.masks_toml())
-    fields = data._told("segmentation")
+    fields = data._hashed("segmentation")
     assert "excluded" not in fields
     assert "suffix" not in json.dumps(fields)
     leaf = composed(data, "segmentation").test_dataloader.dataset

@@ -157,7 +157,7 @@ def gifs(year: Path) -> None:
     [
         (flags, "further columns"),
         (endings, "the ending .jpg"),
-        (paths, "\\ for /, it has a folder's name before it, it has the ending .jpg"),
+        (paths, "\\ for /, it starts with a folder's name, it has the extension .jpg"),
         (capitals, "upper and lower case differ"),
         (gifs, "files in .gif are not read"),
     ],
@@ -211,7 +211,7 @@ def test_paths_of_another_system_in_coco(tmp_path: Path) -> None:
     faults = draw.found(draw.load(tmp_path, draw.coco_toml()))
     assert [one[:2] for one in faults] == [("near", "train.json"), ("near", "val.json")]
     assert "'images\\a.jpg'" in faults[0][2]
-    assert "has \\ for /, it has a folder's name before it (3 of 3" in faults[0][2]
+    assert "has \\ for /, it starts with a folder's name (3 of 3" in faults[0][2]
 
 
 def test_masks_whose_names_go_on_are_reported(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_masks_whose_names_go_on_are_reported(tmp_path: Path) -> None:
         path.rename(path.with_stem(f"{path.stem}_L"))
     faults = draw.found(draw.load(tmp_path, draw.masks_toml()))
     assert [one[0] for one in faults] == ["near"]
-    assert "in the place of its mask lies 'a_L.png'" in faults[0][2]
+    assert "the file of its mask is 'a_L.png'" in faults[0][2]
 
 
 def test_a_missing_file_that_nothing_is_like_is_reported_with_its_whole_path(

@@ -98,9 +98,9 @@ def test_names_that_lead_outside_are_refused(tmp_path: Path, suffix: str, name: 
     [
         (entry("VOCdevkit/x", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "holds a link"),
         (entry("VOCdevkit/x", type=tarfile.LNKTYPE, linkname="../../evil"), "holds a link"),
-        (entry("VOCdevkit/x", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "something else"),
-        (entry("VOCdevkit/x", type=tarfile.FIFOTYPE), "something else"),
-        (entry("VOCdevkit/x", type=tarfile.GNUTYPE_SPARSE), "something else|is damaged"),
+        (entry("VOCdevkit/x", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "something other"),
+        (entry("VOCdevkit/x", type=tarfile.FIFOTYPE), "something other"),
+        (entry("VOCdevkit/x", type=tarfile.GNUTYPE_SPARSE), "something other|is damaged"),
         (entry("VOCdevkit/VOC2007/1.txt"), "twice"),
         (entry("VOCdevkit/VOC2007/1.txt/2"), "twice"),
         (entry("VOCdevkit/x", size=10**12), "more than the"),
@@ -137,7 +137,7 @@ def change_zip(path: Path, change: Callable[[zipfile.ZipInfo], None]) -> Path:
     ("key", "value", "said"),
     [
         ("external_attr", 0o120777 << 16, "holds a link"),
-        ("external_attr", 0o020777 << 16, "something else"),
+        ("external_attr", 0o020777 << 16, "something other"),
         ("flag_bits", 1, "encrypted"),
         ("compress_type", zipfile.ZIP_LZMA, "unsupported compression"),
         ("file_size", 4000, "is damaged"),
@@ -213,7 +213,7 @@ def test_room_is_looked_at_before_unpacking(
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free some space"):
         unpack.unpack(
             pack(tmp_path / "a.zip", {"x": bytes(1000)}), into=tmp_path / "out", most=MOST
         )
@@ -264,7 +264,7 @@ def test_archives_from_elsewhere_are_laid_out_once(tmp_path: Path) -> None:
 
     shutil.rmtree(tmp_path / "from")
     said = prepare_archives(archives, root, None, silent)
-    assert all("left alone" in line for line in said)
+    assert all("left unchanged" in line for line in said)
 
 
 def test_fetched_archives_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_fetched_archives_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert tree(root / "VOCdevkit") == LAID_OUT
     assert sorted(tree(root / "downloads")) == ["VOCtest.tar", "VOCtrainval.tar"]
     assert "you can remove them" in said[-1]
-    assert any("fetching" in what for what in steps)
+    assert any("downloading" in what for what in steps)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -365,7 +365,7 @@ def test_archive_without_its_proof_is_not_laid_out(tmp_path: Path) -> None:
 def test_room_for_all_is_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5 * 10**9))
-    with pytest.raises(UserError, match=r"needs 10\.6 GB and the disk .* has 5\.0 GB left"):
+    with pytest.raises(UserError, match=r"needs 10\.6 GB, but the disk .* has only 5\.0 GB left"):
         prepare.prepare("all", tmp_path / "data")
 
 
@@ -389,7 +389,7 @@ def test_data_that_is_there_is_found(tmp_path: Path) -> None:
 
     for name, count in (("voc0712", 3), ("voc2012", 1), ("ade20k", 1)):
         said = prepare.prepare(name, tmp_path)
-        assert len([line for line in said if "left alone" in line]) == count
+        assert len([line for line in said if "left unchanged" in line]) == count
     assert tree(tmp_path) == before
 
 
@@ -488,5 +488,5 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proof.touch()
     assert prepare.run(parser.parse_args(["voc2012", "--root", str(tmp_path)])) == 0
     printed = capsys.readouterr().out
-    assert "left alone" in printed
+    assert "left unchanged" in printed
     assert f"transfer check voc2012 --data-root {tmp_path}" in printed

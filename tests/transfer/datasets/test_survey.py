@@ -179,7 +179,7 @@ def test_images_without_boxes_and_small_ones_are_noted(tmp_path: Path) -> None:
     ]
     assert [one[:2] for one in faults] == [("passed over", "a.jpg"), ("passed over", "b.jpg")]
     assert "no box: 1 of 3" in faults[0][2]
-    assert "under 32 pixels a side: 1 of 3" in faults[1][2]
+    assert "under 32 pixels on a side: 1 of 3" in faults[1][2]
 
 
 def test_a_box_of_one_pixel_is_tested_on_and_not_trained_on(tmp_path: Path) -> None:

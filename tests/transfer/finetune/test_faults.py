@@ -231,7 +231,7 @@ def test_any_other_file_without_room_is_one_sentence(tmp_path):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"a")
 
-    with pytest.raises(UserError, match=r"is full; the last state is kept"):
+    with pytest.raises(UserError, match=r"is full; the last checkpoint is kept"):
         trained(tmp_path, At(3, write))
     assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3
 
@@ -357,7 +357,7 @@ def test_folders_that_can_only_be_read_are_one_sentence(read_only_disk, tmp_path
     with pytest.raises(UserError, match=r"could not be written \(Read-only file system"):
         write_atomically(read_only_disk / "records" / "a.json", b"")
     (task,) = tasks_of(quick_suite(tmp_path, cache, tasks=["segmentation"]), read_only_disk)
-    with pytest.raises(UserError, match=r"work folder .* cannot be written \(Read-only"):
+    with pytest.raises(UserError, match=r"work folder .* is not writable \(Read-only"):
         run_cell(task)
 
 
@@ -572,7 +572,7 @@ def test_after_sigterm_the_state_is_saved_and_the_result_is_the_same(
     def warn():
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to go on"):
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to resume"):
         trained(tmp_path / "work", At(iteration, warn), workers=workers, minutes=60.0)
     saved = checkpoint.load_state(tmp_path / "work" / "state", "it")["iteration"]
     assert saved - iteration in (0, 1)
@@ -701,7 +701,7 @@ def test_readers_that_end_with_the_request_to_stop_cost_no_state(tmp_path):
 
     batches_of = contextlib.contextmanager(lambda readers, count: (yield batches(count)))
     runner.train_loop._batches = batches_of
-    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to go on"):
+    with stopping.on_signals(), pytest.raises(stopping.Interrupted, match="run again to resume"):
         runner.train()
     assert checkpoint.load_state(tmp_path / "state", "it")["iteration"] == 3
 

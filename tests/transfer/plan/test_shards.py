@@ -146,7 +146,7 @@ def test_a_cell_with_other_results_is_refused_and_nothing_is_merged(into, tmp_pa
     sources = [str(tmp_path / name) for name in "abc"]
     assert main.main(["merge", *sources, "--results", str(tmp_path / into)]) == 2
     error = capsys.readouterr().err
-    assert "records of one cell with other results: mAP" in error
+    assert "records of the same run with different results: mAP" in error
     assert str(tmp_path / "a") in error
     assert str(tmp_path / "c") in error
     assert files(tmp_path / "a") == before

@@ -84,22 +84,22 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
     [
         ('rows = ["a"', "is not valid TOML"),
         ("\x00", "is not valid TOML"),
-        ('rows = ["resnet50_baseline"]', 'must say kind = "transfer"'),
+        ('rows = ["resnet50_baseline"]', 'must set kind = "transfer"'),
         ('kind = "classification"\nrows = []', "backbones/train.py"),
         (QUICK, "'rows' must be a list of rows"),
         (QUICK + "rows = []", "'rows' must be a list of rows"),
         (QUICK + "rows = [3]", "'rows' must be names of rows"),
         (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean 'seeds'"),
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
-        (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "names 1 twice in 'seeds'"),
-        (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be whole numbers from 0 on"),
+        (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "lists 1 twice in 'seeds'"),
+        (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be integers from 0"),
         (QUICK + 'rows = ["a"]\nseeds = [4294967296]', "from 0 to 4294967295"),
-        (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be whole numbers from 0 on"),
-        (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a list"),
-        (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be a whole number from 1 on"),
-        (QUICK + 'rows = ["a"]\nepochs = 2.5', "'epochs' must be a whole number from 1 on"),
+        (QUICK + 'rows = ["a"]\nseeds = [true]', "'seeds' must be integers from 0"),
+        (QUICK + 'rows = ["a"]\nseeds = 3', "'seeds' must be a non-empty list"),
+        (QUICK + 'rows = ["a"]\nepochs = 0', "'epochs' must be an integer of at least 1"),
+        (QUICK + 'rows = ["a"]\nepochs = 2.5', "'epochs' must be an integer of at least 1"),
         (QUICK + 'rows = ["a"]\nepochs = { detektion = 2 }', "'epochs' must be a number, or one"),
-        (QUICK + 'rows = ["a"]\n[vary]\nepochs = [2, "x"]', "epochs' must be a whole number"),
+        (QUICK + 'rows = ["a"]\n[vary]\nepochs = [2, "x"]', "epochs' must be an integer"),
         (
             QUICK + 'rows = ["a"]\nepochs = 2\n[overrides]\n"train_cfg.max_epochs" = 2',
             "sets both 'epochs' and 'train_cfg.max_epochs'",
@@ -107,7 +107,10 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\nepochs = 2\n[vary]\nepochs = [2, 3]', "does not fix"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
-        (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27', "must be a text, a number"),
+        (
+            QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27',
+            "must be a string, a finite number",
+        ),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a finite number"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a finite number"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
@@ -189,8 +192,8 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
             ["--suite", "quick", "--state-storage", "foo::memory://x"],
             "No checkpoint can be copied to 'foo::memory://x'",
         ),
-        (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' has nothing for segm"),
-        (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; their names"),
+        (["--suite", "quick", "--protocol", "paper-long"], "'paper-long' does not support segm"),
+        (["--suite", "quick", "--only", "zzz", "--dry-run"], "matches --only 'zzz'; its runs"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments, sentence, here, capsys):
@@ -294,7 +297,7 @@ def test_data_for_one_task_are_enough_for_a_suite(here):
     assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
     with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
         plan_of(text, here, tasks=("segmentation",))
-    with pytest.raises(UserError, match=r"its rows have nothing for segmentation"):
+    with pytest.raises(UserError, match=r"rows do not support segmentation"):
         plan_of(text + 'tasks = ["detection"]\n', here, tasks=("segmentation",))
 
 
@@ -359,7 +362,7 @@ def test_a_length_that_is_changed_without_its_schedule_is_reported(here):
     rows = 'rows = ["resnet18_scratch"]\n'
     text = QUICK + rows + '[overrides.detection]\n"train_cfg.max_epochs" = 4\n'
     (remark,) = plan_of(text, here).remarks
-    assert remark.startswith("Detection: the suite sets train_cfg.max_epochs and nothing of param_")
+    assert remark.startswith("Detection: the suite sets train_cfg.max_epochs but not param_")
     assert plan_of(text, here, tasks=("segmentation",)).remarks == ()
     text += '"param_scheduler.1.end" = 4\n"param_scheduler.1.T_max" = 3\n'
     assert plan_of(text, here).remarks == ()
@@ -403,7 +406,7 @@ def test_rows_without_public_weights_are_reported_and_the_rest_goes_on(here):
     assert "resnet50d_cosine needs training" in remark
     assert "--recipe resnet50d_cosine" in remark
     with pytest.raises(
-        UserError, match=r"Nothing of the suite 'own' can run. resnet50d_cosine"
+        UserError, match=r"No run of the suite 'own' can start. resnet50d_cosine"
     ) as raised:
         plan_of(text + '["resnet50d_cosine"]', here)
     assert "continues" not in str(raised.value)
@@ -462,7 +465,7 @@ def single_run(backbone, path, folder):
 def test_a_single_run_refuses_a_classifier_of_another_row_as_a_suite_does(row, here):
     classifier(here / "c0.safetensors", 0)
     of = row.removesuffix("_shuffled")
-    with pytest.raises(UserError, match=f"is a 'resnet18d_mixup', but it is given for '{of}'"):
+    with pytest.raises(UserError, match=f"was trained as 'resnet18d_mixup', not as '{of}'"):
         single_run(row, here / "c0.safetensors", here)
 
 
@@ -696,7 +699,7 @@ def test_a_worker_that_is_killed_says_what_that_means(tmp_path):
     assert worker.connection.poll(20)
     ((kind, reason),) = worker.messages()
     assert kind == "died"
-    assert reason.startswith("its process was ended by SIGKILL: the system does that when memory")
+    assert reason.startswith("its process was ended by SIGKILL: the system does this when memory")
     worker.kill()
 
 
@@ -704,7 +707,7 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     suite = quick_suite(here, cache)
     (here / "blocked").write_text("a file where the folder should be")
     assert run.main(["--suite", str(suite), "--results", str(here / "blocked")]) == 2
-    assert f"{here / 'blocked'}' cannot be written" in capsys.readouterr().err
+    assert f"{here / 'blocked'}' is not writable" in capsys.readouterr().err
     assert multiprocessing.active_children() == []
 
 

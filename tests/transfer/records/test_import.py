@@ -102,7 +102,7 @@ def test_units_become_percent(tmp_path, capsys):
         ('{"loss": 1.0, "step": 1}', "holds no evaluation"),
         ("\x00\xff not a log", "holds no evaluation"),
         ('{"mIoU": NaN, "step": 1}', "has mIoU nan, which is not a number"),
-        ('{"accuracy/top1": 76.1, "step": 1}', "known here are mAP"),
+        ('{"accuracy/top1": 76.1, "step": 1}', "supported metrics are mAP"),
         ("[" * 100_000, "holds no evaluation"),
     ],
 )
@@ -118,12 +118,14 @@ def test_what_is_no_finished_run_is_named_and_nothing_is_written(
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_a_folder_without_a_run_is_named(place, tmp_path):
-    with pytest.raises(UserError, match=r"is not there|holds no vis_data/scalars\.json"):
+    with pytest.raises(UserError, match=r"does not exist|holds no vis_data/scalars\.json"):
         read_run(tmp_path / place)
 
 
 def test_a_folder_of_several_runs_is_none(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"holds 2 runs, '.*det' and others; import one at a time"):
+    with pytest.raises(
+        UserError, match=r"holds 2 runs, '.*det' and others; import them one at a time"
+    ):
         read_run(RUNS)
     (start,) = (RUNS / "det").glob("*/vis_data")
     shutil.copytree(start.parent, tmp_path / "start")
@@ -214,8 +216,8 @@ def test_imported_runs_of_one_config_make_a_table_and_others_are_refused_by_name
         (None, False, 1, ""),
         (None, True, 1, ""),
         ("work/iter_9.pth", True, 1, ""),
-        ("coco.pth", False, 1, "load_from is 'coco.pth', the baseline's is None."),
-        (None, False, 4, "a batch of 8 in all, the baseline's is 2; both need the same number"),
+        ("coco.pth", False, 1, "load_from is 'coco.pth', in the baseline None."),
+        (None, False, 4, "global batch size 8, the baseline has 2; both need the same number"),
         (None, False, None, ""),
     ],
 )
@@ -328,7 +330,7 @@ def test_an_evaluation_that_tells_no_iteration_is_as_old_as_the_training_before_
     code, out = imported(capsys, run, "--backbone", "n", "--results", tmp_path)
     assert code == (0 if is_finished else 2), out.err
     if not is_finished:
-        assert f"was evaluated last after iter {trained[-1]} of 80" in out.err
+        assert f"was last evaluated after iter {trained[-1]} of 80" in out.err
 
 
 def test_a_run_that_is_imported_again_is_still_one_run(tmp_path, capsys):

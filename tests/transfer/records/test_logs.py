@@ -215,7 +215,7 @@ def test_more_than_all_or_nothing_is_no_figure(value, tmp_path, capsys):
     log = older(12).replace(" mAP: 0.7400", f" mAP: {value}")
     code, record, out = imported(tmp_path, write(tmp_path, "a.log", log), capsys)
     assert (code, record) == (2, None)
-    assert "is no figure" in out.err
+    assert "is not a number" in out.err
 
 
 # --- What a terminal shows -----------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         ("[1, 2]", "not a record of this project"),
         ('{"schema": 1}', "lacks cell, classifier"),
         (json.dumps({**content(), "schema": 99}), "has schema 99"),
-        (json.dumps(content(float("nan"))), "holds the number nan"),
+        (json.dumps(content(float("nan"))), "contains the number nan"),
         (json.dumps({**content(), "headline": {"metric": "mAP"}}), "malformed: headline.value"),
         (json.dumps({**content(), "headline": [12.5]}), "malformed: headline.metric"),
         (json.dumps({**content(), "training": 3}), "malformed: training.images.train, training"),

@@ -133,7 +133,7 @@ def test_one_run_a_row_claims_nothing(tmp_path):
     (group,) = groups(collect(tmp_path).gains)
     transferred, sure, _ = answer(group)
     assert f"+4.00 {MAP}, no claim" in transferred
-    assert sure.startswith("Nothing is claimed; no gain is judged, for the baseline ")
+    assert sure.startswith("No verdicts: the baseline ")
 
 
 def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):

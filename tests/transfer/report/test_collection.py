@@ -197,8 +197,8 @@ def test_models_under_one_name_are_not_averaged_the_newest_stands(trait, before,
     assert [record.content["classifier"][trait] for record in row.records] == [now, now]
     assert (row.top1, row.statistics.mean) == (72.0, 70.5)
     (sentence,) = table.left_out
-    assert f"n (detection_openmmlab_n_public_s0_14.json and 1 more) is of another model: it has " \
-        f"the {trait} {before}" in sentence  # fmt: skip
+    assert f"belongs to another model: it has the {trait} {before}" in sentence
+    assert "n (detection_openmmlab_n_public_s0_14.json and 1 more)" in sentence
     assert "the newest record (detection_openmmlab_n_public_s1_21.json) has" in sentence
 
 
@@ -290,7 +290,7 @@ def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
     mark = row[shown.columns.index("95 % interval")].removeprefix("– ")
     assert row[shown.columns.index("simultaneous 95 %")] == f"– {mark}"
     (note,) = [note for note in shown.notes if note.startswith(mark)]
-    assert "All 3 classifiers gave one and the same figure" in note
+    assert "All 3 classifiers gave the same figure" in note
     assert not any("One fine-tuning" in note for note in shown.notes)
 
     synthetic.write_suite(tmp_path, ["resnet50d_smooth"], seeds=range(3))
@@ -299,7 +299,7 @@ def test_rows_without_spread_and_those_without_a_baseline_say_so(tmp_path):
     assert "…" in row[shown.columns.index("95 % interval")]
     mark = row[shown.columns.index("simultaneous 95 %")].removeprefix("– ")
     (note,) = [note for note in shown.notes if note.startswith(mark)]
-    assert "resnet50_baseline has no finished fine-tuning, so no gain is judged" in note
+    assert "resnet50_baseline has no finished fine-tuning" in note
 
 
 def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recipe():
@@ -458,9 +458,9 @@ def test_where_settings_were_changed_only_the_suite_fills_an_empty_line(tmp_path
     synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
     (shown,) = paper_table(8, collect(tmp_path))
     assert not any("transfer run" in note for note in shown.notes)
-    assert any("the suite that ran the others does it with resnet50d_smooth." in note
+    assert any("add resnet50d_smooth to the suite of the other rows." in note
                for note in shown.notes)  # fmt: skip
-    assert any("'python backbones/train.py --recipe resnet50d_cosine --data IMAGENET'), then give "
+    assert any("'python backbones/train.py --recipe resnet50d_cosine --data IMAGENET'), then add "
                "the file to the suite" in note for note in shown.notes)  # fmt: skip
 
 
@@ -473,7 +473,7 @@ def test_a_gain_that_the_paper_lacks_is_distinguished_from_a_row_that_it_lacks(t
     reasons = dict(note.split(" ", 1) for note in shown.notes if note.startswith("["))
     of_mixup, of_bt = (reasons[marks[name].removeprefix("– ")] for name in rows[1:])
     assert of_mixup == "The paper does not report mAP of resnet50d_ra2, so there is no gain."
-    assert of_bt == "The paper tells no mAP of this row."
+    assert of_bt == "The paper does not report mAP of this row."
 
 
 def test_an_alias_stands_in_the_papers_line_of_its_target(tmp_path):
@@ -497,7 +497,7 @@ def test_an_alias_takes_no_line_from_the_row_itself(tmp_path):
     assert line[-1].startswith("agrees (")
     of_paper = [i for i, name in enumerate(shown.columns) if "paper" in name and "," in name]
     (mark,) = {alias[i] for i in [*of_paper, -1]}
-    text = "resnet50d_tricks stands for resnet50d_mixup: the paper's figures are in that line."
+    text = "resnet50d_tricks is an alias of resnet50d_mixup: that line has the paper's figures."
     assert f"{mark.removeprefix('– ')} {text}" in shown.notes
     (table,) = collect(tmp_path).gains
     assert remarks.judged_agreement(table, row_of(table, "resnet50d_tricks")) is None
@@ -528,7 +528,7 @@ def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tm
     table = only_table(tmp_path)
     tricks = {row[0]: row[4] for row in rests_on(table, "t").rows}
     note = "step schedule, zero gamma, no warmup, decay on everything"
-    assert tricks["resnet50d_efficient"] == f"public weights near the row: {note}"
+    assert tricks["resnet50d_efficient"] == f"public weights close to the row: {note}"
     assert tricks["resnet50d_mixup"].startswith("large batch, warmup")
     console = Console(width=400, record=True, file=io.StringIO())
     print_gains(table, console)
@@ -662,7 +662,7 @@ def test_gains_are_counted_from_another_row_where_that_is_asked_for(tmp_path, ca
     assert "against c" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
     assert main.main(["table", "8", *asked, "d"]) == 2
-    assert "No record is of 'd'" in capsys.readouterr().err
+    assert "No record belongs to 'd'" in capsys.readouterr().err
     assert main.main(["table", "all", "--write", *asked, "c"]) == 2
     assert "leave out --against" in capsys.readouterr().err
     for option in (["--sample"], ["--format", "csv"]):
@@ -730,7 +730,10 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
     path.write_bytes(b"PK\x03\x04 half")
-    assert "no whole file" in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+    assert (
+        "not a complete NumPy archive"
+        in {o.row: o.reason for o in image_noise(table)}["resnet50d_mixup"]
+    )
 
 
 def test_the_published_noise_is_of_the_published_gains():
@@ -807,11 +810,11 @@ def test_only_trainings_alike_share_a_group():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({}, "Not trained on ImageNet here; '{}' does it."),
+        ({}, "Not trained on ImageNet; run '{}'."),
         ({"authors_code": True},
-         "Not trained in this way here, on ImageNet; '{} --authors-code' does it."),
-        ({"epochs": 8}, "Not trained in this way here, on ImageNet; '{}' does it, with the other "
-         "settings that the title tells."),
+         "Not trained in this way on ImageNet; run '{} --authors-code'."),
+        ({"epochs": 8}, "Not trained in this way on ImageNet; run '{}', with the other "
+         "settings in the title."),
     ],
 )  # fmt: skip
 def test_a_classifier_that_is_missing_is_to_be_trained_as_the_others_were(
@@ -827,8 +830,8 @@ def test_a_classifier_that_is_missing_on_other_images_is_to_be_trained_on_them(t
     synthetic.write_classifier(tmp_path, "resnet50v1_efficient")
     _, other = paper_table(3, collect(tmp_path))
     assert other.notes[0] == (
-        "[a] Not trained on tiny-imagenet-200 here; 'python backbones/train.py --recipe "
-        "resnet50v1_baseline --data FOLDER' does it."
+        "[a] Not trained on tiny-imagenet-200; run 'python backbones/train.py --recipe "
+        "resnet50v1_baseline --data FOLDER'."
     )
 
 
@@ -890,7 +893,7 @@ def test_twice_the_records_are_at_most_2_2_times_the_work(tmp_path, monkeypatch)
 
 def test_a_results_folder_that_is_not_there_is_named(tmp_path):
     (sentence,) = collect(tmp_path / "reslts").left_out
-    assert "reslts' is no folder: no record was read" in sentence
+    assert "reslts' is not a folder, so no record was read" in sentence
 
 
 def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
@@ -907,7 +910,7 @@ def test_cells_that_failed_are_named_as_long_as_they_have_no_record(tmp_path):
         )
         failures.write(records.path_of(tmp_path, cell), failed)
     (sentence,) = collect(tmp_path).left_out
-    text = "has failed 1 time, and is in no figure: the loss is not finite."
+    text = "failed 1 time and is in no figure: the loss is not finite."
     assert sentence == f"{cell.name} {text}"
 
 

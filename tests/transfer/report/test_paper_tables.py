@@ -74,7 +74,7 @@ def test_a_distilled_row_asks_for_its_teacher(nothing):
 
 @pytest.mark.parametrize("asked", ["0", "10", "x", "-1", "1.0", "²"])
 def test_there_are_nine_tables(asked):
-    with pytest.raises(UserError, match="give 1 to 9, or all"):
+    with pytest.raises(UserError, match="choose 1 to 9, or all"):
         paper_tables.numbers(asked)
 
 

@@ -299,7 +299,7 @@ def test_a_cell_is_finished_though_the_disk_fails_its_lease_which_is_removed_lat
     assert [task.cell.seed for task in tally.done] == [0]
     assert ("finished", 0, True) in watcher.events
     assert [path.name for path in leases_of(tasks[0]).iterdir()] == [f"{tasks[0].name}.001.lease"]
-    assert dry_run._state([tasks[0].cell], tasks[0].results) == "recorded", "not failed as well"
+    assert dry_run._status([tasks[0].cell], tasks[0].results) == "recorded", "not failed as well"
     disk.clear()
     until = time.monotonic() + 20
     while leases_of(tasks[0]).exists() and time.monotonic() < until:

@@ -358,7 +358,7 @@ def test_what_cannot_be_recorded_is_reported_with_what_to_do(recordings, monkeyp
     batch, limits = torch.randn(1, 3, 64, 64), torch.tensor([[64.0, 64.0]])
     for _ in range(graphed_features._SEEN):
         graphs(batch, limits)
-    message = r"cannot be recorded .*not permitted\): leave the graphs out .*GraphedFeatures"
+    message = r"cannot be recorded .*not permitted\): turn the graphs off .*GraphedFeatures"
     with pytest.raises(BrokenProcess, match=message):
         graphs(batch, limits)
 
@@ -433,7 +433,7 @@ def test_graphs_are_looked_at_before_a_state_is_saved(recordings, monkeypatch, t
     monkeypatch.setattr(graph, "forward", no_memory)
     hook.require_sound(runner)
     monkeypatch.setattr(graph, "forward", lambda: (_ for _ in ()).throw(RuntimeError("illegal")))
-    with pytest.raises(BrokenProcess, match=r"\(illegal\); the last state is kept") as caught:
+    with pytest.raises(BrokenProcess, match=r"\(illegal\); the last checkpoint is kept") as caught:
         hook.require_sound(runner)
     assert not isinstance(caught.value, Untrusted)  # which would have the states removed
     assert "GraphedFeatures" in hook.memory_advice(runner)

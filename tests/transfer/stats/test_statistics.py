@@ -108,9 +108,7 @@ def test_one_seed_shows_no_interval_and_claims_nothing():
     assert (once.ci_low, once.ci_high, once.sd) == (None, None, None)
     assert (once.gain, once.gain_low, once.verdict) == (21, None, None)
     assert table.family == ("more",)
-    assert table.left_out == (
-        "once: one fine-tuning only: it shows no interval and claims nothing",
-    )
+    assert table.left_out == ("once: only one fine-tuning, so no interval and no verdict",)
 
 
 def test_one_classifier_speaks_of_its_weights_and_several_of_the_recipe():
@@ -739,7 +737,7 @@ def test_correlation_is_refused_below_five_rows_or_without_variation():
     points["4"] = (74.0, math.nan)
     refused = correlate(points)
     assert (refused.n, refused.pearson) == (4, None)
-    assert "below 5" in refused.reason
+    assert "at least 5" in refused.reason
     assert refused.left_out == ("4: its top-1 or its metric is not a number",)
     assert "equal in all rows" in correlate({str(i): (70.0, i) for i in range(6)}).reason
 
