@@ -205,10 +205,12 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     """Print the dry run."""
     console = screen()
     plan = _plan(args, processes)
+    tasks = _tasks(plan, args)
     _tell_remarks(plan, console)
     require_usable_networks(plan.cells, args.results)
-    _look_at_settings(_tasks(plan, args))
+    _look_at_settings(tasks)
     _print_costs(plan, args, console)
+    _require_writable([task for task in tasks if not record_path(task).exists()])
     return 0
 
 

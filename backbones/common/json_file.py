@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from backbones.common.regular_file import UnfitFile, read_text
+from backbones.common.regular_file import UnfitFile, read_bytes
+from backbones.common.text_encoding import decoded
 
 MAX_BYTES = 1 << 23
 """Maximum size of a record or another small file in bytes; a record has about 50,000."""
@@ -29,9 +30,9 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
         UnfitFile: Not a regular file, too large, or as :func:`parse_json`.
         OSError: It cannot be read.
     """
-    text = read_text(path, most)
+    content = read_bytes(path, most)
     try:
-        return parse_json(text)
+        return parse_json(decoded(content))
     except ValueError as error:
         raise UnfitFile(path, f"is not JSON that can be read ({error})") from error
 

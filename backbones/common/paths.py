@@ -37,7 +37,7 @@ def missing(path: Path) -> str:
             return f"'{path.absolute()}' is a folder, not a file"
         if path.exists():
             return f"'{path.absolute()}' is not a regular file"
-        return f"'{path.absolute()}' does not exist{_nearby(path)}"
+        return f"'{path.absolute()}' does not exist{nearby(path)}"
     except OSError as error:  # a name too long, a folder that may not be entered
         return f"'{path.absolute()}' cannot be accessed ({error.strerror})"
     except ValueError:
@@ -53,29 +53,38 @@ def missing_folder(path: Path) -> str:
         return f"'{path.absolute()}' cannot be accessed ({error.strerror})"
     except ValueError:
         return f"{str(path)!r} is not a valid file name"
-    return f"'{path.absolute()}' does not exist{_nearby(path)}"
+    return f"'{path.absolute()}' does not exist{nearby(path)}"
+
+
+def nearby(path: Path) -> str:
+    """A clause that suggests what a missing path may have meant; empty for no suggestion."""
+    try:
+        return "" if path.exists() else _nearby(path)
+    except (OSError, ValueError):  # what cannot be looked at
+        return ""
 
 
 def _nearby(path: Path) -> str:
-    """A clause that suggests what a missing path may have meant; empty for no suggestion."""
     if path.is_symlink():
         return f": it is a link to '{os.readlink(path)}', which does not exist"
     if "\\" in str(path) and (turned := Path(str(path).replace("\\", "/"))).exists():
         return f"; with / instead of \\ there is '{turned}'"
-    folder = path.parent
-    if not folder.is_dir():
-        above = next(parent for parent in folder.absolute().parents if parent.is_dir())
-        return f"; of its parent folders, only '{above}' exists"
-    names = os.listdir(folder)
-    like = [name for name in names if _plain(name) == _plain(path.name)]
+    place = path.absolute()
+    while not place.parent.is_dir():
+        place = place.parent
+    parents = ";"
+    if place != path.absolute():
+        parents = f"; of its parent folders, only '{place.parent}' exists;"
+    names = os.listdir(place.parent)
+    like = [name for name in names if _plain(name) == _plain(place.name)]
     if not like:
-        wanted = _plain(_stem(path.name))
+        wanted = _plain(_stem(place.name))
         like = [name for name in names if _plain(_stem(name)) == wanted]
-    like = like or [f"{one}" for one in near(path.name, names)]
+    like = like or near(place.name, names)
     if not like:
-        return ""
+        return parents.removesuffix(";")
     shown = "' and '".join(sorted(like)[:_SHOWN])
-    return f"; that folder contains '{shown}'"
+    return f"{parents} that folder contains '{shown}'"
 
 
 def _stem(name: str) -> str:

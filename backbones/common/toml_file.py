@@ -22,6 +22,9 @@ else:
 MAX_BYTES = 1 << 20
 """Maximum size of a file in bytes; usual ones have a few hundred."""
 
+_MAX_DOTS = 2000
+"""Most dots of a line: the time for a dotted key grows with the square of its parts."""
+
 Form = Any
 """The form of a value: a type, a list with the form of its elements, or a table of forms."""
 
@@ -51,6 +54,8 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
         text = decoded(content)
     except ValueError as error:
         raise UserError(f"{name} {error}.") from error
+    if any(line.count(".") > _MAX_DOTS for line in text.splitlines()):
+        raise UserError(f"{name} has a line with over {_MAX_DOTS:,} dots; split it.")
     try:
         found = tomllib.loads(text)
         require_plain(found, infinite=True)

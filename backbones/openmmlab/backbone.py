@@ -57,6 +57,7 @@ class TimmPyramid(BaseModule):
     def __init__(
         self,
         architecture: str,
+        *,
         out_indices: tuple[int, ...] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,

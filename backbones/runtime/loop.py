@@ -116,6 +116,7 @@ class ResumableTrainLoop(BaseLoop):
         self,
         runner: Any,
         dataloader: Any,
+        *,
         max_epochs: int | None = None,
         max_iters: int | None = None,
         val_interval: int | None = None,

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
 
+from backbones.common.escape import terminal
 from backbones.runtime import loader_workers, ranks
 from backbones.runtime.allocation import freeze_what_is_imported
 from backbones.runtime.faults import explained
@@ -63,6 +64,7 @@ class QuietRunner(Runner):
         logger.handlers[:] = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
             handler.handleError = _report_once(log_file)
+            handler.setFormatter(_Escaped(handler.formatter))
         logging.captureWarnings(True)  # warnings of libraries also belong in the log
         logging.getLogger("py.warnings").handlers[:] = logger.handlers
         return logger
@@ -89,6 +91,17 @@ class OneModel(Hook):
     def before_val(self, runner: Any) -> None:
         """Copy the buffers of process 0 to all."""
         ranks.take_from_main(runner.model.buffers())
+
+
+class _Escaped(logging.Formatter):
+    """Another formatter's lines without control characters, which strangers' names may have."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal(self._inner.format(record))
 
 
 def _report_once(log_file: str) -> Callable[[logging.LogRecord], None]:

@@ -33,6 +33,7 @@ def random_crop(
     image: np.ndarray,
     size: int,
     generator: np.random.Generator,
+    *,
     min_area: float = MIN_AREA,
     bilinear: bool = False,
 ) -> np.ndarray:

@@ -43,6 +43,7 @@ class ImageFolder:
         root: str,
         split: str,
         size: int,
+        *,
         authors_code: bool = False,
         cache: bool = False,
         min_area: float = MIN_AREA,
@@ -77,7 +78,9 @@ class ImageFolder:
             return crop, label, np.zeros((3, 4), np.float32)
         # NumPy's global generator is seeded for this image and epoch; see ReplayableDataset.
         generator = np.random.Generator(np.random.PCG64(np.random.randint(1 << 31)))
-        crop = random_crop(image, self.size, generator, self.min_area, self.authors_code)
+        crop = random_crop(
+            image, self.size, generator, min_area=self.min_area, bilinear=self.authors_code
+        )
         return crop, label, colour_matrix(generator, self.authors_code)
 
     def fingerprint(self) -> str:

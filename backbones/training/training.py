@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ class Training:
 
     row: zoo.Variant
     data: Path
+    _: KW_ONLY
     epochs: int
     batch_size: int
     image_size: int
@@ -141,10 +142,12 @@ def plan(
     training = Training(
         row,
         data,
-        recipe.epochs if epochs is None else epochs,
-        recipe.batch_size if batch_size is None else batch_size,
-        (299 if row.architecture == "inception_v3" else 224) if image_size is None else image_size,
-        recipe.base_lr if base_lr is None else base_lr,
+        epochs=recipe.epochs if epochs is None else epochs,
+        batch_size=recipe.batch_size if batch_size is None else batch_size,
+        image_size=(299 if row.architecture == "inception_v3" else 224)
+        if image_size is None
+        else image_size,
+        base_lr=recipe.base_lr if base_lr is None else base_lr,
         **options,
     )
     for name in ("epochs", "batch_size", "image_size", "base_lr"):
@@ -200,7 +203,14 @@ def train(
     """
     with _alone_in(work_dir) if ranks.is_main() else nullcontext():
         return _train(
-            training, output, work_dir, workers, cache, save_minutes, listener, resume=resume
+            training,
+            output,
+            work_dir,
+            workers=workers,
+            cache=cache,
+            save_minutes=save_minutes,
+            listener=listener,
+            resume=resume,
         )
 
 
@@ -225,11 +235,11 @@ def _train(
     training: Training,
     output: Path,
     work_dir: Path,
+    *,
     workers: int,
     cache: bool,
     save_minutes: float,
     listener: Listener | None,
-    *,
     resume: bool,
 ) -> Path:
     folders = {
@@ -237,9 +247,9 @@ def _train(
             str(training.data),
             split,
             training.image_size,
-            training.authors_code,
-            cache,
-            training.min_area,
+            authors_code=training.authors_code,
+            cache=cache,
+            min_area=training.min_area,
         )
         for split in SPLITS
     }
@@ -248,7 +258,7 @@ def _train(
     if not resume:
         ranks.on_main(lambda: state_files.forget(states))
     curve = Curve()
-    runner = _runner(training, folders, work_dir, workers, [state, curve])
+    runner = _runner(training, folders, work_dir, workers=workers, hooks=[state, curve])
     if listener:
         runner.register_hook(Ticker(listener), "LOWEST")
     runner.train()
@@ -263,6 +273,7 @@ def _runner(
     training: Training,
     folders: dict[str, ImageFolder],
     work_dir: Path,
+    *,
     workers: int,
     hooks: list[Any],
 ) -> Runner:

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -44,10 +44,10 @@ _DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 def fetch(
     url: str,
     destination: Path,
+    *,
     checksum: str = "",
     size: int | None = None,
     progress: Progress | None = None,
-    *,
     patience: float | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
@@ -75,7 +75,15 @@ def fetch(
         ValueError: ``checksum`` is malformed.
     """
     _require_http(url)
-    job = _Job(url, destination, _parse(checksum), size, progress, patience, check)
+    job = _Job(
+        url,
+        destination,
+        checksum=_parse(checksum),
+        size=size,
+        progress=progress,
+        patience=patience,
+        check=check,
+    )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         while not destination.exists():
@@ -153,6 +161,7 @@ class _Job:
 
     url: str
     destination: Path
+    _: KW_ONLY
     checksum: _Checksum | None
     size: int | None
     progress: Progress | None

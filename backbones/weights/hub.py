@@ -107,7 +107,7 @@ def _fetched(url: str, place: Path, checksum: str = "", patience: float | None =
         except UserError as error:
             raise UserError(f"'{url}' did not send weights: {error}") from error
 
-    return fetch(url, place, checksum, patience=patience, check=require_weights)
+    return fetch(url, place, checksum=checksum, patience=patience, check=require_weights)
 
 
 def _checksum_in(name: str) -> str:

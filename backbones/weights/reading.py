@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     convention: str
+    _: KW_ONLY
     table: str = ""
     prefix: str = ""
     copies: tuple[str, ...] = ()
@@ -117,7 +118,9 @@ def _only_one(held: list[Checkpoint], plan: Blueprint, path: Path) -> Checkpoint
                 f"(torch.save({_expression(second)}, …) or similar) and give that."
             )
     copies = (*most.copies, *(other.table for other in others))
-    return Checkpoint(most.tensors, most.convention, most.table, most.prefix, copies)
+    return Checkpoint(
+        most.tensors, most.convention, table=most.table, prefix=most.prefix, copies=copies
+    )
 
 
 def _expression(place: str) -> str:
@@ -147,7 +150,7 @@ def _translated(place: str, table: Table, plan: Blueprint, rename: Rename) -> Ch
                 f"shape: {why}. Write a table 'rename' in place of '{BY_SHAPE}'."
             )
         tensors = {names.get(name, name): tensor for name, tensor in state.items()}
-        return Checkpoint(_without_odd_counters(tensors), "other", place)
+        return Checkpoint(_without_odd_counters(tensors), "other", table=place)
     if rename:
         assert not isinstance(rename, str)
         table = other_names.by_table(key_maps.without_torchs_prefixes(table), rename)
@@ -159,9 +162,9 @@ def _translated(place: str, table: Table, plan: Blueprint, rename: Rename) -> Ch
     return Checkpoint(
         _without_odd_counters(state),
         "other" if rename else renamed.convention,
-        place,
-        prefix,
-        copies,
+        table=place,
+        prefix=prefix,
+        copies=copies,
     )
 
 

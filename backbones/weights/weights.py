@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class LoadReport:
 
     source: str
     convention: str
+    _: KW_ONLY
     matched: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
@@ -148,11 +149,11 @@ def match(architecture: str, checkpoint: Checkpoint, source: str) -> LoadReport:
     report = LoadReport(
         source,
         checkpoint.convention,
-        tuple(matched),
-        tuple(missing),
-        tuple(mismatched),
-        tuple(k for k in found if k not in plan.shapes and not _is_of_head(k, plan)),
-        tuple(k for k in found if _is_of_head(k, plan)),
+        matched=tuple(matched),
+        missing=tuple(missing),
+        mismatched=tuple(mismatched),
+        left_over=tuple(k for k in found if k not in plan.shapes and not _is_of_head(k, plan)),
+        head=tuple(k for k in found if _is_of_head(k, plan)),
         place=checkpoint.place,
     )
     _require_complete(report, checkpoint, plan)

@@ -6,7 +6,7 @@ Networks" (CVPR 2019).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 from backbones.zoo.paper_figures import Figures, figures
@@ -27,7 +27,7 @@ TRAINING_VERSION = 2
 """Version of the training; it changes whenever the resulting classifiers change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a classifier is trained; the defaults are the paper's baseline (section 2.1).
 
@@ -110,6 +110,7 @@ class Weights:
     source: str
     near: str
     top1: float | None
+    _: KW_ONLY
     note: str = ""
     top1_on: str = "ImageNet"
 
@@ -141,6 +142,7 @@ class Variant:
     architecture: str
     recipe: Recipe | None = None
     weights: Weights | None = None
+    _: KW_ONLY
     control: str = ""
     alias_of: str = ""
     scratch: bool = False

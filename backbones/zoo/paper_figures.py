@@ -15,7 +15,7 @@ from pathlib import Path
 from backbones.common.resources import resource_dir
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """The paper's results for a row, in percent; None if not reported."""
 
@@ -53,20 +53,20 @@ def figures(row: str) -> Figures:
     if detection:
         segmentation = _line(9, row)
         return Figures(
-            float(detection["top1"]),
-            float(detection["voc_map"]),
-            float(segmentation["pixacc"]),
-            float(segmentation["miou"]),
-            "8, 9",
+            top1=float(detection["top1"]),
+            voc_map=float(detection["voc_map"]),
+            pixacc=float(segmentation["pixacc"]),
+            miou=float(segmentation["miou"]),
+            table="8, 9",
         )
     for number in (5, 6, 2):
         line = _line(number, row)
         if line:
-            return Figures(float(line["top1"]), table=str(number))
+            return Figures(top1=float(line["top1"]), table=str(number))
     for size in ("batch_256", "batch_1024"):
         for line in table(4):
             if line[f"{size}_row"] == row:
-                return Figures(float(line[f"{size}_top1"]), table="4")
+                return Figures(top1=float(line[f"{size}_top1"]), table="4")
     return Figures()
 
 

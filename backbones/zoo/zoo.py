@@ -54,7 +54,7 @@ _PUBLIC = {
     "resnet18_baseline": Weights("timm:resnet18.tv_in1k", "proxy", 69.75),
     "resnet34_baseline": Weights("timm:resnet34.tv_in1k", "proxy", None),
     "resnet50_baseline": Weights(
-        "timm:resnet50.tv_in1k", "proxy", 76.156, "torchvision's step schedule"
+        "timm:resnet50.tv_in1k", "proxy", 76.156, note="torchvision's step schedule"
     ),
     "resnet101_baseline": Weights("timm:resnet101.tv_in1k", "proxy", None),
     "resnet152_baseline": Weights("timm:resnet152.tv_in1k", "proxy", 78.33),
@@ -62,18 +62,18 @@ _PUBLIC = {
         f"{_MMPRETRAIN}/resnetv1d50_b32x8_imagenet_20210531-db14775a.pth",
         "proxy",
         77.54,
-        "step schedule, zero gamma, no warmup, decay on everything",
+        note="step schedule, zero gamma, no warmup, decay on everything",
     ),
     "resnet50d_smooth": Weights(
-        f"{_GLUON}/resnet50_v1d-00319ddc.zip", "exact", 78.48, "an MXNet file"
+        f"{_GLUON}/resnet50_v1d-00319ddc.zip", "exact", 78.48, note="an MXNet file"
     ),
     "resnet152d_smooth": Weights(
-        f"{_GLUON}/resnet152_v1d-cfe0220d.zip", "exact", 80.26, "an MXNet file; the teacher"
+        f"{_GLUON}/resnet152_v1d-cfe0220d.zip", "exact", 80.26, note="an MXNet file; the teacher"
     ),
     "resnet50d_mixup": Weights("timm:resnet50d.gluon_in1k", "exact", 79.08),
     "resnet101d_mixup": Weights("timm:resnet101d.gluon_in1k", "exact", 80.47),
     "resnet152d_mixup": Weights(
-        "timm:resnet152d.gluon_in1k", "exact", 80.476, "the teacher of the mixup rows"
+        "timm:resnet152d.gluon_in1k", "exact", 80.476, note="the teacher of the mixup rows"
     ),
     "resnet18b_smooth": Weights("timm:resnet18.gluon_in1k", "exact", 70.84),
     "resnet34b_smooth": Weights("timm:resnet34.gluon_in1k", "exact", 74.57),

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import struct
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -31,10 +32,12 @@ from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
 from backbones.zoo import user_file
 from tests.support.params_files import SEEDS as PARAMS
 from tests.support.voc_xml import XML
-from transfer.datasets import catalogue, coco_json, readers, unpack
+from transfer.compat import safe_loading
+from transfer.compat.foreign_configs import fault_of_record
+from transfer.datasets import catalogue, coco_json, name_lists, readers, unpack
 from transfer.plan import probes, suites
 from transfer.records import failures, finished_run, lease, outcomes, records
-from transfer.report import classification, gains
+from transfer.report import classification, gains, speed_tables
 
 IDENTITY = "0123456789ab"
 
@@ -77,6 +80,18 @@ def picture(mode: str, form: str) -> bytes:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 9, (6, 5), np.uint8))
     file = io.BytesIO()
     noise.convert(mode).save(file, form)
+    return file.getvalue()
+
+
+def progressive(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 9), "red").save(file, form, progressive=True)
+    return file.getvalue()
+
+
+def packed_tiff(packed: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 9), "red").save(file, "TIFF", compression=packed)
     return file.getvalue()
 
 
@@ -162,6 +177,42 @@ FAILURE = {"cell": "a", "reason": "b", "detail": "", "attempts": 1, "when": "202
 OWNER = {"host": "a", "machine": "b", "pid": 1, "started": "2", "free": False}
 
 
+BENCH_RUN = {
+    "seconds": {"train": 1.0, "evaluate": 1.0},
+    "peak_mb": 100.0,
+    "breakdown": dict.fromkeys(speed_tables.PARTS, 1.0),
+}
+BENCH = {
+    "against": "stock",
+    "work": dict.fromkeys(speed_tables.KEYS, "a"),
+    "ours": [BENCH_RUN],
+    "other": [BENCH_RUN],
+    "hardware": {"cpu": "one", "cores": 2, "gpus": ["a"]},
+    "finished": "2026-01-01T00:00:00+00:00",
+    "asked": 1,
+    "git": {"commit": "abc"},
+    "arithmetic": {
+        "operations": 1e9,
+        "ceiling": {"float32": 1e9},
+        "computed_in": {"ours": "float32", "other": "float32"},
+    },
+}
+EQUIVALENCE = {
+    "work": {"task": "detection", "data": "a", "precision": "float32"},
+    "against": "stock",
+    "difference": {"mean": 0.1, "low": 0.0, "high": 0.2, "values": [0.1], "verdict": "yes"},
+}
+FOREIGN_CONFIG = {
+    "default_scope": "mmdet",
+    "model": {
+        "type": "FasterRCNN",
+        "backbone": {"type": "TimmPyramid", "architecture": "resnet18", "frozen_stages": -1},
+        "rpn_head": {"type": "RPNHead", "loss_cls": {"type": "CrossEntropyLoss"}},
+        "test_cfg": {"rcnn": {"nms": {"type": "nms", "iou_threshold": 0.5}}},
+    },
+}
+
+
 def as_json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
@@ -180,6 +231,24 @@ def read_classifiers(path: Path) -> Any:
 
 def read_failure(path: Path) -> Any:
     return failures.read(path.parent.with_name("records") / path.name)
+
+
+def read_bench(path: Path) -> Any:
+    found, bad = speed_tables.collect(path.parents[2])
+    assert len(found) + len(bad) == 1
+    return speed_tables.text(found, "") + speed_tables.breakdowns(found)
+
+
+def read_equivalence(path: Path) -> Any:
+    return speed_tables.differences(path.parents[2])
+
+
+def read_foreign_config(path: Path) -> Any:
+    """A record's config, through all that a picture of its predictions reads before it builds."""
+    try:
+        return fault_of_record(records.parse_json(path.read_text("utf-8", "surrogateescape")))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def read_lease(path: Path) -> Any:
@@ -236,6 +305,12 @@ mean = [0.5, 0.5, 0.5]
 std = [0.2, 0.2, 0.2]
 top1 = 79.1
 control = "resnet50_baseline"
+"""
+RENAMING = b"""architecture = "resnet18"
+weights = "mine.pth"
+[rename]
+"features.0." = "conv1."
+features.1.bias = "bn1.bias"
 """
 TOML = (b"= []", b"= {}", b"= 1", b"= 1.5", b"= true", b'= ""', b"= 1979-05-27", b"= nan", b"[[")
 TOML += (b"= 07:32:00", b'= "\\u0000"', b"= [[1], {}]", b'= "~x"', b"= 1" + b"0" * 30, b"= -1")
@@ -325,6 +400,16 @@ def read_outcomes(path: Path) -> Any:
 # --- Archives -------------------------------------------------------------------------------------
 
 
+def tar_of(members: dict[str, bytes], mode: str = "w") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
+
+
 def zip_of(members: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -345,7 +430,24 @@ PICKLE = (b"cos\nsystem\n", b"cbuiltins\ngetattr\n", b"R.", b"\x81", b"b", b"\x9
 XML_WORDS = (b"<object>", b"</object>", b"<!DOCTYPE a>", b"&#0;", b"<![CDATA[", b"&amp;", b"1e999")
 JSON_WORDS = (b"null", b"[]", b"{}", b"NaN", b"1e999", b'""', b"-1", b"true", b"9" * 30, b"\\ud800")
 SCALARS = b'{"loss": 1.0, "lr": 0.1, "iter": 1, "step": 1}\n{"pascal_voc/mAP": 0.5, "step": 8}\n'
+LOG_WORDS = (b"Epoch(val) [1]", b"Epoch [1]", b"Config:", b": ", b"- INFO - ", b"\x1b[0m", b"dict(")
 FINISHED = Path(__file__).with_name("finished_runs")
+MMCV_JSON = b"""{"env_info": "a", "seed": 1, "config": "total_epochs = 2\\ndata = dict(a=1)"}
+{"mode": "train", "epoch": 1, "iter": 50, "lr": 0.01, "loss": 1.5}
+{"mode": "val", "epoch": 2, "iter": 9, "lr": 0.01, "mAP": 0.8}
+"""
+MMCV_LOG = b"""2021-06-01 09:00:00,000 - mmdet - INFO - workflow: [('train', 1)], max: 2 epochs
+2021-06-01 09:00:00,000 - mmdet - INFO - Set random seed to 7, deterministic: False
+2021-06-01 09:00:00,000 - mmdet - INFO - Epoch [2][50/100]\tlr: 1.0e-02, eta: 0:10:00, loss: 1.5
+2021-06-01 09:00:00,000 - mmdet - INFO - Epoch(val) [2][40]\tmAP: 0.8000, AP50: 0.8000
+"""
+CONSOLE = b"""11/22 19:30:34 - mmengine - \x1b[4m\x1b[97mINFO\x1b[0m - Config:
+train_cfg = dict(max_epochs=1, type='EpochBasedTrainLoop')
+model = dict(a=[1, -2.5, ('b', None)], c={'d': range(3)})
+
+11/22 19:30:34 - mmengine - INFO - Epoch(train) [1][10/10]  lr: 1e-2  eta: 0:00:00  loss: 2.0
+11/22 19:30:34 - mmengine - INFO - Epoch(val) [1][5/5]    pascal_voc/mAP: 0.5000  time: 0.1
+"""
 LOGS = tuple(path.read_bytes()[-4000:] for path in FINISHED.glob("*/*/*.log"))
 
 READERS = {
@@ -355,9 +457,15 @@ READERS = {
         Reader(
             "image",
             readers.check_image,
-            tuple(picture("RGB", form) for form in ("JPEG", "PNG", "WEBP", "BMP")),
+            (
+                *(picture("RGB", form) for form in ("JPEG", "PNG", "WEBP", "BMP", "TIFF")),
+                progressive("JPEG"),
+                *(packed_tiff(packed) for packed in ("tiff_lzw", "tiff_adobe_deflate", "packbits")),
+            ),
+            (b"\xff\xda", b"\xff\xc2", b"\xff\xdd", b"II*\0", b"MM\0*", b"8BPS", b"%!PS", b"VP8X"),
             megabytes=700,
         ),
+        Reader("names", name_lists.read_names, (b"a\nb c\r\n", "\ufeffä\n".encode()), file="a.txt"),
         Reader(
             "mask",
             readers.read_mask,
@@ -367,6 +475,17 @@ READERS = {
             wrap=mend_png,
         ),
         Reader("coco", coco_json.read_coco, (as_json(COCO),), JSON_WORDS),
+        Reader(
+            "foreign-config", read_foreign_config, (as_json(FOREIGN_CONFIG),), JSON_WORDS, "a.json"
+        ),
+        Reader("bench", read_bench, (as_json(BENCH),), JSON_WORDS, "r/records/bench/a.json"),
+        Reader(
+            "equivalence",
+            read_equivalence,
+            (as_json(EQUIVALENCE),),
+            JSON_WORDS,
+            "r/records/equivalence/a.json",
+        ),
         Reader("record", read_record, (as_json(RECORD),), JSON_WORDS, "r_0.json"),
         Reader(
             "classifier-record",
@@ -392,7 +511,7 @@ READERS = {
             "own.toml",
         ),
         Reader("data-set", read_data_set, (DATA,), TOML, "own.toml"),
-        Reader("backbone", read_backbone, (BACKBONE,), TOML, "mine.toml"),
+        Reader("backbone", read_backbone, (BACKBONE, RENAMING), TOML, "mine.toml"),
         Reader("params", mxnet_params.read_params, tuple(PARAMS), file="a.params"),
         Reader(
             "safetensors",
@@ -417,6 +536,14 @@ READERS = {
             megabytes=512,
         ),
         Reader(
+            "mmengine-checkpoint",
+            safe_loading.read,
+            (saved({"state_dict": {"a": torch.ones(2)}, "meta": {"epoch": 1}}),),
+            PICKLE,
+            "a.pth",
+            megabytes=512,
+        ),
+        Reader(
             "state",
             read_state,
             (saved(state()),),
@@ -435,9 +562,11 @@ READERS = {
         ),
         Reader("outcomes", read_outcomes, (OUTCOMES,), (b"|O", b"<U9", b"True"), "a.npz"),
         Reader("archive", read_archive, (zip_of({"a/b.txt": b"1", "a/c.txt": b"2" * 99}),)),
+        Reader("tar", read_archive, (tar_of({"a/b.txt": b"1"}), tar_of({"a/b": b"2"}, "w:gz"))),
         Reader(
             "scalars", finished_run.read_run, (SCALARS,), JSON_WORDS, "run/vis_data/scalars.json"
         ),
-        Reader("log", finished_run.read_run, LOGS, file="a.log"),
+        Reader("mmcv-json", finished_run.read_run, (MMCV_JSON,), JSON_WORDS, "a.log.json"),
+        Reader("log", finished_run.read_run, (*LOGS, MMCV_LOG, CONSOLE), LOG_WORDS, "a.log"),
     )
 }

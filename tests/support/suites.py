@@ -57,7 +57,7 @@ def tasks_of(suite, folder):
     ]
 
 
-class Told:
+class EventLog:
     """A watcher that records its events, and may act on them."""
 
     def __init__(self, act=None):

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import statistics
+import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +19,7 @@ from backbones.common import hardware
 from backbones.common.arguments import require_at_least
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.escape import terminal
 from backbones.common.hardware import PRECISIONS
 from backbones.common.hashing import sha256
 from backbones.common.near_names import suggestion
@@ -136,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
         UserError: There is nothing to measure against, or a side failed.
     """
     if args.table:
-        speed_tables.write(args.results, args.readme)
+        for sentence in speed_tables.write(args.results, args.readme):
+            print(f"Left out: {terminal(sentence)}", file=sys.stderr)
         return 0
     if args.recorded and not args.equivalence:
         raise UserError("--recorded only works with --equivalence.")

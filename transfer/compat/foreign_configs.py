@@ -5,7 +5,8 @@ A config names what is built from it, and MMEngine imports and calls whatever a 
 files are programs and may do so; data may not. In a tree from data
 
 - a ``type`` is one of :data:`~transfer.compat.allowed_names.CLASSES`, by its plain name;
-- numbers, true, false and null are allowed anywhere, since they cannot name a thing;
+- numbers, true, false and null are allowed anywhere, since they cannot name a thing; numbers
+  are bounded;
 - a text is one of the words listed for its key, and no other key has a text;
 - nothing else is allowed: no function, module, class or object.
 """
@@ -20,6 +21,8 @@ from backbones.common.near_names import suggestion
 from transfer.compat.allowed_names import CLASSES, FORMER, KINDS, RECORDED, REPLACED, TEXTS
 
 _DEEPEST = 40  # nested tables and lists; runs have at most 12
+_LARGEST = 1 << 32  # of any number; seeds have 32 bits
+_LARGEST_WITHIN = {"model": 1 << 17, "data_preprocessor": 1 << 13, "pipeline": 1 << 14}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def _faults(
     key: str = "",
     above: str = "",
     place: str = "",
+    most: int = _LARGEST,
     depth: int = 0,
 ) -> Iterator[str]:
     """The faults of a value.
@@ -89,6 +93,7 @@ def _faults(
         key: Key of the nearest enclosing table.
         above: Key of the table around that one.
         place: Dotted place, for the message.
+        most: The largest number that it may have.
         depth: Number of tables and lists around it.
     """
     if depth > _DEEPEST:
@@ -99,17 +104,30 @@ def _faults(
     elif isinstance(value, dict):
         for name, part in value.items():
             below = f"{place}.{name}".lstrip(".")
-            yield from _faults(part, known, key=str(name), above=key, place=below, depth=depth + 1)
+            most_in = _LARGEST_WITHIN.get(str(name), most)
+            yield from _faults(
+                part,
+                known,
+                key=str(name),
+                above=key,
+                place=below,
+                most=most_in,
+                depth=depth + 1,
+            )
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
             below = f"{place}.{number}"
-            yield from _faults(part, known, key=key, above=above, place=below, depth=depth + 1)
+            yield from _faults(
+                part, known, key=key, above=above, place=below, most=most, depth=depth + 1
+            )
     elif isinstance(value, str):
         allowed = key in known.free or (key in known.words and known.words[key](value))
         if not allowed:
             yield f"'{place}' is the text {_shown(value)}, which is not allowed there"
     elif not isinstance(value, int | float | type(None)):
         yield f"'{place}' is {_shown(value)}, which is neither a number nor a text"
+    elif value is not None and not abs(value) <= most:
+        yield f"'{place}' is {_shown(value)}; numbers there are at most {most:,}"
 
 
 def _no_class(value: Any, above: str) -> str:

@@ -15,7 +15,9 @@ import os
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 import yaml
@@ -25,10 +27,12 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint
 
 from backbones.common.errors import UserError
+from backbones.common.torch_file import read_torch_file
 from backbones.common.versions import versions
+from backbones.weights.download import fetch
+from transfer.compat.log_buffers import LOG_BUFFERS
 
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-_STATISTICS = ("mean", "max", "min", "current")
 _DOORS = {  # functions of MMEngine that read a checkpoint, with the function that each must call
     "load_from_local": "_safe_torch_load",
     "load_from_http": "load_url",
@@ -49,8 +53,8 @@ def install() -> None:
     # torch's own switch, for every ``torch.load`` here and in child processes
     os.environ[_FORCED] = "1"
     os.environ.pop(_FORBIDDEN, None)
-    checkpoint._safe_torch_load = _load
-    checkpoint.load_url = _load_address
+    checkpoint._safe_torch_load = read
+    checkpoint.load_url = _read_address
     for ending in ("pickle", "pkl"):
         handlers.file_handlers.pop(ending, None)
     for ending in ("yaml", "yml"):  # it reads the toolboxes' lists of configs with this
@@ -128,48 +132,29 @@ class _Reach:
         return getattr, (HistoryBuffer, "__init__")
 
 
-def _load(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
-    """MMEngine's loading with ``weights_only``, whatever the caller requests.
+def read(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+    """A checkpoint as MMEngine reads it here, whatever is asked for as ``weights_only``.
+
+    Args:
+        file: The file's place, or a file in memory.
+        map_location: As ``torch.load`` takes it.
+        weights_only: Not looked at.
 
     Raises:
-        UserError: The file is a pickle with code.
+        UserError: It is a pickle with code, damaged, or larger than is read.
     """
-    allowed = [
-        (_buffer_method, "builtins.getattr") if entry is getattr else entry
-        for entry in checkpoint.get_torch_safe_globals()
-    ]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(file, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(file) from error
+    source = file if isinstance(file, io.BytesIO) else Path(file)
+    return read_torch_file(source, map_location, LOG_BUFFERS)
 
 
-def _load_address(url: str, **options: Any) -> Any:
-    """``torch.hub``'s loading from a URL, with ``weights_only``.
+def _read_address(url: str, map_location: Any = None, **_: Any) -> Any:
+    """A checkpoint at an address, kept where ``torch.hub`` keeps it.
 
     Raises:
-        UserError: The file is a pickle with code.
+        UserError: As :func:`read`, or it cannot be fetched within the bounds of any download.
     """
-    try:
-        return torch.hub.load_state_dict_from_url(url, **{**options, "weights_only": True})
-    except pickle.UnpicklingError as error:
-        raise _refusal(url) from error
-
-
-def _buffer_method(owner: Any, name: str) -> Any:
-    """The only allowed ``getattr`` in MMEngine's checkpoints: a buffer's own statistics."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise pickle.UnpicklingError(f"'{name}' of {owner!r} was requested")
-    return getattr(owner, name)
-
-
-def _refusal(source: Any) -> UserError:
-    return UserError(
-        f"'{source}' was refused: it is a pickle with more than tensors and MMEngine's own "
-        "logs, so loading it would execute code. Remove it, or use a checkpoint that contains "
-        "only a state dict."
-    )
+    place = Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(url).path).name)
+    return read(place if place.exists() else fetch(url, place), map_location)
 
 
 class UnsafeToolbox(UserError):

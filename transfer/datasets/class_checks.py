@@ -80,10 +80,10 @@ def _of_masks(
         kind = "nothing" if part == "train" else "no figure"
         yield Finding(kind, source, f"has no pixel of a class that counts; {values}")
     elif len(found) == 1:
-        yield Finding(
-            "one class", source, f"has {PARTS[part]} pixels of only '{found[0]}'; {values}"
-        )
-    if absent and judged:
+        none = f", none of {_named(absent)}" if absent else ""
+        only = f"has {PARTS[part]} pixels of only '{found[0]}'{none}"
+        yield Finding("one class", source, f"{only}; {values}")
+    elif absent:
         what = f"has no {PARTS[part]} pixel of {_named(absent)}"
         yield Finding("nowhere", source, f"{what}; {values}")
 

@@ -15,6 +15,12 @@ from transfer.datasets.readers import BadFile, read_file
 MAX_BYTES = 1 << 30
 """Most bytes of an annotation file; COCO's longest has 0.5 GB."""
 
+_MAX_VALUES = 1 << 27
+"""Most values of an annotation file, each of up to 64 bytes once read; COCO has some 70 million."""
+
+
+_MOST_FAULTS = 100_000
+
 
 class Box(NamedTuple):
     """One box of an annotation file.
@@ -83,11 +89,11 @@ def read_coco(path: Path) -> CocoFile:
     """Read an annotation file.
 
     Raises:
-        BadFile: Not such a file at all, or over :data:`MAX_BYTES`. Faults of single entries
-            are in :attr:`CocoFile.faults`.
+        BadFile: Not such a file at all, over :data:`MAX_BYTES`, or with very many faults. Faults
+            of single entries are in :attr:`CocoFile.faults`.
     """
     content = load_json(path)
-    faults: list[str] = []
+    faults = _Faults(path)
     categories = _categories(content["categories"], faults)
     images = _images(content["images"], faults)
     orphans: list[str] = []
@@ -125,14 +131,35 @@ def load_json(path: Path) -> dict[str, list[Any]]:
     Raises:
         BadFile: Not JSON, without one of the lists, or over :data:`MAX_BYTES`.
     """
+    text = read_file(path, MAX_BYTES)
+    if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise BadFile(path, f"holds over {_MAX_VALUES:,} values")
     try:
-        content = json.loads(read_file(path, MAX_BYTES))  # accepts a byte order mark
+        content = json.loads(text)  # accepts a byte order mark
     except (ValueError, RecursionError) as error:
         raise BadFile(path, f"is not JSON ({brief(str(error))})") from error
     for name in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise BadFile(path, f"is not in COCO's layout: the list '{name}' is missing")
     return content
+
+
+class _Faults(list[str]):
+    """Sentences about entries, up to a number after which the file as a whole is none.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def append(self, fault: str) -> None:
+        super().append(fault)
+        if len(self) > _MOST_FAULTS:
+            what = f"has over {_MOST_FAULTS:,} entries that cannot be used"
+            raise BadFile(self._path, f"{what}; the first: {self[0]}")
 
 
 class _Fault(ValueError):

@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from backbones.common.near_names import did_you_mean, folded
+from backbones.common.near_names import folded
 from backbones.common.regular_file import UnfitFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -174,16 +174,6 @@ class Neighbours:
         elif self.with_ending and last.name[len(bare) :] != ending:
             differences.append("its extension differs")
         return ", ".join(differences)
-
-
-def nearest(path: Path) -> str:
-    """`` (did you mean 'name'?)`` for a path that does not exist, of what lies in its place."""
-    try:
-        while not path.parent.is_dir():
-            path = path.parent
-        return "" if path.exists() else did_you_mean(path.name, os.listdir(path.parent))
-    except (OSError, ValueError):
-        return ""
 
 
 def _without_ending(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones.common.near_names import did_you_mean
+from backbones.common.paths import nearby
 from backbones.common.regular_file import UnfitFile
 from transfer.datasets.coco_json import CocoImage, read_coco
 from transfer.datasets.coco_likely import likely_cause
@@ -24,7 +25,7 @@ from transfer.datasets.data_set import (
     voc_list,
 )
 from transfer.datasets.findings import Finding
-from transfer.datasets.image_names import ENDINGS, ImageFinder, Neighbours, nearest
+from transfer.datasets.image_names import ENDINGS, ImageFinder, Neighbours
 from transfer.datasets.name_lists import read_names
 
 
@@ -229,9 +230,8 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
     try:
         found = list(items)
     except UnfitFile as error:
-        is_missing = error.reason in ("does not exist", "is no folder")
-        told = error.reason + (nearest(error.path) if is_missing else "")
-        listing.findings.append(Finding("list", error.path, told))
+        detail = f"{error.reason}{nearby(error.path)}"
+        listing.findings.append(Finding("list", error.path, detail))
         return
     if not found:
         lacks = f"holds no image ({', '.join(ENDINGS)})" if source.is_dir() else "names no image"
@@ -240,7 +240,7 @@ def _add(listing: Listing, split: _Split, items: Iterator[Item]) -> None:
         detail = f"{len(found)} images where the original has {split.expected}"
         listing.findings.append(Finding("count", source, detail))
     if found and (gone := [n.folder for n in split.near.values() if not n.folder.is_dir()]):
-        listing.findings += [Finding("list", one, f"is no folder{nearest(one)}") for one in gone]
+        listing.findings += [Finding("list", one, f"is no folder{nearby(one)}") for one in gone]
         return
     kept = keep(found, split.data.root, excluded)
     listing.left_out.update({item.image for item in found} - {item.image for item in kept})

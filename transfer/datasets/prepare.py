@@ -211,9 +211,9 @@ def _obtain(archive: Archive, root: Path, source: Path | None, notify: Notify) -
         return fetch(
             archive.url,
             root / "downloads" / archive.name,
-            archive.checksum,
-            archive.size,
-            partial(notify, f"{archive.name}: downloading {size_text(archive.size)}"),
+            checksum=archive.checksum,
+            size=archive.size,
+            progress=partial(notify, f"{archive.name}: downloading {size_text(archive.size)}"),
         )
     path = source / archive.name
     verify(path, archive.checksum, archive.size, partial(notify, f"{archive.name}: verifying"))

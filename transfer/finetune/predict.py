@@ -25,6 +25,7 @@ from transfer.records.outcomes import image_names
 from transfer.records.records import Record
 from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
 
+_MOST_NUMBERS = 1 << 31  # weights of a network: 8 GiB; large ones of timm have half of it
 # Exceptions of MMEngine on a config that it cannot build.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -51,6 +52,7 @@ class FinishedCell:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                _require_bounded(cfg.model, record)
                 self.model = MODELS.build(cfg.model)
                 self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
             self._batch_size = int(cfg.test_dataloader.batch_size)
@@ -88,6 +90,19 @@ class FinishedCell:
         there = [self.dataset[index] for index in indices if index < len(self.dataset)]
         with self._autocast:
             return self.model.test_step(pseudo_collate(there))
+
+
+def _require_bounded(model: Any, record: Record) -> None:
+    """See how large a network is, without memory for its weights.
+
+    Raises:
+        UserError: It has over :data:`_MOST_NUMBERS` weights.
+    """
+    with torch.device("meta"):
+        network = MODELS.build(model)
+    if (numbers := sum(part.numel() for part in network.state_dict().values())) > _MOST_NUMBERS:
+        told = f"its network has {numbers:,} weights, over the {_MOST_NUMBERS:,} that are built"
+        raise _refusal(record, told)
 
 
 def _config(record: Record, data: DataSet) -> Config:

@@ -37,7 +37,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
         data_is_here: Whether the images are on this machine.
 
     Returns:
-        Remarks on the data sets, in sentences.
+        Remarks on weights and data sets, in sentences.
 
     Raises:
         UserError: A network does not exist, gives no feature maps, or does not fit its protocol; a
@@ -54,14 +54,20 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
         for task in sound
         if (key := _setting(task.cell)) not in unset
     }
+    notes: list[str] = []
     found = [
         *faults.values(),
-        *(_fault(_require_fit, task) for (_, path, _), task in files.items() if path),
+        *(
+            _fault(lambda task: notes.extend(_places(task)), task)
+            for (_, path, _), task in files.items()
+            if path
+        ),
         *unset.values(),
         *(_fault(_require_built, cell) for cell in built.values()),
     ]
     _raise_all(found)
-    return _look_at_data(tasks) if data_is_here else []  # last: many images take a while
+    # The data come last: of many images it takes a while.
+    return notes + (_look_at_data(tasks) if data_is_here else [])
 
 
 def _look_at_data(tasks: Sequence[Task]) -> list[str]:
@@ -134,15 +140,18 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
-def _require_fit(task: Task) -> None:
+def _places(task: Task) -> list[str]:
+    """Where in the file of a cell's weights the network is, if not on top; see that they fit."""
     cell = task.cell
     path = Path(_file(cell))
     try:
         if cell.rename:
             path = renamed(path, cell.architecture, cell.rename, task.row.reference)
-        weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
+        report = weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error
+    where = f"{cell.backbone}: the weights are taken from '{path}', {report.place}."
+    return [where] if report.place else []
 
 
 def _require_built(cell: Cell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -43,6 +44,7 @@ _DAMAGES = (
     TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,  # NumPy takes a damaged header for one of Python 2
     zipfile.BadZipFile,
     zlib.error,
 )

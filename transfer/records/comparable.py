@@ -119,13 +119,13 @@ def of_one_model(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 
 def _model(record: Record) -> dict[str, Any]:
     """The traits that all records of a row share, if known; imported runs may lack them."""
-    recorded = record.content["classifier"]
+    traits = record.content["classifier"]
     kind = "random" if classifier(record) == RANDOM else "trained"
     model: dict[str, Any] = {"weights of the kind": f"'{kind}'"}
-    if recorded["architecture"] != UNKNOWN:
-        model["the architecture"] = recorded["architecture"]
+    if traits["architecture"] != UNKNOWN:
+        model["the architecture"] = traits["architecture"]
     for name in ("mean", "std"):
-        values = recorded.get(name)
+        values = traits.get(name)
         if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
             # 0 to 255; files of one model may round differently
             model[f"the {name}"] = [round(value, 2) for value in values]

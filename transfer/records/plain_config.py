@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+_LONGEST = 1 << 20  # characters; configs have some 20,000, and take some 200 bytes each once read
 _LONGEST_RANGE = 1 << 10
 
 
@@ -17,8 +18,11 @@ def literal_config(text: str) -> dict[str, Any] | None:
             understood.
 
     Returns:
-        Its values by name, tuples and ranges as lists; None if it holds anything else.
+        Its values by name, tuples and ranges as lists; None if it holds anything else, or is longer
+        than any config.
     """
+    if len(text) > _LONGEST:
+        return None
     try:
         body = ast.parse(text).body
         return {name: _value(node) for name, node in _assignments(body)}

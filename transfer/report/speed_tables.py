@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief, markdown
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from transfer.records.records import files
@@ -25,8 +26,11 @@ PART = MadePart("speed", "transfer bench --table")
 BREAKDOWN = MadePart("breakdown", "transfer bench --table")
 """The part in ``docs/speed.md``."""
 
-_PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
-_KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
+PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
+"""Of the time of a side, as its record has them."""
+
+KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
+"""By which the work of two records is the same."""
 
 _NOT_WHOLE = (
     OSError,
@@ -42,27 +46,29 @@ _NOT_WHOLE = (
 Bench = dict[str, Any]
 
 
-def collect(results: Path) -> list[Bench]:
+def collect(results: Path) -> tuple[list[Bench], list[str]]:
     """The last record of each measurement, by work, opponent and processor.
 
     A complete one precedes an incomplete one.
 
-    Raises:
-        UserError: A record cannot be read.
+    Returns:
+        The records, and a sentence for each file that cannot be read as one.
     """
+    bad: list[str] = []
     latest: dict[tuple[Any, ...], tuple[tuple[bool, str], Bench]] = {}
     for path in files(results / "records" / "bench"):
         try:
             record = read_json(path)
-            key = (*(record["work"][name] for name in _KEYS), record["against"], _machine(record))
+            key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
             _speeds([record]), breakdowns([record])  # a record that gives tables is complete
             rank = _rank(record)
         except _NOT_WHOLE as error:
-            raise no_record(path, "transfer bench", error) from error
+            bad.append(str(no_record(path, "transfer bench", error)))
+            continue
         if key not in latest or latest[key][0] <= rank:
             latest[key] = rank, record
-    return [latest[key][1] for key in sorted(latest, key=str)]
+    return [latest[key][1] for key in sorted(latest, key=str)], bad
 
 
 def _rank(record: Bench) -> tuple[bool, str]:
@@ -70,23 +76,33 @@ def _rank(record: Bench) -> tuple[bool, str]:
     return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
 
 
-def write(results: Path, readme: Path) -> None:
+def write(results: Path, readme: Path) -> list[str]:
     """Write the tables into README and docs.
 
+    Returns:
+        A sentence for each file that is left out.
+
     Raises:
-        UserError: A record cannot be read, or the README lacks the marks.
+        UserError: The README lacks the marks.
     """
-    found = collect(results)
-    PART.put(readme, text(found, results))
+    found, bad = collect(results)
+    same, bad_pairs = differences(results)
+    PART.put(readme, text(found, same))
     docs = readme.parent / "docs" / "speed.md"
     if BREAKDOWN.is_in(docs):
         BREAKDOWN.put(docs, breakdowns(found))
+    return bad + bad_pairs
 
 
-def text(found: Sequence[Bench], results: Path) -> str:
-    """Tables in Markdown: the ratios, machine by machine, and equivalence."""
+def text(found: Sequence[Bench], same: str) -> str:
+    """Tables in Markdown: the ratios, machine by machine, and equivalence.
+
+    Args:
+        found: The records of :func:`collect`.
+        same: The table of :func:`differences`.
+    """
     parts = _speeds(found)
-    if same := _differences(results):
+    if same:
         parts += ["Equivalence of the figures, in points of the headline metric:\n", same]
     return "\n".join(parts) or "There are no measurements yet; run `transfer bench`.\n"
 
@@ -96,7 +112,7 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
     return [
         part
         for machine, records in _by_machine(found)
-        for part in (f"{machine}{_about_machine(records)}\n", _ratios(records))
+        for part in (markdown(f"{machine}{_about_machine(records)}") + "\n", _ratios(records))
     ]
 
 
@@ -105,7 +121,7 @@ def breakdowns(found: Sequence[Bench]) -> str:
     with_breakdown = [record for record in found if record["ours"][0].get("breakdown")]
     parts = ["Percent of each side's own time.\n"]
     for machine, records in _by_machine(with_breakdown):
-        parts += [f"{machine}\n", _breakdown(records)]
+        parts += [f"{markdown(machine)}\n", _breakdown(records)]
     return "\n".join(parts)
 
 
@@ -173,8 +189,13 @@ def _shares(record: Bench) -> tuple[str, str]:
     return f"{ours:.0f}", f"{other:.0f}"
 
 
-def _differences(results: Path) -> str:
-    """A line for each record of ``transfer bench --equivalence``; empty if there is none."""
+def differences(results: Path) -> tuple[str, list[str]]:
+    """A row for each record of ``transfer bench --equivalence``.
+
+    Returns:
+        The table, empty where there is no row, and a sentence for each file that cannot be read.
+    """
+    bad: list[str] = []
     rows: list[tuple[str, ...]] = []
     for path in files(results / "records" / "equivalence"):
         try:
@@ -184,25 +205,25 @@ def _differences(results: Path) -> str:
             work, found = record["work"], record["difference"]
             rows.append(
                 (
-                    f"{work['task']}, {work['data']}, {work['precision']}",
-                    f"{record['against']}",
+                    markdown(f"{work['task']}, {work['data']}, {work['precision']}"),
+                    markdown(f"{record['against']}"),
                     f"{found['mean']:+.2f}",
                     f"{found['low']:+.2f} … {found['high']:+.2f}",
                     f"{len(found['values'])}",
-                    f"{found['verdict']}",
+                    markdown(f"{found['verdict']}"),
                 )
             )
         except _NOT_WHOLE as error:
-            raise no_record(path, "transfer bench --equivalence", error) from error
+            bad.append(str(no_record(path, "transfer bench --equivalence", error)))
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
-    return _table(head, rows) if rows else ""
+    return _table(head, rows) if rows else "", bad
 
 
 def no_record(path: Path, command: str, error: Exception) -> UserError:
     """The error for a file that a command did not write, or did not finish."""
     return UserError(
-        f"'{path}' is not a complete record of '{command}' ({type(error).__name__}: {error}); move "
-        "it away and measure again."
+        f"'{path.absolute()}' is not a complete record of '{command}' ({type(error).__name__}: "
+        f"{brief(error)}); move it away and measure again."
     )
 
 
@@ -222,7 +243,7 @@ def _ratios(found: list[Bench]) -> str:
         rows.append(
             (
                 _work(record),
-                record["against"],
+                markdown(record["against"]),
                 *(f"{_median(record[side], whole):.1f}" for side in ("ours", "other")),
                 f"**{statistics.median(ratios):.2f}**",
                 f"{min(ratios):.2f} … {max(ratios):.2f}",
@@ -237,17 +258,17 @@ def _ratios(found: list[Bench]) -> str:
 def _breakdown(found: list[Bench]) -> str:
     rows = []
     for record in found:
-        for side, name in (("ours", "ours"), ("other", record["against"])):
+        for side, name in (("ours", "ours"), ("other", markdown(record["against"]))):
             runs = record[side]
             shares = (
                 100
                 * statistics.median(
                     run["breakdown"][part] / sum(run["breakdown"].values()) for run in runs
                 )
-                for part in _PARTS
+                for part in PARTS
             )
             rows.append((_work(record), name, *(f"{share:.1f}" for share in shares)))
-    return _table(("measured", "side", *(part.replace("_", "-") for part in _PARTS)), rows)
+    return _table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -258,7 +279,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _work(record: Bench) -> str:
     work = record["work"]
     protocol = "" if work["task"] == "classification" else f"{work['protocol']}, "
-    return (
+    return markdown(
         f"{work['task']}, {work['backbone']}, {work['data']}, {protocol}{work['image_size']} px, "
         f"batch {work['batch_size']}, {work['precision']}"
     )

@@ -125,7 +125,7 @@ def test_usual_tiffs_are_read(packing, tmp_path):
 
 
 def test_a_tiff_that_holds_a_jpeg_is_refused(tmp_path):
-    with pytest.raises(UnfitFile, match="packed by jpeg"):
+    with pytest.raises(UnfitFile, match="compressed by jpeg"):
         read_image(write(tmp_path / "a.tif", tiff(compression="jpeg")))
 
 

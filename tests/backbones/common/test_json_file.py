@@ -52,3 +52,9 @@ def test_the_sentence_names_the_file(tmp_path):
     path.write_text('{"value": 1e999}')
     with pytest.raises(UnfitFile, match=f"'{path}' is not JSON that can be read .*number inf"):
         read_json(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding_and_nothing_else(tmp_path, encoding):
+    (tmp_path / "a.json").write_text('{"a": "螺栓"}', encoding)
+    assert read_json(tmp_path / "a.json") == {"a": "螺栓"}

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from backbones.common.errors import UserError
-from backbones.common.paths import expanded, missing, missing_folder, unknown_name
+from backbones.common.paths import expanded, missing, missing_folder, nearby, unknown_name
 from backbones.zoo.sources import weights_file
 
 
@@ -45,7 +45,7 @@ def test_a_folder_a_pipe_and_a_dead_link_are_reported(tmp_path):
 
 
 def test_of_missing_folders_the_last_that_is_there_is_named(tmp_path):
-    assert f"only '{tmp_path}' is there" in missing(tmp_path / "a" / "b" / "c.toml")
+    assert f"only '{tmp_path}' exists" in missing(tmp_path / "a" / "b" / "c.toml")
 
 
 def test_a_path_is_reported_absolute(tmp_path, monkeypatch):
@@ -72,3 +72,10 @@ def test_the_home_of_nobody_is_an_error_for_people(monkeypatch):
     for path in ("~/mine.toml", "~nobody-of-that-name/mine.toml"):
         with pytest.raises(UserError, match="home folder"):
             expanded(path)
+
+
+@pytest.mark.parametrize("name", ["there", "x" * 300, "\0", "gone"])
+def test_nothing_is_near_what_is_there_or_cannot_be(tmp_path, name):
+    (tmp_path / "there").mkdir()
+    assert nearby(tmp_path / name) == ""
+    assert "'there'" in nearby(tmp_path / "ther")

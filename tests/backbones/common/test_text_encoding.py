@@ -1,5 +1,7 @@
 """TOML as people's editors save it."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,3 +44,11 @@ def test_another_encoding_is_named(tmp_path, content, fact):
         read_toml(path)
     assert fact in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_a_key_of_very_many_parts_is_refused_before_it_takes_minutes(tmp_path):
+    (tmp_path / "a.toml").write_text("a" + ".a" * 500_000 + " = 1")
+    began = time.process_time()
+    with pytest.raises(UserError, match="over 2,000 dots"):
+        read_toml(tmp_path / "a.toml")
+    assert time.process_time() - began < 2

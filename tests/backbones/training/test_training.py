@@ -209,7 +209,7 @@ def test_sigterm_saves_the_state_and_only_one_process_trains_in_a_folder(
         assert train.main(command(folder)) == 2
     assert f"Another process trains in '{place}'" in capsys.readouterr().err
     assert train.main(command(folder)) == 0
-    assert ("train", 3) in steps[4:], "it went on"
+    assert ("train", 3) in steps[4:], "it resumed"
     assert ("train", 1) not in steps[4:], "not from the beginning"
     resumed = trained(folder)[1]
     assert all(torch.equal(tensor, kept[key]) for key, tensor in load_file(path).items())
@@ -399,12 +399,12 @@ def test_each_row_of_a_suite_has_its_own_teacher(folder, capsys):
     arguments = ["--suite", str(own), *command(folder)[2:]]
     assert train.main([*arguments, "--teacher", "some.pth"]) == 2
     error = capsys.readouterr().err
-    assert "the teachers resnet152d_mixup and resnet152d_smooth; say whose" in error
+    assert "the teachers resnet152d_mixup and resnet152d_smooth; name the" in error
     named = ["--teacher", "resnet152d_smooth=a=b.pth", "--teacher", "resnet152d_mixup=c.pth"]
     assert train.main([*arguments, *named]) == 2
     error = capsys.readouterr().err
-    assert "resnet18d_distill, seed 0: There are no weights at that place: " in error
-    assert "resnet18d_mixup_distill, seed 0: There are no weights at that place: " in error
+    assert "resnet18d_distill, seed 0: There are no weights at that path: " in error
+    assert "resnet18d_mixup_distill, seed 0: There are no weights at that path: " in error
     assert all(f"/{name}' does not exist" in error for name in ("a=b.pth", "c.pth"))
 
 

@@ -101,13 +101,13 @@ def test_a_hub_that_nobody_runs_is_absent_at_once(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ({"status": 404}, "answers 404"),
-        ({"status": 503}, "answers 503"),
+        ({"status": 404}, "returned 404"),
+        ({"status": 503}, "returned 503"),
         ({"body": b"<html>log in</html>", "type": "text/html"}, "a web page"),
-        ({"body": b'{"error": "busy"}', "type": "application/json"}, "are no weights"),
-        ({"body": bytes(5000)}, "are no weights"),
-        ({"body": CONTENT[:-1]}, "are no weights"),
-        ({"body": CONTENT[:500], "length": len(CONTENT)}, "broke off"),
+        ({"body": b'{"error": "busy"}', "type": "application/json"}, "did not send weights"),
+        ({"body": bytes(5000)}, "did not send weights"),
+        ({"body": CONTENT[:-1]}, "did not send weights"),
+        ({"body": CONTENT[:500], "length": len(CONTENT)}, "was interrupted"),
     ],
 )
 def test_what_is_cut_off_or_no_weights_is_a_sentence_and_not_kept(answer, expected, served,
@@ -124,7 +124,7 @@ def test_an_address_that_sends_no_weights_is_a_sentence_and_not_kept(served, tmp
     address = f"{served['address']}/net.pth"
     for body in (b"nonsense", CONTENT, torch_file({"fc.bias": torch.ones(2)})[:-9]):
         served["body"] = body
-        with pytest.raises(UserError, match="are no weights"):
+        with pytest.raises(UserError, match="did not send weights"):
             weights.locate(address)
         assert kept(tmp_path) == []
     served["body"] = torch_file({"fc.bias": torch.ones(2)})

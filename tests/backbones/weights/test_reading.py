@@ -167,10 +167,10 @@ def with_values(name, *values):
     ("saved", "expected"),
     [
         (lambda: with_values("layer3.0.bn1.running_var", NAN),
-         r"layer3\.0\.bn1\.running_var holds 1 value of 48 that is NaN or infinite"),
-        (lambda: with_values("layer2.0.conv1.weight", INF, -INF, NAN), r"holds 3 values of \d+"),
+         r"layer3\.0\.bn1\.running_var has 1 value of 48 that is NaN or infinite"),
+        (lambda: with_values("layer2.0.conv1.weight", INF, -INF, NAN), r"has 3 values of \d+"),
         (lambda: with_values("bn1.running_var", -0.5, -1e-9),
-         r"bn1\.running_var is a variance and holds 2 values of \d+ that are negative"),
+         r"bn1\.running_var is a variance but has 2 values of \d+ that are negative"),
         (lambda: {**state(), "conv1.0.weight": state()["conv1.0.weight"].to(torch.complex64)},
          r"conv1\.0\.weight is of type complex64"),
         (lambda: {**state(), "bn1.weight": (100 * state()["bn1.weight"]).to(torch.int8)},
@@ -234,5 +234,5 @@ def test_a_part_of_no_size_is_of_another_shape(tmp_path):
 def test_the_other_format_is_looked_at_too(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(with_values("bn1.running_mean", NAN), path)
-    with pytest.raises(UserError, match=r"bn1\.running_mean holds 1 value"):
+    with pytest.raises(UserError, match=r"bn1\.running_mean has 1 value"):
         weights.match(NETWORK, weights.read(path, NETWORK), str(path))

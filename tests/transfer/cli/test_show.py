@@ -388,3 +388,15 @@ def test_a_score_is_of_detections(here, score, said, capsys):
     record = record_of(here, "segmentation")
     assert main.main(["show", record.cell["id"], "--score", score]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_pictures_of_several_folders_are_told_apart_by_their_names(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
+    mask = np.zeros((4, 4), np.uint8)
+    found = [
+        Comparison(tmp_path / "0.png", mask, mask, name)
+        for name in ("north/0", "south/0", "0", "a/" + "ü" * 300)
+    ]
+    names = [path.name for path in sheet_module.write_sheets(found, CLASSES, tmp_path / "out")]
+    assert names[:3] == ["001_north_0.png", "002_south_0.png", "003_0.png"]
+    assert len(list((tmp_path / "out").iterdir())) == 4

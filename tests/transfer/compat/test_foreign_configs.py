@@ -292,6 +292,32 @@ def test_words_are_those_of_their_key(name, value):
     assert fault_of_setting(name, value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.decode_head.channels", 10**6),
+        ("model.neck.num_outs", -(10**9)),
+        ("model.data_preprocessor.size", (10**5, 10**5)),
+        ("model.data_preprocessor.pad_size_divisor", 10**4),
+        ("train_dataloader.dataset.pipeline.0.scale", [[10**5, 10**5]]),
+        ("optim_wrapper.optimizer.lr", float("nan")),
+        ("train_cfg.max_epochs", 10**10),
+        ("train_cfg.max_epochs", 10**400),
+    ],
+)
+def test_numbers_are_bounded_where_they_say_how_large_something_becomes(name, value):
+    assert "at most" in fault_of_setting(name, value)
+
+
+def test_a_network_of_a_record_is_measured_before_it_is_built(recorded, small_sample):
+    config = recorded("segmentation")
+    config["model"]["decode_head"] |= {"channels": 1 << 17, "in_channels": 1 << 17}
+    record = Record(Path("large.json"), {"config": {"json": json.dumps(config)}})
+    sample = catalogue.load("sample", small_sample.parent)
+    with pytest.raises(UserError, match=r"network has \d+,\d+,\d+,\d+ weights"):
+        FinishedCell(record, sample, Path())
+
+
 def test_tables_in_tables_end_somewhere():
     tree = 1
     for _ in range(10_000):

@@ -1,17 +1,24 @@
 """MMEngine reads no file that executes, and a version that would is refused before it reads one."""
 
+import codecs
 import importlib.metadata
+import io
 import pickle
+import tracemalloc
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from mmdet.datasets import BaseDetDataset
 from mmengine import fileio
 from mmengine.fileio import handlers
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint
 from mmseg.models.losses import CrossEntropyLoss
 
 from backbones.common.errors import UserError
+from backbones.common.torch_file import MoreNames
 from transfer import (
     openmmlab,  # noqa: F401  (closes what unpickles)
 )
@@ -49,6 +56,10 @@ def evil(request, tmp_path):
     assert marker.exists()
 
 
+ANYTHING = MoreNames(
+    frozenset({"builtins.getattr", "mmengine.logging.history_buffer.HistoryBuffer"}),
+    (getattr, HistoryBuffer),
+)
 REFUSALS = (TypeError, yaml.YAMLError)  # an unknown format, a tag that is not plain data
 
 
@@ -105,7 +116,7 @@ def test_a_reader_that_no_longer_reads_by_what_is_replaced_is_seen(monkeypatch):
     ("change", "read"),
     [
         (lambda m: m.setattr(checkpoint, "_safe_torch_load", trusting), "a checkpoint with code"),
-        (lambda m: m.setattr(safe_loading, "_buffer_method", getattr), "a checkpoint with code"),
+        (lambda m: m.setattr(safe_loading, "LOG_BUFFERS", ANYTHING), "a checkpoint with code"),
         (lambda m: m.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD"), "a torch file with code"),
         (lambda m: m.setitem(handlers.file_handlers, "pkl", handlers.PickleHandler()), "a .pkl"),
         (lambda m: m.setitem(handlers.file_handlers, "yml", UnsafeYaml()), "a .yml"),
@@ -119,7 +130,6 @@ def test_what_would_run_is_tried_and_found(change, read, monkeypatch):
 
 
 def trusting(file, map_location=None, weights_only=None):
-    import torch
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
@@ -136,3 +146,62 @@ def test_it_is_tried_before_anything_is_read(monkeypatch):
     monkeypatch.setattr(safe_loading, "require_refused", lambda: tried.append(1))
     safe_loading.install()
     assert tried
+
+
+class Asks:
+    """A call in a pickle."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Asks(bytearray, 1 << 40),
+        Asks(np.ndarray, (1 << 36,), "O"),
+        Asks(np.zeros([0]).__reduce__()[0], np.ndarray, (1 << 36,), b"b"),
+        Asks(np.float64(1).__reduce__()[0], np.dtype("V99999999"), b""),
+        Asks(np.dtype, "f8," * 1000),
+        Asks(codecs.encode, "ü" * 9, "puny-code"),
+        Asks(getattr, HistoryBuffer, "__init__"),
+    ],
+    ids=lambda harm: harm.call[0].__name__,
+)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_checkpoint_makes_no_room_that_its_bytes_do_not_fill(harm, in_memory, tmp_path):
+    file = io.BytesIO()
+    torch.save({"state_dict": {}, "message_hub": harm}, file)
+    (tmp_path / "a.pth").write_bytes(file.getvalue())
+    tracemalloc.start()
+    with pytest.raises(UserError):
+        checkpoint._safe_torch_load(file if in_memory else str(tmp_path / "a.pth"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_log_buffers_are_read_as_they_were_written(tmp_path):
+    buffer = HistoryBuffer(np.linspace(0, 1, 1000), np.arange(1000))
+    fields = {"buffer": buffer, "number": np.float32(2.5), "whole": np.int64(-3), "is": np.bool_(1)}
+    torch.save(fields, tmp_path / "a.pth")
+    found = checkpoint._load_checkpoint(str(tmp_path / "a.pth"))
+    assert found["buffer"].mean(7) == buffer.mean(7)
+    for name in ("number", "whole", "is"):
+        assert found[name] == fields[name]
+        assert found[name].dtype == fields[name].dtype
+
+
+def test_what_an_address_sends_is_fetched_within_bounds(tmp_path, monkeypatch):
+    def fetched(url, place):
+        place.parent.mkdir(parents=True)
+        torch.save({"a": torch.ones(2)}, place)
+        return place
+
+    monkeypatch.setattr(safe_loading, "fetch", fetched)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    found = checkpoint._load_checkpoint("https://host.invalid/net.pth")
+    assert torch.equal(found["a"], torch.ones(2))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import drawn_data as draw
+from transfer.datasets import coco_json
 from transfer.datasets.coco_json import read_coco
 from transfer.datasets.coco_likely import likely_cause
 from transfer.datasets.readers import BadFile
@@ -207,3 +208,19 @@ def test_training_and_check_read_the_same_file(coco: Path) -> None:
         for info in map(dataset.get_data_info, range(len(dataset)))
     ]
     assert read == [("a.jpg", 2), ("b.jpg", 2)]
+
+
+def test_values_are_counted_before_they_are_read(coco: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(coco_json, "_MAX_VALUES", 90)
+    coco_json.load_json(coco)
+    coco.write_text('{"images": [], "categories": [], "annotations": [' + "[]," * 90 + "[]]}")
+    monkeypatch.setattr(coco_json.json, "loads", None)
+    with pytest.raises(BadFile, match="over 90 values"):
+        coco_json.load_json(coco)
+
+
+def test_a_file_of_faults_alone_is_one_fault(coco: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(coco_json, "_MOST_FAULTS", 50)
+    coco.write_text('{"images": [], "categories": [], "annotations": [' + "1," * 60 + "1]}")
+    with pytest.raises(BadFile, match=r"over 50 entries .* the first: annotation number 1"):
+        read_coco(coco)

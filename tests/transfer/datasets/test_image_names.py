@@ -245,7 +245,7 @@ def test_a_missing_folder_is_reported_with_what_is_like_it(
     data = draw.load(tmp_path, draw.masks_toml().replace(old, new))
     (fault,) = draw.found(data)
     assert fault[0] == "list"
-    assert f"is no folder (did you mean '{near}'" in fault[2]
+    assert f"that folder contains '{near}'" in fault[2]
 
 
 def test_a_list_that_is_no_file_is_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from backbones.runtime.progress import Curve
 from backbones.runtime.randomness import ReplayableDataset
 from backbones.runtime.runner import quiet_runner
 from tests.support import processes
-from tests.support.suites import Told, quick_suite, schedule, tasks_of
+from tests.support.suites import EventLog, quick_suite, schedule, tasks_of
 from transfer.records import lease as leasing
 from transfer.records.lease import Leases
 from transfer.scheduling import worker
@@ -299,7 +299,7 @@ def test_a_cell_that_fails_on_a_full_disk_is_tried_again_when_there_is_room(
         elif event == "failed":
             (small_disk / "filler").unlink()
 
-    watcher = Told(fill_and_make_room)
+    watcher = EventLog(fill_and_make_room)
     patience = threading.Timer(120, stopping.request)
     patience.start()
     try:
@@ -742,3 +742,10 @@ def test_a_training_does_not_take_over_how_the_one_before_it_chose_algorithms(
     runner_of(tmp_path)
     assert not torch.backends.cudnn.benchmark
     assert products.allow_bf16_reduced_precision_reduction
+
+
+def test_no_line_of_a_log_moves_the_cursor_of_a_terminal(tmp_path):
+    runner = quiet_runner(model=Net(), work_dir=str(tmp_path), seed=0)
+    runner.logger.warning("class \x1b[2J\x9b1A\u202e of\n\ta stranger")
+    (line,) = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "class" in line]
+    assert line.endswith(r"class \x1b[2J\x9b1A\u202e of")

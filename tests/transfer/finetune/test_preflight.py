@@ -59,7 +59,7 @@ def test_a_suite_names_all_that_do_not_fit_and_begins_nothing(here, small_sample
     suite.write_text(suite.read_text().replace("max_epochs", "max_epoch"))
     assert run.main(["--suite", "suite.toml"]) == 2
     printed = capfd.readouterr().err
-    assert "timm has no network 'resnet18x'; near it are resnet18" in printed
+    assert "timm has no network 'resnet18x'; similar names are resnet18" in printed
     assert "wrong: The weights 'r18.pth' are not those of 'resnet18d'" in printed
     assert "'train_cfg' has no 'max_epoch'; did you mean max_epochs" in printed
     assert "plain" not in printed
@@ -69,7 +69,7 @@ def test_a_suite_names_all_that_do_not_fit_and_begins_nothing(here, small_sample
 def test_a_mistyped_network_is_one_sentence(here, capsys):
     own("mine", 'architecture = "resnet50x"\nweights = "r18.pth"')
     (message,) = refused(capsys, "--backbone", "mine.toml", "--data", "sample")
-    assert message.startswith("error: timm has no network 'resnet50x'; near it are resnet50")
+    assert message.startswith("error: timm has no network 'resnet50x'; similar names are resnet50")
     assert main.main(["backbones", "mine.toml"]) == 2
     assert "no network 'resnet50x'" in capsys.readouterr().err
 

@@ -29,7 +29,7 @@ from backbones.zoo.sizes import COSTS, size_of
 from tests.support import chaos_suite, processes, synthetic
 from tests.support.suites import (
     QUICK,
-    Told,
+    EventLog,
     classifier,
     plan_of,
     quick_suite,
@@ -649,7 +649,7 @@ def test_failures_are_kept_and_a_cell_that_runs_elsewhere_is_waited_for(here, ca
             done.append(arguments[0])
             held.give_back()
 
-    watcher = Told(give_back_once)
+    watcher = EventLog(give_back_once)
     tally = schedule([broken, first, second], watcher, retry=1).run()
 
     assert [task.name for task in tally.done] == [second.name, first.name]
@@ -686,10 +686,10 @@ def test_one_work_folder_serves_one_driver_at_a_time(here, cache):
     state.parent.mkdir()
     state.touch()
     other = lease.Leases(task.work_leases).take(task.name)
-    schedule([task], Told())
+    schedule([task], EventLog())
     assert state.exists(), "of a driver with other results, that is on its way"
     other.give_back()
-    schedule([task], Told())
+    schedule([task], EventLog())
     assert not state.exists(), "left by a kill after the record was written"
 
 

@@ -410,3 +410,8 @@ def test_figures_that_run_into_one_another_are_passed_over(tmp_path):
     )
     assert damaged.metrics == whole.metrics
     assert damaged.curve == whole.curve[1:]
+
+
+def test_a_config_longer_than_any_is_not_parsed():
+    assert literal_config("a = 1\n" * 9) == {"a": 1}
+    assert literal_config("a = 1\n" * (1 << 18)) is None

@@ -10,6 +10,7 @@ import pytest
 
 from backbones.common.errors import UserError
 from tests.support import synthetic
+from transfer.cli import main
 from transfer.records import records
 from transfer.records.lease import Leases
 from transfer.records.writable import require_writable
@@ -117,3 +118,13 @@ def test_a_file_in_the_folders_place_is_named(tmp_path):
     (tmp_path / "results").touch()
     with pytest.raises(UserError, match="results' is not writable"):
         require_writable(wanted(tmp_path / "results"))
+
+
+def test_a_dry_run_tells_it_beside_the_costs(tmp_path, capsys):
+    (tmp_path / "results").touch()
+    asked = ["run", "--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
+    asked += ["--results", str(tmp_path / "results"), "--work-dir", str(tmp_path / "w")]
+    assert main.main([*asked, "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert "Planned runs" in printed.out
+    assert "results' is not writable" in printed.err

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from backbones.common.errors import UserError
 from tests.support import chaos_suite
-from tests.support.suites import Told, tasks_of
+from tests.support.suites import EventLog, tasks_of
 from transfer import run
 from transfer.plan.durations import Durations
 from transfer.records import records
@@ -111,7 +111,7 @@ def test_a_lost_worker_costs_no_attempt_and_an_unplaced_one_gets_no_cell(here, c
         here, cache / "sample", rows=["resnet18_scratch"], seeds=range(3), tasks=["detection"]
     )
     tasks = tasks_of(suite, here)
-    executor, watcher = Unsteady({tasks[0].name: 3, tasks[1].name: 99}), Told()
+    executor, watcher = Unsteady({tasks[0].name: 3, tasks[1].name: 99}), EventLog()
     tally = Schedule(tasks, jobs=2, retry=0, executor=executor, watcher=watcher).run()
     assert {task.name for task in tally.done} == {tasks[0].name, tasks[2].name}
     assert [task.name for task, _ in tally.failed] == [tasks[1].name], "held for the cause at last"

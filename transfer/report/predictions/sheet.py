@@ -18,6 +18,7 @@ from transfer.report.predictions.side_by_side import Boxes, Comparison
 _LONG_SIDE = 640  # longest side of an image on the sheet, in pixels
 _MARGIN = 12
 _LINE = TEXT + 8
+_LONGEST_NAME = 60  # characters; of up to 4 bytes each in the name of a file
 
 
 def write_sheets(
@@ -35,7 +36,9 @@ def write_sheets(
     colours = choose_colours(comparisons, classes)
     paths = []
     for number, comparison in enumerate(comparisons, start=1):
-        path = folder / f"{number:03}_{comparison.path.stem}.png"
+        # of images of several folders, where a bare name does not tell which
+        name = comparison.name if "/" in comparison.name else comparison.path.stem
+        path = folder / f"{number:03}_{name.replace('/', '_')[:_LONGEST_NAME]}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             sheet(comparison, classes, colours).save(path)
