@@ -210,7 +210,7 @@ def test_runs_from_random_weights_are_no_classifier_beside_trained_ones(tmp_path
     table = only_table(tmp_path)
     assert row_of(table, "n").statistics.mean == 70.5
     (sentence,) = table.left_out
-    assert "it has weights of the kind 'random', that of the newest" in sentence
+    assert "it has weights of the kind 'random', the newest record" in sentence
     assert "has 'trained'" in sentence
 
 
@@ -448,7 +448,7 @@ def test_an_empty_line_names_the_command_that_fills_it_in_its_own_table(
     synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
     (shown,) = paper_table(8, collect(tmp_path))
     of_smooth, of_cosine = (command_line.format(f"resnet50d_{one}") for one in ("smooth", "cosine"))
-    assert any(f"; {of_smooth.rstrip(chr(39))}' " in note for note in shown.notes)
+    assert any(f"{of_smooth.rstrip(chr(39))}'" in note for note in shown.notes)
     with_weights = of_cosine if changed["protocol"] == "imported" else f"{of_cosine} --weights"
     assert any(with_weights in note for note in shown.notes)
 
@@ -840,7 +840,7 @@ def test_a_classifier_without_finite_figures_is_named(tmp_path):
     path.write_text(path.read_text().replace('"top1": 77.0', '"top1": NaN'))
     good, bad = classification.read_all(tmp_path)
     assert good == []
-    assert "holds the number nan" in bad[0]
+    assert "contains the number nan" in bad[0]
 
 
 def test_a_classifiers_record_that_lacks_its_classes_is_named(tmp_path):
