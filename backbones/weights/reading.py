@@ -76,7 +76,7 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
     if not held and len(found) > 1:  # for example a state dict that is nested by modules
         held, _ = _held({"": flattened(found)}, plan, rename)
     if held:
-        return _only_one(held, plan, path)
+        return _only_one(held, path)
     if fault:
         raise fault
     place, table = max(found.items(), key=lambda item: len(item[1]))
@@ -101,26 +101,21 @@ def _held(
     return held, fault
 
 
-def _only_one(held: list[Checkpoint], plan: Blueprint, path: Path) -> Checkpoint:
-    """The most complete of several equal state dicts.
+def _only_one(held: list[Checkpoint], path: Path) -> Checkpoint:
+    """The state dict of a file that has one.
 
     Raises:
-        UserError: They differ, so the choice is ambiguous.
+        UserError: It has several. Even where their values are equal, such as those of a student and
+            a teacher before training, only the user knows which one is meant.
     """
-    most = max(held, key=lambda one: len(plan.shapes.keys() & one.tensors.keys()))
-    others = [one for one in held if one is not most]
-    for other in others:
-        if _differ(most.tensors, other.tensors, plan):
-            first, second = [one.table for one in held if one in (most, other)]
-            raise UserError(
-                f"'{path}' contains the network twice, in '{first}' and '{second}', with "
-                "different values: save the one whose top-1 was measured in its own file "
-                f"(torch.save({_expression(second)}, …) or similar) and give that."
-            )
-    copies = (*most.copies, *(other.table for other in others))
-    return Checkpoint(
-        most.tensors, most.convention, table=most.table, prefix=most.prefix, copies=copies
-    )
+    if len(held) > 1:
+        names = " and ".join(f"'{one.table}'" for one in held)
+        raise UserError(
+            f"'{path}' contains the network {len(held)} times, in {names}: save the one whose "
+            "top-1 was measured in a file of its own "
+            f"(torch.save({_expression(held[-1].table)}, …) or similar) and give that file."
+        )
+    return held[0]
 
 
 def _expression(place: str) -> str:
