@@ -18,24 +18,7 @@ from backbones.openmmlab.backbone import TimmPyramid, require_maps
 from backbones.openmmlab.c4_head import RoIStage
 from backbones.zoo import zoo
 from backbones.zoo.limits import LIMITS, Limits
-
-OFTEN_ASKED_FOR = (
-    *("convnext_tiny", "convnext_small", "convnext_base", "convnextv2_tiny"),
-    *("deit_small_patch16_224", "vit_tiny_patch16_224", "vit_small_patch16_224"),
-    *("vit_base_patch16_224", "vit_large_patch16_224"),
-    *("swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224"),
-    *("swin_base_patch4_window7_224", "swinv2_tiny_window8_256", "maxvit_tiny_tf_224"),
-    *("resnet34", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "seresnet50"),
-    *("densenet121", "densenet201", "vgg16_bn", "inception_v4"),
-    *(
-        "efficientnet_b0",
-        "mobilenetv2_100",
-        "mobilenetv3_large_100",
-        "regnety_016",
-        "mixer_b16_224",
-    ),
-)
-"""Networks that are not in the zoo."""
+from backbones.zoo.sizes import OFTEN_ASKED_FOR
 
 
 def limits(architecture: str) -> Limits:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
 import timm
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.zoo import zoo
 from backbones.zoo.networks import require_known
+from backbones.zoo.sizes import COSTS, OFTEN_ASKED_FOR
 
 IMAGE_SIZE = 224
 """Side of the image for which multiply-adds are counted, in pixels."""
@@ -54,14 +54,15 @@ def classifier_cost(architecture: str) -> Cost:
 
 
 def write_table(file: TextIO) -> None:
-    """Write the costs of every network of the zoo, as in ``costs.csv``."""
+    """Write the costs of the zoo's networks and of others that are often asked for."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["architecture", "parameters", "multiply_adds_224"])
-    for architecture in sorted({row.architecture for row in zoo.CATALOGUE.values()}):
+    own = {row.architecture for row in zoo.CATALOGUE.values()}
+    for architecture in sorted(own.union(OFTEN_ASKED_FOR)):
         cost = classifier_cost(architecture)
         writer.writerow([architecture, cost.parameters, cost.multiply_adds])
 
 
 if __name__ == "__main__":
-    with Path(__file__).with_name("costs.csv").open("w", encoding="utf-8") as table:
+    with COSTS.open("w", encoding="utf-8") as table:
         write_table(table)

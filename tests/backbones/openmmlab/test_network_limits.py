@@ -4,9 +4,10 @@ import csv
 
 import pytest
 
-from backbones.openmmlab.network_limits import OFTEN_ASKED_FOR, limits
+from backbones.openmmlab.network_limits import limits
 from backbones.zoo import zoo
 from backbones.zoo.limits import LIMITS, limits_of
+from backbones.zoo.sizes import OFTEN_ASKED_FOR
 
 QUICK = ("resnet18", "inception_v3", "mobilenetv1", "vit_tiny_patch16_224", "convnext_tiny")
 KNOWN = sorted({row.architecture for row in zoo.CATALOGUE.values()}.union(OFTEN_ASKED_FOR))

@@ -32,6 +32,7 @@ def python(*arguments, cwd, **variables):
         ["-m", "transfer.cli.main", "run", "--help"],
         [str(ROOT / "transfer" / "run.py"), "--help"],
         [str(ROOT / "transfer" / "run.py"), "--backbone", "resnet50d_tricks", "--dry-run"],
+        ["-m", "transfer.cli.main", "run", "--backbone", "timm/convnext_tiny", "--dry-run"],
         [str(ROOT / "backbones" / "train.py"), "--help"],
     ],
 )
