@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from pathlib import Path
@@ -44,11 +45,26 @@ def parse_json(text: str) -> Any:
         ValueError: It is not JSON, or :func:`require_plain` refuses its content.
     """
     try:
-        value = json.loads(text)
+        value = load_text(text)
     except RecursionError as error:
         raise ValueError(f"it nests more than {MAX_DEPTH} levels") from error
     require_plain(value)
     return value
+
+
+def load_text(text: str) -> Any:
+    """As ``json.loads``, with the garbage collector off: JSON has no cycles to collect.
+
+    The collector looks through all lists again and again while they are made. Millions of them take
+    a quarter of the time without it.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(text)
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def require_plain(value: Any, infinite: bool = False) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backbones.common.escape import brief
+from backbones.common.json_file import load_text
 from transfer.datasets.readers import BadFile, read_file
 
 MAX_BYTES = 1 << 30
@@ -135,7 +136,7 @@ def load_json(path: Path) -> dict[str, list[Any]]:
     if sum(map(text.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise BadFile(path, f"holds over {_MAX_VALUES:,} values")
     try:
-        content = json.loads(text)  # accepts a byte order mark
+        content = load_text(text)  # accepts a byte order mark
     except (ValueError, RecursionError) as error:
         raise BadFile(path, f"is not JSON ({brief(str(error))})") from error
     for name in ("images", "annotations", "categories"):
@@ -241,7 +242,7 @@ def _box(name: str, entry: dict[str, Any]) -> Box:
 
 def _require_keys(entry: Any, *keys: str) -> None:
     if not isinstance(entry, dict):
-        raise _Fault("is no table of entries")
+        raise _Fault("is not a JSON object")
     if missing := [key for key in keys if key not in entry]:
         outline = "bbox" in missing and entry.get("segmentation")
         hint = "; compute it from the 'segmentation'" if outline else ""
