@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.zoo import zoo
+from backbones.zoo.limits import limits_of
 from backbones.zoo.networks import require_known
 from backbones.zoo.sizes import COSTS, OFTEN_ASKED_FOR
 
@@ -54,11 +55,17 @@ def classifier_cost(architecture: str) -> Cost:
 
 
 def write_table(file: TextIO) -> None:
-    """Write the costs of the zoo's networks and of others that are often asked for."""
+    """Write the costs of the zoo's networks and of others that are often asked for.
+
+    Networks that give no pyramid are left out: every protocol refuses them, and some of them take
+    images of one other size only.
+    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["architecture", "parameters", "multiply_adds_224"])
     own = {row.architecture for row in zoo.CATALOGUE.values()}
     for architecture in sorted(own.union(OFTEN_ASKED_FOR)):
+        if (known := limits_of(architecture)) and known.pyramid:
+            continue
         cost = classifier_cost(architecture)
         writer.writerow([architecture, cost.parameters, cost.multiply_adds])
 

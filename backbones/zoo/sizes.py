@@ -28,7 +28,7 @@ OFTEN_ASKED_FOR = (
         "mixer_b16_224",
     ),
 )
-"""Networks outside the zoo whose size and limits are known without building them."""
+"""Networks outside the zoo whose limits, and size if they can be used, are known."""
 
 
 @dataclass(frozen=True)

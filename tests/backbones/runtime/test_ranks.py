@@ -140,7 +140,7 @@ def test_processes_share_the_stated_batch(own, stated, count, each):
     assert batch_of_each(own, stated, count) == each
 
 
-def test_the_rate_follows_the_whole_batch_and_the_protocol_is_kept_where_it_can_be(
+def test_the_learning_rate_follows_the_global_batch_size_and_the_protocol_is_kept_where_it_can_be(
     small_sample, monkeypatch
 ):
     from transfer.datasets import catalogue
@@ -160,7 +160,7 @@ def test_the_rate_follows_the_whole_batch_and_the_protocol_is_kept_where_it_can_
     assert larger.auto_scale_lr == {"enable": True, "base_batch_size": 4}
     assert shared.val_dataloader.batch_sampler == {"type": "BatchesOfARank"}
     assert shared.val_evaluator.shared
-    with pytest.raises(UserError, match=r"synchronises batch norms .* on GPUs only"):
+    with pytest.raises(UserError, match=r"synchronises batch norms .* only on GPUs"):
         config("segmentation", "paper", 2)
     monkeypatch.setattr("transfer.protocols.shared_batch.hardware.cuda_devices", lambda: 2)
     masks = config("segmentation", "paper", 2)
@@ -325,7 +325,7 @@ def test_what_the_main_process_of_several_cannot_do_ends_all_of_them():
 
 def test_a_gpu_that_does_not_exist_is_named(monkeypatch):
     monkeypatch.setattr(hardware, "cuda_devices", lambda: 2)
-    with pytest.raises(UserError, match=r"asks for GPU 2 of this machine, which has 2 .*=2'"):
+    with pytest.raises(UserError, match=r"needs GPU 2 of this machine, which has 2 .*=2'"):
         ranks._require_gpu(ranks.Place(rank=2, of=4, local_rank=2))
     ranks._require_gpu(ranks.Place(rank=3, of=4, local_rank=1))
 
@@ -408,7 +408,7 @@ def test_a_task_of_slurm_takes_the_gpu_that_it_was_given(gpus, variables, device
 @pytest.mark.parametrize("variables", [{}, {"GPUS_ON_NODE": "1", "TRES_PER_TASK": "cpu=4"}])
 def test_tasks_that_share_one_gpu_are_refused(variables, monkeypatch):
     as_slurm_task(monkeypatch, 1, LOCALID=3, **variables)
-    with pytest.raises(UserError, match=r"asks for GPU 3 .* which has 1 .*--gpus-per-task=1"):
+    with pytest.raises(UserError, match=r"needs GPU 3 .* which has 1 .*--gpus-per-task=1"):
         ranks._require_gpu(ranks.place_of("slurm"))
     ranks._require_gpu(ranks.Place(rank=4, of=8, local_rank=0))
 

@@ -86,8 +86,8 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         ("\x00", "is not valid TOML"),
         ('rows = ["resnet50_baseline"]', 'must set kind = "transfer"'),
         ('kind = "classification"\nrows = []', "backbones/train.py"),
-        (QUICK, "'rows' must be a list of rows"),
-        (QUICK + "rows = []", "'rows' must be a list of rows"),
+        (QUICK, "'rows' must be a non-empty list of rows"),
+        (QUICK + "rows = []", "'rows' must be a non-empty list of rows"),
         (QUICK + "rows = [3]", "'rows' must be names of rows"),
         (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean 'seeds'"),
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
@@ -124,8 +124,8 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
             QUICK + 'rows = ["a"]\n[vary.detection]\n"a.type" = ["SGD", "os.system"]',
             "which is not an allowed class",
         ),
-        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a list of values"),
-        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "names 1 twice"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a non-empty list of values"),
+        (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "lists 1 twice"),
         (QUICK.replace("float32", "float8") + 'rows = ["a"]', "'precision' must be auto"),
         (QUICK.replace('"sample"', "{ boxes = 'a' }") + 'rows = ["a"]', "'data' must be"),
     ],
@@ -295,7 +295,7 @@ def test_data_for_one_task_are_enough_for_a_suite(here):
     assert "'boxes' has no data for segmentation, so this task is left out." in plan.remarks
     named = plan_of(text + 'tasks = ["detection"]\n', here)
     assert (named.cells, len(named.remarks)) == (plan.cells, len(plan.remarks) - 1)
-    with pytest.raises(UserError, match=r"nothing for segmentation; .* tasks = \[\"detection"):
+    with pytest.raises(UserError, match=r"does not support segmentation; .* tasks = \[\"detection"):
         plan_of(text, here, tasks=("segmentation",))
     with pytest.raises(UserError, match=r"rows do not support segmentation"):
         plan_of(text + 'tasks = ["detection"]\n', here, tasks=("segmentation",))
@@ -475,7 +475,7 @@ def test_a_classifier_of_another_network_is_refused_though_its_names_are_the_sam
     (here / "mine.toml").write_text('architecture = "mobilenetv1"\n')
     file = here / "elder.safetensors"
     classifier(file, 0, "mobilenet_baseline", architecture="mobilenetv1_100")
-    with pytest.raises(UserError, match=r"is a 'mobilenetv1_100', but .* is a 'mobilenetv1': give"):
+    with pytest.raises(UserError, match=r"'mobilenetv1_100', but .* has 'mobilenetv1': "):
         single_run(row, file, here)
 
 
