@@ -234,7 +234,7 @@ def remove_a_class_of_val(folder):
 def empty_a_class(folder):
     for path in (folder / "train" / "fish").iterdir():
         path.unlink()
-    return "holds no image"
+    return "contains no image"
 
 
 def break_an_image(folder):

@@ -384,7 +384,7 @@ def test_where_no_state_is_whole_the_training_starts_anew(tmp_path, calm):
 
 def test_a_state_of_something_else_under_our_name_is_one_sentence(tmp_path):
     checkpoint.save_checkpoint(tmp_path / "state", {"identity": "it", "model": {}, "iteration": 1})
-    with pytest.raises(UserError, match="is does not belong to this training"):
+    with pytest.raises(UserError, match="does not belong to this training"):
         trained(tmp_path)
 
 
@@ -531,7 +531,7 @@ def test_a_loss_that_is_no_number_names_iteration_state_and_a_way_out(tmp_path):
     message = str(caught.value)
     state = checkpoint.load_state(tmp_path / "state", "it")
     assert "the training diverged" in message
-    assert f"of iteration {state['iteration']}, is '{tmp_path / 'state'}'" in message
+    assert f"of iteration {state['iteration']}, is in '{tmp_path / 'state'}'" in message
     assert "lower the learning rate" in message
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 

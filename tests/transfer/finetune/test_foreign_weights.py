@@ -67,7 +67,7 @@ def test_what_a_training_wraps_around_weights_passes_the_preflight():
 def test_values_that_are_no_numbers_are_found_before_training(name):
     state = {k: v.clone() for k, v in state_of(NETWORK).items()}
     state[name][3] = float("nan")
-    with pytest.raises(UserError, match=f"own: .*{name} holds 1 value of"):
+    with pytest.raises(UserError, match=f"own: .*{name} has 1 value of"):
         looked_at(planned(state))
 
 
@@ -88,7 +88,7 @@ def test_a_renamed_row_is_said_checked_and_recorded():
 
 def test_without_the_choice_other_names_are_refused_and_with_another_it_is_another_cell():
     other = foreign(state_of(NETWORK))
-    with pytest.raises(UserError, match='say rename = "by shape"'):
+    with pytest.raises(UserError, match='write rename = "by shape"'):
         looked_at(planned(other))
     ids = set()
     table = "\n".join(f'"{a}" = "{b}"' for a, b in zip(other, state_of(NETWORK), strict=True))
