@@ -152,7 +152,7 @@ def test_data_that_cannot_be_used_is_reported_before_anything_is_begun(here, cap
     draw.load(data, draw.masks_toml())
     command = ["--backbone", "resnet18_scratch", "--against", "none", "--task", "segmentation"]
     message = "\n".join(refused(capsys, *command, "--data", str(data / "own.toml")))
-    assert "training pixels of 'ground' only" in message
+    assert "training pixels of only 'ground'" in message
     assert begun(here) == []
 
 
