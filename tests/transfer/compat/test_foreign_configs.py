@@ -322,7 +322,7 @@ def test_tables_in_tables_end_somewhere():
     tree = 1
     for _ in range(10_000):
         tree = [tree]
-    assert "deep" in fault_of_record({"model": tree})
+    assert "nested tables" in fault_of_record({"model": tree})
 
 
 def test_a_class_that_the_toolboxes_lost_is_not_imported_by_its_name(monkeypatch, small_sample):

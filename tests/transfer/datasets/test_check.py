@@ -427,7 +427,7 @@ def test_command(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         toy.image(name).unlink()
     assert command(str(toy.file)) == 1
     assert "… and 2 more" in capsys.readouterr().out
-    with pytest.raises(UserError, match="could not be written"):
+    with pytest.raises(UserError, match="is not writable"):
         command(str(toy.file), "--fix-list", str(tmp_path / "no" / "such" / "folder"))
     with pytest.raises(UserError, match="was not found"):
         command("voc0712", "--data-root", str(tmp_path / "nowhere"))
