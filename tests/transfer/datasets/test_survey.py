@@ -226,9 +226,9 @@ def test_images_of_16_bits_are_cut_to_8(
     assert fault[0] == kind
     assert f"of 4 such images, cut to 8 bits, is {brightest} of 255" in fault[2]
     if kind == "dark":
-        assert "16 bits" in refused(data, "detection")
+        assert "16-bit" in refused(data, "detection")
     else:
-        assert any("16 bits" in note for note in require_usable(data, "detection"))
+        assert any("16-bit" in note for note in require_usable(data, "detection"))
 
 
 FORMATS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
