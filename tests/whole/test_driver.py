@@ -128,7 +128,7 @@ def test_data_for_one_task_are_enough_unless_the_other_was_asked_for(own_rows, h
     plan = make_plan(asked(own_rows / "mine.toml", here, tasks=TASKS, **asked_for))
     assert [cell.task for cell in plan.cells] == ["detection"]
     assert plan.remarks == ("'boxes' has no data for segmentation, so this task is left out.",)
-    with pytest.raises(UserError, match=r"nothing for segmentation; .* --task detection"):
+    with pytest.raises(UserError, match=r"does not support segmentation; .* --task detection"):
         make_plan(asked(own_rows / "mine.toml", here, **asked_for))
     boxes.write_text(text[: text.index("[detection]")])
     with pytest.raises(UserError, match="neither"):

@@ -167,7 +167,7 @@ def test_through_the_hubs_cache(name, marker, tmp_path, monkeypatch):
     (place / "refs" / "main").write_text("0" * 40)
     found = weights.locate("timm:resnet18.a1_in1k")
     assert found.samefile(blob), "the hub's cache was looked at"
-    with pytest.raises(UserError, match=f"{name}' (was refused|is not a whole)"):
+    with pytest.raises(UserError, match=f"{name}' (was refused|is not a complete)"):
         weights.read(found, "resnet18")
 
 
