@@ -209,7 +209,7 @@ def test_through_a_poisoned_work_folder(marker, tmp_path, cache):
 
 def test_through_what_a_finished_cell_leaves(marker, tmp_path):
     poison(tmp_path / final_weights.NAME, marker)
-    with pytest.raises(UserError, match="does not hold the weights of this cell"):
+    with pytest.raises(UserError, match="does not hold the weights of this run"):
         final_weights.restore(nn.Linear(1, 1), tmp_path)
     file = io.BytesIO()
     np.savez(file, images=np.array([Plant(marker)], dtype=object))

@@ -55,7 +55,7 @@ def test_a_file_that_is_too_large_is_named_with_the_bound(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # more than a machine has
-    with pytest.raises(UnfitFile, match="over the 1,000 bytes"):
+    with pytest.raises(UnfitFile, match="more than the 1,000 bytes"):
         read_bytes(path, 1000)
 
 
