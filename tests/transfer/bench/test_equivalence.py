@@ -76,7 +76,7 @@ def test_cells_recorded_in_both_precisions_are_pairs(tmp_path, capsys, monkeypat
     assert [pair["bfloat16"] for pair in kept["pairs"]] == half[:3]
     assert kept["difference"]["low"] == pytest.approx(expected.low)
     assert main.main([*command, "--recorded", "half"]) == 2
-    assert "0 cells of segmentation" in capsys.readouterr().err
+    assert "0 runs of segmentation" in capsys.readouterr().err
 
 
 @pytest.fixture
