@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from backbones.common.hardware import PRECISIONS
+from backbones.common import hardware
 from transfer.bench.configs import stock_config, trained_images
 from transfer.bench.pairs import Arithmetic, Work
 
@@ -30,11 +30,16 @@ def measured() -> dict[str, float]:
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {precision: _of_products(device, precision) for precision in PRECISIONS}
+    return {precision: _of_products(device, precision) for precision in hardware.PRECISIONS}
 
 
 def _of_products(device: str, precision: str) -> float:
-    side = 8192 if device == "cuda" else 2048
+    if device == "cuda":
+        side = 8192
+    elif precision in ("float32", hardware.fast_precision()):
+        side = 2048
+    else:
+        side = 512  # bfloat16 without instructions for it takes minutes at 2048
     a, b = (
         torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2)
     )
