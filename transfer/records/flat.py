@@ -1,7 +1,8 @@
 """Records as rows of plain values for pandas, R and databases: one per run, or class and run.
 
-Every column holds numbers only or text only, or nothing. Hashes are prefixed with a name, since one
-with digits alone would be read as a number.
+Every column holds numbers only, text only, or true and false only; a value that is missing is None,
+never an empty text. Hashes are prefixed with a name, since one with digits alone would be read as a
+number. docs/results.md lists the columns.
 """
 
 from __future__ import annotations
@@ -14,6 +15,23 @@ from transfer.records.records import Record
 
 Value = str | float | int | bool | None
 Row = dict[str, Value]
+
+TEXT = frozenset(
+    [
+        *("run", "task", "data", "data_version", "protocol", "protocol_version", "overrides"),
+        *("precision", "backbone", "architecture", "classifier", "baseline", "tricks", "config"),
+        *("weights", "top1_on", "metric", "torch", "cpu", "gpu", "finished", "class"),
+    ]
+)
+"""Columns of text."""
+
+WHOLE = frozenset(
+    [
+        *("seed", "parameters", "multiply_adds_224", "images_seen", "test_images", "batch_size"),
+        *("processes", "memory_gpu_bytes", "memory_host_bytes", "gpus"),
+    ]
+)
+"""Columns of whole numbers. ``in_headline`` is true or false; all others are decimal numbers."""
 
 
 def runs(found: Sequence[Record]) -> list[Row]:
@@ -46,6 +64,7 @@ def _filled(rows: Sequence[Row]) -> list[Row]:
 def _of_cell(record: Record) -> Row:
     cell = record.cell
     overrides = cell.get("overrides") or []
+    digest = str(record.content["config"].get("comparable_sha256") or "")
     return {
         "run": record.path.stem,
         "task": cell["task"],
@@ -53,29 +72,32 @@ def _of_cell(record: Record) -> Row:
         "data_version": f"{cell['data']} {cell['data_fingerprint']}",
         "protocol": cell["protocol"],
         "protocol_version": f"{cell['protocol']} {cell['protocol_version']}",
-        "overrides": "; ".join(f"{name} = {json.dumps(value)}" for name, value in overrides),
+        "overrides": "; ".join(f"{name} = {json.dumps(value)}" for name, value in overrides)
+        or None,
         "precision": cell["precision"],
         "backbone": cell["backbone"],
         "architecture": record.content["classifier"]["architecture"],
-        "classifier": cell.get("classifier"),
+        "classifier": cell.get("classifier") or None,
         "seed": cell["seed"],
+        "baseline": record.baseline or None,
+        "tricks": "; ".join(record.content["classifier"]["tricks"]) or None,
+        "config": f"config {digest[:12]}" if digest else None,
     }
 
 
 def _of_run(record: Record) -> Row:
     classifier, training = record.content["classifier"], record.content["training"]
     return {
-        "baseline": record.baseline,
-        "weights": classifier.get("source"),
-        "tricks": "; ".join(classifier["tricks"]),
+        "weights": classifier.get("source") or None,
         "top1": classifier["top1"],
-        "top1_on": classifier["top1_on"],
+        "top1_on": classifier["top1_on"] or None,
         "parameters": classifier["parameters"],
         "multiply_adds_224": classifier["multiply_adds_224"],
-        "training_images": training["images"]["train"],
+        "images_seen": training["images"]["train"],
         "test_images": training["images"]["test"],
         "batch_size": training.get("batch_size"),
         "learning_rate": training.get("lr"),
+        "processes": training.get("processes"),
         "metric": record.metric,
         "value": record.value,
     }
@@ -94,8 +116,10 @@ def _costs(record: Record) -> Row:
         **{f"seconds_{name}": seconds.get(name) for name in ("start_up", "train", "evaluate")},
         **{f"memory_{name}_bytes": memory.get(name) for name in ("gpu", "host")},
         "gpus": len(gpus),
-        "cpu": hardware.get("cpu"),
-        "finished": content.get("finished"),
+        "gpu": ", ".join(dict.fromkeys(map(str, gpus))) or None,
+        "cpu": hardware.get("cpu") or None,
+        "torch": (content.get("versions") or {}).get("torch") or None,
+        "finished": content.get("finished") or None,
     }
 
 

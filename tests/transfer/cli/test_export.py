@@ -43,8 +43,10 @@ def test_a_row_a_run(results, capsys, tmp_path):
     text = {
         *("run", "task", "data", "data_version", "protocol", "protocol_version", "overrides"),
         *("precision", "backbone", "architecture", "classifier", "baseline", "weights", "tricks"),
-        *("top1_on", "metric", "cpu", "finished"),
+        *("top1_on", "metric", "cpu", "finished", "config", "torch", "gpu"),
     }
+    images = {record.path.stem: record.content["training"]["images"]["train"] for record in found}
+    assert dict(zip(frame["run"], frame["images_seen"], strict=True)) == images
     for name, column in frame.dropna(axis=1, how="all").items():
         assert is_numeric_dtype(column) != (name in text), name
 
@@ -76,7 +78,9 @@ def test_json_says_the_same_as_csv(results, capsys, tmp_path):
     assert list(rows[0]) == list(frame.columns)
     assert all(row.keys() == rows[0].keys() for row in rows)
     assert [row["value"] for row in rows] == list(frame["value"])
-    assert any(value is None for value in rows[0].values()), "no value, rather than a word for it"
+    missing = pandas.DataFrame(rows).isna()
+    assert missing.equals(frame.isna()), "no value, rather than a word for it or an empty text"
+    assert missing.any(axis=None)
 
 
 def test_parquet_keeps_the_types(results, tmp_path):
@@ -88,6 +92,41 @@ def test_parquet_keeps_the_types(results, tmp_path):
     assert frame["in_headline"].dtype == bool
     assert frame["IoU"].dtype == float
     assert frame["seed"].dtype == "int64"
+
+
+def test_parquet_has_the_same_types_whatever_is_missing(results, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert main.main(
+        ["export", "runs", "--output", str(tmp_path / "a.parquet"), "--results", str(results)]
+    ) == 0  # fmt: skip
+    types = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "a.parquet")}
+    assert types["memory_gpu_bytes"] == "int64", "no GPU was there"
+    assert types["finished"] == "timestamp[us, tz=UTC]"
+    assert types["tricks"] == types["gpu"] == "string"
+    assert types["value"] == types["mIoU"] == "double"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.csv", "run,"), ("a.JSON", "["), ("-", None), ("a.xlsx", None)]
+)
+def test_the_ending_chooses_the_format(name, start, results, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = main.main(["export", "runs", "--output", name, "--results", str(results)])
+    printed = capsys.readouterr()
+    if name == "-":
+        assert printed.out.startswith("run,")
+    elif start is None:
+        assert code == 2
+        assert "--format" in printed.err
+    else:
+        assert Path(name).read_text().startswith(start)
+    assert Path(name).exists() == (start is not None)
+
+
+def test_a_folder_is_no_output(results, tmp_path, capsys):
+    command = ["export", "runs", "--output", str(tmp_path), "--results", str(results)]
+    assert main.main(command) == 2
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_parquet_without_its_package_is_one_sentence(results, tmp_path, monkeypatch, capsys):
