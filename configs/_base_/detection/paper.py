@@ -1,12 +1,12 @@
-# Protocol `paper`, detection: the Faster R-CNN on VOC 07+12 of the authors' code (GluonCV). Stages
-# 1 to 3 of the classifier compute the map; stage 4 of the same weights is the RoI head. 20 epochs,
-# batch size 4, learning rate 0.001, 1000 x 600, 11-point AP. The paper's Table 8 has 77.54 to 81.33
-# mAP; GluonCV's own ResNet-50-B has 77.66 in its last epoch. batch_size is the global batch size,
+# Protocol `paper`, detection: the authors' Faster R-CNN on VOC 07+12 (GluonCV). Stages 1 to 3 of
+# the classifier compute the map; stage 4 of the same weights is the RoI head. 20 epochs, batch size
+# 4, learning rate 0.001, 1000 x 600, 11-point AP. The paper's Table 8 has 77.54 to 81.33 mAP;
+# GluonCV's own ResNet-50-B reaches 77.66 in its last epoch. batch_size is the global batch size,
 # which the driver divides among its processes. Under MMEngine's own launcher, as with `mim train`,
-# it counts the images of one GPU: on N GPUs, set
-# --cfg-options train_dataloader.batch_size=4/N (as a number).
+# it counts the images of one GPU: on one, two or four GPUs, set --cfg-options
+# train_dataloader.batch_size=4, 2 or 1.
 #
-# docs/protocols.md lists all deviations from their code at its end.
+# docs/protocols.md ends with a list of the deviations from their code.
 _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py",
     "mmdet::_base_/default_runtime.py",
@@ -66,8 +66,8 @@ model = dict(
     ),
     train_cfg=dict(
         rpn=dict(
-            # An anchor that is an object's best is positive from an IoU of 0.3 on: below, it is
-            # negative in their code too.
+            # An object's best anchor is positive if its IoU is at least 0.3. Below that it is
+            # negative, as in their code.
             assigner=dict(pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3),
             sampler=dict(num=256, pos_fraction=0.5),
             allowed_border=0,  # anchors that cross the image's border are not trained on
@@ -90,9 +90,9 @@ model = dict(
             nms=dict(type="nms", iou_threshold=0.7),
             min_bbox_size=16,
         ),
-        # Their NMS has a threshold of 1e-4, but scores up to .01 are set to 0 before it. It looks
-        # at the best 400 boxes of a class: all of them, 300 proposals give no more. Their limit of
-        # 100 boxes an image is stored and never used.
+        # Their NMS threshold is 1e-4, but scores up to .01 are set to 0 before it. NMS considers
+        # the best 400 boxes of a class, which is all of them: there are only 300 proposals. Their
+        # limit of 100 boxes per image is stored and never used.
         rcnn=dict(
             score_thr=0.01,
             nms=dict(type="nms", iou_threshold=0.3),
@@ -175,10 +175,10 @@ test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.001, momentum=0.9, weight_decay=5e-4),
-    clip_grad=dict(type="value", clip_value=5),  # each gradient by itself, in their code only
+    clip_grad=dict(type="value", clip_value=5),  # element-wise; in their code, not in the paper
 )
 param_scheduler = [
     dict(type="MultiStepLR", begin=0, end=max_epochs, by_epoch=True, milestones=[14], gamma=0.1),
 ]
-# The learning rate is absolute; it does not follow the batch size.
+# The learning rate is absolute. Several processes scale it if they take other than 4 images.
 auto_scale_lr = dict(enable=False, base_batch_size=4)

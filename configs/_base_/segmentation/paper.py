@@ -1,18 +1,17 @@
-# Protocol `paper`, segmentation: the FCN (output stride 8) on ADE20K of the authors' code
+# Protocol `paper`, segmentation: the authors' FCN (output stride 8) on ADE20K, as in their code
 # (GluonCV). 120 epochs, batch size 16, learning rate 0.01 poly (heads 0.1), crop 480, tested at six
 # scales and flipped. The paper's Table 9 has 37.05 to 39.33 mIoU; GluonCV's model zoo has 38.7 with
 # ResNet-50-B. batch_size is the global batch size, which the driver divides among its processes.
 # Under MMEngine's own launcher, as with `mim train`, it counts the images of one GPU: on N GPUs,
-# set
-# --cfg-options train_dataloader.batch_size=16/N (as a number).
+# where N divides 16, set --cfg-options train_dataloader.batch_size=16/N (as a number).
 #
 # Their step divides the gradient twice: by the labelled pixels of each GPU, and by the batch size.
-# On N GPUs this is N/16 of the mean gradient: a quarter on four GPUs, the number in all of their
-# commands for segmentation. Weight decay is not divided, so we scale the losses, not the learning
-# rate. For another number of their GPUs, set loss_weight in both heads: 0.0625 for one, 0.5 for
-# eight. The number of GPUs here has no effect.
+# On N GPUs this is N/16 of the mean gradient: a quarter on the four GPUs of their commands for
+# segmentation. Weight decay is not divided, so we scale the losses, not the learning rate. To match
+# a run of theirs on another number of GPUs, set loss_weight in both heads: 0.0625 for one, 0.5 for
+# eight. The number of GPUs here does not change this share.
 #
-# docs/protocols.md lists all deviations from their code at its end.
+# docs/protocols.md ends with a list of the deviations from their code.
 # MMEngine cannot resolve "mmseg::" if MMSegmentation is installed from its maintained fork.
 _base_ = [
     __import__("mmseg").__path__[0] + "/.mim/configs/_base_/models/fcn_r50-d8.py",
@@ -44,8 +43,8 @@ model = dict(
         in_index=3,
         dropout_ratio=0.1,
         num_classes=150,
-        norm_cfg=dict(type="SyncBN", requires_grad=True),  # on one device this is plain BN
-        align_corners=True,  # MXNet's way of resizing
+        norm_cfg=dict(type="SyncBN", requires_grad=True),  # plain BN on a single device
+        align_corners=True,  # as MXNet resizes
         init_cfg=first_weights,
         loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=gradient_share),
     ),
@@ -59,7 +58,7 @@ model = dict(
         norm_cfg=dict(type="SyncBN", requires_grad=True),
         align_corners=True,
         init_cfg=first_weights,
-        # They write a weight of 0.5, but SoftmaxOutput ignores the gradient that comes from above.
+        # They write a weight of 0.5, but SoftmaxOutput ignores the incoming gradient.
         loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=gradient_share),
     ),
     test_cfg=dict(
@@ -74,7 +73,7 @@ model = dict(
 
 # The order is that of GluonCV's `_sync_transform`, with its Pillow resizing and blurring. The short
 # side is drawn from 260 to 1040 pixels. Images are padded with black, masks with "ignore". The
-# limit of the long side is ours: images ten times as long as wide would exhaust the memory.
+# limit of the long side is ours: images over ten times as long as wide would exhaust the memory.
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
@@ -143,5 +142,5 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=max_epochs),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-# The learning rate is for a batch size of 16; it follows the actual one (linear scaling).
+# The learning rate is stated for a batch size of 16 and scaled linearly to the actual one.
 auto_scale_lr = dict(enable=True, base_batch_size=16)
