@@ -183,14 +183,14 @@ def require_maps(architecture: str) -> None:
         except (AssertionError, RuntimeError, ValueError) as error:
             why = str(error) or type(error).__name__
             raise UserError(
-                f"'{architecture}' takes images of {height} x {width} pixels alone ({why}), "
+                f"'{architecture}' takes only images of {height} x {width} pixels ({why}), "
                 "but detectors and segmenters use other sizes; choose a network for images of any "
-                "size, such as a ResNet or ConvNeXt."
+                "size, such as a ResNet."
             ) from error
     if [each.shape[1] for each in maps] != network.feature_info.channels():
         raise UserError(
             f"'{architecture}' returns maps with their channels last, which necks and heads do not "
-            "support; choose another network, such as a ResNet or ConvNeXt."
+            "support; choose another network, such as a ResNet."
         )
 
 
@@ -203,8 +203,8 @@ def build_features(architecture: str, levels: tuple[int, ...], output_stride: in
         network = _create(architecture, out_indices=levels, **dilation)
     except (TypeError, NotImplementedError, AssertionError) as error:
         raise UserError(
-            f"'{architecture}' cannot be built with output stride {output_stride} ({error}); "
-            "choose a network that can be dilated, such as a ResNet."
+            f"'{architecture}' cannot be dilated to output stride {output_stride}, as timm builds "
+            "it; choose a network that can be dilated, such as a ResNet."
         ) from error
     drop_unstrided_shortcut_pools(network)
     return network

@@ -82,6 +82,6 @@ def _last_stage(architecture: str) -> nn.Module:
         raise UserError(
             f"'{architecture}' has no stage '{_STAGE}' for the RoI head of a C4 detector; "
             "choose a network of the ResNet family, or the protocol 'openmmlab', whose detector "
-            "accepts any network with feature maps."
+            "accepts any network with feature maps at strides 4 to 32."
         )
     return stage

@@ -190,7 +190,7 @@ def test_stages_of_other_families(architecture, channels):
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [
-        ("swinv2_cr_tiny_224", "takes images of 224 x 224 pixels alone"),
+        ("swinv2_cr_tiny_224", "takes only images of 224 x 224 pixels"),
         ("mambaout_femto", "with their channels last"),
     ],
 )
@@ -212,7 +212,7 @@ def test_convolutions_give_such_maps(architecture):
     [
         ({"architecture": "resnet51"}, "timm has no network 'resnet51'; similar names are"),
         ({"architecture": "vit_tiny_patch16_224"}, "not at 4"),
-        ({"architecture": "inception_v3", "output_stride": 8}, "cannot be built with output"),
+        ({"architecture": "inception_v3", "output_stride": 8}, "cannot be dilated to output"),
         ({"architecture": "resnet18", "output_stride": 4}, "it must be 8, 16 or 32"),
         ({"architecture": "resnet18", "frozen_stages": 5}, "between -1 and 4"),
     ],

@@ -89,8 +89,8 @@ def test_networks_that_a_protocol_cannot_build_are_reported_before_the_control_i
     assert run.main(["--suite", str(suite)]) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
     assert len(errors) == 2
-    assert "takes images of 224 x 224 pixels alone (" in errors[0]
-    assert "inception_v3, quick: 'inception_v3' cannot be built with output stride 8" in errors[1]
+    assert "takes only images of 224 x 224 pixels (" in errors[0]
+    assert "inception_v3, quick: 'inception_v3' cannot be dilated to output stride 8" in errors[1]
     assert begun(here) == []
 
 

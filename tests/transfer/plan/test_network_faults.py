@@ -15,7 +15,7 @@ from transfer.records.cells import Cell
 ROOT = Path(__file__).resolve().parents[3]
 UNFIT = [
     ("timm/vit_base_patch16_224", "detection", "openmmlab", "strides [16, 16, 16] but not at 4"),
-    ("timm/swin_tiny_patch4_window7_224", "detection", "quick", "224 x 224 pixels alone"),
+    ("timm/swin_tiny_patch4_window7_224", "detection", "quick", "only images of 224 x 224 pixels"),
     ("timm/convnext_tiny", "detection", "paper", "no stage 'layer4'"),
     ("timm/convnext_tiny", "detection", "paper-long", "no stage 'layer4'"),
     ("inception_v3_baseline", "segmentation", "openmmlab", "output stride 8"),
