@@ -52,7 +52,7 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def load_text(text: str) -> Any:
+def load_text(text: str | bytes) -> Any:
     """As ``json.loads``, with the garbage collector off: JSON has no cycles to collect.
 
     The collector looks through all lists again and again while they are made. Millions of them take
