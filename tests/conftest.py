@@ -24,20 +24,13 @@ def no_scope_of_another_test() -> None:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder of the tests' own, with a small sample in it."""
+    from tests.support.small_sample import SIZES
     from transfer.datasets import sample
 
     folder = tmp_path_factory.mktemp("cache")
     sample.draw_sample(
         folder / "sample",
-        sizes=sample.Sizes(
-            classification_train_per_class=8,
-            classification_val_per_class=4,
-            detection_2007_trainval=8,
-            detection_2007_test=9,
-            detection_2012_trainval=8,
-            segmentation_training=8,
-            segmentation_validation=5,
-        ),
+        sizes=SIZES,
     )
     return folder
 
@@ -45,22 +38,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_sample(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small sample in the place of the built-in one."""
+    from tests.support.small_sample import SIZES
     from transfer.datasets.sample import writer
 
     monkeypatch.setenv("TRANSFER_CACHE", str(cache))
-    monkeypatch.setattr(
-        writer,
-        "SIZES",
-        writer.Sizes(
-            classification_train_per_class=8,
-            classification_val_per_class=4,
-            detection_2007_trainval=8,
-            detection_2007_test=9,
-            detection_2012_trainval=8,
-            segmentation_training=8,
-            segmentation_validation=5,
-        ),
-    )
+    monkeypatch.setattr(writer, "SIZES", SIZES)
     return cache / "sample"
 
 

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 import timm
 
 from backbones.common.errors import UserError
-from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
-from backbones.weights.download import fetch
+from backbones.weights.download import fetch, verify
 from backbones.weights.reading import read_saved
 from backbones.zoo.sources import file_in_package
 
@@ -91,12 +90,10 @@ def from_package(name: str) -> Path:
         UserError: There are none, or they are not the published ones.
     """
     path = file_in_package(name)
-    wanted = _checksum_in(path.name).removeprefix("sha256:")
-    if wanted and not (found := sha256(path)).startswith(wanted):
-        raise UserError(
-            f"'{path}' is not the published file: its sha256 begins with {found[:12]}, where its "
-            f"name says {wanted}. Install the package again."
-        )
+    try:
+        verify(path, _checksum_in(path.name))
+    except UserError as error:
+        raise UserError(f"{error} To get it again, install its package again.") from error
     return path
 
 

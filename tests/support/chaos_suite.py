@@ -183,19 +183,12 @@ def main() -> int:
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ.setdefault("TRANSFER_CACHE", str(folder / "cache"))
+    from tests.support.small_sample import SIZES
     from transfer.datasets import sample
 
     sample.draw_sample(
         folder / "sample",
-        sizes=sample.Sizes(
-            classification_train_per_class=8,
-            classification_val_per_class=4,
-            detection_2007_trainval=8,
-            detection_2007_test=9,
-            detection_2012_trainval=8,
-            segmentation_training=8,
-            segmentation_validation=5,
-        ),
+        sizes=SIZES,
     )
     rows = ("resnet18_scratch", "resnet18d_scratch")
     suite = write_suite(folder, folder / "sample", rows=rows, seeds=range(args.seeds), epochs=4)

@@ -106,14 +106,18 @@ def _override(cfg: Config, cell: Cell) -> None:
 
 
 def _at(cfg: Config, name: str) -> Any:
-    """The config's own value under a dotted name; None where it has none."""
-    node: Any = cfg
+    """The config's own value under a dotted name; None if it has none."""
+    node: Any = dict(cfg.items())
     for part in name.split("."):
-        try:
-            node = node[int(part)] if isinstance(node, list | tuple) else node.get(part)
-        except (AttributeError, IndexError, ValueError):
-            return None
+        node = entry(node, part)
     return node
+
+
+def entry(node: Any, name: str) -> Any:
+    """One step of a dotted name down a config; None if there is nothing of that name."""
+    if isinstance(node, list | tuple):
+        return node[int(name)] if name.isdecimal() and int(name) < len(node) else None
+    return node.get(name) if isinstance(node, dict) else None
 
 
 def _like(own: Any, value: Any) -> Any:

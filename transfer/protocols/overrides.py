@@ -19,7 +19,7 @@ from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from transfer.compat.registered import registered
 from transfer.datasets.data_set import DataSet
-from transfer.protocols.compose import compose
+from transfer.protocols.compose import compose, entry
 from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
@@ -98,16 +98,10 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
                 f"{where} has no '{part}'; "
                 + (suggestion(part, list(dict.fromkeys(known))) if known else "it is a value.")
             )
-        old, new = _part(old, part), _part(new, part)
+        old, new = entry(old, part), entry(new, part)
         if old is None and new is not None:
             return  # new from here on: its class decides
         path = (*path, part)
-
-
-def _part(of: Any, name: str) -> Any:
-    if isinstance(of, list | tuple):
-        return of[int(name)]
-    return of.get(name) if isinstance(of, dict) else None
 
 
 def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from backbones.common.errors import UserError
 from tests.support import synthetic
+from tests.support.small_sample import SIZES
 from transfer import run
 from transfer.cli import main, show
 from transfer.records import records
@@ -41,19 +42,7 @@ def finished(cache, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("TRANSFER_CACHE", str(cache))
-            patch.setattr(
-                writer,
-                "SIZES",
-                writer.Sizes(
-                    classification_train_per_class=8,
-                    classification_val_per_class=4,
-                    detection_2007_trainval=8,
-                    detection_2007_test=9,
-                    detection_2012_trainval=8,
-                    segmentation_training=8,
-                    segmentation_validation=5,
-                ),
-            )
+            patch.setattr(writer, "SIZES", SIZES)
             command = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
             command += ["--task", task, "--precision", "float32", "--evaluate-every", "2"]
             assert run.main(command) == 0
