@@ -30,7 +30,7 @@ class Checkpoint:
         table: Location of the state dict in the file, such as ``model_state_dict``; empty for the
             top level.
         prefix: The prefix that was removed from the names; may be empty.
-        copies: Other tables and prefixes with the same tensors.
+        copies: Other prefixes with the same tensors.
     """
 
     tensors: dict[str, Tensor]
@@ -62,8 +62,8 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
 
     Raises:
         UserError: The file is truncated, has an unknown format, or contains code or no tensors; it
-            contains the network several times with different values; or it cannot be renamed as
-            requested.
+            contains the network in several tables, or behind several prefixes with different
+            values; or it cannot be renamed as requested.
     """
     found = tables(read_saved(path, path.suffix))
     if not found:
