@@ -182,6 +182,28 @@ def test_references_that_are_none_are_sentences(change, expected, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"logits": torch.zeros(2, 1).expand(2, 10**12)}, "with their values"),
+        ({"image": torch.zeros(2, 3, 1, 1).expand(2, 3, 10**6, 10**6)}, "with their values"),
+        ({"image": torch.zeros(2, 3, 1024, 1024)}, "2,097,152 pixels"),
+        ({"logits": torch.zeros(2, 1 << 20)}, "cannot be compared"),
+    ],
+)
+def test_a_reference_cannot_ask_for_a_large_network(change, expected, tmp_path, monkeypatch):
+    def built(*args, **settings):
+        assert torch.get_default_device().type == "meta"
+        return create_model(*args, **settings)
+
+    create_model = timm.create_model
+    path = saved(foreign(state_of(NETWORK)), tmp_path)
+    torch.save({**reference(), **change}, tmp_path / "logits.pth")
+    monkeypatch.setattr(timm, "create_model", built)
+    with pytest.raises(UserError, match=expected):
+        renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.pth"))
+
+
+@pytest.mark.parametrize(
     ("theirs", "ours"),
     [("resnet18", "resnet18"), ("mobilenet_v2", "mobilenetv2_100")],
 )
