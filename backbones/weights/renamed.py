@@ -114,7 +114,7 @@ def _reference(path: Path) -> tuple[Tensor, Tensor]:
         )
     if (pixels := image.numel() // max(image.shape[1], 1)) > _MAX_PIXELS:
         raise UserError(
-            f"The images in '{path}' have {pixels:,} pixels together, over the {_MAX_PIXELS:,} that "
+            f"The images in '{path}' have {pixels:,} pixels together; at most {_MAX_PIXELS:,} "
             "are compared. Give one image of the classifier's own size."
         )
     return image.float(), logits.float()
