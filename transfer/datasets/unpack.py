@@ -32,9 +32,7 @@ MAX_FILES = 200_000
 _CHUNK = 1 << 20
 _HEADERS = 1 << 28  # room for the headers of :data:`MAX_FILES` files
 _LONG_HEADER = 1 << 12  # of an entry's name and other headers; Linux has no longer paths
-_LONG_HEADERS = (
-    1 << 24
-)  # of all that exceed one block: tarfile needs the square of each one's length
+_LONG_HEADERS = 1 << 24  # of all over one block: tarfile needs the square of each one's length
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
 _FOREIGN_TOO = (EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError, ValueError)
 
