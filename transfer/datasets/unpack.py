@@ -27,9 +27,10 @@ from backbones.weights.download import require_space
 
 _MAX_DIRECTORY_BYTES = 1 << 25
 MAX_FILES = 200_000
-"""Most entries of an archive; VOC 2012's has some 40 thousand."""
+"""Most entries and folders of an archive; VOC 2012's has some 40 thousand."""
 
 _CHUNK = 1 << 20
+_DEEPEST = 32  # folders in a name
 _HEADERS = 1 << 28  # room for the headers of :data:`MAX_FILES` files
 _LONG_HEADER = 1 << 12  # of an entry's name and other headers; Linux has no longer paths
 _LONG_HEADERS = 1 << 24  # of all over one block: tarfile needs the square of each one's length
@@ -112,10 +113,12 @@ def _unpack(
 ) -> Iterator[int]:
     """Unpack entry by entry, and yield the number of unpacked bytes."""
     declared = done = 0
+    folders: set[tuple[str, ...]] = set()
     for number, entry in enumerate(entries, 1):
         parts = _safe_parts(entry.name)
         declared += entry.size
-        if entry.size < 0 or declared > most or number > MAX_FILES:
+        folders.update(parts[:depth] for depth in range(1, len(parts)))
+        if entry.size < 0 or declared > most or number + len(folders) > MAX_FILES:
             raise _Refused(f"holds more than the {most:,} bytes and {MAX_FILES:,} files allowed")
         name = "/".join(parts) + ("/" if entry.kind == "folder" else "")
         if wanted and not name.startswith(wanted):
@@ -136,6 +139,8 @@ def _unpack(
 
 def _safe_parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
+    if len(path.parts) > _DEEPEST:
+        raise _Refused(f"holds a name of {len(path.parts)} nested folders")
     if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
         raise _Refused(f"holds the name {name!r}, which is not a plain path inside it")
     return path.parts
@@ -167,6 +172,8 @@ def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, It
         if large:
             raise _Refused(f"holds more than the {MAX_FILES:,} files allowed")
         infos = stack.enter_context(zipfile.ZipFile(file))
+        if len(infos.infolist()) > MAX_FILES:
+            raise _Refused(f"holds more than the {MAX_FILES:,} files allowed")
         return sum(info.file_size for info in infos.infolist()), _zip_entries(infos)
     if magic[:2] == b"\x1f\x8b":
         unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))

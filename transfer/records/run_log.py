@@ -15,6 +15,7 @@ training, or several trainings one after another.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -33,6 +34,7 @@ BOOKKEEPING = frozenset(
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HEAD = re.compile(r" - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - ?")
 _LONGEST_HEAD = 200  # characters: date, logger and level, after a batch system's prefix
+_LONGEST_MESSAGE = 1 << 21  # characters; longer configs are not read
 _N = r"\[ *(\d{1,12})\]"
 _N_OF = r"\[ *(\d{1,12})/ *(\d{1,12})\]"
 _LINES = (
@@ -143,14 +145,19 @@ def read_log(text: str) -> list[Start]:
 
 def _messages(text: str) -> Iterator[str]:
     """The log's messages without date and level, each with the lines that continue it."""
-    lines: list[str] = []
-    for line in _COLOUR.sub("", text).splitlines():
+    message, length = [""], 0
+    for line in _lines(_COLOUR.sub("", text)):
         if head := _HEAD.search(line, 0, _LONGEST_HEAD):
-            yield "\n".join(lines)
-            lines = [line[head.end() :]]
-        else:
-            lines.append(line)
-    yield "\n".join(lines)
+            yield "\n".join(message)
+            message, length = [line[head.end() :]], 0
+        elif (length := length + len(line) + 1) <= _LONGEST_MESSAGE:
+            message.append(line)
+    yield "\n".join(message)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One line after another: a list of all would need many times the memory of the text."""
+    return (line.removesuffix("\n") for line in io.StringIO(text, newline=None))
 
 
 def _note(message: str, start: Start) -> None:
@@ -224,7 +231,7 @@ def read_json(text: str, epoch_length: int | None = None) -> tuple[list[Start], 
         The starts, and the number of lines that could not be read.
     """
     starts, broken = [Start()], 0
-    for line in text.splitlines():
+    for line in _lines(text):
         try:
             entries = json.loads(line)
         except (ValueError, RecursionError):

@@ -194,6 +194,18 @@ def test_headers_of_tar_archives_are_short(
     assert time.process_time() - begun < 20
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tgz"])
+def test_folders_count_as_files_and_do_not_nest_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """A name of two thousand bytes makes a thousand folders."""
+    deep = pack(tmp_path / f"a{suffix}", {f"VOCdevkit/{'a/' * 40}b": b""})
+    refused(deep, tmp_path, "42 nested folders")
+    monkeypatch.setattr(unpack, "MAX_FILES", 50)
+    many = pack(tmp_path / f"b{suffix}", {f"VOCdevkit/{i}/b/c/d/e": b"" for i in range(20)})
+    refused(many, tmp_path, "50 files")
+
+
 def refused(archive: Path, tmp_path: Path, said: str, wanted: tuple[str, ...] = ()) -> None:
     before = tree(tmp_path)
     with pytest.raises(UserError, match=said) as caught:

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from backbones.common.errors import UserError
 from backbones.runtime import stopping, storage
+from backbones.weights.reading import read_saved
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.sizes import COSTS, size_of
@@ -522,6 +523,15 @@ def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path
     path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
     with pytest.raises(UserError, match="not a complete safetensors file"):
         read_own_metadata(path)
+
+
+def test_a_header_longer_than_weights_need_is_refused_by_both_readers(tmp_path):
+    """Two million tensors without values take minutes to read, and over a gigabyte."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 9 << 20) + b"{}".ljust(9 << 20))
+    for read in (read_own_metadata, lambda p: read_saved(p, p.suffix)):
+        with pytest.raises(UserError, match="a header of 9,437,184 bytes"):
+            read(path)
 
 
 # --- Costs ----------------------------------------------------------------------------------------
