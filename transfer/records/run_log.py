@@ -31,7 +31,9 @@ BOOKKEEPING = frozenset(
 )
 """Numbers in a log that are neither losses nor results."""
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROLS = re.compile(r"\x1b\[[0-?]{0,40}[ -/]{0,9}[@-~]")  # of a terminal: colours and others
+_DATE = re.compile(r"(?:\d{4}[-/])?\d\d[-/]\d\d \d\d:\d\d:\d\d")
+_DIGITS = re.compile(r"[0-9]+")
 _HEAD = re.compile(r" - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - ?")
 _LONGEST_HEAD = 200  # characters: date, logger and level, after a batch system's prefix
 _LONGEST_MESSAGE = 1 << 21  # characters; longer configs are not read
@@ -144,15 +146,30 @@ def read_log(text: str) -> list[Start]:
 
 
 def _messages(text: str) -> Iterator[str]:
-    """The log's messages without date and level, each with the lines that continue it."""
-    message, length = [""], 0
-    for line in _lines(_COLOUR.sub("", text)):
+    """The log's messages without date and level, each with the lines that continue it.
+
+    A batch system may label every line, with a number of a process or a time. What precedes the
+    date of a message is removed from the lines that continue it, whatever its digits are.
+    """
+    message, length, label = [""], 0, None
+    for line in _lines(_CONTROLS.sub("", text)):
         if head := _HEAD.search(line, 0, _LONGEST_HEAD):
             yield "\n".join(message)
-            message, length = [line[head.end() :]], 0
-        elif (length := length + len(line) + 1) <= _LONGEST_MESSAGE:
+            message, length, label = [line[head.end() :]], 0, _label(line[: head.start()])
+            continue
+        if label and (labelled := label.match(line)):
+            line = line[labelled.end() :]
+        if (length := length + len(line) + 1) <= _LONGEST_MESSAGE:
             message.append(line)
     yield "\n".join(message)
+
+
+def _label(head: str) -> re.Pattern[str] | None:
+    """What precedes the date in a message's first line, with any digits; None for nothing."""
+    date = _DATE.search(head)
+    if not date or not date.start():
+        return None
+    return re.compile("[0-9]{1,40}".join(map(re.escape, _DIGITS.split(head[: date.start()]))))
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -231,10 +231,20 @@ def of_a_batch_system(log):
                    log.splitlines())  # fmt: skip
 
 
+def labelled_throughout(log):
+    """As ``srun --label`` does, with a time as containers' logs have it."""
+    return "".join(f"3: 2024-01-02T03:04:{number % 60:02d}.67{number:03d}Z {line}\n"
+                   for number, line in enumerate(log.splitlines()))  # fmt: skip
+
+
 FORMS = {
     "full dates": newer,
     "a terminal's": lambda done, **more: newer(done, date="", **more),
     "coloured": lambda done, **more: coloured(newer(done, date="", **more)),
+    "labelled throughout": lambda done, **more: labelled_throughout(newer(done, date="", **more)),
+    "with a terminal's other controls": lambda done, **more: coloured(
+        newer(done, date="", **more)
+    ).replace("\x1b[0m", "\x1b[0m\x1b[K"),
     "labelled": lambda done, **more: of_a_batch_system(newer(done, date="", **more)),
 }
 
