@@ -241,10 +241,10 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         from backbones.runtime import storage
 
         storage.require_known(args.state_storage)
-    for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
-        if getattr(args, name) and importlib.util.find_spec(package) is None:
+    for package in ("tensorboard", "wandb", "ray"):
+        if getattr(args, package) and importlib.util.find_spec(package) is None:
             raise UserError(
-                f"--{name} needs the package '{package}', which is not installed: "
+                f"--{package} needs the package '{package}', which is not installed: "
                 f"pip install {package}."
             )
 

@@ -89,7 +89,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK, "'rows' must be a non-empty list of rows"),
         (QUICK + "rows = []", "'rows' must be a non-empty list of rows"),
         (QUICK + "rows = [3]", "'rows' must be names of rows"),
-        (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean 'seeds'"),
+        (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean seeds"),
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "lists 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be integers from 0"),
