@@ -218,8 +218,8 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     plan = _plan(args, processes)
     tasks = _tasks(plan, args)
     _tell_remarks(plan, console)
-    require_usable_networks(plan.cells, args.results)
     _look_at_settings(tasks)
+    require_usable_networks(plan.cells, args.results)
     _print_costs(plan, args, console)
     _require_writable([task for task in tasks if not record_path(task).exists()])
     return 0
