@@ -537,9 +537,7 @@ def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
     """Runs of the sample that this machine can hold without a GPU; 1 if others are among them."""
     if any((task.cell.data, task.cell.protocol) != _SMALL for task in tasks):
         return 1
-    from backbones.runtime.memory import host_available  # as slow as torch to import
-
-    return min(hardware.cpu_cores(), host_available() // _SMALL_BYTES)
+    return min(hardware.cpu_cores(), hardware.available_memory() // _SMALL_BYTES)
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
