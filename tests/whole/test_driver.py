@@ -219,7 +219,7 @@ def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
 
 
 def test_the_gain_over_a_control_of_ones_own_is_printed(own_rows, here, capsys):
-    command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample"]
+    command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample", "--jobs", "1"]
     assert run.main([*command, "--task", "segmentation", "--precision", "float32"]) == 0
     printed = capsys.readouterr().out
     assert "has no finished fine-tuning" not in printed

@@ -30,8 +30,9 @@ MAX_FILES = 200_000
 """Most entries of an archive; VOC 2012's has some 40 thousand."""
 
 _CHUNK = 1 << 20
-_MOST_AT_ONCE = 1 << 22  # limit of an entry's name and other headers
 _HEADERS = 1 << 28  # room for the headers of :data:`MAX_FILES` files
+_LONG_HEADER = 1 << 12  # of an entry's name and other headers; Linux has no longer paths
+_LONG_HEADERS = 1 << 24  # of all over one block: tarfile needs the square of each one's length
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
 _FOREIGN_TOO = (EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError, ValueError)
 
@@ -180,15 +181,24 @@ class _Bounded:
     Args:
         stream: The bytes.
         most: Furthest readable position.
+
+    Attributes:
+        in_headers: Whether headers are read now, and not a file.
     """
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int) -> None:
         self._stream = stream
         self._most = most
+        self._long = 0
+        self.in_headers = True
 
     def read(self, count: int) -> bytes:
-        if not 0 <= count <= _MOST_AT_ONCE:
+        if not 0 <= count <= (_LONG_HEADER if self.in_headers else _CHUNK):
             raise _Refused(f"has a header of {count} bytes")
+        if self.in_headers and count > tarfile.BLOCKSIZE:
+            self._long += count
+            if self._long > _LONG_HEADERS:
+                raise _Refused(f"has over {_LONG_HEADERS:,} bytes of long names and other headers")
         return self._stream.read(count)
 
     def seek(self, position: int) -> int:
@@ -205,7 +215,9 @@ def _tar_entries(stream: _Bounded, stack: ExitStack) -> Iterator[_Entry]:
     archive: Any = tarfile.open(fileobj=cast(Any, stream), mode="r:")  # noqa: SIM115
     stack.enter_context(archive)
     while (member := archive.next()) is not None:
+        stream.in_headers = False
         yield _Entry(member.name, member.size, _tar_kind(member), partial(_body, archive, member))
+        stream.in_headers = True
         archive.members.clear()  # otherwise it keeps every entry
 
 

@@ -180,7 +180,7 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
     ("arguments", "sentence"),
     [
         (["--suite", "quick", "--weights", "a.pth"], "--weights only works with --backbone"),
-        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs only works with --suite"),
+        (["--backbone", "resnet18_baseline", "--retry", "2"], "--retry only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
