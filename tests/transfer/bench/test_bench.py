@@ -507,10 +507,10 @@ def test_either_side_evaluates_once(task, side, small_sample, tmp_path, monkeypa
     run = ValLoop.run
     monkeypatch.setattr(ValLoop, "run", lambda loop: evaluated.append(loop) or run(loop))
     precision = hardware.fast_precision()
-    work = a_work(task, small_sample, side=side, images=3, precision=precision)
+    work = a_work(task, small_sample, side=side, images=6, batch_size=4, precision=precision)
     done = fine_tuning.SIDES[side](work, tmp_path)
     assert len(evaluated) == 1
-    assert done.images == {"detection": 9, "segmentation": 2}[task], (
+    assert done.images == {"detection": 18, "segmentation": 4}[task], (
         "detection's data come thrice, and only its last batch need not be full"
     )
     assert 0 <= done.metric <= 100
