@@ -26,7 +26,7 @@ _NO_TOP1 = "Top-1 unknown."
 _MORE = "run more seeds (--seed 1, or a suite's seeds)"
 _ONE_RUN = f"One fine-tuning gives no interval and no verdict; {_MORE}."
 _UNKNOWN_SPREADS = (
-    "One classifier: the spread between trainings is unknown.",
+    "Unknown: separating it needs several classifiers, one of them fine-tuned twice or more.",
     f"No classifier was fine-tuned twice; {_MORE}.",
 )
 _DRAWN_ANEW = "Every run draws its own random weights: the spread is between runs, not within."
@@ -52,8 +52,8 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
         "verdict",
         "classifiers",
         "fine-tunings",
-        "spread between",
-        "spread within",
+        "spread between classifiers",
+        "spread of fine-tunings",
         f"paper's gain on {_METRIC_DATA.get(metric, 'its data')}",
     )
     rows = [_line(gains, row) for row in gains.rows]

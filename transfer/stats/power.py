@@ -22,7 +22,7 @@ from transfer.stats.dunnett import critical_value, degrees_of_freedom
 FloatArray = npt.NDArray[np.float64]
 
 POWER = 0.8
-MAX_UNITS = 1000
+MAX_UNITS = 100
 _RATIO_NODES = 24
 
 
@@ -84,7 +84,7 @@ def units_needed(
         pooled: numbers of rows that share the baseline's variance (itself included) and the row's.
 
     Returns:
-        A number of units, 2 or more; None if it is above 1,000.
+        A number of units, 2 or more; None if it is above :data:`MAX_UNITS`.
     """
 
     def enough(n: int) -> bool:

@@ -22,8 +22,9 @@ from transfer.stats.comparison import Method, Verdict
 FloatArray = npt.NDArray[np.float64]
 Unit = Literal["classifier", "fine-tuning", "run from random weights"]
 
-ZERO_SPREAD = 1e-9
-"""Points. A smaller standard deviation is rounding: all units gave the same figure."""
+LEAST_SPREAD = 0.005
+"""Points. A smaller standard deviation is less than half of the last printed digit, so all units
+gave the same figure."""
 
 SEVERAL: dict[Unit, str] = {
     "classifier": "classifiers",
@@ -68,7 +69,8 @@ class RowResult:
         ci_low: lower end of the mean's own 95 % t interval; None at n = 1 or without spread.
         ci_high: its upper end.
         sd: standard deviation of a unit, used in the t interval; None at n = 1.
-        sd_between: standard deviation of the classifiers' means; None for one classifier.
+        sd_between: standard deviation between classifiers, without the part of their fine-tunings;
+            0 where that part explains all; None if the two cannot be separated.
         sd_within: standard deviation of fine-tunings of one classifier, pooled over classifiers;
             None if none was fine-tuned twice.
         sd_run: standard deviation of a single run, one classifier fine-tuned once; None at n = 1.
@@ -88,7 +90,7 @@ class RowResult:
         detectable_high: the same at its upper end.
         target_gain: the gain of the next two; None if its cost is unknown.
         needed_low: units per row, baseline included, that find ``target_gain`` with 80 % power,
-            at the lower end of the spread's interval; None for more than 1,000.
+            at the lower end of the spread's interval; None for more than 100.
         needed_high: the same at its upper end.
         notes: remarks for readers on this row, in sentences.
     """
@@ -203,7 +205,7 @@ def summarise(observations: Sequence[Observation]) -> RowResult:
         ci_low=low,
         ci_high=high,
         sd=sd,
-        sd_between=sd if unit == "classifier" else None,
+        sd_between=_between_sd(sd, within, cells) if unit == "classifier" else None,
         sd_within=within,
         sd_run=_run_sd(sd, within, cells) if unit == "classifier" else sd,
     )
@@ -223,12 +225,12 @@ def mean_interval(values: FloatArray) -> tuple[float, float] | tuple[None, None]
         values: (n,) values of the units, in points.
 
     Returns:
-        Lower and upper end; None for both if n is 1 or the values are equal.
+        Lower and upper end; None for both if n is 1 or the values are equal as printed.
     """
     from scipy import special
 
     n = len(values)
-    if n < 2 or (sd := float(np.std(values, ddof=1))) < ZERO_SPREAD:
+    if n < 2 or (sd := float(np.std(values, ddof=1))) < LEAST_SPREAD:
         return None, None
     half = float(special.stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
     mean = float(np.mean(values))
@@ -248,6 +250,16 @@ def _pooled_sd(cells: Sequence[FloatArray]) -> float | None:
     if df == 0:
         return None
     return math.sqrt(sum(float(((cell - cell.mean()) ** 2).sum()) for cell in cells) / df)
+
+
+def _between_sd(
+    sd: float | None, within: float | None, cells: Sequence[FloatArray]
+) -> float | None:
+    """Spread of classifiers alone: var(means) also has 1/m of the fine-tunings' variance."""
+    if sd is None or within is None:
+        return None
+    kept = sum(1 / len(cell) for cell in cells) / len(cells)
+    return math.sqrt(max(0.0, sd**2 - kept * within**2))
 
 
 def _run_sd(between: float | None, within: float | None, cells: Sequence[FloatArray]) -> float:

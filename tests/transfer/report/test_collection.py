@@ -2,6 +2,7 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -316,7 +317,7 @@ def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recip
     assert "All figures are about the recipe." in remarks.remarks(table)
     result = table.rows[0].statistics
     assert (result.n, result.fine_tunings) == (3, 6)
-    assert result.sd_between == pytest.approx(1.0)
+    assert result.sd_between == pytest.approx(np.sqrt(1.0 - 0.005 / 2))
     assert result.sd_within == pytest.approx(np.sqrt(0.005))
 
 
@@ -630,6 +631,9 @@ def test_a_row_of_runs_with_several_baselines_stands_against_each(tmp_path):
     found = collect(tmp_path)
     assert rows_of_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
     assert [row_of(t, "m").statistics.fine_tunings for t in found.gains] == [5, 5]
+    notes = [" ".join(table.analysis.notes) for table in found.gains]
+    assert "c, m: also in the table against c" in notes[0]
+    assert "c, m: also in the table against b" in notes[1]
     assert any(line.startswith("Records: 11.") for line in foundations(found.gains))
     names = [pair.name for pair in compared(found.gains)]
     assert names == ["c", "m against b", "m against c"]
@@ -941,3 +945,29 @@ def test_elder_records_that_counted_the_last_stage_stand_beside_new_ones(tmp_pat
     table = only_table(tmp_path)
     assert [row.statistics.fine_tunings for row in table.rows] == [3, 3]
     assert table.left_out == ()
+
+
+def rows_with(values):
+    """One table of rows with the given figures, the first of which is the baseline."""
+    seen = [in_memory(row, s, v) for row, vs in values.items() for s, v in enumerate(vs)]
+    (table,) = families(seen, next(iter(values)))
+    return table
+
+
+def test_no_gain_beyond_what_a_percentage_allows_is_said_to_be_detectable():
+    values = {"resnet50_baseline": [50.0, 58.0], "resnet50d_mixup": [52.0, 66.0]}
+    (line,) = [one for one in remarks.remarks(rows_with(values)) if "inconclusive" in one]
+    figures = [float(word) for word in re.findall(r"\d+\.\d\d", line)]
+    assert max(figures) <= 54.0
+    assert "percentage allows" in line
+
+
+def test_the_shares_of_a_tables_verdicts_are_of_all_its_rows():
+    values = {
+        "resnet50_baseline": [70.0, 70.2, 70.4],
+        "resnet50d_mixup": [75.0, 75.2, 75.5],
+        "resnet50d_smooth": [75.0],
+    }
+    sentence = verdict(rows_with(values))
+    assert "1 of 2 rows gains" in sentence
+    assert "1 of 2 rows without a verdict" in sentence
