@@ -33,7 +33,7 @@ class Choice:
         data: ``"auto"`` for the suite's.
         protocol: ``"auto"`` for the suite's.
         precision: ``"auto"`` for the suite's.
-        seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's seeds.
+        seeds: Fine-tunings of each classifier, with seeds from 0 on; None for the suite's seeds.
         only: Pattern or part of cells' names; empty for all.
         shard: The shard of those cells that runs here; None for all.
         processes: Number of processes that train a cell together.
@@ -215,18 +215,38 @@ class _Planner:
             except _Untrained as error:
                 self.remarks.append(str(error))
                 continue
-            for source in sources:
+            for source, seeds in zip(sources, self._seeds(row, len(sources)), strict=True):
                 request = self._request(row.backbone, self.data[task], source)
                 cell = make_cell(request, self.rows[row.backbone], task, lists)
                 cells += [
                     replace(cell, seed=seed, overrides=overrides)
                     for overrides in self.suite.settings[task]
-                    for seed in self._seeds(row)
+                    for seed in seeds
                 ]
         return sorted(cells, key=lambda cell: cell.seed)
 
-    def _seeds(self, row: SuiteRow) -> tuple[int, ...]:
-        return row.seeds if self.choice.seeds is None else tuple(range(self.choice.seeds))
+    def _seeds(self, row: SuiteRow, classifiers: int) -> list[tuple[int, ...]]:
+        """The seeds of each classifier of a row: dealt in turn, so that none has another's.
+
+        The i-th classifier of every row is fine-tuned with the i-th seed: its units are independent
+        within the row, and paired across rows. A single seed is for all classifiers.
+
+        Raises:
+            UserError: Several seeds, but fewer than classifiers.
+        """
+        seeds = row.seeds or tuple(range(classifiers))
+        if self.choice.seeds is not None:
+            seeds = tuple(range(self.choice.seeds * classifiers))
+        if len(seeds) == 1:
+            return [seeds] * classifiers
+        if len(seeds) < classifiers:
+            raise UserError(
+                f"The suite '{self.suite.path}' has {classifiers} classifiers of "
+                f"'{row.backbone}' but {len(seeds)} seeds. The i-th classifier is fine-tuned with "
+                "the i-th seed: give one seed for each, or a single seed for all, or leave out "
+                "'seeds'."
+            )
+        return [seeds[place::classifiers] for place in range(classifiers)]
 
     def _request(self, backbone: str, data: str, source: _Source) -> Request:
         suite, choice = self.suite, self.choice

@@ -20,8 +20,8 @@
     [vary.detection]                        # one table for each of these values
     "optim_wrapper.optimizer.lr" = [0.01, 0.02]
 
-A row's ``classifiers`` are files, or patterns of files: each is fine-tuned with each seed. They are
-searched beside the suite's file, then in the output folder of ``backbones/train.py``.
+A row's ``classifiers`` are files, or patterns of files. The i-th is fine-tuned with the i-th seed, in
+every row; a single seed is for all. They are searched beside the suite's file, then in the output folder of ``backbones/train.py``.
 ``classifier_seeds`` does the same on the sample, where missing classifiers are trained.
 """
 
@@ -60,7 +60,8 @@ class SuiteRow:
         backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
         classifiers: Files or patterns of files; empty for the row's public weights.
         classifier_seeds: Seeds of classifiers trained on the sample.
-        seeds: Seeds of its fine-tunings.
+        seeds: Seeds of its fine-tunings, dealt to its classifiers in turn; empty for the i-th seed
+            from 0 with the i-th classifier.
         tasks: Tasks that it takes part in.
     """
 
@@ -160,13 +161,15 @@ class _Reader:
         return SuiteRow(
             backbone=self._beside(name),
             classifiers=tuple(files),
-            classifier_seeds=self._seeds(table, suite, "classifier_seeds"),
+            classifier_seeds=self._seeds(table, suite, "classifier_seeds") or (0,),
             seeds=self._seeds(table, suite, "seeds"),
             tasks=self._tasks(table.get("tasks", list(tasks)), "tasks"),
         )
 
     def _seeds(self, row: dict[str, Any], suite: dict[str, Any], key: str) -> tuple[int, ...]:
-        seeds = row.get(key, suite.get(key, [0]))
+        seeds = row.get(key, suite.get(key))
+        if seeds is None:
+            return ()
         if not isinstance(seeds, list) or not seeds:
             raise self._wrong(key, "a non-empty list of integers")
         if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in seeds):

@@ -10,7 +10,7 @@ from transfer.protocols.protocols import QUICK
 from transfer.records import imported
 from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
-from transfer.records.wording import figure, gain_interval, interval, signed
+from transfer.records.wording import figure, interval, signed
 from transfer.report.gains import GainRow, GainTable, observation, paper_row
 from transfer.report.image_noise import noise_sentences
 from transfer.report.layout import Cell, Missing, Table, table
@@ -106,16 +106,13 @@ def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
             result.gain_low,
             result.gain_high,
             why if result.no_claim else _sentence(gains.analysis.reason),
-            gain_interval,
         ),
         result.verdict or "no claim",
     ]
 
 
-def _interval(
-    low: float | None, high: float | None, why: str, written: Callable[..., str] = interval
-) -> Cell:
-    return Missing(why) if low is None or high is None else written(low, high)
+def _interval(low: float | None, high: float | None, why: str) -> Cell:
+    return Missing(why) if low is None or high is None else interval(low, high)
 
 
 def _why_no_interval(result: RowResult) -> str:

@@ -5,11 +5,12 @@ A table has one task, data set, protocol, precision and metric; other rows never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
+from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
 from transfer.records.records import Record
 from transfer.stats.rows import Observation, RowResult
@@ -64,21 +65,26 @@ class GainTable:
     left_out: tuple[str, ...]
 
 
-def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
+def gain_tables(
+    records: Iterable[Record], baseline: str, margin: float | None = None
+) -> list[GainTable]:
     """A table for each setting, in order of appearance."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
-    return [gain_table(setting, group, baseline) for setting, group in groups.items()]
+    return [gain_table(setting, group, baseline, margin) for setting, group in groups.items()]
 
 
-def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> GainTable:
+def gain_table(
+    setting: Setting, records: Sequence[Record], baseline: str, margin: float | None = None
+) -> GainTable:
     """One table.
 
     Args:
         setting: The setting that the records share.
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
+        margin: Largest difference, in points, that does not matter; None if none was fixed.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -90,6 +96,8 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         [observation(record, record.value) for record in usable],
         baseline,
         targets=_targets(by_row, setting.metric, baseline),
+        controls=_controls(by_row),
+        margin=margin,
     )
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
@@ -108,6 +116,26 @@ def paper_row(name: str) -> str:
 def observation(record: Record, value: float) -> Observation:
     """A figure of a record, with the row, classifier and seed that it belongs to."""
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
+
+
+def _controls(rows: Mapping[str, Sequence[Record]]) -> set[str]:
+    """Controls for the effect of pretraining: rows with random or shuffled weights.
+
+    ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such
+    weights, and in a user's own file, random weights are a row like any other.
+    """
+    cells = {name: records[0].cell for name, records in rows.items()}
+    pretrained = {cell.get("architecture") for cell in cells.values() if not cell.get("scratch")}
+    return {
+        name
+        for name, cell in cells.items()
+        if str(cell.get("weights", "")).startswith(f"{SHUFFLED}:")
+        or (
+            cell.get("scratch")
+            and name.endswith("_scratch")
+            and cell.get("architecture") in pretrained
+        )
+    }
 
 
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 
 from transfer.records.comparable import Setting
 from transfer.records.settings import WITHOUT, unsaid
-from transfer.records.wording import count
+from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
 from transfer.stats.agreement import PaperAgreement, agreement
@@ -94,10 +94,29 @@ def _method(table: GainTable) -> list[str]:
     if analysis.method is None:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
-    return [
-        f"Verdicts by {analysis.method}, simultaneous 95 % intervals over "
-        f"{count(len(analysis.family), 'row')} against {table.baseline}: {analysis.reason}."
-    ]
+    rows = count(len(analysis.family), "row")
+    controls = [row.name for row in table.rows if row.statistics.control]
+    lines = []
+    if analysis.family:
+        lines.append(
+            f"Verdicts by {analysis.method}, simultaneous 95 % intervals over {rows} against "
+            f"{table.baseline}: {analysis.reason}."
+        )
+    if controls:
+        lines.append(
+            f"Compared alone, each with its own 95 % interval, because a control is meant to lose: "
+            f"{', '.join(controls)}."
+        )
+    if analysis.components:
+        parts = (
+            f"{part.name} {part.sd:.2f} ({interval(part.low, part.high)})"
+            for part in analysis.components
+        )
+        lines.append(
+            "Spread by source, standard deviations in points with 95 % intervals: "
+            f"{'; '.join(parts)}."
+        )
+    return lines
 
 
 def _about(table: GainTable) -> list[str]:

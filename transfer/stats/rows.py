@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from backbones.common.errors import UserError
 from transfer.records.comparable import RANDOM
-from transfer.stats.comparison import Method, Verdict
+from transfer.stats.comparison import Method
 
 FloatArray = npt.NDArray[np.float64]
 Unit = Literal["classifier", "fine-tuning", "run from random weights"]
@@ -74,16 +74,17 @@ class RowResult:
         sd_within: standard deviation of fine-tunings of one classifier, pooled over classifiers;
             None if none was fine-tuned twice.
         sd_run: standard deviation of a single run, one classifier fine-tuned once; None at n = 1.
-        gain: mean minus the baseline's mean; None for the baseline and without one.
+        gain: mean minus the baseline's mean, over complete blocks where the table has blocks; None
+            for the baseline and without one.
         gain_low: lower end of the gain's simultaneous 95 % interval.
         gain_high: its upper end.
         p: p-value, adjusted for all rows of the family.
-        verdict: the verdict from the gain's interval; None if there is none.
+        verdict: ``gain``, ``loss``, ``no gain beyond ±`` the margin, or ``inconclusive``, from the
+            gain's interval; None if there is none.
         method: the method of the interval; None if there is none.
         gain_error: standard error of the gain, with the method's pooling.
         gain_sd: standard deviation of a unit behind that error, row and baseline taken together.
-        gain_df: degrees of freedom of the error.
-        gain_sd_df: degrees of freedom of the standard deviation.
+        gain_df: degrees of freedom of both.
         detectable: smallest true gain that this design finds with 80 % power, at the spread
             observed; given if the verdict is ``inconclusive``, as are the next five.
         detectable_low: the same at the lower end of the spread's 95 % interval.
@@ -92,6 +93,7 @@ class RowResult:
         needed_low: units per row, baseline included, that find ``target_gain`` with 80 % power,
             at the lower end of the spread's interval; None for more than 100.
         needed_high: the same at its upper end.
+        control: whether it is a control, which is compared alone and enters no pooled spread.
         notes: remarks for readers on this row, in sentences.
     """
 
@@ -112,18 +114,18 @@ class RowResult:
     gain_low: float | None = None
     gain_high: float | None = None
     p: float | None = None
-    verdict: Verdict | None = None
+    verdict: str | None = None
     method: Method | None = None
     gain_error: float | None = None
     gain_sd: float | None = None
     gain_df: float | None = None
-    gain_sd_df: float | None = None
     detectable: float | None = None
     detectable_low: float | None = None
     detectable_high: float | None = None
     target_gain: float | None = None
     needed_low: int | None = None
     needed_high: int | None = None
+    control: bool = False
     notes: tuple[str, ...] = ()
 
     @property
