@@ -34,6 +34,8 @@ class Choice:
         protocol: ``"auto"`` for the suite's.
         precision: ``"auto"`` for the suite's.
         seeds: Fine-tunings of each classifier, with seeds from 0 on; None for the suite's seeds.
+        units: Units of each row, with seeds from 0 on: one classifier with several seeds, or as many
+            classifiers with one seed each; None to follow the seeds.
         only: Pattern or part of cells' names; empty for all.
         shard: The shard of those cells that runs here; None for all.
         processes: Number of processes that train a cell together.
@@ -46,6 +48,7 @@ class Choice:
     protocol: str = "auto"
     precision: str = "auto"
     seeds: int | None = None
+    units: int | None = None
     only: str = ""
     shard: Shard | None = None
     processes: int = 1
@@ -94,7 +97,7 @@ class _Planner:
             if (lists := self._fingerprint(task)) is not None
             for cell in self._cells(task, lists)
         ]
-        if self.choice.seeds is None:
+        if self.choice.seeds is None and self.choice.units is None:
             self._refuse_repeated(cells)
         else:  # rows that differed only in their seeds have become equal
             cells = list({cell.id: cell for cell in cells}.values())
@@ -108,6 +111,7 @@ class _Planner:
             cells=tuple(chosen),
             rows=rows,
             baseline=self._baseline(),
+            margin=self.suite.margin,
             remarks=tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
             data=by_name(self.data.values()),
         )
@@ -235,6 +239,16 @@ class _Planner:
             UserError: Several seeds, but fewer than classifiers.
         """
         seeds = row.seeds or tuple(range(classifiers))
+        if (units := self.choice.units) is not None:
+            if 1 < classifiers < units:
+                raise UserError(
+                    f"--looks plans up to {units} units of each row, but '{row.backbone}' has "
+                    f"{classifiers} classifiers, each of which is one unit: train more, or end "
+                    f"--looks at {classifiers}."
+                )
+            if classifiers == 1:
+                return [tuple(range(units))]
+            return [(place,) if place < units else () for place in range(classifiers)]
         if self.choice.seeds is not None:
             seeds = tuple(range(self.choice.seeds * classifiers))
         if len(seeds) == 1:

@@ -9,6 +9,7 @@
     seeds = [0, 1, 2]                       # of the fine-tunings
     epochs = { detection = 8 }              # or one number for both; the schedule follows
     baseline = "resnet50_baseline"
+    margin = 0.5                            # points; a gain within it does not matter
     rows = [
       "resnet50_baseline",                  # its public weights
       { backbone = "resnet50d_mixup", classifiers = ["mixup_s*.safetensors"], seeds = [0] },
@@ -20,8 +21,9 @@
     [vary.detection]                        # one table for each of these values
     "optim_wrapper.optimizer.lr" = [0.01, 0.02]
 
-A row's ``classifiers`` are files, or patterns of files. The i-th is fine-tuned with the i-th seed, in
-every row; a single seed is for all. They are searched beside the suite's file, then in the output folder of ``backbones/train.py``.
+A row's ``classifiers`` are files, or patterns of files. The i-th is fine-tuned with the i-th seed,
+in every row; a single seed is for all. The files are searched beside the suite's file, then in the
+output folder of ``backbones/train.py``.
 ``classifier_seeds`` does the same on the sample, where missing classifiers are trained.
 """
 
@@ -84,6 +86,7 @@ class Suite:
         protocol: ``"auto"`` or a protocol's name.
         precision: ``"auto"`` or a precision.
         baseline: Row that gains are computed against, or empty.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
         settings: For each task, the sets of overrides that its cells run with.
     """
 
@@ -94,6 +97,7 @@ class Suite:
     protocol: str
     precision: str
     baseline: str
+    margin: float | None
     settings: Mapping[str, tuple[Overrides, ...]]
 
 
@@ -131,7 +135,17 @@ class _Reader:
         self.path = path
 
     def suite(self, content: dict[str, Any]) -> Suite:
-        keys = ("tasks", "data", "protocol", "precision", "baseline", "rows", EPOCHS, *_OF_A_ROW)
+        keys = (
+            "tasks",
+            "data",
+            "protocol",
+            "precision",
+            "baseline",
+            "margin",
+            "rows",
+            EPOCHS,
+            *_OF_A_ROW,
+        )
         self._known(content, (*keys, "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
@@ -145,6 +159,7 @@ class _Reader:
             protocol=self._text(content.get("protocol", "auto"), "protocol"),
             precision=self._precision(content.get("precision", "auto")),
             baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
+            margin=self._margin(content.get("margin")),
             settings=self._settings(content),
         )
 
@@ -315,6 +330,13 @@ class _Reader:
         if value not in ("auto", *PRECISIONS):
             raise self._wrong("precision", f"auto, {' or '.join(PRECISIONS)}")
         return value
+
+    def _margin(self, value: Any) -> float | None:
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not 0 < value <= 100:
+            raise self._wrong("margin", "a number of points above 0 and at most 100")
+        return float(value)
 
     def _wrong(self, key: str, wanted: str) -> UserError:
         return UserError(f"In the suite '{self.path}', '{key}' must be {wanted}.")

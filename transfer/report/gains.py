@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from backbones.common.errors import UserError
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
+from transfer.records import look_log
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
+from transfer.records.look_log import LookLog
 from transfer.records.records import Record
+from transfer.report.looks_at import judged, look_of
 from transfer.stats.rows import Observation, RowResult
-from transfer.stats.statistics import TableResult, analyse
+from transfer.stats.statistics import TableResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +70,70 @@ class GainTable:
     left_out: tuple[str, ...]
 
 
-def gain_tables(
-    records: Iterable[Record], baseline: str, margin: float | None = None
-) -> list[GainTable]:
+def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
     """A table for each setting, in order of appearance."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
-    return [gain_table(setting, group, baseline, margin) for setting, group in groups.items()]
+    return [gain_table(setting, group, baseline) for setting, group in groups.items()]
 
 
-def gain_table(
-    setting: Setting, records: Sequence[Record], baseline: str, margin: float | None = None
-) -> GainTable:
+def looks_path(records: Sequence[Record], baseline: str) -> Path:
+    """The file of the looks at a table of these records."""
+    first = records[0]
+    return look_log.path_of(first.path.parent, first.cell, baseline)
+
+
+def keep_look(table: GainTable) -> None:
+    """Record that the verdicts of a table were looked at, where no plan does.
+
+    Raises:
+        UserError: The folder is not writable.
+    """
+    records = [record for row in table.rows for record in row.records]
+    path = looks_path(records, table.baseline)
+    log = look_log.read(path) or LookLog(baseline=table.baseline)
+    look = look_of(table.analysis)
+    if log.plan or table.analysis.method is None:
+        return
+    if all(look.units != one.units for one in log.looks):
+        look_log.write(path, log.after(look))
+
+
+def fix_margin(path: Path, baseline: str, margin: float | None) -> None:
+    """Fix the margin of a table, before its first look.
+
+    Args:
+        path: The file of the looks at the table.
+        baseline: The row that gains are computed against.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
+
+    Raises:
+        UserError: Another one was fixed before, or the folder is not writable.
+    """
+    log = look_log.read(path)
+    if log is None or not log.looks:
+        if margin is not None and log is None:
+            look_log.write(path, LookLog(baseline=baseline, margin=margin))
+        return
+    if log.margin != margin:
+        before = "none" if log.margin is None else f"{log.margin:g}"
+        raise UserError(
+            f"The margin of this table was fixed as {before} before its first look "
+            f"('{path.absolute()}') and cannot change after it: leave 'margin' as it was."
+        )
+
+
+def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> GainTable:
     """One table.
 
     Args:
         setting: The setting that the records share.
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
-        margin: Largest difference, in points, that does not matter; None if none was fixed.
+
+    Raises:
+        UserError: The looks at the table cannot be read.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -92,12 +141,12 @@ def gain_table(
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
-    analysis = analyse(
+    analysis = judged(
         [observation(record, record.value) for record in usable],
+        look_log.read(looks_path(records, baseline)),
         baseline,
         targets=_targets(by_row, setting.metric, baseline),
-        controls=_controls(by_row),
-        margin=margin,
+        controls=controls_of(by_row),
     )
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
@@ -118,7 +167,7 @@ def observation(record: Record, value: float) -> Observation:
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
 
 
-def _controls(rows: Mapping[str, Sequence[Record]]) -> set[str]:
+def controls_of(rows: Mapping[str, Sequence[Record]]) -> set[str]:
     """Controls for the effect of pretraining: rows with random or shuffled weights.
 
     ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such

@@ -49,7 +49,8 @@ def worth_blocking(rows: int, blocks: int) -> bool:
 def complete_blocks(rows: Mapping[str, Sequence[Observation]]) -> Blocks | None:
     """The complete blocks of a baseline and its rows; None if they are compared without blocks.
 
-    Every row must have at least half of its units in complete blocks, and these must be worth it. Only the numbers of units and their seeds decide this, never a result.
+    Every row must have at least half of its units in complete blocks, and the blocks must be worth
+    their degrees of freedom. Only the numbers of units and their seeds decide this, never a result.
 
     Args:
         rows: the observations of the baseline, then of each row.

@@ -70,6 +70,7 @@ def analyse(
     targets: Mapping[str, float] | None = None,
     controls: Collection[str] = (),
     level: float = LEVEL,
+    control_level: float = LEVEL,
     margin: float | None = None,
 ) -> TableResult:
     """Summarise the rows of one table and compare each with the baseline.
@@ -81,8 +82,9 @@ def analyse(
             no gains.
         targets: for each row, the gain in points whose cost in units is computed, such as the
             paper's; 1 point for other rows.
-        controls: rows meant to lose. Each is compared with the baseline alone, at ``level``.
+        controls: rows meant to lose. Each is compared with the baseline alone.
         level: chance of any false verdict over all other rows.
+        control_level: chance of a false verdict on a single control.
         margin: largest difference, in points, that does not matter; None if none was fixed.
 
     Raises:
@@ -112,12 +114,14 @@ def analyse(
             notes=dependent,
         )
     rules = _Rules(targets=targets or {}, level=level, margin=margin)
+    of_control = replace(rules, level=control_level)
     method: Method = "Dunnett"
     reason, notes, found = "", [*dependent], []
     for group in [family, *((name,) for name in able if rows[name].control)]:
         if not group:
             continue
-        judged = _judge((baseline, *group), rows, cells, rules)
+        own = rules if group == family else of_control
+        judged = _judge((baseline, *group), rows, cells, own)
         rows |= judged.rows
         if group == family or not family:
             method, reason, found = judged.method, judged.reason, judged.components
