@@ -112,7 +112,7 @@ def content(
     kind = "AP" if of.task == "detection" else "IoU"
     per_class = {f"{kind}/{name}": value + float(rng.normal(0, 3)) for name in VOC}
     extra = {"mAP_11points": value, "mAP_area": value + 1} if kind == "AP" else {
-        "mIoU_all": value, "pixAcc": value + 40}  # fmt: skip
+        "mIoU_all": value, "pixAcc": min(value + 40, 99.0)}  # fmt: skip
     curve = [
         {"iteration": 10 * (i + 1), "lr": 0.02, "acc": 90 + float(rng.normal(0, 1)),
          **{f"loss_{part}": float(np.exp(-i / 40) + rng.uniform(0, 0.1))

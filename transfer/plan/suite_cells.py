@@ -34,8 +34,8 @@ class Choice:
         protocol: ``"auto"`` for the suite's.
         precision: ``"auto"`` for the suite's.
         seeds: Fine-tunings of each classifier, with seeds from 0 on; None for the suite's seeds.
-        units: Units of each row, with seeds from 0 on: one classifier with several seeds, or as many
-            classifiers with one seed each; None to follow the seeds.
+        units: Units of each row, with seeds from 0 on: fine-tunings of its classifier, or as many
+            classifiers, fine-tuned once each; None to follow the seeds.
         only: Pattern or part of cells' names; empty for all.
         shard: The shard of those cells that runs here; None for all.
         processes: Number of processes that train a cell together.

@@ -135,18 +135,8 @@ class _Reader:
         self.path = path
 
     def suite(self, content: dict[str, Any]) -> Suite:
-        keys = (
-            "tasks",
-            "data",
-            "protocol",
-            "precision",
-            "baseline",
-            "margin",
-            "rows",
-            EPOCHS,
-            *_OF_A_ROW,
-        )
-        self._known(content, (*keys, "overrides", "vary"), "")
+        keys = ("tasks", "data", "protocol", "precision", "baseline", "margin", "rows", EPOCHS)
+        self._known(content, (*keys, *_OF_A_ROW, "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from transfer.records.look_log import Look, LookLog
 from transfer.stats.critical import LEVEL
@@ -123,9 +124,8 @@ def _planned(
 ) -> TableResult:
     """Every row with the interval of the look that decided it, or else of the last look."""
     whole = analyse(observations, log.baseline, controls=controls, level=LEVEL)
-    blank: dict[str, RowResult] = {
-        row.row: replace(row, **dict.fromkeys(_OF_A_GAIN[1:])) for row in whole.rows
-    }
+    nothing: dict[str, Any] = dict.fromkeys(_OF_A_GAIN[1:])
+    blank: dict[str, RowResult] = {row.row: replace(row, **nothing) for row in whole.rows}
     last = None
     for number, look in enumerate(log.looks):
         last = at_look(

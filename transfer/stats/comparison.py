@@ -61,6 +61,7 @@ def compare(
     values = [baseline, *rows]
     design = Design(tuple(map(len, values)), blocked)
     errors = np.sqrt(squared_errors(of_table(values, design), design))[0]
+    errors = np.maximum(errors, np.finfo(float).tiny)
     gains = np.array([row.mean() for row in rows]) - baseline.mean()
     reach = critical_value(design, level) * errors
     p = adjusted_p(gains / errors, design)

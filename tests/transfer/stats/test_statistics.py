@@ -20,7 +20,7 @@ from transfer.stats import components, looks
 from transfer.stats.agreement import agreement
 from transfer.stats.comparison import compare, verdict
 from transfer.stats.correlation import correlate
-from transfer.stats.critical import adjusted_p, critical_value, draws, power
+from transfer.stats.critical import adjusted_p, critical_value, power, standard_errors
 from transfer.stats.power import MAX_UNITS, sd_interval, smallest_effect, units_needed
 from transfer.stats.rows import RANDOM
 from transfer.stats.spreads import Design
@@ -168,7 +168,7 @@ def test_spread_of_a_single_run_puts_back_what_averaging_took_out():
 def test_dunnetts_own_examples(example, low, high, p):
     control, samples = example
     result = compare(np.array(control, float), [np.array(sample, float) for sample in samples])
-    # Both integrate by Monte Carlo.
+    # Both draw random numbers.
     assert [gain.low for gain in result] == pytest.approx(low, abs=2e-2)
     assert [gain.high for gain in result] == pytest.approx(high, abs=2e-2)
     assert [gain.p for gain in result] == pytest.approx(p, abs=2e-3)
@@ -223,6 +223,13 @@ def test_mixed_kinds_are_not_pooled_and_the_table_says_so():
 
 
 def test_a_baseline_of_fewer_units_than_its_rows_is_reported():
+    def observe(table):  # without blocks
+        return [
+            Observation(row, "hub", seed + 10 * place, value)
+            for place, (row, values) in enumerate(table.items())
+            for seed, value in enumerate(values)
+        ]
+
     values = {"base": [77.0, 77.5, 78.1], "a": [78.0, 78.4, 78.9, 78.2], "b": [77.9, 78.0, 78.6]}
     (note,) = analyse(observe(values), "base").notes
     assert "base has 3 units, other rows up to 4" in note
@@ -414,16 +421,16 @@ def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have
 
 def test_cannot_tell_says_what_would_have_been_found_and_what_a_gain_costs():
     base, row = noise(4, rows=2)
-    result = analyse(observe({"base": list(base), "row": list(row)}), "base", targets={"row": -0.5})
+    result = analyse(observe({"base": list(base), "row": list(row)}), "base", targets={"row": -0.9})
     found = rows_of(result)["row"]
     assert found.verdict == "inconclusive"
     assert found.detectable_low < found.detectable < found.detectable_high
-    assert found.target_gain == -0.5
+    assert found.target_gain == -0.9
     assert 2 <= found.needed_low < found.needed_high
     # At the upper end of the spread the larger number is just enough.
     low, high = sd_interval(found.gain_sd, found.gain_df)
-    assert found.needed_low == units_needed(0.5 / low, 1, blocked=True)
-    assert found.needed_high == units_needed(0.5 / high, 1, blocked=True)
+    assert found.needed_low == units_needed(0.9 / low, 1, blocked=True)
+    assert found.needed_high == units_needed(0.9 / high, 1, blocked=True)
     unasked = rows_of(analyse(observe({"base": list(base), "row": list(row)}), "base"))["row"]
     assert unasked.target_gain == 1.0
     assert unasked.needed_high == units_needed(1.0 / high, 1, blocked=True)
@@ -579,7 +586,7 @@ def test_the_level_holds_also_with_one_noisy_row(n, blocked):
 
 def test_the_drawn_covariances_are_those_of_blocks():
     design = Design((4,) * 5, blocked=True)
-    drawn = np.concatenate([errors[:, 0] for _, errors in draws(design, 40_000)])
+    drawn = standard_errors(design, 40_000)[:, 0]
     _, of_units = looks.statistics(np.random.default_rng(1).standard_normal((40_000, 5, 4)), True)
     quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
     assert np.quantile(drawn, quantiles) == pytest.approx(
