@@ -39,14 +39,13 @@ def nominal_level(rows: int, looks: tuple[int, ...], level: float = LEVEL) -> fl
         level: chance of any false verdict at any look.
     """
     rng = np.random.default_rng(0)
-    smallest = np.ones(TABLES)
+    smallest: FloatArray = np.ones(TABLES)
     units = rng.standard_normal((TABLES, rows + 1, looks[-1]))
     for look in looks:
         gains, errors = statistics(units[:, :, :look], worth_blocking(rows, look))
         largest = np.abs(gains / errors).max(axis=1)
-        ranks = np.empty(TABLES)
-        ranks[np.argsort(-largest)] = np.arange(1, TABLES + 1) / TABLES
-        smallest = np.minimum(smallest, ranks)
+        ranks = np.argsort(np.argsort(-largest)) + 1.0
+        smallest = np.minimum(smallest, ranks / TABLES)
     return float(np.quantile(smallest, level))
 
 

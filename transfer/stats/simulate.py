@@ -5,7 +5,7 @@ the real tables. Values are normal, and the standard deviation of a unit is 1.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +81,43 @@ def main() -> None:
         "--draws", type=int, default=10_000, help="simulated tables per line (default: %(default)s)"
     )
     draws = parser.parse_args().draws
-    for print_table in (_print_levels, _print_blocks, _print_looks, _print_unplanned):
+    tables = (_print_choices, _print_levels, _print_blocks, _print_looks, _print_unplanned)
+    for print_table in tables:
         print_table(draws)
     _print_costs()
+
+
+def _print_choices(draws: int) -> None:
+    """Standard errors to choose from, each with a critical value calibrated at equal spreads."""
+    choices: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+        "pooled": lambda pooled, own: pooled * 2,
+        "own spreads only": lambda pooled, own: own[:, 1:] + own[:, :1],
+        "the larger of pooled and own": lambda pooled, own: np.maximum(
+            2 * pooled, own[:, 1:] + own[:, :1]
+        ),
+    }
+    print("| standard error | units | width | " + " | ".join(f"false, {s}" for s in SPREADS) + " |")
+    print("|---|---|---|---|---|---|")
+    for units in (5, 10):
+        shape = (draws, 7, units)
+        width = 0.0
+        for name, choice in choices.items():
+            shares, critical, half = [], 0.0, 0.0
+            for noisy in SPREADS.values():
+                values = tables_of(np.random.default_rng(units), shape, noisy=noisy)
+                own = values.var(axis=2, ddof=1)
+                mean = own.mean(axis=1, keepdims=True)
+                errors = np.sqrt(choice(mean, own) / units) * np.ones((1, 6))
+                gains = values[:, 1:].mean(axis=2) - values[:, :1].mean(axis=2)
+                largest = np.abs(gains / errors).max(axis=1)
+                if not noisy:
+                    critical = float(np.quantile(largest, 1 - LEVEL))
+                    half = critical * float(errors.mean())
+                    width = half if name == "pooled" else width
+                shares.append(float((largest >= critical).mean()))
+            cells = " | ".join(f"{share:.1%}" for share in shares)
+            print(f"| {name} | {units} | {half / width:.3f} | {cells} |")
+    print()
 
 
 def _print_levels(draws: int) -> None:
@@ -137,7 +171,7 @@ def _print_looks(draws: int) -> None:
     values = [critical_value(design_at(rows, look), level) for look in LOOKS]
     print(f"\nCritical values for {rows} rows at looks {', '.join(map(str, LOOKS))}: ", end="")
     print(f"{', '.join(f'{value:.2f}' for value in values)}; nominal level {level:.2%}.\n")
-    print("| true gain of one row | rows stop | false | all intervals hold | decided | units |")
+    print("| gain, sd after blocks | rows stop | false | all intervals hold | decided | units |")
     print("|---|---|---|---|---|---|")
     for gain in (0.0, 1.0, 2.0):
         units = tables_of(np.random.default_rng(3), (draws, rows + 1, LOOKS[-1]), icc=0.5)
