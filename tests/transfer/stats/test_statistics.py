@@ -25,6 +25,7 @@ from transfer.stats.power import MAX_UNITS, sd_interval, smallest_effect, units_
 from transfer.stats.rows import RANDOM
 from transfer.stats.spreads import Design
 from transfer.stats.statistics import Observation, TableResult, analyse
+from transfer.stats.total import best_fine_tunings, total_interval
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -396,6 +397,14 @@ def test_interval_of_a_standard_deviation_by_hand():
     )
 
 
+@pytest.mark.parametrize("path", ["results/notes.md", "configs/suites/animals.toml"])
+def test_what_three_classifiers_instead_of_five_cost_is_the_computed_figure(path):
+    ratio = smallest_effect(Design((3, 3))) / smallest_effect(Design((5, 5)))
+    text = " ".join((ROOT / path).read_text(encoding="utf-8").replace("\n# ", " ").split())
+    (figure,) = re.findall(r"Three classifiers a row.*? is ([0-9.]+) times as large", text)
+    assert float(figure) == round(ratio, 2)
+
+
 def test_the_notes_tell_the_p_values_of_the_two_rows_alone_that_the_records_have():
     text = " ".join((ROOT / "results" / "notes.md").read_text(encoding="utf-8").split())
     match = re.search(
@@ -729,6 +738,47 @@ def test_classifiers_and_their_fine_tunings_are_separated():
     assert within.sd == pytest.approx(0.8, rel=0.1)
     assert classifier.low < 0.6 < classifier.high
     assert components.of_classifiers([rows[0][::2]]) == []
+
+
+# --- classifiers, seeds and images together
+
+
+def test_the_total_interval_adds_both_distances_in_quadrature():
+    low, high = total_interval(2.0, (-1.0, 5.0), (-2.0, 5.0), 1)
+    assert (low, high) == pytest.approx((2 - 5, 2 + math.hypot(3, 3)))
+    wide = total_interval(2.0, (-1.0, 5.0), (-2.0, 5.0), 3)
+    assert wide[0] == pytest.approx(2 - math.hypot(3, 4 * stats.norm.ppf(1 - 0.05 / 6) / 1.959964))
+
+
+@pytest.mark.parametrize("noise", [0.1, 1.0, 3.0])
+def test_the_total_interval_holds_over_both_sources(noise):
+    rng = np.random.default_rng(1)
+    tables, n = 20_000, 4
+    units = rng.standard_normal((tables, 3, n))
+    gains, errors = looks.statistics(units, True)
+    half = critical_value(Design((n,) * 3, blocked=True)) * errors
+    images = noise * rng.standard_normal((tables, 2))
+    found = gains + images
+    of_images = stats.norm.ppf(0.975) * noise
+    held = 0
+    for gain, reach in zip(found[:2000], half[:2000], strict=True):
+        ends = [
+            total_interval(g, (g - h, g + h), (g - of_images, g + of_images), 2)
+            for g, h in zip(gain, reach, strict=True)
+        ]
+        held += all(low <= 0 <= high for low, high in ends)
+    assert held / 2000 >= 0.935
+
+
+def test_the_best_number_of_fine_tunings_is_the_cheapest():
+    within, between, ratio = 0.8, 0.4, 5.0
+    best = best_fine_tunings(within, between, ratio)
+
+    def cost(m):  # of a given precision
+        return (between**2 + within**2 / m) * (ratio + m)
+
+    assert best == pytest.approx(math.sqrt(20))
+    assert cost(best) < min(cost(best * 0.9), cost(best * 1.1))
 
 
 # --- agreement with the paper
