@@ -37,6 +37,7 @@ from transfer.cli.dry_run import print_costs, require_usable_networks
 from transfer.datasets import catalogue
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
+from transfer.plan.best_fine_tunings import advice
 from transfer.plan.durations import Durations
 from transfer.plan.forecast import Forecast, forecast
 from transfer.plan.request import Plan, Request, make_plan
@@ -551,6 +552,8 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
         jobs=_jobs(args, len(plan.cells)),
         console=console,
     )
+    for line in advice(plan.cells, _read(args.results, plan.data)[0], plan.baseline):
+        console.print(line, highlight=False, soft_wrap=True)
     if args.until_decided:
         for line in cost_of_looks(plan.cells, plan.baseline, _looks(args)):
             console.print(line, highlight=False, soft_wrap=True)
