@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from transfer.cli.dry_run import print_costs, require_usable_networks
 from transfer.datasets import catalogue
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan import probes, suites
+from transfer.plan.best_fine_tunings import advice
 from transfer.plan.durations import Durations
 from transfer.plan.forecast import Forecast, forecast
 from transfer.plan.request import Plan, Request, load_data, make_plan
@@ -50,8 +52,10 @@ from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
 from transfer.records.wording import count
 from transfer.records.writable import require_writable
+from transfer.scheduling.looks_cost import cost_of_looks
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_checkpoints, leases_of, record_path
+from transfer.scheduling.until_decided import DEFAULT_LOOKS, UntilDecided, parse_looks
 from transfer.scheduling.view import SuiteView
 
 if TYPE_CHECKING:
@@ -60,8 +64,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print the gain"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
-_OF_A_SUITE = {"seeds": None, "only": "", "shard": None, "ray": None, "retry": 0}
-
+_OF_A_SUITE = {
+    **{"seeds": None, "only": "", "shard": None, "ray": None, "retry": 0},
+    **{"until_decided": False, "looks": "", "margin": None},
+}
 _SMALL = (catalogue.SAMPLE, "quick")
 _SMALL_BYTES = 2 * 10**9  # peak memory of a run of _SMALL, with the libraries
 
@@ -142,6 +148,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run only part I of N equal parts, one for each of N machines",
     )
     many("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT or ray://…")
+    many(
+        "--until-decided",
+        action="store_true",
+        help="run seeds in planned looks, and stop each row when it is decided",
+    )
+    many(
+        "--looks",
+        default="",
+        metavar="N,N,…",
+        help="with --until-decided: units of each row at the looks (default: "
+        f"{','.join(map(str, DEFAULT_LOOKS))})",
+    )
+    many(
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="a gain within this does not matter; fixed before the first look (default: as the "
+        "suite states)",
+    )
     many("--retry", type=int, default=0, help="number of retries of a run that fails")
 
 
@@ -187,7 +212,9 @@ def _run(args: argparse.Namespace) -> int:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if args.tensorboard:
         console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
-    if here:
+    if args.until_decided:
+        failed = _run_until_decided(tasks, plan, args, console)
+    elif here:
         _run_here(tasks, console)
         failed = False
     else:
@@ -231,6 +258,7 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         if getattr(args, name) != default:
             raise UserError(f"--{name.replace('_', '-')} only works with {other}.")
     _refuse_for_processes(args)
+    _refuse_unfit_looks(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe only works with --dry-run.")
     least = {"seeds": 1, "jobs": 1, "retry": 0, "evaluate_every": 0, "save_minutes": 0}
@@ -249,6 +277,23 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
             )
 
 
+def _refuse_unfit_looks(args: argparse.Namespace) -> None:
+    """Refuse options that do not go with planned looks, and a margin that is none."""
+    if args.margin is not None and not 0 < args.margin <= 100:
+        raise UserError("--margin takes a number of points above 0 and at most 100.")
+    if args.looks and not args.until_decided:
+        raise UserError("--looks only works with --until-decided.")
+    if not args.until_decided:
+        return
+    if args.seeds or args.only or args.shard:
+        raise UserError(
+            "--until-decided runs whole rows with the seeds of --looks: leave out --seeds, --only "
+            "and --shard. Several machines can share its runs: start the same command on each."
+        )
+    if ranks.place_of(args.launcher).of > 1:
+        raise UserError("--until-decided needs a single process, without a launcher.")
+
+
 def _plan(args: argparse.Namespace, processes: int) -> Plan:
     tasks = TASKS if args.task == "all" else (args.task,)
     if args.suite:
@@ -259,12 +304,14 @@ def _plan(args: argparse.Namespace, processes: int) -> Plan:
             protocol=args.protocol,
             precision=args.precision,
             seeds=args.seeds,
+            units=_looks(args)[-1] if args.until_decided else None,
             only=args.only,
             shard=Shard.parse(args.shard) if args.shard is not None else None,
             processes=processes,
             without_data=args.dry_run,
         )
-        return make_suite_plan(suites.load(args.suite), choice)
+        plan = make_suite_plan(suites.load(args.suite), choice)
+        return plan if args.margin is None else replace(plan, margin=args.margin)
     request = Request(
         backbone=args.backbone,
         tasks=tasks,
@@ -307,6 +354,8 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
     given = ["transfer", "run"]
     if args.suite:
         seeds = ["--seeds", str(args.seeds)] if args.seeds else []
+        if args.until_decided:
+            seeds = ["--seeds", str(_looks(args)[-1])]
         given += ["--suite", args.suite, *seeds, "--only", cell.id]
     else:
         given += ["--backbone", args.backbone, "--against", args.against]
@@ -485,6 +534,18 @@ def _run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Consol
     return bool(tally.failed)
 
 
+def _run_until_decided(
+    tasks: list[Task], plan: Plan, args: argparse.Namespace, console: Console
+) -> bool:
+    """Run the seeds of a suite look after look, and return whether some runs failed."""
+    suite = UntilDecided(tasks, plan.baseline, _looks(args), plan.margin)
+    return suite.run(lambda chosen: _run_in_workers(chosen, args, console))
+
+
+def _looks(args: argparse.Namespace) -> tuple[int, ...]:
+    return parse_looks(args.looks) if args.looks else DEFAULT_LOOKS
+
+
 def _executor(
     args: argparse.Namespace, tasks: list[Task], durations: Durations
 ) -> ProcessExecutor | ClusterExecutor:
@@ -518,6 +579,11 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
         jobs=_jobs(args, _tasks(plan, args)),
         console=console,
     )
+    for line in advice(plan.cells, _read(args.results, plan.data)[0], plan.baseline):
+        console.print(line, highlight=False, soft_wrap=True)
+    if args.until_decided:
+        for line in cost_of_looks(plan.cells, plan.baseline, _looks(args)):
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def _durations(results: Path, data: Iterable[str]) -> Durations:
@@ -543,7 +609,7 @@ def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
     """Print the tables of the plan's records, with every recorded seed of their rows."""
     from transfer.records.comparable import Setting
-    from transfer.report.gains import gain_tables
+    from transfer.report.gains import fix_margin, gain_tables, keep_look, looks_path
     from transfer.report.terminal import print_gains
 
     paths = [records.path_of(results, cell) for cell in plan.cells]
@@ -553,9 +619,14 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
     of_tables = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
+    for setting in settings if plan.baseline else ():
+        path = looks_path([r for r in of_tables if Setting.of(r) == setting], plan.baseline)
+        fix_margin(path, plan.baseline, plan.margin)
     tables = gain_tables(of_tables, plan.baseline)
     for table in tables:
         print_gains(table, console)
+        if plan.baseline:
+            keep_look(table)
     return list(tables)
 
 

@@ -110,9 +110,9 @@ def content(
     rng = rng or np.random.default_rng(0)
     metric = METRIC[of.task]
     kind = "AP" if of.task == "detection" else "IoU"
-    per_class = {f"{kind}/{name}": value + float(rng.normal(0, 3)) for name in VOC}
-    extra = {"mAP_11points": value, "mAP_area": value + 1} if kind == "AP" else {
-        "mIoU_all": value, "pixAcc": value + 40}  # fmt: skip
+    per_class = {f"{kind}/{name}": float(np.clip(value + rng.normal(0, 3), 0, 100)) for name in VOC}
+    extra = {"mAP_11points": value, "mAP_area": min(value + 1, 100.0)} if kind == "AP" else {
+        "mIoU_all": value, "pixAcc": min(value + 40, 99.0)}  # fmt: skip
     curve = [
         {"iteration": 10 * (i + 1), "lr": 0.02, "acc": 90 + float(rng.normal(0, 1)),
          **{f"loss_{part}": float(np.exp(-i / 40) + rng.uniform(0, 0.1))

@@ -67,6 +67,7 @@ class Plan:
         baseline: Row that gains are computed against, or empty.
         remarks: Sentences for the user.
         data: The argument of :func:`load_data` for each data set's name in a cell.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
     """
 
     cells: tuple[Cell, ...]
@@ -74,6 +75,7 @@ class Plan:
     baseline: str
     remarks: tuple[str, ...]
     data: dict[str, str]
+    margin: float | None = None
 
 
 def make_plan(request: Request) -> Plan:

@@ -33,7 +33,9 @@ class Choice:
         data: ``"auto"`` for the suite's.
         protocol: ``"auto"`` for the suite's.
         precision: ``"auto"`` for the suite's.
-        seeds: Fine-tunings with seeds 0 to ``seeds - 1`` in every row; None for the suite's seeds.
+        seeds: Fine-tunings of each classifier, with seeds from 0 on; None for the suite's seeds.
+        units: Units of each row, with seeds from 0 on: fine-tunings of its classifier, or as many
+            classifiers, fine-tuned once each; None to follow the seeds.
         only: Pattern or part of cells' names; empty for all.
         shard: The shard of those cells that runs here; None for all.
         processes: Number of processes that train a cell together.
@@ -46,6 +48,7 @@ class Choice:
     protocol: str = "auto"
     precision: str = "auto"
     seeds: int | None = None
+    units: int | None = None
     only: str = ""
     shard: Shard | None = None
     processes: int = 1
@@ -94,7 +97,7 @@ class _Planner:
             if (lists := self._fingerprint(task)) is not None
             for cell in self._cells(task, lists)
         ]
-        if self.choice.seeds is None:
+        if self.choice.seeds is None and self.choice.units is None:
             self._refuse_repeated(cells)
         else:  # rows that differed only in their seeds have become equal
             cells = list({cell.id: cell for cell in cells}.values())
@@ -108,6 +111,7 @@ class _Planner:
             cells=tuple(chosen),
             rows=rows,
             baseline=self._baseline(),
+            margin=self.suite.margin,
             remarks=tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
             data=by_name(self.data.values()),
         )
@@ -215,18 +219,48 @@ class _Planner:
             except _Untrained as error:
                 self.remarks.append(str(error))
                 continue
-            for source in sources:
+            for source, seeds in zip(sources, self._seeds(row, len(sources)), strict=True):
                 request = self._request(row.backbone, self.data[task], source)
                 cell = make_cell(request, self.rows[row.backbone], task, lists)
                 cells += [
                     replace(cell, seed=seed, overrides=overrides)
                     for overrides in self.suite.settings[task]
-                    for seed in self._seeds(row)
+                    for seed in seeds
                 ]
         return sorted(cells, key=lambda cell: cell.seed)
 
-    def _seeds(self, row: SuiteRow) -> tuple[int, ...]:
-        return row.seeds if self.choice.seeds is None else tuple(range(self.choice.seeds))
+    def _seeds(self, row: SuiteRow, classifiers: int) -> list[tuple[int, ...]]:
+        """The seeds of each classifier of a row: dealt in turn, so that none has another's.
+
+        The i-th classifier of every row is fine-tuned with the i-th seed: its units are independent
+        within the row, and paired across rows. A single seed is for all classifiers.
+
+        Raises:
+            UserError: Several seeds, but fewer than classifiers.
+        """
+        seeds = row.seeds or tuple(range(classifiers))
+        if (units := self.choice.units) is not None:
+            if 1 < classifiers < units:
+                raise UserError(
+                    f"--looks plans up to {units} units of each row, but '{row.backbone}' has "
+                    f"{classifiers} classifiers, each of which is one unit: train more, or end "
+                    f"--looks at {classifiers}."
+                )
+            if classifiers == 1:
+                return [tuple(range(units))]
+            return [(place,) if place < units else () for place in range(classifiers)]
+        if self.choice.seeds is not None:
+            seeds = tuple(range(self.choice.seeds * classifiers))
+        if len(seeds) == 1:
+            return [seeds] * classifiers
+        if len(seeds) < classifiers:
+            raise UserError(
+                f"The suite '{self.suite.path}' has {classifiers} classifiers of "
+                f"'{row.backbone}' but {len(seeds)} seeds. The i-th classifier is fine-tuned with "
+                "the i-th seed: give one seed for each, or a single seed for all, or leave out "
+                "'seeds'."
+            )
+        return [seeds[place::classifiers] for place in range(classifiers)]
 
     def _request(self, backbone: str, data: str, source: _Source) -> Request:
         suite, choice = self.suite, self.choice

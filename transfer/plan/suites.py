@@ -9,6 +9,7 @@
     seeds = [0, 1, 2]                       # of the fine-tunings
     epochs = { detection = 8 }              # or one number for both; the schedule follows
     baseline = "resnet50_baseline"
+    margin = 0.5                            # points; a gain within it does not matter
     rows = [
       "resnet50_baseline",                  # its public weights
       { backbone = "resnet50d_mixup", classifiers = ["mixup_s*.safetensors"], seeds = [0] },
@@ -20,8 +21,9 @@
     [vary.detection]                        # one table for each of these values
     "optim_wrapper.optimizer.lr" = [0.01, 0.02]
 
-A row's ``classifiers`` are files, or patterns of files: each is fine-tuned with each seed. They are
-searched beside the suite's file, then in the output folder of ``backbones/train.py``.
+A row's ``classifiers`` are files, or patterns of files. The i-th is fine-tuned with the i-th seed,
+in every row; a single seed is for all. The files are searched beside the suite's file, then in the
+output folder of ``backbones/train.py``.
 ``classifier_seeds`` does the same on the sample, where missing classifiers are trained.
 """
 
@@ -60,7 +62,8 @@ class SuiteRow:
         backbone: Row of the zoo, ``timm/<name>``, or a user's ``.toml``.
         classifiers: Files or patterns of files; empty for the row's public weights.
         classifier_seeds: Seeds of classifiers trained on the sample.
-        seeds: Seeds of its fine-tunings.
+        seeds: Seeds of its fine-tunings, dealt to its classifiers in turn; empty for the i-th seed
+            from 0 with the i-th classifier.
         tasks: Tasks that it takes part in.
     """
 
@@ -83,6 +86,7 @@ class Suite:
         protocol: ``"auto"`` or a protocol's name.
         precision: ``"auto"`` or a precision.
         baseline: Row that gains are computed against, or empty.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
         settings: For each task, the sets of overrides that its cells run with.
     """
 
@@ -93,6 +97,7 @@ class Suite:
     protocol: str
     precision: str
     baseline: str
+    margin: float | None
     settings: Mapping[str, tuple[Overrides, ...]]
 
 
@@ -130,8 +135,8 @@ class _Reader:
         self.path = path
 
     def suite(self, content: dict[str, Any]) -> Suite:
-        keys = ("tasks", "data", "protocol", "precision", "baseline", "rows", EPOCHS, *_OF_A_ROW)
-        self._known(content, (*keys, "overrides", "vary"), "")
+        keys = ("tasks", "data", "protocol", "precision", "baseline", "margin", "rows", EPOCHS)
+        self._known(content, (*keys, *_OF_A_ROW, "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:
@@ -144,6 +149,7 @@ class _Reader:
             protocol=self._text(content.get("protocol", "auto"), "protocol"),
             precision=self._precision(content.get("precision", "auto")),
             baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
+            margin=self._margin(content.get("margin")),
             settings=self._settings(content),
         )
 
@@ -160,13 +166,15 @@ class _Reader:
         return SuiteRow(
             backbone=self._beside(name),
             classifiers=tuple(files),
-            classifier_seeds=self._seeds(table, suite, "classifier_seeds"),
+            classifier_seeds=self._seeds(table, suite, "classifier_seeds") or (0,),
             seeds=self._seeds(table, suite, "seeds"),
             tasks=self._tasks(table.get("tasks", list(tasks)), "tasks"),
         )
 
     def _seeds(self, row: dict[str, Any], suite: dict[str, Any], key: str) -> tuple[int, ...]:
-        seeds = row.get(key, suite.get(key, [0]))
+        seeds = row.get(key, suite.get(key))
+        if seeds is None:
+            return ()
         if not isinstance(seeds, list) or not seeds:
             raise self._wrong(key, "a non-empty list of integers")
         if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in seeds):
@@ -309,6 +317,13 @@ class _Reader:
         if value not in ("auto", *PRECISIONS):
             raise self._wrong("precision", f"auto, {' or '.join(PRECISIONS)}")
         return value
+
+    def _margin(self, value: Any) -> float | None:
+        if value is None:
+            return None
+        if type(value) not in (int, float) or not 0 < value <= 100:
+            raise self._wrong("margin", "a number of points above 0 and at most 100")
+        return float(value)
 
     def _wrong(self, key: str, wanted: str) -> UserError:
         return UserError(f"In the suite '{self.path}', '{key}' must be {wanted}.")

@@ -31,6 +31,8 @@ _NUMBER = (int, float)
 _NONE = (type(None),)
 _PERHAPS = (EllipsisType,)  # missing in older and imported records
 _PERCENT = (0.0, 100.0)
+_PERCENTAGES = ("AP", "IoU", "mAP", "mIoU", "pixAcc")
+"""The names of metrics in percent, up to their form and class."""
 _COUNT = (0.0, math.inf)
 
 _Form = tuple[tuple[type, ...], float, float]
@@ -339,10 +341,18 @@ def _of_wrong_elements(content: dict[str, Any]) -> list[str]:
         elements = [] if found is ... else found.values() if isinstance(found, dict) else found
         if not all(type(element) in types for element in elements):
             wrong.append(place)
+        elif place == "metrics":
+            wrong += [f"metrics.{name}" for name, value in found.items() if _is_off(name, value)]
     pairs = _at(content, "cell.overrides")
     if not wrong and pairs is not ... and not all(map(_is_override, pairs)):
         wrong.append("cell.overrides")
     return wrong
+
+
+def _is_off(name: str, value: float | None) -> bool:
+    """Whether a percentage is below 0 or above 100; an imported run may have other metrics."""
+    is_percentage = re.split("[_/]", name)[0] in _PERCENTAGES
+    return is_percentage and value is not None and not _fits(value, _NUMBER, *_PERCENT)
 
 
 def _is_override(pair: list[Any]) -> bool:

@@ -18,18 +18,9 @@ def interval(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{low:.2f} … {high:.2f}"
 
 
-def gain_interval(low: float | None, high: float | None) -> str:
-    """Both ends of a gain's interval; an end cut at zero by Holm's test gives only the sign."""
-    if low == 0 and high:
-        return f"above 0 … {high:.2f}"
-    if high == 0 and low:
-        return f"{low:.2f} … below 0"
-    return interval(low, high)
-
-
 def in_brackets(low: float | None, high: float | None) -> str:
     """A gain's interval in brackets, to follow the gain; empty without one."""
-    return "" if low is None or high is None else f" ({gain_interval(low, high)})"
+    return "" if low is None or high is None else f" ({interval(low, high)})"
 
 
 def gained(gain: float | None, measure: str, low: float | None, high: float | None) -> str:

@@ -6,9 +6,8 @@ One paragraph for each data set, protocol and control; every figure is computed 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting
 from transfer.records.settings import in_words
 from transfer.records.wording import count, gained
@@ -55,30 +54,12 @@ def answer(group: Group) -> list[str]:
     first = group[0]
     rows = {row.name: row for table in group for row in table.rows}
     others = [name for name in rows if name != first.baseline]
-    controls = [name for name in others if is_control(rows[name], rows.values())]
+    controls = [name for name in others if rows[name].statistics.control]
     asked = [name for name in others if name not in controls]
     sentences = [_transferred(group, name) for name in asked]
     if not sentences:
         sentences = [f"On {first.setting.data} no row was compared with {first.baseline}."]
     return [*sentences, *(_sureness(group) if others else []), *_controls(group, controls)]
-
-
-def is_control(row: GainRow, rows: Iterable[GainRow]) -> bool:
-    """Whether a row is a control for the effect of pretraining: random or shuffled weights.
-
-    ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such
-    weights, and in a user's own file, random weights are a row like any other.
-    """
-    cell = row.records[0].cell
-    if str(cell.get("weights", "")).startswith(f"{SHUFFLED}:"):
-        return True
-    if not cell.get("scratch") or not row.name.endswith("_scratch"):
-        return False
-    others = (other.records[0].cell for other in rows)
-    return any(
-        other.get("architecture") == cell.get("architecture") and not other.get("scratch")
-        for other in others
-    )
 
 
 def _transferred(group: Group, name: str) -> str:
@@ -131,8 +112,9 @@ def _sureness(group: Group) -> list[str]:
         reasons = dict.fromkeys(table.analysis.reason for table in group)
         return [f"No verdicts: {'; '.join(reasons)}."]
     return [
-        "The 95 % intervals in brackets hold simultaneously for all rows of a task: a gain lies "
-        f"above zero, a loss below, and an inconclusive difference includes zero ({units})."
+        "The 95 % intervals in brackets hold simultaneously for all rows of a task, and for each "
+        "control alone: a gain lies above zero, a loss below, and an inconclusive difference "
+        f"includes zero ({units})."
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, groupby
 from pathlib import Path
 
@@ -151,15 +151,32 @@ def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
     settings: dict[Setting, list[Record]] = {}
     for record in found:
         settings.setdefault(Setting.of(record), []).append(record)
-    tables = []
+    tables: list[GainTable] = []
     for setting in sorted(settings, key=_place):
+        of_setting = []
         members = _ordered(settings[setting])
         baselines = _baselines(setting, members, against)
         for baseline in sorted(set().union(*baselines.values()), key=_rank):
             compared = {name for name, own in baselines.items() if baseline in own} | {baseline}
             rows = [record for record in members if record.cell["backbone"] in compared]
-            tables.append(gain_table(setting, rows, baseline))
+            of_setting.append(gain_table(setting, rows, baseline))
+        tables += [_beside(table, of_setting) for table in of_setting]
     return tables
+
+
+def _beside(table: GainTable, several: Sequence[GainTable]) -> GainTable:
+    """A table with a note on its rows that are compared with another baseline too."""
+    notes = []
+    for other in several:
+        theirs = {row.name for row in other.rows}
+        shared = [row.name for row in table.rows if row.name in theirs]
+        if other is not table and shared:
+            notes.append(
+                f"{', '.join(shared)}: also in the table against {other.baseline}. The 95 % of a "
+                "table hold for that table alone, not for both tables together."
+            )
+    analysis = replace(table.analysis, notes=(*table.analysis.notes, *notes))
+    return replace(table, analysis=analysis)
 
 
 def _place(setting: Setting) -> tuple[str, str, bool, str, bool, str]:

@@ -10,7 +10,7 @@ from transfer.protocols.protocols import QUICK
 from transfer.records import imported
 from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
-from transfer.records.wording import figure, gain_interval, interval, signed
+from transfer.records.wording import figure, interval, signed
 from transfer.report.gains import GainRow, GainTable, observation, paper_row
 from transfer.report.image_noise import noise_sentences
 from transfer.report.layout import Cell, Missing, Table, table
@@ -26,7 +26,7 @@ _NO_TOP1 = "Top-1 unknown."
 _MORE = "run more seeds (--seed 1, or a suite's seeds)"
 _ONE_RUN = f"One fine-tuning gives no interval and no verdict; {_MORE}."
 _UNKNOWN_SPREADS = (
-    "One classifier: the spread between trainings is unknown.",
+    "Unknown: separating it needs several classifiers, one of them fine-tuned twice or more.",
     f"No classifier was fine-tuned twice; {_MORE}.",
 )
 _DRAWN_ANEW = "Every run draws its own random weights: the spread is between runs, not within."
@@ -52,8 +52,8 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
         "verdict",
         "classifiers",
         "fine-tunings",
-        "spread between",
-        "spread within",
+        "spread between classifiers",
+        "spread of fine-tunings",
         f"paper's gain on {_METRIC_DATA.get(metric, 'its data')}",
     )
     rows = [_line(gains, row) for row in gains.rows]
@@ -106,16 +106,13 @@ def _measured(gains: GainTable, row: GainRow) -> list[Cell]:
             result.gain_low,
             result.gain_high,
             why if result.no_claim else _sentence(gains.analysis.reason),
-            gain_interval,
         ),
         result.verdict or "no claim",
     ]
 
 
-def _interval(
-    low: float | None, high: float | None, why: str, written: Callable[..., str] = interval
-) -> Cell:
-    return Missing(why) if low is None or high is None else written(low, high)
+def _interval(low: float | None, high: float | None, why: str) -> Cell:
+    return Missing(why) if low is None or high is None else interval(low, high)
 
 
 def _why_no_interval(result: RowResult) -> str:

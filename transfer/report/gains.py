@@ -5,15 +5,21 @@ A table has one task, data set, protocol, precision and metric; other rows never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from backbones.common.errors import UserError
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
+from transfer.records import look_log
+from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
+from transfer.records.look_log import LookLog
 from transfer.records.records import Record
+from transfer.report.looks_at import judged, look_of
 from transfer.stats.rows import Observation, RowResult
-from transfer.stats.statistics import TableResult, analyse
+from transfer.stats.statistics import TableResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,52 @@ def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
     return [gain_table(setting, group, baseline) for setting, group in groups.items()]
 
 
+def looks_path(records: Sequence[Record], baseline: str) -> Path:
+    """The file of the looks at a table of these records."""
+    first = records[0]
+    return look_log.path_of(first.path.parent, first.cell, baseline)
+
+
+def keep_look(table: GainTable) -> None:
+    """Record that the verdicts of a table were looked at, where no plan does.
+
+    Raises:
+        UserError: The folder is not writable.
+    """
+    records = [record for row in table.rows for record in row.records]
+    path = looks_path(records, table.baseline)
+    log = look_log.read(path) or LookLog(baseline=table.baseline)
+    look = look_of(table.analysis)
+    if log.plan or table.analysis.method is None:
+        return
+    if all(look.units != one.units for one in log.looks):
+        look_log.write(path, log.after(look))
+
+
+def fix_margin(path: Path, baseline: str, margin: float | None) -> None:
+    """Fix the margin of a table, before its first look.
+
+    Args:
+        path: The file of the looks at the table.
+        baseline: The row that gains are computed against.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
+
+    Raises:
+        UserError: Another one was fixed before, or the folder is not writable.
+    """
+    log = look_log.read(path)
+    if log is None or not log.looks:
+        if margin is not None and log is None:
+            look_log.write(path, LookLog(baseline=baseline, margin=margin))
+        return
+    if log.margin != margin:
+        before = "none" if log.margin is None else f"{log.margin:g}"
+        raise UserError(
+            f"The margin of this table was fixed as {before} before its first look "
+            f"('{path.absolute()}') and cannot change after it: leave 'margin' as it was."
+        )
+
+
 def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> GainTable:
     """One table.
 
@@ -79,6 +131,9 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         setting: The setting that the records share.
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
+
+    Raises:
+        UserError: The looks at the table cannot be read.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -86,10 +141,12 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
-    analysis = analyse(
+    analysis = judged(
         [observation(record, record.value) for record in usable],
+        look_log.read(looks_path(records, baseline)),
         baseline,
         targets=_targets(by_row, setting.metric, baseline),
+        controls=controls_of(by_row),
     )
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
@@ -108,6 +165,26 @@ def paper_row(name: str) -> str:
 def observation(record: Record, value: float) -> Observation:
     """A figure of a record, with the row, classifier and seed that it belongs to."""
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
+
+
+def controls_of(rows: Mapping[str, Sequence[Record]]) -> set[str]:
+    """Controls for the effect of pretraining: rows with random or shuffled weights.
+
+    ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such
+    weights, and in a user's own file, random weights are a row like any other.
+    """
+    cells = {name: records[0].cell for name, records in rows.items()}
+    pretrained = {cell.get("architecture") for cell in cells.values() if not cell.get("scratch")}
+    return {
+        name
+        for name, cell in cells.items()
+        if str(cell.get("weights", "")).startswith(f"{SHUFFLED}:")
+        or (
+            cell.get("scratch")
+            and name.endswith("_scratch")
+            and cell.get("architecture") in pretrained
+        )
+    }
 
 
 def _targets(rows: Iterable[str], metric: str, baseline: str) -> dict[str, float]:

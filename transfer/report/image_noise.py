@@ -16,6 +16,7 @@ from transfer.records.records import Record
 from transfer.records.wording import interval, signed
 from transfer.report.gains import GainRow, GainTable
 from transfer.stats.bootstrap import ImageNoise, metric_value, paired_bootstrap
+from transfer.stats.total import total_interval
 
 _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
     "11points": "mAP 11-point",
@@ -59,12 +60,14 @@ def image_noise(table: GainTable) -> list[RowNoise]:
 def noise_sentences(table: GainTable) -> list[str]:
     """The noise of a table in sentences."""
     known: list[str] = []
+    total: list[str] = []
     silent: dict[str, list[str]] = {}
     for one in image_noise(table):
         if one.noise:
             ends = interval(one.noise.low, one.noise.high)
             known.append(f"{one.row} {signed(one.noise.difference)} ({ends})")
             images, draws = one.noise.images, one.noise.resamples
+            total += _total(table, one.row, one.noise)
         else:
             silent.setdefault(one.reason, []).append(one.row)
     lines = [f"No noise of the test set for {', '.join(rows)}: {r}" for r, rows in silent.items()]
@@ -75,7 +78,24 @@ def noise_sentences(table: GainTable) -> list[str]:
             "test "
             f"images, 95 %): {'; '.join(known)}.",
         )
+    if total:
+        lines.insert(
+            0,
+            "Gains with 95 % intervals over classifiers, seeds and test images together: "
+            f"{'; '.join(total)}. The intervals of the table are for these test images.",
+        )
     return lines
+
+
+def _total(table: GainTable, name: str, noise: ImageNoise) -> list[str]:
+    """A row's gain with its total interval; empty if its seeds give none."""
+    row = next(one.statistics for one in table.rows if one.name == name)
+    if row.gain is None or row.gain_low is None or row.gain_high is None:
+        return []
+    rows = 1 if row.control else max(1, len(table.analysis.family))
+    around = noise.low - noise.difference + row.gain, noise.high - noise.difference + row.gain
+    ends = total_interval(row.gain, (row.gain_low, row.gain_high), around, rows)
+    return [f"{name} {signed(row.gain)} ({interval(*ends)})"]
 
 
 def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:

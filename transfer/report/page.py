@@ -32,12 +32,12 @@ _METHOD = """
 if a row has several classifiers, fine-tunings are first averaged within each. The interval is a
 95&nbsp;% t interval.</dd>
 <dt>Gain and verdict</dt><dd>Dunnett's comparison of all rows of a table with their common baseline,
-with the spread pooled over rows; if one spread clearly exceeds the others, Welch's tests with
-Holm's correction, which the table then states. The intervals hold simultaneously at 95&nbsp;%: a
-gain lies above zero, a loss below, and an inconclusive difference includes zero.</dd>
-<dt>"Inconclusive"</dt><dd>Not "no "
-                               "difference": the note below the table gives the smallest gain that
-would have been found with 80&nbsp;% power.</dd>
+within blocks where rows share their seeds, with limits to the harm of one noisy row. The intervals
+hold simultaneously at 95&nbsp;% over the rows of a table, not over several tables or tasks: a gain
+lies above zero, a loss below, and an inconclusive difference includes zero. Controls are compared
+alone.</dd>
+<dt>"Inconclusive"</dt><dd>Not "no difference": the note below the table gives the smallest gain
+that would have been found with 80&nbsp;% power.</dd>
 <dt>One fine-tuning</dt><dd>Gives no interval and no verdict.</dd>
 <dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
 beside each record. It is reported separately from the interval over seeds.</dd>

@@ -24,7 +24,7 @@ def remarks(table: GainTable) -> list[str]:
         *_method(table),
         *_about(table),
         *_proxies(table),
-        *(_reach(row.statistics) for row in table.rows if row.statistics.detectable is not None),
+        *_reaches(table),
         *_notes_of_rows(table),
         *table.analysis.notes,
         *_agreements(table),
@@ -94,10 +94,29 @@ def _method(table: GainTable) -> list[str]:
     if analysis.method is None:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
-    return [
-        f"Verdicts by {analysis.method}, simultaneous 95 % intervals over "
-        f"{count(len(analysis.family), 'row')} against {table.baseline}: {analysis.reason}."
-    ]
+    rows = count(len(analysis.family), "row")
+    controls = [row.name for row in table.rows if row.statistics.control]
+    lines = []
+    if analysis.family:
+        lines.append(
+            f"Verdicts by {analysis.method}, simultaneous 95 % intervals over {rows} against "
+            f"{table.baseline}: {analysis.reason}."
+        )
+    if controls:
+        lines.append(
+            f"Compared alone, each with its own 95 % interval, because a control is meant to lose: "
+            f"{', '.join(controls)}."
+        )
+    if analysis.components:
+        parts = (
+            f"{part.name} {part.sd:.2f} ({interval(part.low, part.high)})"
+            for part in analysis.components
+        )
+        lines.append(
+            "Spread by source, standard deviations in points with 95 % intervals: "
+            f"{'; '.join(parts)}."
+        )
+    return lines
 
 
 def _about(table: GainTable) -> list[str]:
@@ -121,16 +140,43 @@ def _proxies(table: GainTable) -> list[str]:
     ]
 
 
-def _reach(row: RowResult) -> str:
+def _reaches(table: GainTable) -> list[str]:
+    baseline = table.rows[0].statistics
+    largest = max(100.0 - baseline.mean, baseline.mean)
+    return [
+        _reach(row.statistics, largest)
+        for row in table.rows
+        if row.statistics.detectable is not None
+    ]
+
+
+def _reach(row: RowResult, largest: float) -> str:
     """The meaning of "inconclusive": the detectable gain, and the cost of a given gain."""
     assert row.detectable is not None
     assert row.target_gain is not None
     cost = _range(row.needed_low, row.needed_high)
     whose = "classifiers" if row.unit == "classifier" else "seeds"
     return (
-        f"{row.row}: inconclusive. This design would have found a gain of {row.detectable:.2f} "
-        f"({interval(row.detectable_low, row.detectable_high)}) with 80 % power; a gain of "
+        f"{row.row}: inconclusive. {_detectable(row, largest)}; a gain of "
         f"{row.target_gain:+.2f} needs {cost} {whose} per row."
+    )
+
+
+def _detectable(row: RowResult, largest: float) -> str:
+    """The detectable gain, up to the largest that a percentage leaves room for."""
+    assert row.detectable is not None
+    assert row.detectable_low is not None
+    assert row.detectable_high is not None
+    if row.detectable_low >= largest:
+        return "This design finds no gain that a percentage allows with 80 % power"
+    low, high = f"{row.detectable_low:.2f}", f"{row.detectable_high:.2f}"
+    if row.detectable_high >= largest:
+        high = f"more than the {largest:.2f} that a percentage allows"
+    if row.detectable >= largest:
+        return f"This design finds a gain of {low} to {high} with 80 % power"
+    return (
+        f"This design would have found a gain of {row.detectable:.2f} ({low} … {high}) with 80 % "
+        "power"
     )
 
 

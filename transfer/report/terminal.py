@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from transfer.records.wording import count, figure, gain_interval, interval, signed
+from transfer.records.wording import count, figure, interval, signed
 from transfer.report import how_trained, layout
 from transfer.report.class_table import class_table
 from transfer.report.gains import GainTable
@@ -41,7 +41,7 @@ def _figures(table: GainTable, title: str) -> Table:
             figure(result.mean),
             interval(result.ci_low, result.ci_high),
             "baseline" if is_baseline else signed(result.gain),
-            gain_interval(result.gain_low, result.gain_high),
+            interval(result.gain_low, result.gain_high),
             "" if is_baseline else result.verdict or "no claim",
             "" if is_baseline else signed(row.paper_gain),
         )

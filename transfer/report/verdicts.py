@@ -16,19 +16,19 @@ def verdict(table: GainTable) -> str:
     judged = [row for row in others if row.statistics.verdict]
     if not judged:
         return f"{table.setting.title}: no verdicts: {table.analysis.reason}."
-    parts = [_share(kind, judged, table) for kind in ("gain", "loss", "inconclusive")]
+    parts = [_share(kind, others, table) for kind in ("gain", "loss", "inconclusive")]
     silent = len(others) - len(judged)
     if silent:
-        parts.append(f"{count(silent, 'row')} without a verdict")
+        parts.append(f"{silent} of {count(len(others), 'row')} without a verdict")
     return f"{table.setting.title}: {'; '.join(part for part in parts if part)}."
 
 
-def _share(kind: str, judged: Sequence[GainRow], table: GainTable) -> str:
-    """The number of rows with a verdict, and the largest gain with its interval."""
-    found = [row for row in judged if row.statistics.verdict == kind]
+def _share(kind: str, others: Sequence[GainRow], table: GainTable) -> str:
+    """The share of rows with a verdict, and the largest gain with its interval."""
+    found = [row for row in others if row.statistics.verdict == kind]
     if not found:
         return ""
-    share = f"{len(found)} of {count(len(judged), 'row')}"
+    share = f"{len(found)} of {count(len(others), 'row')}"
     if kind == "inconclusive":
         names = ", ".join(row.name for row in found[:4]) + (" …" if len(found) > 4 else "")
         return f"{share} inconclusive against {table.baseline} ({names})"

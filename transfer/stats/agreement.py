@@ -44,13 +44,16 @@ def agreement(row: RowResult, baseline: RowResult, paper_gain: float) -> PaperAg
     """
     from scipy import special
 
-    error, sd, df = row.gain_error, row.gain_sd, row.gain_sd_df
+    error, sd, df = row.gain_error, row.gain_sd, row.gain_df
     if row.gain is None or error is None or sd is None or df is None:
         reason = "our own gain has no interval, so it predicts nothing"
         return PaperAgreement(
             row=row.row, paper_gain=paper_gain, low=None, high=None, verdict=None, assumption=reason
         )
     runs = 2 * sd**2 + _within_part(row) + _within_part(baseline)
+    if row.method == "blocked Dunnett":  # the paper's runs share no seeds with ours
+        runs = (row.sd_run or 0.0) ** 2 + (baseline.sd_run or 0.0) ** 2
+        df = row.n + baseline.n - 2
     # The variances of single runs outweigh those of the means.
     half = float(special.stdtrit(df, 0.975)) * math.sqrt(error**2 + runs)
     low, high = row.gain - half, row.gain + half

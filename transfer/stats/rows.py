@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from backbones.common.errors import UserError
 from transfer.records.comparable import RANDOM
-from transfer.stats.comparison import Method, Verdict
+from transfer.stats.comparison import Method
 
 FloatArray = npt.NDArray[np.float64]
 Unit = Literal["classifier", "fine-tuning", "run from random weights"]
 
-ZERO_SPREAD = 1e-9
-"""Points. A smaller standard deviation is rounding: all units gave the same figure."""
+LEAST_SPREAD = 0.005
+"""Points. A smaller standard deviation is less than half of the last printed digit, so all units
+gave the same figure."""
 
 SEVERAL: dict[Unit, str] = {
     "classifier": "classifiers",
@@ -68,28 +69,31 @@ class RowResult:
         ci_low: lower end of the mean's own 95 % t interval; None at n = 1 or without spread.
         ci_high: its upper end.
         sd: standard deviation of a unit, used in the t interval; None at n = 1.
-        sd_between: standard deviation of the classifiers' means; None for one classifier.
+        sd_between: standard deviation between classifiers, without the part of their fine-tunings;
+            0 where that part explains all; None if the two cannot be separated.
         sd_within: standard deviation of fine-tunings of one classifier, pooled over classifiers;
             None if none was fine-tuned twice.
         sd_run: standard deviation of a single run, one classifier fine-tuned once; None at n = 1.
-        gain: mean minus the baseline's mean; None for the baseline and without one.
+        gain: mean minus the baseline's mean, over complete blocks where the table has blocks; None
+            for the baseline and without one.
         gain_low: lower end of the gain's simultaneous 95 % interval.
         gain_high: its upper end.
         p: p-value, adjusted for all rows of the family.
-        verdict: the verdict from the gain's interval; None if there is none.
+        verdict: ``gain``, ``loss``, ``no gain beyond ±`` the margin, or ``inconclusive``, from the
+            gain's interval; None if there is none.
         method: the method of the interval; None if there is none.
         gain_error: standard error of the gain, with the method's pooling.
         gain_sd: standard deviation of a unit behind that error, row and baseline taken together.
-        gain_df: degrees of freedom of the error.
-        gain_sd_df: degrees of freedom of the standard deviation.
+        gain_df: degrees of freedom of both.
         detectable: smallest true gain that this design finds with 80 % power, at the spread
             observed; given if the verdict is ``inconclusive``, as are the next five.
         detectable_low: the same at the lower end of the spread's 95 % interval.
         detectable_high: the same at its upper end.
         target_gain: the gain of the next two; None if its cost is unknown.
         needed_low: units per row, baseline included, that find ``target_gain`` with 80 % power,
-            at the lower end of the spread's interval; None for more than 1,000.
+            at the lower end of the spread's interval; None for more than 100.
         needed_high: the same at its upper end.
+        control: whether it is a control, which is compared alone and enters no pooled spread.
         notes: remarks for readers on this row, in sentences.
     """
 
@@ -110,18 +114,18 @@ class RowResult:
     gain_low: float | None = None
     gain_high: float | None = None
     p: float | None = None
-    verdict: Verdict | None = None
+    verdict: str | None = None
     method: Method | None = None
     gain_error: float | None = None
     gain_sd: float | None = None
     gain_df: float | None = None
-    gain_sd_df: float | None = None
     detectable: float | None = None
     detectable_low: float | None = None
     detectable_high: float | None = None
     target_gain: float | None = None
     needed_low: int | None = None
     needed_high: int | None = None
+    control: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -203,7 +207,7 @@ def summarise(observations: Sequence[Observation]) -> RowResult:
         ci_low=low,
         ci_high=high,
         sd=sd,
-        sd_between=sd if unit == "classifier" else None,
+        sd_between=_between_sd(sd, within, cells) if unit == "classifier" else None,
         sd_within=within,
         sd_run=_run_sd(sd, within, cells) if unit == "classifier" else sd,
     )
@@ -223,12 +227,12 @@ def mean_interval(values: FloatArray) -> tuple[float, float] | tuple[None, None]
         values: (n,) values of the units, in points.
 
     Returns:
-        Lower and upper end; None for both if n is 1 or the values are equal.
+        Lower and upper end; None for both if n is 1 or the values are equal as printed.
     """
     from scipy import special
 
     n = len(values)
-    if n < 2 or (sd := float(np.std(values, ddof=1))) < ZERO_SPREAD:
+    if n < 2 or (sd := float(np.std(values, ddof=1))) < LEAST_SPREAD:
         return None, None
     half = float(special.stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
     mean = float(np.mean(values))
@@ -248,6 +252,16 @@ def _pooled_sd(cells: Sequence[FloatArray]) -> float | None:
     if df == 0:
         return None
     return math.sqrt(sum(float(((cell - cell.mean()) ** 2).sum()) for cell in cells) / df)
+
+
+def _between_sd(
+    sd: float | None, within: float | None, cells: Sequence[FloatArray]
+) -> float | None:
+    """Spread of classifiers alone: var(means) also has 1/m of the fine-tunings' variance."""
+    if sd is None or within is None:
+        return None
+    kept = sum(1 / len(cell) for cell in cells) / len(cells)
+    return math.sqrt(max(0.0, sd**2 - kept * within**2))
 
 
 def _run_sd(between: float | None, within: float | None, cells: Sequence[FloatArray]) -> float:

@@ -1,145 +1,77 @@
-"""Simulation of a table's statistics on synthetic tables whose truth is known.
+"""Simulation of verdicts on synthetic tables whose truth is known.
 
 ``python -m transfer.stats.simulate`` prints the tables of docs/statistics.md, with the functions of
-the real tables: a baseline and six rows, normal values with a spread of .5 points.
+the real tables. Values are normal, and the standard deviation of a unit is 1.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from transfer.stats.comparison import SPREAD_LEVEL, Comparison, Gain, compare, spread_p
-from transfer.stats.power import Design, power, units_needed
-from transfer.stats.rows import mean_interval
+from transfer.stats.critical import LEVEL, critical_value, power
+from transfer.stats.looks import course, design_at, nominal_level, statistics, unplanned_level
+from transfer.stats.power import POWER
+from transfer.stats.spreads import Design
 
 FloatArray = npt.NDArray[np.float64]
 
-SD = 0.5
-ROWS = 6
-SEEDS = (3, 5, 10)
-GAIN = 1.0
-TRUTH = (0.0, 0.25, 0.5, GAIN, 1.5, -GAIN)
-"""True gains, in points, in tables that are not pure noise."""
-
-SCENARIOS: dict[str, tuple[float, ...]] = {
-    "equal spread": (1, 1, 1, 1, 1, 1, 1),
-    "one row, three times": (1, 1, 1, 1, 3, 1, 1),
-    "baseline, three times": (3, 1, 1, 1, 1, 1, 1),
-    "one row, a third": (1, 1, 1, 1, 1 / 3, 1, 1),
-}
-"""Spreads of the baseline and of the six rows, in units of SD."""
+UNITS = (3, 5, 10)
+LOOKS = (3, 5, 8, 12)
+SPREADS = {"equal": (), "one row, three times": (1,), "baseline, three times": (0,)}
 
 
-@dataclass(kw_only=True)
-class Counts:
-    """Numbers of tables with certain outcomes, out of ``draws``."""
-
-    draws: int
-    mean_covered: list[int] = field(default_factory=lambda: [0] * (ROWS + 1))
-    false_verdict: int = 0
-    all_covered: int = 0
-    welch: int = 0
-    found: int = 0
-
-    def share(self, count: int) -> float:
-        """A count as a share of the draws."""
-        return count / self.draws
-
-
-def simulate(
-    spreads: Sequence[float],
-    seeds: int,
-    draws: int,
+def tables_of(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
     *,
-    spread_level: float = SPREAD_LEVEL,
-) -> Counts:
-    """Draw tables and count the outcomes of intervals and verdicts.
-
-    Every draw is judged twice: as it is, where any verdict is false, and with the gains of
-    ``TRUTH`` added, where the six intervals should include them and the gain of 1 point be found.
-
-    Args:
-        spreads: spreads of the baseline and six rows, in units of ``SD``.
-        seeds: units per row, 2 or more.
-        draws: tables to draw.
-        spread_level: level of the spread test.
-    """
-    rng = np.random.default_rng(seeds)
-    counts = Counts(draws=draws)
-    scale = SD * np.array(spreads)[:, None]
-    for _ in range(draws):
-        table = rng.normal(size=(ROWS + 1, seeds)) * scale
-        for i, values in enumerate(table):
-            low, high = mean_interval(values)
-            counts.mean_covered[i] += low is not None and high is not None and low <= 0 <= high
-        noise = _compare(table, spread_level)
-        counts.false_verdict += any(gain.verdict != "inconclusive" for gain in noise.gains)
-        counts.welch += noise.method == "Welch-Holm"
-        table[1:] += np.array(TRUTH)[:, None]
-        real = _compare(table, spread_level)
-        counts.all_covered += _all_covered(real.gains, TRUTH)
-        counts.found += real.gains[TRUTH.index(GAIN)].verdict == "gain"
-    return counts
-
-
-@dataclass(frozen=True)
-class Group:
-    """The baseline or a row of a synthetic table.
-
-    Attributes:
-        units: number of units, 2 or more.
-        spread: spread of a unit, in units of ``SD``.
-        gain: true gain in points; 0 for the baseline.
-        kind: kind of its spread.
-    """
-
-    units: int
-    spread: float = 1.0
-    gain: float = 0.0
-    kind: str = "classifier"
-
-
-def false_verdicts(groups: Sequence[Group], draws: int) -> float:
-    """Share of tables in which a row equal to the baseline got a verdict.
+    icc: float = 0.0,
+    interaction: float = 0.0,
+    noisy: Sequence[int] = (),
+) -> FloatArray:
+    """Synthetic tables without gains, the baseline first.
 
     Args:
-        groups: the baseline, then the rows.
-        draws: tables to draw.
+        rng: source of the values.
+        shape: tables, groups and units.
+        icc: share of a unit's variance that its seed adds to all rows alike, in [0, 1).
+        interaction: variance, beside the 1 of a unit, that a seed adds to each row by itself.
+        noisy: groups with three times the spread.
     """
-    rng = np.random.default_rng(0)
-    false = 0
-    for _ in range(draws):
-        table = [g.gain + rng.normal(0, SD * g.spread, g.units) for g in groups]
-        gains = compare(table[0], table[1:], kinds=[group.kind for group in groups]).gains
-        pairs = zip(gains, groups[1:], strict=True)
-        false += any(gain.verdict != "inconclusive" and not row.gain for gain, row in pairs)
-    return false / draws
+    tables, _, units = shape
+    rest = rng.standard_normal(shape) * np.sqrt(1 - icc + interaction)
+    rest[:, list(noisy)] *= 3
+    shared: FloatArray = rng.standard_normal((tables, 1, units)) * np.sqrt(icc)
+    return rest + shared
 
 
-def false_verdicts_over_splits(values: Sequence[float]) -> tuple[int, int]:
-    """An A/A test: one row's runs under two names, split into halves in every possible way.
+def judged(values: FloatArray, blocked: bool) -> tuple[float, float, FloatArray]:
+    """Share of tables with a verdict, mean half-width, and the half-widths, (tables, rows)."""
+    gains, errors = statistics(values, blocked)
+    half = critical_value(Design((values.shape[2],) * values.shape[1], blocked)) * errors
+    return float((np.abs(gains) >= half).any(axis=1).mean()), float(half.mean()), half
 
-    Args:
-        values: an even number of units of one row, 4 or more, in points.
 
-    Returns:
-        How many splits got a verdict, each of them false, and the number of splits. A split and
-        its mirror image count as one.
-    """
-    units = np.array(values, dtype=float)
-    half = len(units) // 2
-    false = splits = 0
-    for others in combinations(range(1, len(units)), half - 1):
-        chosen = np.zeros(len(units), dtype=bool)
-        chosen[[0, *others]] = True
-        comparison = compare(units[chosen], [units[~chosen]])
-        false += comparison.gains[0].verdict != "inconclusive"
-        splits += 1
-    return false, splits
+def pooled(values: FloatArray) -> tuple[float, float, FloatArray]:
+    """The same for Dunnett's comparison with one pooled spread and no blocks, for comparison."""
+    groups, count = values.shape[1:]
+    spread = np.sqrt(values.var(axis=2, ddof=1).mean(axis=1, keepdims=True))
+    # Dunnett's critical value, from the design whose rows have the same degrees of freedom.
+    rng = np.random.default_rng(1)
+    means = rng.standard_normal((200_000, groups)) / np.sqrt(count)
+    df = groups * (count - 1)
+    drawn = np.sqrt(rng.chisquare(df, (200_000, 1)) / df * 2 / count)
+    critical = np.quantile(np.abs((means[:, 1:] - means[:, :1]) / drawn).max(axis=1), 1 - LEVEL)
+    gains = values[:, 1:].mean(axis=2) - values[:, :1].mean(axis=2)
+    half = np.repeat(critical * spread * np.sqrt(2 / count), groups - 1, axis=1)
+    return float((np.abs(gains) >= half).any(axis=1).mean()), float(half.mean()), half
+
+
+def found(values: FloatArray, half: FloatArray, gain: float) -> float:
+    """Share of tables in which the first row's true gain is found."""
+    gains = values[:, 1].mean(axis=1) - values[:, 0].mean(axis=1) + gain
+    return float((gains >= half[:, 0]).mean())
 
 
 def main() -> None:
@@ -149,160 +81,163 @@ def main() -> None:
         "--draws", type=int, default=10_000, help="simulated tables per line (default: %(default)s)"
     )
     draws = parser.parse_args().draws
-    _print_intervals(draws)
-    _print_levels(draws)
-    _print_sizes(draws)
-    _print_controls(draws)
-    _print_kinds(draws)
-    _print_spread_tests(draws)
-    _print_worst_cut(draws)
-    _print_power(draws)
-    _print_splits(max(1, draws // 50))
+    tables = (_print_choices, _print_levels, _print_blocks, _print_looks, _print_unplanned)
+    for print_table in tables:
+        print_table(draws)
+    _print_costs()
 
 
-def _compare(table: FloatArray, spread_level: float = SPREAD_LEVEL) -> Comparison:
-    return compare(table[0], list(table[1:]), spread_level=spread_level)
-
-
-def _all_covered(gains: Sequence[Gain], truth: Sequence[float]) -> bool:
-    """Whether every interval holds its true gain; one cut at zero excludes zero."""
-    return all(
-        gain.low <= true <= gain.high and (true != 0 or gain.verdict == "inconclusive")
-        for gain, true in zip(gains, truth, strict=True)
-    )
-
-
-def _print_intervals(draws: int) -> None:
-    print(
-        "| spread | seeds | t interval, all rows | t interval, odd row | all six gains"
-        " | false verdict | by Welch-Holm |\n|---|---|---|---|---|---|---|"
-    )
-    for name, spreads in SCENARIOS.items():
-        odd = next((i for i, spread in enumerate(spreads) if spread != 1), 0)
-        for seeds in SEEDS:
-            counts = simulate(spreads, seeds, draws)
-            cells = (
-                f"{counts.share(sum(counts.mean_covered)) / (ROWS + 1):.1%}",
-                f"{counts.share(counts.mean_covered[odd]):.1%}" if odd or spreads[0] != 1 else "",
-                f"{counts.share(counts.all_covered):.1%}",
-                f"{counts.share(counts.false_verdict):.1%}",
-                f"{counts.share(counts.welch):.0%}",
-            )
-            print(f"| {name} | {seeds} | {' | '.join(cells)} |")
-
-
-def _print_worst_cut(draws: int) -> None:
-    """Intervals cut at zero in the worst case: Holm's test spends all its level on one last row."""
-    print("\n| seeds | all six gains | false verdict on the last row |\n|---|---|---|")
-    truth = [10.0] * (ROWS - 1) + [0.0]
-    for seeds in SEEDS:
-        rng = np.random.default_rng(seeds)
-        covered = false = 0
-        for _ in range(draws):
-            table = rng.normal(0, SD, size=(ROWS + 1, seeds))
-            table[1:] += np.array(truth)[:, None]
-            gains = compare(table[0], list(table[1:]), kinds=range(ROWS + 1)).gains
-            false += gains[-1].verdict != "inconclusive"
-            covered += _all_covered(gains, truth)
-        print(f"| {seeds} | {covered / draws:.1%} | {false / draws:.1%} |")
+def _print_choices(draws: int) -> None:
+    """Standard errors to choose from, each with a critical value calibrated at equal spreads."""
+    choices: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+        "pooled": lambda pooled, own: pooled * 2,
+        "own spreads only": lambda pooled, own: own[:, 1:] + own[:, :1],
+        "the larger of pooled and own": lambda pooled, own: np.maximum(
+            2 * pooled, own[:, 1:] + own[:, :1]
+        ),
+    }
+    print("| standard error | units | width | " + " | ".join(f"false, {s}" for s in SPREADS) + " |")
+    print("|---|---|---|---|---|---|")
+    for units in (5, 10):
+        shape = (draws, 7, units)
+        width = 0.0
+        for name, choice in choices.items():
+            shares, critical, half = [], 0.0, 0.0
+            for noisy in SPREADS.values():
+                values = tables_of(np.random.default_rng(units), shape, noisy=noisy)
+                own = values.var(axis=2, ddof=1)
+                mean = own.mean(axis=1, keepdims=True)
+                errors = np.sqrt(choice(mean, own) / units) * np.ones((1, 6))
+                gains = values[:, 1:].mean(axis=2) - values[:, :1].mean(axis=2)
+                largest = np.abs(gains / errors).max(axis=1)
+                if not noisy:
+                    critical = float(np.quantile(largest, 1 - LEVEL))
+                    half = critical * float(errors.mean())
+                    width = half if name == "pooled" else width
+                shares.append(float((largest >= critical).mean()))
+            cells = " | ".join(f"{share:.1%}" for share in shares)
+            print(f"| {name} | {units} | {half / width:.3f} | {cells} |")
+    print()
 
 
 def _print_levels(draws: int) -> None:
-    levels = (0.0, SPREAD_LEVEL, 0.2)
-    heads = ("power, equal spread", "false, one noisy row", "false, noisy baseline")
-    print("\n| seeds |", " | ".join(f"{head}: {a:g}" for head in heads for a in levels), "|")
-    print("|---" * (1 + len(heads) * len(levels)) + "|")
-    for seeds in SEEDS:
-        equal, row, base = (
-            [simulate(SCENARIOS[name], seeds, draws, spread_level=level) for level in levels]
-            for name in ("equal spread", "one row, three times", "baseline, three times")
-        )
-        cells = [f"{run.share(run.found):.0%}" for run in equal]
-        cells += [f"{run.share(run.false_verdict):.1%}" for run in (*row, *base)]
-        print(f"| {seeds} | {' | '.join(cells)} |")
+    print("| rows | units | design | width | " + " | ".join(f"false, {s}" for s in SPREADS) + " |")
+    print("|---|---|---|---|---|---|---|")
+    for rows in (1, 3, 6):
+        for units in UNITS:
+            for blocked in (False, True):
+                if blocked != design_at(rows, units).blocked and blocked:
+                    continue
+                shape = (draws, rows + 1, units)
+                equal = tables_of(np.random.default_rng(units), shape)
+                width = judged(equal, blocked)[1] / pooled(equal)[1]
+                shares = [
+                    judged(tables_of(np.random.default_rng(units), shape, noisy=noisy), blocked)[0]
+                    for noisy in SPREADS.values()
+                ]
+                name = "blocks" if blocked else "independent"
+                cells = " | ".join(f"{share:.1%}" for share in shares)
+                print(f"| {rows} | {units} | {name} | {width:.3f} | {cells} |")
 
 
-def _print_sizes(draws: int) -> None:
-    """False verdicts if baseline and rows have different numbers of units."""
-    print("\n| units, baseline | units, each row | equal spread | baseline, twice |")
-    print("|---|---|---|---|")
-    for of_base, of_row in ((3, 3), (3, 5), (3, 10), (5, 5), (5, 10), (10, 5)):
-        shares = [
-            false_verdicts([Group(of_base, spread), *[Group(of_row)] * ROWS], draws)
-            for spread in (1, 2)
-        ]
-        print(f"| {of_base} | {of_row} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+def _print_blocks(draws: int) -> None:
+    print("\n| rows | ICC | interaction | units | false: pooled | blocks | half-width: pooled |"
+          " blocks | found at 1 sd: pooled | blocks | at 2 sd: pooled | blocks |")  # fmt: skip
+    print("|---" * 12 + "|")
+    for rows in (3, 6):
+        for icc in (0.0, 0.5, 0.9):
+            for interaction in (0.0, 0.5):
+                for units in UNITS:
+                    values = tables_of(
+                        np.random.default_rng(units),
+                        (draws, rows + 1, units),
+                        icc=icc,
+                        interaction=interaction,
+                    )
+                    old, new = pooled(values), judged(values, True)
+                    cells = [f"{old[0]:.1%}", f"{new[0]:.1%}", f"{old[1]:.2f}", f"{new[1]:.2f}"]
+                    cells += [
+                        f"{found(values, one[2], gain):.0%}"
+                        for gain in (1.0, 2.0)
+                        for one in (old, new)
+                    ]
+                    head = f"{rows} | {icc:g} | {interaction:g} | {units}"
+                    print(f"| {head} | {' | '.join(cells)} |")
 
 
-def _print_controls(draws: int) -> None:
-    """False verdicts on a row beside two controls that certainly lose."""
-    print("\n| units | controls, equal spread | controls, a third |\n|---|---|---|")
-    for units in SEEDS:
-        shares = [
-            false_verdicts([*[Group(units)] * 2, *[Group(units, spread, -10.0)] * 2], draws)
-            for spread in (1, 1 / 3)
-        ]
-        print(f"| {units} | {' | '.join(f'{share:.1%}' for share in shares)} |")
-
-
-def _print_kinds(draws: int) -> None:
-    """False verdicts if given weights are the baseline and recipes are the rows."""
-    spreads = (1, 2, 3)
-    print("\n| fine-tunings, baseline | classifiers per row | rows |", end="")
-    print("".join(f" spread of a recipe: {spread} |" for spread in spreads))
-    print("|---" * (3 + len(spreads)) + "|")
-    tables = (5, 2, 1), (5, 2, 6), (10, 2, 6), (5, 3, 1), (10, 3, 6), (5, 5, 6)
-    for of_base, of_row, rows in tables:
-        shares = [
-            false_verdicts(
-                [Group(of_base, kind="fine-tuning"), *[Group(of_row, spread)] * rows], draws
+def _print_looks(draws: int) -> None:
+    rows = 3
+    level = nominal_level(rows, LOOKS)
+    values = [critical_value(design_at(rows, look), level) for look in LOOKS]
+    print(f"\nCritical values for {rows} rows at looks {', '.join(map(str, LOOKS))}: ", end="")
+    print(f"{', '.join(f'{value:.2f}' for value in values)}; nominal level {level:.2%}.\n")
+    print("| gain, sd after blocks | rows stop | false | all intervals hold | decided | units |")
+    print("|---|---|---|---|---|---|")
+    for gain in (0.0, 1.0, 2.0):
+        units = tables_of(np.random.default_rng(3), (draws, rows + 1, LOOKS[-1]), icc=0.5)
+        units[:, 1] += gain * np.sqrt(0.5)
+        truth = np.array([gain * np.sqrt(0.5), 0.0, 0.0])
+        for rule, looks, losses in (
+            ("at the first verdict", LOOKS, False),
+            ("at the first loss", LOOKS, True),
+            ("never", LOOKS[-1:], False),
+        ):
+            ends = course(units, looks, only_losses=losses) if rule != "never" else None
+            if ends is None:  # every look is taken, and the last one counts
+                gains, errors = statistics(units, True)
+                half = critical_value(design_at(rows, LOOKS[-1]), level) * errors
+                stopped, decided = float(LOOKS[-1]), float((np.abs(gains) >= half)[:, 0].mean())
+            else:
+                gains, half = ends.gains, ends.reach
+                stopped, decided = float(ends.units[:, 0].mean()), float(ends.decided[:, 0].mean())
+            is_false = ((np.abs(gains) >= half) & (truth == 0)).any(axis=1).mean()
+            holds = (np.abs(gains - truth) <= half).all(axis=1).mean()
+            print(
+                f"| {gain:g} | {rule} | {is_false:.1%} | {holds:.1%} | {decided:.0%} "
+                f"| {stopped:.1f} |"
             )
-            for spread in spreads
-        ]
-        cells = " | ".join(f"{share:.1%}" for share in shares)
-        print(f"| {of_base} | {of_row} | {rows} | {cells} |")
 
 
-def _print_spread_tests(draws: int) -> None:
-    """How often tests at 5 % detect one row with three times the spread of six others."""
-    from scipy import stats
-
-    spreads = np.array(SCENARIOS["one row, three times"])
-    print("\n| seeds | Cochran's C | Bartlett | Brown and Forsythe |\n|---|---|---|---|")
-    for seeds in SEEDS:
-        rng = np.random.default_rng(seeds)
-        tables = rng.normal(size=(draws, ROWS + 1, seeds)) * spreads[:, None]
-        found = np.mean(
-            [
-                (
-                    spread_p([seeds] * (ROWS + 1), table.var(axis=1, ddof=1).tolist()) < 0.05,
-                    stats.bartlett(*table).pvalue < 0.05,
-                    stats.levene(*table, center="median").pvalue < 0.05,
-                )
-                for table in tables
-            ],
-            axis=0,
-        )
-        print(f"| {seeds} | {' | '.join(f'{share:.0%}' for share in found)} |")
+def _print_unplanned(draws: int) -> None:
+    """False verdicts if units are added until a verdict comes, without a plan."""
+    rows, looks = 3, (3, 4, 5, 6, 8, 10, 12)
+    print("\n| looks | false at 5 % each | false as the tables judge |\n|---|---|---|")
+    units = tables_of(np.random.default_rng(4), (draws, rows + 1, looks[-1]))
+    always, ours = np.zeros(draws, bool), np.zeros(draws, bool)
+    for number, look in enumerate(looks, 1):
+        gains, errors = statistics(units[:, :, :look], True)
+        largest = np.abs(gains / errors).max(axis=1)
+        design = design_at(rows, look)
+        always |= largest >= critical_value(design)
+        ours |= largest >= critical_value(design, unplanned_level(number))
+        so_far = ", ".join(map(str, looks[:number]))
+        print(f"| {so_far} | {always.mean():.1%} | {ours.mean():.1%} |")
 
 
-def _print_power(draws: int) -> None:
-    needed = units_needed(GAIN / SD, ROWS)
-    print(f"\nSeeds needed for {GAIN:g} point at a spread of {SD:g}: {needed}.\n")
-    print("| seeds | power, calculated | power, simulated |\n|---|---|---|")
-    for seeds in sorted({*SEEDS, *([needed - 1, needed] if needed else [])}):
-        calculated = power(GAIN / SD, Design(baseline=seeds, row=seeds, family=(seeds,) * ROWS))
-        counts = simulate(SCENARIOS["equal spread"], seeds, draws)
-        print(f"| {seeds} | {calculated:.1%} | {counts.share(counts.found):.1%} |")
+def _print_costs() -> None:
+    """Runs of a table until a gain is found with 80 % power, by design and by looks."""
+    rows = 3
+    print("\n| gain, sd | ICC | runs: independent | runs: blocks | runs: until decided, mean |")
+    print("|---|---|---|---|---|")
+    for gain in (1.0, 2.0):
+        for icc in (0.0, 0.5, 0.9):
+            effect = gain / np.sqrt(1 - icc)
+            plain = _enough(gain, rows, False)
+            blocks = _enough(float(effect), rows, True)
+            units = np.random.default_rng(8).standard_normal((4000, rows + 1, LOOKS[-1]))
+            units[:, 1:] += effect
+            ends = course(units, LOOKS)
+            runs = ends.units.sum(axis=1) + ends.units.max(axis=1)
+            share = f"{ends.decided.mean():.0%} decided"
+            cells = f"{plain * (rows + 1)} | {blocks * (rows + 1)} | {runs.mean():.0f} ({share})"
+            print(f"| {gain:g} | {icc:g} | {cells} |")
 
 
-def _print_splits(rows: int) -> None:
-    rng = np.random.default_rng(0)
-    shares = [
-        np.divide(*false_verdicts_over_splits(rng.normal(size=10).tolist())) for _ in range(rows)
-    ]
-    print(f"\nA/A, {rows} rows of ten runs, all 126 splits of each: {np.mean(shares):.1%} of the")
-    print(f"splits got a verdict; for single rows between {min(shares):.1%} and {max(shares):.1%}.")
+def _enough(effect: float, rows: int, blocked: bool) -> int:
+    count = 2
+    while power(effect, Design((count,) * (rows + 1), blocked)) < POWER:
+        count += 1
+    return count
 
 
 if __name__ == "__main__":

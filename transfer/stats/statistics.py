@@ -3,12 +3,25 @@
 docs/statistics.md explains what is computed and why, with simulations.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from transfer.stats.comparison import Gain, Method, compare
-from transfer.stats.power import Design, sd_interval, smallest_effect, units_needed
-from transfer.stats.rows import Observation, RowResult, sort_observations, summarise, unit_values
+from transfer.stats import components
+from transfer.stats.blocks import complete_blocks, shared_seeds
+from transfer.stats.comparison import Gain, Method, compare, compare_kinds
+from transfer.stats.components import Component
+from transfer.stats.critical import LEVEL
+from transfer.stats.power import sd_interval, smallest_effect, units_needed
+from transfer.stats.rows import (
+    LEAST_SPREAD,
+    SEVERAL,
+    Observation,
+    RowResult,
+    sort_observations,
+    summarise,
+    unit_values,
+)
+from transfer.stats.spreads import FEWEST_UNITS, Design
 
 __all__ = ["Observation", "RowResult", "TableResult", "analyse"]
 
@@ -24,8 +37,9 @@ class TableResult:
         baseline: the common baseline's row.
         rows: the baseline, if measured, then the others in order of appearance.
         method: the deciding method; None if no row could be compared.
-        reason: the reason for that method, or for having none.
-        family: the rows that were jointly compared with the baseline.
+        reason: the design that led to that method, or the reason for having none.
+        family: the rows that were jointly compared with the baseline; without controls.
+        components: the spreads behind the gains, where they can be separated.
         left_out: observations and rows without influence on verdicts, with reasons.
         notes: remarks for readers on the table, in sentences.
     """
@@ -35,8 +49,18 @@ class TableResult:
     method: Method | None
     reason: str
     family: tuple[str, ...]
+    components: tuple[Component, ...] = ()
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules:
+    """What was fixed before the results: cost targets, level and margin."""
+
+    targets: Mapping[str, float]
+    level: float
+    margin: float | None
 
 
 def analyse(
@@ -44,6 +68,10 @@ def analyse(
     baseline: str,
     *,
     targets: Mapping[str, float] | None = None,
+    controls: Collection[str] = (),
+    level: float = LEVEL,
+    control_level: float = LEVEL,
+    margin: float | None = None,
 ) -> TableResult:
     """Summarise the rows of one table and compare each with the baseline.
 
@@ -54,6 +82,10 @@ def analyse(
             no gains.
         targets: for each row, the gain in points whose cost in units is computed, such as the
             paper's; 1 point for other rows.
+        controls: rows meant to lose. Each is compared with the baseline alone.
+        level: chance of any false verdict over all other rows.
+        control_level: chance of a false verdict on a single control.
+        margin: largest difference, in points, that does not matter; None if none was fixed.
 
     Raises:
         UserError: no finite observation was given, or one fine-tuning was given twice.
@@ -64,9 +96,13 @@ def analyse(
     left_out += [f"{name}: {row.no_claim}" for name, row in rows.items() if row.no_claim]
     for name in names:
         rows[name] = _relate(rows[name], cells[name], rows.get(baseline), cells.get(baseline, []))
+        if name in controls and name != baseline:
+            rows[name] = replace(rows[name], control=True)
 
-    family = tuple(name for name in names if name != baseline and not rows[name].no_claim)
-    obstacle = _obstacle(baseline, rows, family)
+    able = [name for name in names if name != baseline and not rows[name].no_claim]
+    family = tuple(name for name in able if not rows[name].control)
+    obstacle = _obstacle(baseline, rows, able)
+    dependent = _dependent(rows, cells)
     if obstacle:
         return TableResult(
             baseline=baseline,
@@ -75,35 +111,137 @@ def analyse(
             reason=obstacle,
             family=(),
             left_out=tuple(left_out),
-            notes=(),
+            notes=dependent,
         )
-    kinds = [_kind(rows[name]) for name in (baseline, *family)]
-    one_kind = len(set(kinds) - {""}) <= 1
-    comparison = compare(
-        unit_values(cells[baseline]),
-        [unit_values(cells[name]) for name in family],
-        kinds=None if one_kind else [kind or "classifier" for kind in kinds],
-    )
-    sizes = tuple(sorted(rows[name].n for name in family))
-    for name, gain in zip(family, comparison.gains, strict=True):
-        rows[name] = _with_verdict(rows[name], gain, comparison.method)
-        if gain.verdict == "inconclusive":
-            target = (targets or {}).get(name, DEFAULT_TARGET)
-            rows[name] = _with_reach(
-                rows[name], baseline=rows[baseline], gain=gain, family=sizes, target=target
-            )
+    rules = _Rules(targets=targets or {}, level=level, margin=margin)
+    of_control = replace(rules, level=control_level)
+    method: Method = "Dunnett"
+    reason, notes, found = "", [*dependent], []
+    for group in [family, *((name,) for name in able if rows[name].control)]:
+        if not group:
+            continue
+        own = rules if group == family else of_control
+        judged = _judge((baseline, *group), rows, cells, own)
+        rows |= judged.rows
+        if group == family or not family:
+            method, reason, found = judged.method, judged.reason, judged.components
+        notes += judged.notes
     return TableResult(
         baseline=baseline,
         rows=tuple(rows.values()),
-        method=comparison.method,
-        reason=comparison.reason,
+        method=method,
+        reason=reason,
         family=family,
+        components=(*found, *_between_classifiers(rows, cells, family, baseline)),
         left_out=tuple(left_out),
-        notes=(
-            *(() if one_kind else [_mixed_kinds([rows[name] for name in (baseline, *family)])]),
-            *_thin_baseline(rows[baseline], [rows[name] for name in family]),
-        ),
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """Some rows, compared with the baseline together."""
+
+    rows: dict[str, RowResult]
+    method: Method
+    reason: str
+    components: list[Component]
+    notes: list[str]
+
+
+def _judge(
+    names: Sequence[str],
+    rows: Mapping[str, RowResult],
+    cells: Mapping[str, Sequence[Observation]],
+    rules: _Rules,
+) -> _Judged:
+    """Compare rows with the baseline, the first of the names."""
+    kinds = [_kind(rows[name]) for name in names]
+    mixed = len(set(kinds) - {""}) > 1
+    blocks = None if mixed else complete_blocks({name: cells[name] for name in names})
+    values = blocks.values if blocks else [unit_values(cells[name]) for name in names]
+    members = [rows[name] for name in names]
+    design = Design(tuple(map(len, values)), blocks is not None)
+    if mixed:
+        method: Method = "Welch-Bonferroni"
+        reason = "the rows' spreads are of different kinds (classifiers and fine-tunings)"
+        gains = compare_kinds(
+            values[0],
+            values[1:],
+            [kind or "classifier" for kind in kinds],
+            level=rules.level,
+            margin=rules.margin,
+        )
+        notes = [_mixed_kinds(members)]
+    else:
+        method = "blocked Dunnett" if blocks else "Dunnett"
+        gains = compare(
+            values[0],
+            values[1:],
+            blocked=design.blocked,
+            level=rules.level,
+            margin=rules.margin,
+        )
+        reason = _design_in_words(design, members)
+        notes = [*(blocks.notes if blocks else ()), *_thin_baseline(design, members)]
+    found = {}
+    for place, (name, gain) in enumerate(zip(names[1:], gains, strict=True), 1):
+        if gain.sd < LEAST_SPREAD:
+            notes.append(
+                f"{name}: no verdict, because it differs from {names[0]} by the same figure in "
+                "every block; check whether its seeds took effect."
+            )
+            continue
+        found[name] = _with_verdict(rows[name], gain, method)
+        if gain.verdict == "inconclusive":
+            target = rules.targets.get(name, DEFAULT_TARGET)
+            found[name] = _with_reach(found[name], gain, design, place, target, rules.level)
+    seeds = components.of_blocks(blocks.values) if blocks else []
+    return _Judged(rows=found, method=method, reason=reason, components=seeds, notes=notes)
+
+
+def _design_in_words(design: Design, rows: Sequence[RowResult]) -> str:
+    """The design, and the assumption that its verdicts rest on."""
+    units = SEVERAL[rows[0].unit]
+    if design.blocked:
+        words = f"{design.sizes[0]} blocks of {units} that share their seeds in all rows"
+    else:
+        words = f"{units} as independent units, because rows do not share their seeds"
+        if len(design.sizes) == 2 and min(design.sizes) < FEWEST_UNITS:
+            words = f"{units} as independent units"
+    if design.robust:
+        return f"{words}; limited harm if one spread exceeds the others"
+    few = min(design.sizes)
+    return (
+        f"{words}; with {few} units in a row the verdicts assume that all rows have the same "
+        "spread, which so few units cannot show"
+    )
+
+
+def _dependent(
+    rows: Mapping[str, RowResult], cells: Mapping[str, Sequence[Observation]]
+) -> tuple[str, ...]:
+    """A note on rows whose classifiers share a fine-tuning seed."""
+    names = [
+        name for name, row in rows.items() if row.unit == "classifier" and shared_seeds(cells[name])
+    ]
+    if not names:
+        return ()
+    return (
+        f"{', '.join(names)}: several classifiers were fine-tuned with the same seed, so these "
+        "units are not independent, and the effect of a seed on a single row is in no interval; "
+        "fine-tune the i-th classifier with the i-th seed (docs/statistics.md).",
+    )
+
+
+def _between_classifiers(
+    rows: Mapping[str, RowResult],
+    cells: Mapping[str, Sequence[Observation]],
+    family: Sequence[str],
+    baseline: str,
+) -> list[Component]:
+    names = [name for name in (baseline, *family) if rows[name].unit == "classifier"]
+    return components.of_classifiers([cells[name] for name in names])
 
 
 def _relate(
@@ -157,29 +295,24 @@ def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
         gain_error=gain.std_error,
         gain_sd=gain.sd,
         gain_df=gain.df,
-        gain_sd_df=gain.sd_df,
     )
 
 
 def _with_reach(
-    row: RowResult, *, baseline: RowResult, gain: Gain, family: tuple[int, ...], target: float
+    row: RowResult, gain: Gain, design: Design, place: int, target: float, level: float
 ) -> RowResult:
     """Add the detectable gain and the cost of the target gain."""
-    effect = smallest_effect(
-        Design(baseline=baseline.n, row=row.n, family=family, share=gain.share, dfs=gain.dfs)
-    )
-    low, high = sd_interval(gain.sd, gain.sd_df)
-    pooled = (1, 1)
-    if gain.dfs:
-        pooled = round(gain.dfs[0] / (baseline.n - 1)), round(gain.dfs[1] / (row.n - 1))
+    effect = smallest_effect(design, place, level)
+    low, high = sd_interval(gain.sd, gain.df)
+    count = len(design.sizes) - 1
     return replace(
         row,
         detectable=effect * gain.sd,
         detectable_low=effect * low,
         detectable_high=effect * high,
         target_gain=target,
-        needed_low=units_needed(abs(target) / low, len(family), gain.share, pooled),
-        needed_high=units_needed(abs(target) / high, len(family), gain.share, pooled),
+        needed_low=units_needed(abs(target) / low, count, design.blocked),
+        needed_high=units_needed(abs(target) / high, count, design.blocked),
     )
 
 
@@ -190,19 +323,19 @@ def _mixed_kinds(rows: Sequence[RowResult]) -> str:
         f"{recipes}: several classifiers, so the figures describe the recipe; {weights}: one "
         "classifier, so they describe these weights. A gain between the two compares a recipe "
         "with one set of weights. Only spreads of the same kind are pooled, so Welch's tests "
-        "decide this table."
+        "with Bonferroni's correction decide this table."
     )
 
 
-def _thin_baseline(baseline: RowResult, rows: Sequence[RowResult]) -> list[str]:
+def _thin_baseline(design: Design, rows: Sequence[RowResult]) -> list[str]:
     """A note if rows have more units than their common baseline."""
-    most = max(row.n for row in rows)
-    if baseline.n >= most:
+    of_baseline, *others = design.sizes
+    if of_baseline >= max(others):
         return []
     return [
-        f"{baseline.row} has {baseline.n} units, other rows up to {most}: every gain depends on "
-        "the baseline, and if its spread is larger, false verdicts become more likely; give it "
-        "as many units (docs/statistics.md)."
+        f"{rows[0].row} has {of_baseline} units, other rows up to {max(others)}: every gain "
+        "depends on the baseline, and if its spread is larger, false verdicts become more likely; "
+        "give it as many units (docs/statistics.md)."
     ]
 
 

@@ -184,6 +184,11 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
         (["--backbone", "resnet18_baseline", "--retry", "2"], "--retry only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
+        (["--suite", "quick", "--looks", "3,5"], "--looks only works with --until-decided"),
+        (["--suite", "quick", "--margin", "0"], "--margin takes a number of points"),
+        (["--suite", "quick", "--until-decided", "--seeds", "3"], "leave out --seeds"),
+        (["--suite", "quick", "--until-decided", "--looks", "5,3"], "increasing numbers"),
+        (["--backbone", "resnet18_scratch", "--until-decided"], "only works with --suite"),
         (["--suite", "quick", "--probe"], "--probe only works with --dry-run"),
         (
             ["--suite", "quick", "--state-storage", "foo://x"],
@@ -423,23 +428,71 @@ def test_each_classifier_of_a_row_is_fine_tuned(here, monkeypatch):
         + """tasks = ["detection"]
 rows = [
   {backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"},
-  {backbone = "resnet18d_mixup", classifiers = ["mixup_s1.safetensors"], seeds = [1, 2]},
+  {backbone = "resnet18d_mixup", classifiers = ["mixup_s1.safetensors"], seeds = [3, 4]},
 ]"""
     )
     cells = plan_of(text, here).cells
     values = [(cell.classifier, cell.seed) for cell in cells]
     assert sorted(values) == [
         ("seed 0", 0),
-        ("seed 1", 0),
         ("seed 1", 1),
-        ("seed 1", 2),
-        ("seed 2", 0),
+        ("seed 1", 3),
+        ("seed 1", 4),
+        ("seed 2", 2),
     ]
     assert len({cell.weights_id for cell in cells}) == 3
     beside = here / "mixup_s0.safetensors"
     classifier(beside, 7)
     cells = plan_of(text, here, only="seed7").cells
     assert [cell.weights for cell in cells] == [str(beside)], "beside the suite's file comes first"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "choice", "dealt"),
+    [
+        ("", {}, {0: {0}, 1: {1}, 2: {2}}),
+        ("seeds = [5]", {}, {0: {5}, 1: {5}, 2: {5}}),
+        ("seeds = [5, 6, 7, 1, 2, 3]", {}, {0: {5, 1}, 1: {6, 2}, 2: {7, 3}}),
+        ("seeds = [5]", {"seeds": 2}, {0: {0, 3}, 1: {1, 4}, 2: {2, 5}}),
+        ("", {"units": 2}, {0: {0}, 1: {1}}),
+    ],
+)
+def test_no_classifier_has_another_ones_seed(here, monkeypatch, seeds, choice, dealt):
+    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
+    for seed in range(3):
+        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
+    text = f"""{QUICK}tasks = ["detection"]
+{seeds}
+rows = [{{backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"}}]"""
+    found = {}
+    for cell in plan_of(text, here, **choice).cells:
+        found.setdefault(int(cell.classifier[-1]), set()).add(cell.seed)
+    assert found == dealt
+
+
+@pytest.mark.parametrize(("seeds", "choice"), [("seeds = [0, 1]", {}), ("", {"units": 4})])
+def test_fewer_seeds_or_classifiers_than_needed_are_refused(here, monkeypatch, seeds, choice):
+    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
+    for seed in range(3):
+        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
+    text = f"""{QUICK}tasks = ["detection"]
+{seeds}
+rows = [{{backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"}}]"""
+    with pytest.raises(UserError, match="3 classifiers"):
+        plan_of(text, here, **choice)
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", '"1"', "true", "101"])
+def test_a_margin_is_a_number_of_points(here, margin):
+    text = f'{QUICK}margin = {margin}\nrows = ["resnet18_scratch"]'
+    with pytest.raises(UserError, match="'margin' must be"):
+        plan_of(text, here)
+
+
+def test_the_margin_of_a_suite_reaches_its_plan(here):
+    text = QUICK + 'margin = 0.5\nrows = ["resnet18_scratch"]'
+    assert plan_of(text, here).margin == 0.5
+    assert plan_of(QUICK + 'rows = ["resnet18_scratch"]', here).margin is None
 
 
 def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here):

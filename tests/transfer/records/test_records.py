@@ -100,6 +100,12 @@ def test_a_record_survives_a_kill_between_write_and_rename(tmp_path):
         (json.dumps({**content(), "seconds": None}), "malformed: seconds"),
         (json.dumps({**content(), "seconds": {"train": "9"}}), "malformed: seconds"),
         (json.dumps({**content(), "metrics": {"IoU/x": "x"}}), "malformed: metrics"),
+        *[
+            (json.dumps({**content(), "metrics": {name: value}}), f"malformed: metrics.{name}")
+            for name in ("mAP", "AP_area/cat", "IoU/x", "pixAcc", "mIoU_all")
+            for value in (-5, 300, 1e12)
+        ],
+        (json.dumps(content(-5.0)), "malformed: headline.value"),
         (json.dumps({**content(), "hardware": None}), "malformed: hardware"),
         (json.dumps({**content(), "hardware": {"gpus": 1}}), "malformed: hardware.gpus"),
     ],

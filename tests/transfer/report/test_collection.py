@@ -2,6 +2,7 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -316,7 +317,7 @@ def test_public_weights_speak_of_themselves_and_several_classifiers_of_the_recip
     assert "All figures are about the recipe." in remarks.remarks(table)
     result = table.rows[0].statistics
     assert (result.n, result.fine_tunings) == (3, 6)
-    assert result.sd_between == pytest.approx(1.0)
+    assert result.sd_between == pytest.approx(np.sqrt(1.0 - 0.005 / 2))
     assert result.sd_within == pytest.approx(np.sqrt(0.005))
 
 
@@ -340,7 +341,7 @@ def test_runs_from_random_weights_stand_beside_rows_of_either_kind(recipes):
         found.append(Record(Path(f"{of.id}.json"), content))
     (table,) = families(found)
     assert table.analysis.method == "Dunnett"
-    assert table.analysis.notes == ()
+    assert any("not independent" in note for note in table.analysis.notes) == recipes
     scratch = row_of(table, "resnet50_scratch").statistics
     assert (scratch.n, scratch.classifiers, scratch.fine_tunings) == (3, 0, 3)
     assert scratch.verdict == "loss"
@@ -349,7 +350,10 @@ def test_runs_from_random_weights_stand_beside_rows_of_either_kind(recipes):
     )
     shown = gain_table(table, "t")
     (line,) = (row for row in shown.rows if row[0] == "resnet50_scratch")
-    marks = {line[shown.columns.index(f"spread {where}")] for where in ("between", "within")}
+    marks = {
+        line[shown.columns.index(where)]
+        for where in ("spread between classifiers", "spread of fine-tunings")
+    }
     (reason,) = (note for note in shown.notes if "draws its own random weights" in note)
     assert marks == {f"– {reason[:3]}"}
 
@@ -630,6 +634,9 @@ def test_a_row_of_runs_with_several_baselines_stands_against_each(tmp_path):
     found = collect(tmp_path)
     assert rows_of_tables(found) == {"b": ["b", "c", "m"], "c": ["c", "m"]}
     assert [row_of(t, "m").statistics.fine_tunings for t in found.gains] == [5, 5]
+    notes = [" ".join(table.analysis.notes) for table in found.gains]
+    assert "c, m: also in the table against c" in notes[0]
+    assert "c, m: also in the table against b" in notes[1]
     assert any(line.startswith("Records: 11.") for line in foundations(found.gains))
     names = [pair.name for pair in compared(found.gains)]
     assert names == ["c", "m against b", "m against c"]
@@ -725,7 +732,17 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
     assert noise.low < noise.difference < noise.high
     assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
-    assert len(noise_sentences(table)) == 2
+    total, of_images, missing = noise_sentences(table)
+    widths = [
+        high - low
+        for low, high in (
+            map(float, re.search(r"\(([-\d.]+) … ([-\d.]+)\)", one).groups())
+            for one in (total, of_images)
+        )
+    ]
+    row = row_of(table, "resnet50d_mixup").statistics
+    assert widths[0] > max(widths[1], row.gain_high - row.gain_low)
+    assert "resnet50d_smooth" in missing
     (path,) = (tmp_path / "records").glob("*mixup*s0*.npz")
     np.savez(path, **detections(truth, 0.1, rng).to_arrays())
     assert "give" in {one.row: one.reason for one in image_noise(table)}["resnet50d_mixup"]
@@ -941,3 +958,29 @@ def test_elder_records_that_counted_the_last_stage_stand_beside_new_ones(tmp_pat
     table = only_table(tmp_path)
     assert [row.statistics.fine_tunings for row in table.rows] == [3, 3]
     assert table.left_out == ()
+
+
+def rows_with(values):
+    """One table of rows with the given figures, the first of which is the baseline."""
+    seen = [in_memory(row, s, v) for row, vs in values.items() for s, v in enumerate(vs)]
+    (table,) = families(seen, next(iter(values)))
+    return table
+
+
+def test_no_gain_beyond_what_a_percentage_allows_is_said_to_be_detectable():
+    values = {"resnet50_baseline": [50.0, 58.0], "resnet50d_mixup": [52.0, 66.0]}
+    (line,) = [one for one in remarks.remarks(rows_with(values)) if "inconclusive" in one]
+    figures = [float(word) for word in re.findall(r"\d+\.\d\d", line)]
+    assert max(figures) <= 54.0
+    assert "percentage allows" in line
+
+
+def test_the_shares_of_a_tables_verdicts_are_of_all_its_rows():
+    values = {
+        "resnet50_baseline": [70.0, 70.2, 70.4],
+        "resnet50d_mixup": [75.0, 75.2, 75.5],
+        "resnet50d_smooth": [75.0],
+    }
+    sentence = verdict(rows_with(values))
+    assert "1 of 2 rows gains" in sentence
+    assert "1 of 2 rows without a verdict" in sentence

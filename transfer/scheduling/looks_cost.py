@@ -1,0 +1,45 @@
+"""What seeds until decided will cost, by simulation: on average and at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from transfer.records.cells import Cell
+from transfer.stats.looks import course, critical_values
+
+_GAINS = (0.0, 1.0, 2.0)
+_TABLES = 2000
+
+
+def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) -> list[str]:
+    """Sentences on the runs of each task, for true gains in standard deviations of a unit.
+
+    Args:
+        cells: The runs of all planned looks.
+        baseline: Row that gains are computed against.
+        looks: Units of each row at the looks.
+    """
+    lines = []
+    for task in dict.fromkeys(cell.task for cell in cells):
+        rows = {cell.backbone for cell in cells if cell.task == task} - {baseline}
+        if not rows:
+            continue
+        most = (len(rows) + 1) * looks[-1]
+        values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
+        means = "; ".join(f"{_runs(len(rows), looks, gain):.0f} at {gain:g}" for gain in _GAINS)
+        lines.append(
+            f"{task}, until decided: at most {most} runs a table. On average, if all rows truly "
+            f"gain by that many standard deviations of a run: {means}. Critical values at looks "
+            f"{', '.join(map(str, looks))}: {values}."
+        )
+    return lines
+
+
+def _runs(rows: int, looks: tuple[int, ...], gain: float) -> float:
+    """Mean number of runs of a table; the baseline runs as long as any row."""
+    units = np.random.default_rng(0).standard_normal((_TABLES, rows + 1, looks[-1]))
+    units[:, 1:] += gain
+    ends = course(units, looks)
+    return float((ends.units.sum(axis=1) + ends.units.max(axis=1)).mean())
