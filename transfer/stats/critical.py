@@ -76,12 +76,24 @@ def power(effect: float, design: Design, row: int = 1, level: float = LEVEL) -> 
 
 @lru_cache(maxsize=64)
 def standard_errors(design: Design, tables: int) -> FloatArray:
-    """Standard errors of the gains in tables with a spread of 1, (tables, rows)."""
+    """Standard errors of the gains in tables with a spread of 1, (tables, rows).
+
+    The pooled variance is independent of how the others compare with it (Basu's theorem), so it
+    takes one value from each of as many equally likely intervals, and only the rest is random.
+    """
+    from scipy import special
+
     rng = np.random.default_rng(0)
     at_once = max(1000, _NUMBERS_AT_ONCE // len(design.sizes) ** 2)
     starts = range(0, tables, at_once)
     spreads = (_drawn(rng, design, min(at_once, tables - start)) for start in starts)
-    return np.concatenate([np.sqrt(squared_errors(one, design)) for one in spreads])
+    relative = np.concatenate(
+        [squared_errors(one, design) / one.pooled[:, None] for one in spreads]
+    )
+    places = (np.arange(tables) + 0.5) / tables
+    pooled = 2 * special.gammaincinv(design.df / 2, places) / design.df
+    errors: FloatArray = np.sqrt(pooled[:, None] * relative)
+    return errors
 
 
 def _exceeds(bound: float, design: Design, tables: int) -> float:
@@ -97,11 +109,11 @@ def _exceeds(bound: float, design: Design, tables: int) -> float:
 
 @lru_cache(maxsize=4)
 def _baseline_means(tables: int) -> FloatArray:
-    """Standard normal values, one from each of as many equally likely intervals, in any order."""
+    """Standard normal values that fill the plane evenly with the pooled variances of the tables."""
     from scipy import special
 
-    places = np.random.default_rng(1).permutation(tables)
-    values: FloatArray = special.ndtri((places + 0.5) / tables)
+    golden = (math.sqrt(5) - 1) / 2
+    values: FloatArray = special.ndtri((np.arange(tables) * golden + 0.5) % 1)
     return values
 
 

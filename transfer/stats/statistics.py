@@ -7,21 +7,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from transfer.stats import components
-from transfer.stats.blocks import complete_blocks, shared_seeds
+from transfer.stats.blocks import complete_blocks
 from transfer.stats.comparison import Gain, Method, compare, compare_kinds
 from transfer.stats.components import Component
 from transfer.stats.critical import LEVEL
+from transfer.stats.design_notes import (
+    dependent,
+    design_in_words,
+    listed,
+    mixed_kinds,
+    thin_baseline,
+)
 from transfer.stats.power import sd_interval, smallest_effect, units_needed
 from transfer.stats.rows import (
     LEAST_SPREAD,
-    SEVERAL,
     Observation,
     RowResult,
     sort_observations,
     summarise,
     unit_values,
 )
-from transfer.stats.spreads import FEWEST_UNITS, Design
+from transfer.stats.spreads import Design
 
 __all__ = ["Observation", "RowResult", "TableResult", "analyse"]
 
@@ -102,7 +108,7 @@ def analyse(
     able = [name for name in names if name != baseline and not rows[name].no_claim]
     family = tuple(name for name in able if not rows[name].control)
     obstacle = _obstacle(baseline, rows, able)
-    dependent = _dependent(rows, cells)
+    shared = dependent(rows, cells)
     if obstacle:
         return TableResult(
             baseline=baseline,
@@ -111,12 +117,12 @@ def analyse(
             reason=obstacle,
             family=(),
             left_out=tuple(left_out),
-            notes=dependent,
+            notes=shared,
         )
     rules = _Rules(targets=targets or {}, level=level, margin=margin)
     of_control = replace(rules, level=control_level)
     method: Method = "Dunnett"
-    reason, notes, found = "", [*dependent], []
+    reason, notes, found = "", [*shared], []
     for group in [family, *((name,) for name in able if rows[name].control)]:
         if not group:
             continue
@@ -172,7 +178,7 @@ def _judge(
             level=rules.level,
             margin=rules.margin,
         )
-        notes = [_mixed_kinds(members)]
+        notes = [mixed_kinds(members)]
     else:
         method = "blocked Dunnett" if blocks else "Dunnett"
         gains = compare(
@@ -182,8 +188,8 @@ def _judge(
             level=rules.level,
             margin=rules.margin,
         )
-        reason = _design_in_words(design, members)
-        notes = [*(blocks.notes if blocks else ()), *_thin_baseline(design, members)]
+        reason = design_in_words(design, members)
+        notes = [*(blocks.notes if blocks else ()), *thin_baseline(design, members)]
     found = {}
     for place, (name, gain) in enumerate(zip(names[1:], gains, strict=True), 1):
         if gain.sd < LEAST_SPREAD:
@@ -198,40 +204,6 @@ def _judge(
             found[name] = _with_reach(found[name], gain, design, place, target, rules.level)
     seeds = components.of_blocks(blocks.values) if blocks else []
     return _Judged(rows=found, method=method, reason=reason, components=seeds, notes=notes)
-
-
-def _design_in_words(design: Design, rows: Sequence[RowResult]) -> str:
-    """The design, and the assumption that its verdicts rest on."""
-    units = SEVERAL[rows[0].unit]
-    if design.blocked:
-        words = f"{design.sizes[0]} blocks of {units} that share their seeds in all rows"
-    else:
-        words = f"{units} as independent units, because rows do not share their seeds"
-        if len(design.sizes) == 2 and min(design.sizes) < FEWEST_UNITS:
-            words = f"{units} as independent units"
-    if design.robust:
-        return f"{words}; limited harm if one spread exceeds the others"
-    few = min(design.sizes)
-    return (
-        f"{words}; with {few} units in a row the verdicts assume that all rows have the same "
-        "spread, which so few units cannot show"
-    )
-
-
-def _dependent(
-    rows: Mapping[str, RowResult], cells: Mapping[str, Sequence[Observation]]
-) -> tuple[str, ...]:
-    """A note on rows whose classifiers share a fine-tuning seed."""
-    names = [
-        name for name, row in rows.items() if row.unit == "classifier" and shared_seeds(cells[name])
-    ]
-    if not names:
-        return ()
-    return (
-        f"{', '.join(names)}: several classifiers were fine-tuned with the same seed, so these "
-        "units are not independent, and the effect of a seed on a single row is in no interval; "
-        "fine-tune the i-th classifier with the i-th seed (docs/statistics.md).",
-    )
 
 
 def _between_classifiers(
@@ -257,7 +229,7 @@ def _relate(
     seeds, expected = {cell.seed for cell in cells}, {cell.seed for cell in baseline_cells}
     if seeds == expected:
         return row
-    note = f"Seeds {_listed(seeds)}; the baseline has {_listed(expected)}."
+    note = f"Seeds {listed(seeds)}; the baseline has {listed(expected)}."
     return replace(row, notes=(*row.notes, note))
 
 
@@ -314,37 +286,3 @@ def _with_reach(
         needed_low=units_needed(abs(target) / low, count, design.blocked),
         needed_high=units_needed(abs(target) / high, count, design.blocked),
     )
-
-
-def _mixed_kinds(rows: Sequence[RowResult]) -> str:
-    recipes = ", ".join(row.row for row in rows if row.unit == "classifier")
-    weights = ", ".join(row.row for row in rows if row.unit == "fine-tuning")
-    return (
-        f"{recipes}: several classifiers, so the figures describe the recipe; {weights}: one "
-        "classifier, so they describe these weights. A gain between the two compares a recipe "
-        "with one set of weights. Only spreads of the same kind are pooled, so Welch's tests "
-        "with Bonferroni's correction decide this table."
-    )
-
-
-def _thin_baseline(design: Design, rows: Sequence[RowResult]) -> list[str]:
-    """A note if rows have more units than their common baseline."""
-    of_baseline, *others = design.sizes
-    if of_baseline >= max(others):
-        return []
-    return [
-        f"{rows[0].row} has {of_baseline} units, other rows up to {max(others)}: every gain "
-        "depends on the baseline, and if its spread is larger, false verdicts become more likely; "
-        "give it as many units (docs/statistics.md)."
-    ]
-
-
-def _listed(seeds: set[int]) -> str:
-    """Seeds with consecutive numbers as ranges: ``0-2, 7``."""
-    parts: list[list[int]] = []
-    for seed in sorted(seeds):
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
-    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)

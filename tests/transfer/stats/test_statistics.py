@@ -170,9 +170,9 @@ def test_dunnetts_own_examples(example, low, high, p):
     control, samples = example
     result = compare(np.array(control, float), [np.array(sample, float) for sample in samples])
     # Both draw random numbers.
-    assert [gain.low for gain in result] == pytest.approx(low, abs=2e-2)
-    assert [gain.high for gain in result] == pytest.approx(high, abs=2e-2)
-    assert [gain.p for gain in result] == pytest.approx(p, abs=2e-3)
+    assert [gain.low for gain in result] == pytest.approx(low, abs=3e-3)
+    assert [gain.high for gain in result] == pytest.approx(high, abs=3e-3)
+    assert [gain.p for gain in result] == pytest.approx(p, abs=4e-4)
     assert result[-1].verdict == ("gain" if p[-1] < 0.05 else "inconclusive")
 
 
@@ -182,8 +182,8 @@ def test_dunnetts_published_critical_values(df, rows, published):
     assert (n - 1) * (rows + 1) == df
     found = critical_value(Design((n,) * (rows + 1)))
     # From five units on, the spread is not only pooled, and standard errors are larger.
-    least = published - (0.02 if n < 5 else 0.12)
-    assert least <= found <= published + 0.02
+    least = published - (0.01 if n < 5 else 0.12)
+    assert least <= found <= published + 0.01
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 4, 4, 4, 4, 4, 4), (4, 2, 7, 3), (3, 20, 3)])
