@@ -10,10 +10,11 @@ import argparse
 import importlib.util
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from backbones.common.seeds import require_seed
 from backbones.common.versions import versions
 from backbones.runtime import child_processes, ranks, stopping
 from backbones.runtime.command import guarded
+from backbones.runtime.console import StepBar
 from transfer.cli.dry_run import print_costs, require_usable_networks
 from transfer.datasets import catalogue
 from transfer.datasets.catalogue import default_data_root
@@ -40,7 +42,7 @@ from transfer.plan import probes, suites
 from transfer.plan.best_fine_tunings import advice
 from transfer.plan.durations import Durations
 from transfer.plan.forecast import Forecast, forecast
-from transfer.plan.request import Plan, Request, make_plan
+from transfer.plan.request import Plan, Request, load_data, make_plan
 from transfer.plan.sample_classifiers import OF_SAMPLE, TRAINED
 from transfer.plan.shards import Shard
 from transfer.plan.suite_cells import Choice, make_suite_plan
@@ -63,9 +65,11 @@ if TYPE_CHECKING:
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print the gain"
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
 _OF_A_SUITE = {
-    **{"seeds": None, "only": "", "shard": None, "jobs": None, "ray": None, "retry": 0},
+    **{"seeds": None, "only": "", "shard": None, "ray": None, "retry": 0},
     **{"until_decided": False, "looks": "", "margin": None},
 }
+_SMALL = (catalogue.SAMPLE, "quick")
+_SMALL_BYTES = 2 * 10**9  # peak memory of a run of _SMALL, with the libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +115,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="distributed launcher; torchrun is detected automatically",
     )
+    add(
+        "--jobs",
+        type=int,
+        help="runs in parallel (default: one for each GPU; without a GPU one, but for the sample "
+        "as many as cores and memory allow)",
+    )
     add("--dry-run", action="store_true", help="print the planned runs and their cost, then exit")
     add(
         "--probe",
@@ -137,7 +147,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="run only part I of N equal parts, one for each of N machines",
     )
-    many("--jobs", type=int, help="runs in parallel (default: one for each GPU, one without a GPU)")
     many("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, HOST:PORT or ray://…")
     many(
         "--until-decided",
@@ -197,18 +206,19 @@ def _run(args: argparse.Namespace) -> int:
     plan = ranks.on_main(lambda: _plan(args, ranks.world_size()))
     _tell_remarks(plan, console)
     tasks = _tasks(plan, args)
-    notes = ranks.on_main(lambda: _look_before(tasks, not args.suite, not args.ray))
+    here = ranks.world_size() > 1 or (not args.suite and _jobs(args, tasks) == 1)
+    notes = ranks.on_main(lambda: _look_before(tasks, here, not args.ray))
     for note in notes if ranks.is_main() else []:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if args.tensorboard:
         console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
     if args.until_decided:
         failed = _run_until_decided(tasks, plan, args, console)
-    elif args.suite and ranks.world_size() == 1:
-        failed = _run_suite(tasks, args, console)
-    else:
+    elif here:
         _run_here(tasks, console)
         failed = False
+    else:
+        failed = _run_in_workers(tasks, args, console)
     if ranks.is_main():
         tables = _print_tables(plan, args.results, console)
         if args.backbone and catalogue.SAMPLE in plan.data:
@@ -235,8 +245,8 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     plan = _plan(args, processes)
     tasks = _tasks(plan, args)
     _tell_remarks(plan, console)
-    require_usable_networks(plan.cells, args.results)
     _look_at_settings(tasks)
+    require_usable_networks(plan.cells, args.results)
     _print_costs(plan, args, console)
     _require_writable([task for task in tasks if not record_path(task).exists()])
     return 0
@@ -247,8 +257,7 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
     for name, default in unfit.items():
         if getattr(args, name) != default:
             raise UserError(f"--{name.replace('_', '-')} only works with {other}.")
-    if args.suite:
-        _refuse_for_processes(args)
+    _refuse_for_processes(args)
     _refuse_unfit_looks(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe only works with --dry-run.")
@@ -260,10 +269,10 @@ def _refuse_unfit_arguments(args: argparse.Namespace) -> None:
         from backbones.runtime import storage
 
         storage.require_known(args.state_storage)
-    for name, package in (("tensorboard", "tensorboard"), ("wandb", "wandb")):
-        if getattr(args, name) and importlib.util.find_spec(package) is None:
+    for package in ("tensorboard", "wandb", "ray"):
+        if getattr(args, package) and importlib.util.find_spec(package) is None:
             raise UserError(
-                f"--{name} needs the package '{package}', which is not installed: "
+                f"--{package} needs the package '{package}', which is not installed: "
                 f"pip install {package}."
             )
 
@@ -432,10 +441,7 @@ def _run_here(tasks: list[Task], console: Console) -> None:
         KeyboardInterrupt: The user stopped the run; its checkpoint is saved.
     """
     todo = ranks.on_main(lambda: _todo(tasks))
-    outlook = _outlook(todo) if ranks.is_main() else None
-    if outlook:
-        minutes = max(1, round(outlook.left() / 60))
-        console.print(f"{count(len(todo), 'run')}, about {count(minutes, 'minute')} here.")
+    outlook = _outlook(todo, 1, console) if ranks.is_main() else None
     with stopping.on_signals(), _as_keyboard_interrupt():
         for number, task in enumerate(todo, start=1):
             title = f"[{number}/{len(todo)}] {task.cell.task} {task.cell.backbone}"
@@ -452,7 +458,6 @@ def _run_here(tasks: list[Task], console: Console) -> None:
 
 
 def _run_cell(task: Task, title: str, number: int, outlook: Forecast | None) -> None:
-    from backbones.runtime.console import StepBar
     from transfer.finetune.cell_run import run_cell
 
     if not ranks.is_main():
@@ -468,14 +473,19 @@ def _run_cell(task: Task, title: str, number: int, outlook: Forecast | None) -> 
         run_cell(task, listener)
 
 
-def _outlook(todo: list[Task]) -> Forecast | None:
-    """The forecast of runs on the sample; None for other data."""
-    known = (catalogue.SAMPLE, "quick")
-    if not todo or any((task.cell.data, task.cell.protocol) != known for task in todo):
+def _outlook(todo: list[Task], jobs: int, console: Console) -> Forecast | None:
+    """The forecast of runs on the sample, which is printed too; None for other data."""
+    if not todo or any((task.cell.data, task.cell.protocol) != _SMALL for task in todo):
         return None
     from transfer.finetune.pace import pace
 
-    return forecast([task.cell for task in todo], pace())
+    outlook = forecast([task.cell for task in todo], pace(), jobs)
+    if outlook:
+        minutes = max(1, round(outlook.left() / 60))
+        together = f", {jobs} at a time" if jobs > 1 else ""
+        runs, time = count(len(todo), "run"), count(minutes, "minute")
+        console.print(f"{runs}{together}: about {time} here.")
+    return outlook
 
 
 @contextmanager
@@ -492,18 +502,35 @@ def _as_keyboard_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _run_suite(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
-    """Run every cell of a suite in workers, and return whether some failed."""
+def _run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
+    """Run every cell in workers, and return whether some failed.
+
+    Raises:
+        UserError: A run of ``--backbone`` failed; the others have their records.
+        KeyboardInterrupt: The user stopped the runs; their checkpoints are saved.
+    """
     durations = _durations(args.results, {task.cell.data for task in tasks})
     executor = _executor(args, tasks, durations)
     jobs = min(executor.jobs, len(tasks))
-    with stopping.on_signals(), SuiteView(len(tasks), console, durations, jobs) as view:
+    todo = [] if args.ray else _todo(tasks)
+    if any(task.data == catalogue.SAMPLE for task in todo):
+        with StepBar("the sample") as bar:  # here, or each worker would draw it
+            load_data(catalogue.SAMPLE, Path(), partial(bar.step, "draw"))
+    outlook = _outlook(todo, jobs, console)
+    forecasted = (outlook, [task.name for task in todo]) if outlook else None
+    with (
+        stopping.on_signals(),
+        SuiteView(len(tasks), console, durations, jobs, forecasted) as view,
+    ):
         schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
         tally = schedule.run()
+    if tally.failed and not args.suite:
+        raise UserError("\n".join(dict.fromkeys(reason for _, reason in tally.failed)))
     summary = f"{len(tally.done)} of {len(tasks)} runs have a record"
     if tally.failed:
         summary += f"; {len(tally.failed)} failed; the next call retries them"
-    console.print(f"suite {args.suite}: {summary}", highlight=False, soft_wrap=True)
+    if args.suite:
+        console.print(f"suite {args.suite}: {summary}", highlight=False, soft_wrap=True)
     return bool(tally.failed)
 
 
@@ -512,7 +539,7 @@ def _run_until_decided(
 ) -> bool:
     """Run the seeds of a suite look after look, and return whether some runs failed."""
     suite = UntilDecided(tasks, plan.baseline, _looks(args), plan.margin)
-    return suite.run(lambda chosen: _run_suite(chosen, args, console))
+    return suite.run(lambda chosen: _run_in_workers(chosen, args, console))
 
 
 def _looks(args: argparse.Namespace) -> tuple[int, ...]:
@@ -524,7 +551,7 @@ def _executor(
 ) -> ProcessExecutor | ClusterExecutor:
     """The executor of a suite's cells."""
     if not args.ray:
-        return ProcessExecutor(_jobs(args, len(tasks)), args.work_dir)
+        return ProcessExecutor(_jobs(args, tasks), args.work_dir)
     from transfer.scheduling.cluster import ClusterExecutor
 
     estimates = [durations.of(task.cell) for task in tasks]
@@ -549,7 +576,7 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
         plan.cells,
         results=args.results,
         durations=durations,
-        jobs=_jobs(args, len(plan.cells)),
+        jobs=_jobs(args, _tasks(plan, args)),
         console=console,
     )
     for line in advice(plan.cells, _read(args.results, plan.data)[0], plan.baseline):
@@ -566,9 +593,17 @@ def _durations(results: Path, data: Iterable[str]) -> Durations:
     return durations
 
 
-def _jobs(args: argparse.Namespace, cells: int) -> int:
+def _jobs(args: argparse.Namespace, tasks: Sequence[Task]) -> int:
     """Number of cells that run in parallel."""
-    return min(args.jobs or max(1, hardware.cuda_devices()), cells) if args.suite else 1
+    jobs = args.jobs or max(1, hardware.cuda_devices() or _jobs_of_the_sample(tasks))
+    return min(jobs, len(tasks))
+
+
+def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
+    """Runs of the sample that this machine can hold without a GPU; 1 if others are among them."""
+    if any((task.cell.data, task.cell.protocol) != _SMALL for task in tasks):
+        return 1
+    return min(hardware.cpu_cores(), hardware.available_memory() // _SMALL_BYTES)
 
 
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:

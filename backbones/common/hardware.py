@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -146,6 +147,21 @@ def compute_capability(device: int = 0) -> tuple[int, int]:
     for value, attribute in zip(found, _CAPABILITY, strict=True):
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
     return found[0].value, found[1].value
+
+
+def available_memory() -> int:
+    """Bytes of memory that new processes here may use; 0 if the system does not report it.
+
+    The limit of a container counts as a whole, whatever is in use already.
+    """
+    bounds = []
+    with suppress(OSError, ValueError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        bounds += [1024 * int(found[1]) for found in re.finditer(r"MemAvailable:\s*(\d+)", text)]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            bounds.append(int(Path(path).read_text(encoding="ascii")))
+    return min(bounds, default=0)
 
 
 def _cpuinfo() -> str:

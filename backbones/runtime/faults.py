@@ -58,7 +58,7 @@ def explained(runner: Any) -> Iterator[None]:
         if any(words in str(error) for words in _NO_DESCRIPTOR):
             raise UserError(f"Too many files are open. {loader_workers.advice()}") from error
         if memory.is_exhausted(error, has_run=runner.iter > 0):
-            raise memory.explained(error, runner.model, _batch(runner), _advice(runner)) from error
+            raise memory.explained(error, _batch(runner), _advice(runner)) from error
         raise
 
 

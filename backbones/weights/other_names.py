@@ -59,9 +59,9 @@ def by_shape(state: Mapping[str, Any], plan: Blueprint) -> tuple[dict[str, str],
     """Pair a file's tensors with a network's by order and shape, if that is unambiguous.
 
     Both must have the same shapes in the same order, without counters. A head at the end may have
-    another number of classes or be missing. The names of a pair must not contradict each other
-    (``bias`` and ``running_mean``), and numbers in names must ascend: a file that was sorted by
-    names has lost the order of its network.
+    another number of classes, be another one, which is left out, or be missing. The names of a
+    pair must not contradict each other (``bias`` and ``running_mean``), and numbers in names must
+    ascend: a file that was sorted by names has lost the order of its network.
 
     Args:
         state: The file's tensors, in the order in which they were saved.
@@ -88,11 +88,23 @@ def by_shape(state: Mapping[str, Any], plan: Blueprint) -> tuple[dict[str, str],
             return {}, f"'{old}' would be '{new}', but its name does not fit"
     if fault := _out_of_order([old for old, _ in pairs]):
         return {}, fault
+    rest, heads = found[len(pairs) :], wanted[len(pairs) :]
+    if _is_head(rest, heads, state, plan):
+        pairs += zip(rest, heads, strict=True)
     return dict(pairs), ""
 
 
 def _fits(found: list[str], wanted: list[str], state: Mapping[str, Any], plan: Blueprint) -> bool:
     return [tuple(state[old].shape) for old in found] == [plan.shapes[new] for new in wanted]
+
+
+def _is_head(rest: list[str], heads: list[str], state: Mapping[str, Any], plan: Blueprint) -> bool:
+    """Whether the remaining tensors are the head, with any number of classes."""
+    return len(rest) == len(heads) and all(
+        tuple(state[old].shape[1:]) == plan.shapes[new][1:]
+        and _may_mean(old, new, len(plan.shapes[new]))
+        for old, new in zip(rest, heads, strict=True)
+    )
 
 
 def _may_mean(old: str, new: str, dimensions: int) -> bool:

@@ -15,6 +15,7 @@ from backbones.common.regular_file import open_regular
 from backbones.common.torch_file import read_torch_file
 from backbones.weights import key_maps, mxnet_params, other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
+from backbones.weights.safetensors_header import header_length
 from backbones.weights.soundness import are_equal, is_count
 from backbones.weights.tables import Table, flattened, tables
 from backbones.zoo.entry import BY_SHAPE, Rename
@@ -229,7 +230,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        open_regular(path).close()
+        with open_regular(path) as opened:
+            header_length(path, opened)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

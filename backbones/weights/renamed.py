@@ -23,10 +23,12 @@ from backbones.weights import weights
 from backbones.weights.blueprint import is_counter
 from backbones.weights.reading import read_saved
 from backbones.weights.safetensors_header import METADATA_KEY
+from backbones.weights.soundness import is_stored
 from backbones.weights.tables import tables
 from backbones.zoo.entry import Rename
 
 _TOLERANCE = 1e-3  # of the logits' spread; another summation order changes 1e-6 of it
+_MAX_PIXELS = 1 << 20  # of a reference's images together: 20 of 224 × 224
 
 
 def renamed(path: Path, architecture: str, rename: Rename, reference: str = "") -> Path:
@@ -67,8 +69,9 @@ def _require_logits(
 ) -> None:
     """Compare the logits of the renamed weights with those of their own library."""
     image, logits = _reference(reference)
-    network = timm.create_model(architecture, num_classes=logits.shape[1]).eval()
-    wanted = network.state_dict()
+    classes = logits.shape[1]
+    with torch.device("meta"):  # the head is as wide as a file says
+        wanted = timm.create_model(architecture, num_classes=classes).state_dict()
     absent = [
         name
         for name, tensor in wanted.items()
@@ -80,7 +83,8 @@ def _require_logits(
             f"the shape {tuple(wanted[absent[0]].shape)}. The comparison needs a classifier with "
             "its head; give one, or remove 'reference'."
         )
-    network.load_state_dict({**wanted, **kept})
+    network = timm.create_model(architecture, num_classes=classes).eval()
+    network.load_state_dict({**network.state_dict(), **kept})
     try:
         with torch.inference_mode():
             found = network(image)
@@ -101,11 +105,16 @@ def _require_logits(
 def _reference(path: Path) -> tuple[Tensor, Tensor]:
     found = tables(read_saved(path, path.suffix)).get("", {})
     image, logits = found.get("image"), found.get("logits")
-    if image is None or logits is None:
-        raise UserError(f"'{path}' must hold the tensors 'image' and 'logits'.")
+    if image is None or logits is None or not (is_stored(image) and is_stored(logits)):
+        raise UserError(f"'{path}' must hold the tensors 'image' and 'logits', with their values.")
     if image.ndim != 4 or logits.ndim != 2 or len(image) != len(logits) or logits.numel() < 2:
         raise UserError(
             f"In '{path}' 'image' must have the shape (B, 3, height, width) and 'logits' (B, "
             f"classes); they have {tuple(image.shape)} and {tuple(logits.shape)}."
+        )
+    if (pixels := image.numel() // max(image.shape[1], 1)) > _MAX_PIXELS:
+        raise UserError(
+            f"The images in '{path}' have {pixels:,} pixels together; at most {_MAX_PIXELS:,} "
+            "are compared. Give one image of the classifier's own size."
         )
     return image.float(), logits.float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from backbones.common.errors import UserError
 from backbones.common.json_file import parse_json
@@ -16,7 +16,7 @@ METADATA_KEY = "transfer_bench"
 
 _LENGTH = struct.Struct("<Q")
 _LARGEST_NUMBER = 1e6  # excludes non-finite ones too
-_MAX_HEADER = 100_000_000  # bytes: the limit of the format itself
+_MAX_HEADER = 1 << 23  # bytes; a network of 1,000 tensors needs 100 kB
 
 
 def _three_numbers(value: Any) -> bool:
@@ -39,6 +39,27 @@ _FORM: dict[str, Callable[[Any], bool]] = {
 """Checks of the optional metadata that are used; the rest is only copied into records."""
 
 
+def header_length(path: Path, file: IO[bytes]) -> int:
+    """The length of a file's header, which follows, in bytes.
+
+    Raises:
+        UserError: The file has no header, or the header is longer than weights need.
+    """
+    start = file.read(_LENGTH.size)
+    length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else None
+    if length is None or length > path.stat().st_size:
+        raise UserError(
+            f"'{path}' is not a complete safetensors file (a header of {length or 'no'} bytes); "
+            "download or write it again."
+        )
+    if length > _MAX_HEADER:
+        raise UserError(
+            f"'{path}' has a header of {length:,} bytes, over the {_MAX_HEADER:,} that are read; "
+            "save only the network's tensors."
+        )
+    return int(length)
+
+
 def read_own_metadata(path: Path) -> dict[str, Any]:
     """The metadata that this project's training wrote.
 
@@ -51,10 +72,7 @@ def read_own_metadata(path: Path) -> dict[str, Any]:
         return {}
     try:
         with open_regular(path) as file:
-            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-            if length > min(_MAX_HEADER, path.stat().st_size):
-                raise ValueError(f"a header of {length} bytes")
-            header = parse_json(file.read(length).decode("utf-8"))
+            header = parse_json(file.read(header_length(path, file)).decode("utf-8"))
         own = parse_json(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
         if not isinstance(own, dict):
             raise ValueError("metadata that are not a table")

@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import pytest
 from backbones.common.errors import UserError
 from backbones.zoo import zoo
 from tests.support import synthetic
-from tests.support.suites import QUICK, classifier, plan_of
+from tests.support.suites import QUICK, classifier, plan_of, quick_suite, tasks_of
 from transfer import run
 from transfer.cli import main
+from transfer.finetune.cell_run import run_cell
 from transfer.plan import sample_classifiers
 from transfer.plan.request import make_plan
 from transfer.protocols.protocols import TASKS
 from transfer.records import lease, records
+from transfer.scheduling.schedule import record_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
@@ -73,21 +76,20 @@ def test_a_cell_is_trained_measured_recorded_and_skipped(task, metric, steps, te
     assert len(outcomes["images"]) == content["training"]["images"]["test"]
 
     before = path.stat().st_mtime_ns
-    start = time.monotonic()
     assert run.main(command) == 0
-    assert time.monotonic() - start < 5
     assert path.stat().st_mtime_ns == before, "what is recorded is not run again"
 
 
-def test_the_same_seed_gives_the_same_record(here):
-    command = [*SCRATCH, "--task", "detection", "--precision", "float32", "--seed", "3"]
-    values = []
+def test_the_same_seed_gives_the_same_record(here, cache):
+    (task,) = tasks_of(quick_suite(here, cache, tasks=["detection"], seeds=[3], epochs=2), here)
+    contents = []
     for folder in ("one", "two"):
-        assert run.main([*command, "--results", folder, "--work-dir", f"{folder}-work"]) == 0
-        (path,) = records.folder(here / folder, "sample").glob("*.json")
-        values.append(records.read(path).content)
-    assert values[0]["metrics"] == values[1]["metrics"]
-    assert values[0]["curve"] == values[1]["curve"]
+        again = replace(task, results=here / folder, work_dir=here / f"{folder}-work")
+        run_cell(again, None)
+        contents.append(records.read(record_path(again)).content)
+    assert contents[0]["metrics"] == contents[1]["metrics"]
+    assert contents[0]["curve"] == contents[1]["curve"]
+    assert contents[0]["curve"][-1]["iteration"] == 4
 
 
 @pytest.fixture
@@ -217,7 +219,7 @@ def test_two_backbones_of_one_name_are_not_compared(own_rows, here):
 
 
 def test_the_gain_over_a_control_of_ones_own_is_printed(own_rows, here, capsys):
-    command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample"]
+    command = ["--backbone", str(own_rows / "mine.toml"), "--data", "sample", "--jobs", "1"]
     assert run.main([*command, "--task", "segmentation", "--precision", "float32"]) == 0
     printed = capsys.readouterr().out
     assert "has no finished fine-tuning" not in printed

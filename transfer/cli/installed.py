@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from backbones.common import hardware
+from backbones.common.errors import UserError
 from backbones.common.libraries import remedy
 from backbones.common.versions import version_of
 from backbones.runtime import child_processes
@@ -93,6 +94,8 @@ def _fault(module: str) -> str:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 import_module(module)
+        except UserError as error:  # of this project's own check of the toolboxes
+            return str(error)
         except Exception as error:
             return remedy(error) or f"{type(error).__name__}: {error}"
     return ""

@@ -247,8 +247,6 @@ def _faults(data: DataSet) -> Iterator[str]:
         yield "lists only one class for masks, so every prediction is the same"
     if data.segmentation:
         yield from _fault_of_ignore_index(data.segmentation)
-    if not (data.detection or data.segmentation):
-        yield "supports neither detection nor segmentation"
 
 
 def _fault_of_ignore_index(masks: Segmentation) -> Iterator[str]:

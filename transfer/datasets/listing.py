@@ -261,7 +261,8 @@ def _misnamed(items: list[Item], split: _Split) -> Iterator[tuple[str, list[Item
     for kind, near in split.near.items():
         groups: dict[str, list[tuple[Item, str]]] = defaultdict(list)
         for item in (item for item in items if item.image not in explained_images):
-            if not getattr(item, kind).is_file() and (hit := near.instead_of(item.name)):
+            is_there = os.path.lexists(getattr(item, kind))  # though it may be no regular file
+            if not is_there and (hit := near.instead_of(item.name)):
                 found, difference = hit
                 groups[difference].append((item, found))
         for difference, group in groups.items():

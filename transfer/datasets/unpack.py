@@ -27,11 +27,13 @@ from backbones.weights.download import require_space
 
 _MAX_DIRECTORY_BYTES = 1 << 25
 MAX_FILES = 200_000
-"""Most entries of an archive; VOC 2012's has some 40 thousand."""
+"""Most entries and folders of an archive; VOC 2012's has some 40 thousand."""
 
 _CHUNK = 1 << 20
-_MOST_AT_ONCE = 1 << 22  # limit of an entry's name and other headers
+_DEEPEST = 32  # folders in a name
 _HEADERS = 1 << 28  # room for the headers of :data:`MAX_FILES` files
+_LONG_HEADER = 1 << 12  # of an entry's name and other headers; Linux has no longer paths
+_LONG_HEADERS = 1 << 24  # of all over one block: tarfile needs the square of each one's length
 _FOREIGN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error)
 _FOREIGN_TOO = (EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError, ValueError)
 
@@ -111,10 +113,12 @@ def _unpack(
 ) -> Iterator[int]:
     """Unpack entry by entry, and yield the number of unpacked bytes."""
     declared = done = 0
+    folders: set[tuple[str, ...]] = set()
     for number, entry in enumerate(entries, 1):
         parts = _safe_parts(entry.name)
         declared += entry.size
-        if entry.size < 0 or declared > most or number > MAX_FILES:
+        folders.update(parts[:depth] for depth in range(1, len(parts)))
+        if entry.size < 0 or declared > most or number + len(folders) > MAX_FILES:
             raise _Refused(f"holds more than the {most:,} bytes and {MAX_FILES:,} files allowed")
         name = "/".join(parts) + ("/" if entry.kind == "folder" else "")
         if wanted and not name.startswith(wanted):
@@ -135,6 +139,8 @@ def _unpack(
 
 def _safe_parts(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
+    if len(path.parts) > _DEEPEST:
+        raise _Refused(f"holds a name of {len(path.parts)} nested folders")
     if path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
         raise _Refused(f"holds the name {name!r}, which is not a plain path inside it")
     return path.parts
@@ -166,6 +172,8 @@ def _entries(archive: Path, most: int, stack: ExitStack) -> tuple[int | None, It
         if large:
             raise _Refused(f"holds more than the {MAX_FILES:,} files allowed")
         infos = stack.enter_context(zipfile.ZipFile(file))
+        if len(infos.infolist()) > MAX_FILES:
+            raise _Refused(f"holds more than the {MAX_FILES:,} files allowed")
         return sum(info.file_size for info in infos.infolist()), _zip_entries(infos)
     if magic[:2] == b"\x1f\x8b":
         unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))
@@ -180,15 +188,24 @@ class _Bounded:
     Args:
         stream: The bytes.
         most: Furthest readable position.
+
+    Attributes:
+        in_headers: Whether headers are read now, and not a file.
     """
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int) -> None:
         self._stream = stream
         self._most = most
+        self._long = 0
+        self.in_headers = True
 
     def read(self, count: int) -> bytes:
-        if not 0 <= count <= _MOST_AT_ONCE:
+        if not 0 <= count <= (_LONG_HEADER if self.in_headers else _CHUNK):
             raise _Refused(f"has a header of {count} bytes")
+        if self.in_headers and count > tarfile.BLOCKSIZE:
+            self._long += count
+            if self._long > _LONG_HEADERS:
+                raise _Refused(f"has over {_LONG_HEADERS:,} bytes of long names and other headers")
         return self._stream.read(count)
 
     def seek(self, position: int) -> int:
@@ -205,7 +222,9 @@ def _tar_entries(stream: _Bounded, stack: ExitStack) -> Iterator[_Entry]:
     archive: Any = tarfile.open(fileobj=cast(Any, stream), mode="r:")  # noqa: SIM115
     stack.enter_context(archive)
     while (member := archive.next()) is not None:
+        stream.in_headers = False
         yield _Entry(member.name, member.size, _tar_kind(member), partial(_body, archive, member))
+        stream.in_headers = True
         archive.members.clear()  # otherwise it keeps every entry
 
 

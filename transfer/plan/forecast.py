@@ -31,21 +31,22 @@ _BELIEF = 3.0
 
 @dataclass(kw_only=True)
 class Forecast:
-    """Time left for some runs, one after another.
+    """Time left for some runs.
 
     Attributes:
         parts: By run, the reference seconds of each of its phases, in their order.
         guess: Seconds per reference second on this machine, guessed before the start.
+        jobs: Runs in parallel; together they use the machine as a single run would.
         clock: Returns the time in seconds.
     """
 
     parts: Sequence[dict[str, float]]
     guess: float
+    jobs: int = 1
     clock: Callable[[], float] = time.monotonic
     _began: float | None = None
-    _skipped: float = 0.0  # reference seconds that an interrupted run had done before
-    _place: tuple[int, str] = (0, "")
-    _share: float = field(default=0.0)
+    _skipped: float = 0.0  # reference seconds that interrupted runs had done before
+    _places: dict[int, tuple[str, float]] = field(default_factory=dict)  # phase, share done
 
     def step(self, number: int, phase: str, done: int, total: int) -> None:
         """Run ``number``, from 0, has reached a step of a phase."""
@@ -54,36 +55,35 @@ class Forecast:
         if self._began is None:
             self._began = self.clock()
         share = done / total
-        if (number, phase) != self._place:
-            self._skipped += share * self.parts[number][phase] if done > 1 else 0.0
-        self._place, self._share = (number, phase), share
+        if phase != self._places.get(number, ("", 0.0))[0] and done > 1:
+            self._skipped += share * self.parts[number][phase]
+        self._places[number] = phase, share
 
     def left(self) -> float:
         """Seconds until the last run ends."""
-        whole = sum(sum(part.values()) for part in self.parts)
-        done = self._done()
+        rest = [sum(part.values()) - self._done(i) for i, part in enumerate(self.parts)]
         spent = 0.0 if self._began is None else self.clock() - self._began
-        computed = max(0.0, done - self._skipped)
+        computed = max(0.0, sum(map(self._done, range(len(self.parts)))) - self._skipped)
         pace = (self.guess * _BELIEF + spent) / (_BELIEF + computed)
-        return (whole - done) * pace
+        return pace * max(sum(rest), self.jobs * max(rest))
 
-    def _done(self) -> float:
-        """Reference seconds of finished work."""
-        number, current = self._place
-        total = sum(sum(part.values()) for part in self.parts[:number])
-        for phase, seconds in self.parts[number].items():
-            if phase == current:
-                return total + self._share * seconds
-            total += seconds
-        return total if current else 0.0
+    def _done(self, number: int) -> float:
+        """Reference seconds of a run's finished work."""
+        if number not in self._places:
+            return 0.0
+        current, share = self._places[number]
+        phases = list(self.parts[number])
+        before = phases[: phases.index(current)]
+        return sum(self.parts[number][p] for p in before) + share * self.parts[number][current]
 
 
-def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
+def forecast(cells: Sequence[Cell], guess: float, jobs: int) -> Forecast | None:
     """The forecast for cells of the sample; None if a network's size is unknown.
 
     Args:
         cells: In run order.
         guess: Seconds per reference second on this machine.
+        jobs: Runs in parallel.
     """
     reference = size_of(_NETWORK)
     assert reference
@@ -100,4 +100,4 @@ def forecast(cells: Sequence[Cell], guess: float) -> Forecast | None:
             if not is_trained(cell.weights):
                 part = {TRAIN_CLASSIFIER: times * _CLASSIFIER_SECONDS, **part}
         parts.append(part)
-    return Forecast(parts=parts, guess=guess)
+    return Forecast(parts=parts, guess=guess, jobs=jobs)

@@ -46,8 +46,8 @@ class SampleTraining:
     epochs: int = 4
     batch_size: int = 16
     image_size: int = 48
-    base_lr: float = 0.2
-    min_area: float = 0.5
+    base_lr: float = 0.5
+    min_area: float = 0.8
     warmup: float = 0.1
 
     def recipe(self, row: Variant) -> Recipe:

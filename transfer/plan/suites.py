@@ -29,7 +29,6 @@ output folder of ``backbones/train.py``.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -39,6 +38,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.hardware import PRECISIONS
+from backbones.common.near_names import suggestion
 from backbones.common.paths import expanded, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
@@ -297,12 +297,9 @@ class _Reader:
     def _known(self, table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
         for key in table:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-                hint = (
-                    f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
-                )
                 raise UserError(
-                    f"The suite '{self.path}' has an unknown key '{key}'{where}: {hint}"
+                    f"The suite '{self.path}' has an unknown key '{key}'{where}: "
+                    f"{suggestion(key, known)}"
                 )
 
     def _once(self, values: list[Any], key: str) -> list[Any]:

@@ -102,6 +102,19 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
         if old is None and new is not None:
             return  # new from here on: its class decides
         path = (*path, part)
+    if _has_tables(old) and not (isinstance(new, dict) or new in ([], ()) or _has_tables(new)):
+        keys = list(old) if isinstance(old, dict) else ["0"]
+        raise UserError(
+            f"The override '{name}' would replace what is made of tables by {new!r}. Override one "
+            f"of its entries, such as {' or '.join(f'{name}.{key}' for key in keys[:6])}."
+        )
+
+
+def _has_tables(node: Any) -> bool:
+    """Whether a part of a config is a table or a list of tables."""
+    return isinstance(node, dict) or (
+        isinstance(node, list | tuple) and any(isinstance(part, dict) for part in node)
+    )
 
 
 def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from transfer.records.array_file import read_arrays
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
+_Kind = TypeVar("_Kind", bound="_Arrays")
 
 _COUNTS = ("iu", 2)
 _FORMS = {
@@ -30,8 +31,30 @@ _FORMS = {
 _PER_DETECTION = ("image", "label", "score", "correct", "ignored")
 
 
+@dataclass(frozen=True, eq=False)
+class _Arrays:
+    """Fields that are arrays, to and from a file."""
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays by field, in the smallest types that hold them, for ``np.savez``."""
+        return {field.name: _smallest(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls: type[_Kind], arrays: Mapping[str, npt.NDArray[Any]]) -> _Kind:
+        """Read what :meth:`to_arrays` gave.
+
+        Raises:
+            UserError: a field is missing, or the fields do not fit one another.
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in arrays]:
+            lack = ", ".join(missing)
+            raise UserError(f"per-image results lack {lack}; run the evaluation again")
+        return cls(**{name: _checked(name, arrays[name]) for name in names})
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DetectionOutcomes:
+class DetectionOutcomes(_Arrays):
     """A detector's results on each test image, matched at one IoU threshold.
 
     Attributes:
@@ -71,22 +94,9 @@ class DetectionOutcomes:
                     f"are only {limit}, counted from 0; run the evaluation again"
                 )
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Plain arrays by field, in the smallest types that hold them, for ``np.savez``."""
-        return _to_arrays(self)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "DetectionOutcomes":
-        """Read what :meth:`to_arrays` gave.
-
-        Raises:
-            UserError: a field is missing, or the fields do not fit one another.
-        """
-        return cls(**_from_arrays(cls, arrays))
-
 
 @dataclass(frozen=True, eq=False)
-class SegmentationOutcomes:
+class SegmentationOutcomes(_Arrays):
     """A segmenter's results on each test image, in pixels; unlabelled pixels are dropped.
 
     Attributes:
@@ -107,19 +117,6 @@ class SegmentationOutcomes:
     def __post_init__(self) -> None:
         areas = ("intersection", "predicted", "labelled")
         _check_per_image(self.images, {name: getattr(self, name) for name in areas})
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Plain arrays by field, in the smallest types that hold them, for ``np.savez``."""
-        return _to_arrays(self)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "SegmentationOutcomes":
-        """Read what :meth:`to_arrays` gave.
-
-        Raises:
-            UserError: a field is missing, or the fields do not fit one another.
-        """
-        return cls(**_from_arrays(cls, arrays))
 
 
 def image_names(files: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -164,10 +161,6 @@ def read(path: Path, task: str) -> DetectionOutcomes | SegmentationOutcomes:
         raise UserError(f"'{path.absolute()}': {error}") from error
 
 
-def _to_arrays(outcomes: DetectionOutcomes | SegmentationOutcomes) -> dict[str, npt.NDArray[Any]]:
-    return {field.name: _smallest(getattr(outcomes, field.name)) for field in fields(outcomes)}
-
-
 def _smallest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The same values in the smallest exact type."""
     if array.dtype.kind in "iu" and array.size:
@@ -175,17 +168,6 @@ def _smallest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.dtype.kind == "f" and np.array_equal(array, array.astype(np.float32)):
         return array.astype(np.float32)
     return array
-
-
-def _from_arrays(
-    kind: type[DetectionOutcomes] | type[SegmentationOutcomes],
-    arrays: Mapping[str, npt.NDArray[Any]],
-) -> dict[str, Any]:
-    names = [field.name for field in fields(kind)]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise UserError(f"per-image results lack {', '.join(missing)}; run the evaluation again")
-    return {name: _checked(name, arrays[name]) for name in names}
 
 
 def _checked(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

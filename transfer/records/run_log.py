@@ -15,6 +15,7 @@ training, or several trainings one after another.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -30,9 +31,12 @@ BOOKKEEPING = frozenset(
 )
 """Numbers in a log that are neither losses nor results."""
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROLS = re.compile(r"\x1b\[[0-?]{0,40}[ -/]{0,9}[@-~]")  # of a terminal: colours and others
+_DATE = re.compile(r"(?:\d{4}[-/])?\d\d[-/]\d\d \d\d:\d\d:\d\d")
+_DIGITS = re.compile(r"[0-9]+")
 _HEAD = re.compile(r" - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - ?")
 _LONGEST_HEAD = 200  # characters: date, logger and level, after a batch system's prefix
+_LONGEST_MESSAGE = 1 << 21  # characters; longer configs are not read
 _N = r"\[ *(\d{1,12})\]"
 _N_OF = r"\[ *(\d{1,12})/ *(\d{1,12})\]"
 _LINES = (
@@ -142,15 +146,35 @@ def read_log(text: str) -> list[Start]:
 
 
 def _messages(text: str) -> Iterator[str]:
-    """The log's messages without date and level, each with the lines that continue it."""
-    lines: list[str] = []
-    for line in _COLOUR.sub("", text).splitlines():
+    """The log's messages without date and level, each with the lines that continue it.
+
+    A batch system may label every line, with a number of a process or a time. What precedes the
+    date of a message is removed from the lines that continue it, whatever its digits are.
+    """
+    message, length, label = [""], 0, None
+    for line in _lines(_CONTROLS.sub("", text)):
         if head := _HEAD.search(line, 0, _LONGEST_HEAD):
-            yield "\n".join(lines)
-            lines = [line[head.end() :]]
-        else:
-            lines.append(line)
-    yield "\n".join(lines)
+            yield "\n".join(message)
+            message, length, label = [line[head.end() :]], 0, _label(line[: head.start()])
+            continue
+        if label and (labelled := label.match(line)):
+            line = line[labelled.end() :]
+        if (length := length + len(line) + 1) <= _LONGEST_MESSAGE:
+            message.append(line)
+    yield "\n".join(message)
+
+
+def _label(head: str) -> re.Pattern[str] | None:
+    """What precedes the date in a message's first line, with any digits; None for nothing."""
+    date = _DATE.search(head)
+    if not date or not date.start():
+        return None
+    return re.compile("[0-9]{1,40}".join(map(re.escape, _DIGITS.split(head[: date.start()]))))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One line after another: a list of all would need many times the memory of the text."""
+    return (line.removesuffix("\n") for line in io.StringIO(text, newline=None))
 
 
 def _note(message: str, start: Start) -> None:
@@ -224,7 +248,7 @@ def read_json(text: str, epoch_length: int | None = None) -> tuple[list[Start], 
         The starts, and the number of lines that could not be read.
     """
     starts, broken = [Start()], 0
-    for line in text.splitlines():
+    for line in _lines(text):
         try:
             entries = json.loads(line)
         except (ValueError, RecursionError):

@@ -277,14 +277,9 @@ def examine(wanted: list[tuple[str, Path, str, str]]) -> tuple[dict[str, str], s
 
 
 def _connect(address: str) -> Any:
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError as error:
-        raise UserError(
-            "--ray needs the package 'ray', which is not installed: pip install -e '.[cluster]' in "
-            "the checkout."
-        ) from error
+    import ray
+    import ray.util.scheduling_strategies
+
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "") or address
     if address != "auto":

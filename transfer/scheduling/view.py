@@ -16,6 +16,7 @@ from rich.text import Text
 
 from backbones.common.errors import UserError
 from transfer.plan.durations import Durations
+from transfer.plan.forecast import Forecast
 from transfer.records import records
 from transfer.records.cells import Task
 from transfer.records.wording import count
@@ -54,6 +55,8 @@ class SuiteView:
         console: Where to print.
         durations: Times of cells here; learns from finished ones.
         jobs: Cells in parallel.
+        outlook: Forecast of the cells that are not done, and their names in its order; replaces
+            ``durations`` as the source of the time left.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class SuiteView:
         console: Console,
         durations: Durations,
         jobs: int,
+        outlook: tuple[Forecast, list[str]] | None = None,
     ) -> None:
         self.total = total
         self.console = console
         self.durations = durations
         self.jobs = jobs
+        self.outlook = outlook
         self.running: dict[str, _Running] = {}
         self.tally = Tally()
         self.printed = time.monotonic()
@@ -95,6 +100,12 @@ class SuiteView:
         """A cell has reached a step."""
         cell = self.running[task.name]
         now = time.monotonic()
+        if not total:  # a sentence
+            self._say(f"        {task.name}: {phase}")
+            return
+        if self.outlook:
+            forecast, names = self.outlook
+            forecast.step(names.index(task.name), phase, done, total)
         if phase == "train" and cell.first is None:
             cell.first = (now, done)
         cell.phase, cell.done, cell.total = phase, done, total
@@ -159,6 +170,8 @@ class SuiteView:
         return ", ".join(f"{cell.phase} {cell.done}/{cell.total}" for cell in cells)
 
     def _time_left(self) -> str:
+        if self.outlook:
+            return f"about {timedelta(seconds=round(self.outlook[0].left()))} left"
         ahead, unknown = self.durations.total(job.task.cell for job in self.tally.waiting)
         rest = [self._rest_of(cell) for cell in self.running.values()]
         known = [seconds for seconds in rest if seconds is not None]

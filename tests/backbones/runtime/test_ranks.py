@@ -245,7 +245,7 @@ def test_versions_that_differ_are_refused_with_both():
             "if ranks.rank() == 1: import os; os.kill(os.getpid(), 9)",
             [2, -signal.SIGKILL],
             "",
-            "ended: another process ended without a word",
+            "ended: another process ended without a message",
             marks=pytest.mark.slow,
         ),
     ],

@@ -153,6 +153,19 @@ def test_renamed_weights_that_compute_the_references_logits_are_taken(tmp_path):
     assert renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.safetensors")) == made
 
 
+def test_a_head_with_other_classes_is_renamed_and_compared(tmp_path):
+    network = timm.create_model(NETWORK, num_classes=7).eval()
+    image = reference()["image"]
+    with torch.inference_mode():
+        logits = network(image).clone()
+    save_file({"image": image, "logits": logits}, tmp_path / "logits.safetensors")
+    path = saved(foreign(network.state_dict()), tmp_path)
+    made = renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.safetensors"))
+    read = weights.read(made, NETWORK).tensors
+    for name, value in network.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(read[name], value)
+
+
 def test_two_tensors_of_one_shape_that_changed_places_are_seen_by_the_logits(tmp_path):
     state = foreign(state_of(NETWORK))
     scales = [k for k, v in state.items() if k.endswith("weight") and v.shape == (48,)]
@@ -179,6 +192,28 @@ def test_references_that_are_none_are_sentences(change, expected, tmp_path):
     path = saved(foreign(state_of(NETWORK)), tmp_path)
     with pytest.raises(UserError, match=expected):
         renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"logits": torch.zeros(2, 1).expand(2, 10**12)}, "with their values"),
+        ({"image": torch.zeros(2, 3, 1, 1).expand(2, 3, 10**6, 10**6)}, "with their values"),
+        ({"image": torch.zeros(2, 3, 1024, 1024)}, "2,097,152 pixels"),
+        ({"logits": torch.zeros(2, 1 << 20)}, "cannot be compared"),
+    ],
+)
+def test_a_reference_cannot_ask_for_a_large_network(change, expected, tmp_path, monkeypatch):
+    def built(*args, **settings):
+        assert torch.get_default_device().type == "meta"
+        return create_model(*args, **settings)
+
+    create_model = timm.create_model
+    path = saved(foreign(state_of(NETWORK)), tmp_path)
+    torch.save({**reference(), **change}, tmp_path / "logits.pth")
+    monkeypatch.setattr(timm, "create_model", built)
+    with pytest.raises(UserError, match=expected):
+        renamed(path, NETWORK, BY_SHAPE, str(tmp_path / "logits.pth"))
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,10 @@ def test_the_ceiling_of_a_side_is_that_of_the_precision_it_computes_in(side, pre
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
-    task, small_sample, tmp_path
+    task, small_sample, tmp_path, monkeypatch
 ):
     """Two operations for each weight at each position, as often again for each gradient."""
+    monkeypatch.setattr(ceiling, "measured", lambda: {"float32": 1e9})
     work = a_work(task, small_sample, side="ours", images=2)
     products = ceiling.count(work, tmp_path / "counted")
     operations = []
@@ -154,8 +155,14 @@ def test_the_arithmetic_is_that_of_the_toolboxes_layers_by_their_shapes(
         runner.train()
     trained = runner.train_loop.max_iters * work.batch_size
     assert products.of_image * trained == pytest.approx(sum(operations), rel=1e-3)
-    assert products.ceiling.keys() == {"float32", "bfloat16"}
-    assert all(1e8 < speed < 1e15 for speed in products.ceiling.values())
+    assert products.ceiling == {"float32": 1e9}
+
+
+def test_the_speed_of_products_is_measured_in_both_precisions(monkeypatch):
+    monkeypatch.setattr(ceiling, "_SECONDS", 0.01)
+    ceilings = ceiling.measured()
+    assert ceilings.keys() == {"float32", "bfloat16"}
+    assert all(1e8 < speed < 1e15 for speed in ceilings.values())
 
 
 @pytest.mark.parametrize("side", ["timm", "network alone", "torchvision"])

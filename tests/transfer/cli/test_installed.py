@@ -15,13 +15,18 @@ from transfer.cli import installed
 def test_a_package_that_cannot_be_imported_is_not_ok(tmp_path, monkeypatch):
     shutil.copytree(Path(importlib.util.find_spec("cv2").origin).parent, tmp_path / "cv2")
     (tmp_path / "fatal.py").write_text("import os\nos._exit(3)\n")
+    (tmp_path / "checked.py").write_text(
+        "from backbones.common.errors import UserError\nraise UserError('mmdet lacks a name.')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     modules = {"numpy": "numpy", "onedl-mmcv": "fatal", "opencv-python-headless": "cv2",
-               "nobodys-package": "nobodys_package", "pillow": "PIL"}  # fmt: skip
+               "nobodys-package": "nobodys_package", "pillow": "PIL",
+               "transfer-bench": "checked"}  # fmt: skip
     monkeypatch.setattr(installed, "_MODULES", modules)
     found = {one.what: one for one in installed.packages()}
     states = [one.state for one in found.values()]
-    assert states == ["ok", "missing", "missing", "missing", "ok"]
+    assert states == ["ok", "missing", "missing", "missing", "ok", "missing"]
+    assert found["transfer-bench"].advice == "mmdet lacks a name."
     assert HEADLESS in found["opencv-python-headless"].advice
     assert "ended the process" in found["onedl-mmcv"].advice
     assert found["nobodys-package"].found == "not installed"

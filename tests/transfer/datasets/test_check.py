@@ -364,6 +364,20 @@ def test_names_that_are_not_utf8_are_named_and_have_a_hash(toy: Toy, tmp_path: P
     assert (tmp_path / "left_out.txt").read_bytes() == b"images/p\xe9re.jpg\n"
 
 
+def test_what_lies_in_a_files_place_is_named_and_not_taken_for_another_name(toy: Toy) -> None:
+    pipe, folder, device = toy.image("000001"), toy.image("000002"), toy.mask("000003")
+    for path in (pipe, folder, device):
+        path.unlink()
+    os.mkfifo(pipe)
+    folder.mkdir()
+    device.symlink_to("/dev/zero")
+    details = {name: detail for _, name, detail in toy.found()}
+    assert "named pipe" in details[pipe.name]
+    assert "folder" in details[folder.name]
+    assert "device" in details[device.name]
+    assert not any(kind == "near" for kind, *_ in toy.found())
+
+
 def test_coco_layout(toy: Toy) -> None:
     entries = [
         {"id": int(n), "file_name": f"{n}.jpg", "width": WIDTH, "height": HEIGHT} for n in TRAIN[:2]

@@ -164,6 +164,48 @@ def test_bombs_stop_early(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "times", "said"),
+    [
+        (tarfile.XHDTYPE, b"1" * (1 << 20), 1, "header of 1048576 bytes"),
+        (tarfile.GNUTYPE_LONGNAME, b"a" * (1 << 20), 300, "header of 1048576 bytes"),
+        (tarfile.XHDTYPE, b"1024 a=".ljust(1023, b"a") + b"\n", 32, "long names and other"),
+    ],
+)
+def test_headers_of_tar_archives_are_short(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    kind: bytes,
+    content: bytes,
+    times: int,
+    said: str,
+) -> None:
+    """tarfile needs the square of a header's length, and keeps a chain of them in memory."""
+    begun = time.process_time()
+    monkeypatch.setattr(unpack, "_LONG_HEADERS", 1 << 14)
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as file:
+        header = entry("x", size=len(content), type=kind).tobuf() + content
+        for number in range(times):
+            file.write(header)
+            if kind == tarfile.XHDTYPE:
+                file.write(entry(f"VOCdevkit/{number}").tobuf())
+    refused(tmp_path / "a.tgz", tmp_path, said)
+    assert time.process_time() - begun < 20
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tgz"])
+def test_folders_count_as_files_and_do_not_nest_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """A name of two thousand bytes makes a thousand folders."""
+    deep = pack(tmp_path / f"a{suffix}", {f"VOCdevkit/{'a/' * 40}b": b""})
+    refused(deep, tmp_path, "42 nested folders")
+    monkeypatch.setattr(unpack, "MAX_FILES", 50)
+    many = pack(tmp_path / f"b{suffix}", {f"VOCdevkit/{i}/b/c/d/e": b"" for i in range(20)})
+    refused(many, tmp_path, "50 files")
+
+
 def refused(archive: Path, tmp_path: Path, said: str, wanted: tuple[str, ...] = ()) -> None:
     before = tree(tmp_path)
     with pytest.raises(UserError, match=said) as caught:

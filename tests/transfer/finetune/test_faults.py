@@ -417,17 +417,16 @@ def test_a_checkpoint_from_behind_the_end_is_one_sentence(tmp_path):
 
 def test_memory_of_the_host_that_runs_out_names_a_batch(tmp_path):
     """The allocator is really asked for 64 TB."""
-    with pytest.raises(UserError, match="Memory ran out: a batch of 4 needs over") as caught:
+    message = r"this machine ran out: a batch of 4 needs over 70\d\d\d\.\d GB"
+    with pytest.raises(UserError, match=message):
         trained(tmp_path, net=Net(lambda: torch.empty(1 << 46, dtype=torch.uint8)))
-    assert "not even a batch of 1 would fit" in str(caught.value)
-    assert "this machine has" in str(caught.value)
 
 
 def test_memory_of_a_gpu_that_runs_out_names_a_batch(tmp_path):
     def fail():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …")
 
-    with pytest.raises(UserError, match=r"a batch of 4 needs over 2.7 GB, .* the GPU has"):
+    with pytest.raises(UserError, match=r"the GPU ran out: a batch of 4 needs over 2\.7 GB"):
         trained(tmp_path, net=Net(fail))
 
 
@@ -449,7 +448,7 @@ def test_cudnn_without_a_plan_has_no_memory_where_it_had_one_before(tmp_path, it
 
     seen = []
     kind, message = (
-        (UserError, r"Memory ran out.*the GPU has.*\(torchrun\), or leave it out\.$")
+        (UserError, r"the GPU ran out.*\(torchrun\), or leave it out\.$")
         if iteration
         else (RuntimeError, "^GET was unable")
     )
@@ -472,27 +471,6 @@ def test_what_was_freed_does_not_count_for_the_peak_of_what_comes_next():
         "assert large - small > 500, (large, small)\n"
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("available", "fits"),
-    [(1000, 7), (900, 7), (500, 4), (199, 0), (100, 0), (10, 0), (10**9, 7)],
-)
-def test_the_batch_that_fits_follows_from_what_grows_with_the_images(available, fits):
-    need = memory.Need(batch=8, fixed=100, peak=900)
-    assert need.fitting(available) == fits
-    assert need.fixed + fits * 100 <= max(available, need.fixed)
-
-
-def test_what_a_process_could_have_is_bounded_by_its_limit():
-    free = memory.host_available()
-    assert free > 1 << 20
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (1 << 42, before[1]))
-    try:
-        assert memory.host_available() <= 1 << 42
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def trained_with_a_killed_worker(folder):

@@ -114,6 +114,9 @@ def judge(task, protocol, small_sample, *overrides):
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
         ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
         ("detection", "model.backbone.architecture", "resnet50", "use another row"),
+        ("detection", "model.backbone", 5, "such as model.backbone.type or"),
+        ("detection", "train_pipeline", (1, 2), "such as train_pipeline.0"),
+        ("segmentation", "param_scheduler", False, "would replace"),
     ],
 )
 def test_what_an_override_would_not_set_is_named_with_the_nearest(
@@ -124,6 +127,16 @@ def test_what_an_override_would_not_set_is_named_with_the_nearest(
         judge(task, protocol, small_sample, (name, value))
     assert f"'{name}' " in str(error.value)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("setting", ['"train_pipeline.99.type" = "SGD"', '"model.backbone" = 5'])
+def test_a_dry_run_refuses_overrides_that_cannot_be_merged(here, small_sample, capfd, setting):
+    suite = chaos_suite.write_suite(
+        here, small_sample, rows=["timm/test_resnet_scratch"], seeds=[0]
+    )
+    suite.write_text(f"{suite.read_text()}\n{setting}\n", encoding="utf-8")
+    assert run.main(["--suite", str(suite), "--dry-run"]) == 2
+    assert "The override '" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,6 +154,7 @@ def test_what_an_override_would_not_set_is_named_with_the_nearest(
         ("detection", "paper", {"param_scheduler.0.gamma": 0.5}),
         ("detection", "paper", {"train_dataloader.dataset.dataset.datasets.0.pipeline.2.scale": 9}),
         ("segmentation", "paper", {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": 2}),
+        ("detection", "quick", {"custom_hooks": ()}),
     ],
 )
 def test_what_the_config_or_its_classes_have_may_be_set(task, protocol, overrides, small_sample):

@@ -63,5 +63,27 @@ def test_at_the_end_nothing_is_left_and_sentences_change_nothing():
     before = outlook.left()
     outlook.step(0, "top-1 55 % at step 3", 0, 0)
     assert outlook.left() == before
-    outlook.step(3, "evaluate", 50, 50)
+    for number in range(len(PARTS)):
+        outlook.step(number, "evaluate", 50, 50)
     assert outlook.left() == 0
+
+
+def test_of_runs_side_by_side_the_longest_counts():
+    """Two runs share the machine: a run that is alone at the end uses half of it."""
+    outlook = Forecast(
+        parts=({"train": 30.0}, {"train": 10.0}), guess=1.0, jobs=2, clock=lambda: 0.0
+    )
+    assert outlook.left() == 60
+    even = Forecast(parts=({"train": 30.0}, {"train": 30.0}), guess=1.0, jobs=2)
+    assert even.left() == 60
+
+
+def test_the_steps_of_runs_side_by_side_add_up():
+    now = 0.0
+    parts = ({"train": 30.0, "evaluate": 10.0}, {"train": 40.0})
+    outlook = Forecast(parts=parts, guess=5.0, jobs=2, clock=lambda: now)
+    for done in range(1, 21):
+        now += 3.0  # 1.5 seconds per reference second
+        outlook.step(1, "train", done, 40)
+        outlook.step(0, "train", done, 30)
+    assert 40 * 1.5 < outlook.left() < 40 * 1.5 * 1.3

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from backbones.common.errors import UserError
 from backbones.runtime import stopping, storage
+from backbones.weights.reading import read_saved
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo import zoo
 from backbones.zoo.sizes import COSTS, size_of
@@ -89,7 +90,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK, "'rows' must be a non-empty list of rows"),
         (QUICK + "rows = []", "'rows' must be a non-empty list of rows"),
         (QUICK + "rows = [3]", "'rows' must be names of rows"),
-        (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean 'seeds'"),
+        (QUICK + 'rows = ["a"]\nsedes = [1]', "unknown key 'sedes': did you mean seeds"),
         (QUICK + 'rows = [{backbone = "a", seed = [1]}]', "unknown key 'seed' of row 'a'"),
         (QUICK + 'rows = ["a"]\nseeds = [1, 1]', "lists 1 twice in 'seeds'"),
         (QUICK + 'rows = ["a"]\nseeds = [-1]', "'seeds' must be integers from 0"),
@@ -180,7 +181,7 @@ def test_an_unknown_suite_is_one_sentence_and_exit_code_2(suite, sentence, here,
     ("arguments", "sentence"),
     [
         (["--suite", "quick", "--weights", "a.pth"], "--weights only works with --backbone"),
-        (["--backbone", "resnet18_baseline", "--jobs", "2"], "--jobs only works with --suite"),
+        (["--backbone", "resnet18_baseline", "--retry", "2"], "--retry only works with --suite"),
         (["--suite", "quick", "--jobs", "0"], "--jobs must be 1 or more"),
         (["--suite", "quick", "--seeds", "0"], "--seeds must be 1 or more"),
         (["--suite", "quick", "--looks", "3,5"], "--looks only works with --until-decided"),
@@ -575,6 +576,15 @@ def test_a_header_that_claims_more_than_the_file_holds_is_not_allocated(tmp_path
     path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
     with pytest.raises(UserError, match="not a complete safetensors file"):
         read_own_metadata(path)
+
+
+def test_a_header_longer_than_weights_need_is_refused_by_both_readers(tmp_path):
+    """Two million tensors without values take minutes to read, and over a gigabyte."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 9 << 20) + b"{}".ljust(9 << 20))
+    for read in (read_own_metadata, lambda p: read_saved(p, p.suffix)):
+        with pytest.raises(UserError, match="a header of 9,437,184 bytes"):
+            read(path)
 
 
 # --- Costs ----------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Logs of MMCV's and MMEngine's toolboxes, written here in their forms, and imported."""
 
 import json
+import tracemalloc
 
 import pytest
 
 from backbones.common.errors import UserError
 from transfer.cli import main as cli
-from transfer.records import records
+from transfer.records import records, run_log
 from transfer.records.finished_run import read_run
 
 # --- Logs of a detector's training by epochs: mAP 0.50 + 0.02 an epoch, loss 2 / epoch -----------
@@ -230,10 +231,20 @@ def of_a_batch_system(log):
                    log.splitlines())  # fmt: skip
 
 
+def labelled_throughout(log):
+    """As ``srun --label`` does, with a time as containers' logs have it."""
+    return "".join(f"3: 2024-01-02T03:04:{number % 60:02d}.67{number:03d}Z {line}\n"
+                   for number, line in enumerate(log.splitlines()))  # fmt: skip
+
+
 FORMS = {
     "full dates": newer,
     "a terminal's": lambda done, **more: newer(done, date="", **more),
     "coloured": lambda done, **more: coloured(newer(done, date="", **more)),
+    "labelled throughout": lambda done, **more: labelled_throughout(newer(done, date="", **more)),
+    "with a terminal's other controls": lambda done, **more: coloured(
+        newer(done, date="", **more)
+    ).replace("\x1b[0m", "\x1b[0m\x1b[K"),
     "labelled": lambda done, **more: of_a_batch_system(newer(done, date="", **more)),
 }
 
@@ -310,3 +321,27 @@ def test_the_last_evaluation_counts_and_not_the_best(tmp_path):
     log = older(12).replace(" mAP: 0.7400", " mAP: 0.6000")
     log += "2021-06-01 10:00:00,120 - mmdet - INFO - Best mAP is 0.7200 at 11 epoch.\n"
     assert read_run(write(tmp_path, "a.log", log)).metrics["pascal_voc/mAP"] == 0.6
+
+
+@pytest.mark.parametrize("line", ["\n", "a\n", "\r", " - INFO - \n", "\x1b[0m\n"])
+def test_a_log_of_short_lines_needs_a_small_multiple_of_its_length(line, monkeypatch):
+    """64 MiB of empty lines took over a gigabyte."""
+    monkeypatch.setattr(run_log, "_LONGEST_MESSAGE", 1 << 14)
+    text = line * (300_000 // len(line))
+    tracemalloc.start()
+    try:
+        starts = run_log.read_log(text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not starts[0].points
+    assert peak < 8 * len(text)
+
+
+def test_lines_of_a_log_end_as_those_of_any_system():
+    lines = ["a - INFO - Set random seed to 7, x", "progress 1", "progress 2", ""]
+    for end in ("\n", "\r\n", "\r"):
+        assert run_log.read_log(end.join(lines))[0].seed == 7
+    evaluated = "b - INFO - Epoch(val) [1][5/5]    pascal_voc/mAP: 0.5000  time: 0.1"
+    for end in ("\n", "\r\n", "\r"):
+        assert run_log.read_log(end.join([*lines, evaluated]))[0].is_evaluated
