@@ -21,6 +21,15 @@ UNITS = (3, 5, 10)
 LOOKS = (3, 5, 8, 12)
 SPREADS = {"equal": (), "one row, three times": (1,), "baseline, three times": (0,)}
 
+OTHER_SPREADS = {
+    "baseline, twice": (2, 1, 1, 1, 1, 1, 1),
+    "one row, five times": (1, 5, 1, 1, 1, 1, 1),
+    "two rows, three times": (1, 3, 3, 1, 1, 1, 1),
+    "baseline and a row, three times": (3, 3, 1, 1, 1, 1, 1),
+    "one row, a third": (1, 1 / 3, 1, 1, 1, 1, 1),
+}
+"""Spreads of the baseline and six rows, beside those that the constants were tuned on."""
+
 
 def tables_of(
     rng: np.random.Generator,
@@ -81,7 +90,14 @@ def main() -> None:
         "--draws", type=int, default=10_000, help="simulated tables per line (default: %(default)s)"
     )
     draws = parser.parse_args().draws
-    tables = (_print_choices, _print_levels, _print_blocks, _print_looks, _print_unplanned)
+    tables = (
+        _print_choices,
+        _print_levels,
+        _print_others,
+        _print_blocks,
+        _print_looks,
+        _print_unplanned,
+    )
     for print_table in tables:
         print_table(draws)
     _print_costs()
@@ -138,6 +154,26 @@ def _print_levels(draws: int) -> None:
                 name = "blocks" if blocked else "independent"
                 cells = " | ".join(f"{share:.1%}" for share in shares)
                 print(f"| {rows} | {units} | {name} | {width:.3f} | {cells} |")
+
+
+def _print_others(draws: int) -> None:
+    """False verdicts of six rows in blocks, where the procedure's constants were not tuned."""
+    heads = [*OTHER_SPREADS, *(f"rows answer a seed differently, ICC {icc}" for icc in (0.5, 0.9))]
+    print("\n| units | " + " | ".join(heads) + " |")
+    print("|---" * (1 + len(heads)) + "|")
+    for units in UNITS:
+        shape = (draws, 7, units)
+        shares = []
+        for spreads in OTHER_SPREADS.values():
+            values = tables_of(np.random.default_rng(99), shape) * np.array(spreads)[:, None]
+            shares.append(judged(values, True)[0])
+        for icc in (0.5, 0.9):
+            rng = np.random.default_rng(99)
+            answers = 1 + 0.5 * rng.standard_normal((draws, 7, 1))
+            shared = np.sqrt(icc) * answers * rng.standard_normal((draws, 1, units))
+            values = np.sqrt(1 - icc) * rng.standard_normal(shape) + shared
+            shares.append(judged(values, True)[0])
+        print(f"| {units} | {' | '.join(f'{share:.1%}' for share in shares)} |")
 
 
 def _print_blocks(draws: int) -> None:
