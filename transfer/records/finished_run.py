@@ -29,6 +29,7 @@ from transfer.records.run_log import (
 from transfer.records.wording import count
 
 _LARGEST = 1 << 26  # bytes; the log of a long training has 10 MB
+_MOST_LINES = 1 << 20  # half a kilobyte of memory each
 _INTERVAL = 10  # iterations between two training lines, unless the config differs
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # the output encoding of PowerShell
 
@@ -283,4 +284,9 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
+    if (lines := content.count(b"\n") + content.count(b"\r")) > _MOST_LINES:
+        raise UserError(
+            f"'{path}' has {lines:,} lines, over the {_MOST_LINES:,} that are read; give the log of "
+            "one run, without its progress bars."
+        )
     return content.decode(encoding, errors="replace")

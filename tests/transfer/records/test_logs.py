@@ -338,6 +338,14 @@ def test_a_log_of_short_lines_needs_a_small_multiple_of_its_length(line, monkeyp
     assert peak < 8 * len(text)
 
 
+@pytest.mark.parametrize("line", ['{"loss": 1}\n', "\n", "a\r"])
+def test_a_log_of_over_a_million_lines_is_refused(line, tmp_path):
+    """64 MiB of short lines of JSON took minutes and gigabytes."""
+    path = write(tmp_path, "a.log", line * ((1 << 20) + 1))
+    with pytest.raises(UserError, match="has 1,048,577 lines"):
+        read_run(path)
+
+
 def test_lines_of_a_log_end_as_those_of_any_system():
     lines = ["a - INFO - Set random seed to 7, x", "progress 1", "progress 2", ""]
     for end in ("\n", "\r\n", "\r"):
