@@ -286,7 +286,7 @@ def _text(path: Path) -> str:
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
     if (lines := content.count(b"\n") + content.count(b"\r")) > _MOST_LINES:
         raise UserError(
-            f"'{path}' has {lines:,} lines, over the {_MOST_LINES:,} that are read; give the log of "
-            "one run, without its progress bars."
+            f"'{path}' has {lines:,} lines, over the {_MOST_LINES:,} that are read; give the log "
+            "of one run, without its progress bars."
         )
     return content.decode(encoding, errors="replace")
