@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "config", "part"),
+    ("toolbox", "config", "part"),
     [
         (
             "mmdetection",
@@ -26,13 +26,13 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
         ),
     ],
 )
-def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(task, config, part, tmp_path):
+def test_a_config_trains_from_any_folder_and_writes_a_checkpoint(toolbox, config, part, tmp_path):
     pytest.importorskip("mim", reason="MIM is not installed: pip install -e '.[mim]'")
     options = ["model.backbone.weights=None", "train_cfg.max_epochs=1", "train_cfg.val_interval=1"]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "mim", "train", f"mm{task}"),
-            CONFIGS / task / config,
+            *(sys.executable, "-m", "mim", "train", toolbox),
+            CONFIGS / config,
             "--work-dir",
             tmp_path / "work",
             "--cfg-options",
