@@ -247,8 +247,8 @@ def _tell_costs(args: argparse.Namespace, processes: int) -> int:
     _tell_remarks(plan, console)
     _look_at_settings(tasks)
     require_usable_networks(plan.cells, args.results)
-    _print_costs(plan, args, console)
-    _require_writable([task for task in tasks if not record_path(task).exists()])
+    _print_costs(plan, tasks, args, console)
+    _require_writable(_unrecorded(tasks))
     return 0
 
 
@@ -371,7 +371,7 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
 
     A suite's driver only starts workers and imports nothing heavy, so another process checks.
     """
-    todo = [task for task in tasks if not record_path(task).exists()]
+    todo = _unrecorded(tasks)
     _require_writable(todo)
     if todo and in_process:
         return _require_sound(todo, data_is_here)
@@ -380,6 +380,10 @@ def _look_before(tasks: list[Task], in_process: bool, data_is_here: bool) -> lis
         with suppress(BrokenProcessPool), child_processes.pool(1) as one:
             return one.submit(_require_sound, todo, data_is_here).result()
     return []
+
+
+def _unrecorded(tasks: Iterable[Task]) -> list[Task]:
+    return [task for task in tasks if not record_path(task).exists()]
 
 
 def _require_writable(tasks: list[Task]) -> None:
@@ -512,7 +516,7 @@ def _run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Consol
     durations = _durations(args.results, {task.cell.data for task in tasks})
     executor = _executor(args, tasks, durations)
     jobs = min(executor.jobs, len(tasks))
-    todo = [] if args.ray else _todo(tasks)
+    todo = [] if args.ray else _unrecorded(tasks)
     if any(task.data == catalogue.SAMPLE for task in todo):
         with StepBar("the sample") as bar:  # here, or each worker would draw it
             load_data(catalogue.SAMPLE, Path(), partial(bar.step, "draw"))
@@ -561,12 +565,12 @@ def _executor(
     return executor
 
 
-def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, console: Console) -> None:
     """Print the planned runs and their cost, after timing those without a time if asked."""
     durations = _durations(args.results, plan.data)
     if args.probe:
-        for task in _tasks(plan, args):
-            if not record_path(task).exists() and not durations.knows(task.cell):
+        for task in _unrecorded(tasks):
+            if not durations.knows(task.cell):
                 from transfer.finetune.probe import probe
 
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
@@ -576,7 +580,7 @@ def _print_costs(plan: Plan, args: argparse.Namespace, console: Console) -> None
         plan.cells,
         results=args.results,
         durations=durations,
-        jobs=_jobs(args, _tasks(plan, args)),
+        jobs=_jobs(args, tasks),
         console=console,
     )
     for line in advice(plan.cells, _read(args.results, plan.data)[0], plan.baseline):

@@ -447,6 +447,16 @@ rows = [
     assert [cell.weights for cell in cells] == [str(beside)], "beside the suite's file comes first"
 
 
+@pytest.fixture
+def three_classifiers(here, monkeypatch):
+    """A suite of one row with three classifiers, given the line with its seeds."""
+    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
+    for seed in range(3):
+        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
+    row = '{backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"}'
+    return lambda seeds: f'{QUICK}tasks = ["detection"]\n{seeds}\nrows = [{row}]'
+
+
 @pytest.mark.parametrize(
     ("seeds", "choice", "dealt"),
     [
@@ -457,29 +467,17 @@ rows = [
         ("", {"units": 2}, {0: {0}, 1: {1}}),
     ],
 )
-def test_no_classifier_has_another_ones_seed(here, monkeypatch, seeds, choice, dealt):
-    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
-    for seed in range(3):
-        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
-    text = f"""{QUICK}tasks = ["detection"]
-{seeds}
-rows = [{{backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"}}]"""
+def test_no_classifier_has_another_ones_seed(three_classifiers, here, seeds, choice, dealt):
     found = {}
-    for cell in plan_of(text, here, **choice).cells:
+    for cell in plan_of(three_classifiers(seeds), here, **choice).cells:
         found.setdefault(int(cell.classifier[-1]), set()).add(cell.seed)
     assert found == dealt
 
 
 @pytest.mark.parametrize(("seeds", "choice"), [("seeds = [0, 1]", {}), ("", {"units": 4})])
-def test_fewer_seeds_or_classifiers_than_needed_are_refused(here, monkeypatch, seeds, choice):
-    monkeypatch.setenv("TRANSFER_CACHE", str(here / "cache"))
-    for seed in range(3):
-        classifier(here / "cache" / "classifiers" / f"mixup_s{seed}.safetensors", seed)
-    text = f"""{QUICK}tasks = ["detection"]
-{seeds}
-rows = [{{backbone = "resnet18d_mixup", classifiers = "mixup_s*.safetensors"}}]"""
+def test_fewer_seeds_or_classifiers_than_needed_are_refused(three_classifiers, here, seeds, choice):
     with pytest.raises(UserError, match="3 classifiers"):
-        plan_of(text, here, **choice)
+        plan_of(three_classifiers(seeds), here, **choice)
 
 
 @pytest.mark.parametrize("margin", ["0", "-1", '"1"', "true", "101"])
