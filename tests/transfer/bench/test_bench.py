@@ -75,6 +75,7 @@ def test_the_tables_of_speed_are_not_stale():
     for name, part, text in (
         ("README.md", speed_tables.PART, tables(ROOT / "results")),
         ("docs/speed.md", speed_tables.BREAKDOWN, speed_tables.breakdowns(found)),
+        ("docs/speed.md", speed_tables.LEFT_OUT, speed_tables.gains_of_parts(found)),
     ):
         content = (ROOT / name).read_text(encoding="utf-8")
         between = content.split(part.begin)[1].split(part.end)[0]
@@ -324,8 +325,8 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
             yield [
                 (
-                    Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
-                    Run(seconds={"train": theirs}, images=72, peak_mb=200.0),
+                    Run(seconds={"train": seconds}, images=72, peak_mb=100.0, steps=[seconds]),
+                    Run(seconds={"train": theirs}, images=72, peak_mb=200.0, steps=[theirs]),
                 )
             ]
 
@@ -357,6 +358,11 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     assert record["versions"].keys() >= {"torch", "torchvision", "python"}
     assert record["hardware"]["cpu"] == hardware.cpu_name()
     assert "ours reaches 50 %, without GroupedNms reaches 17 % of that" in " ".join(printed.split())
+    assert "GroupedNms" not in tables(tmp_path), "a part is not an opponent"
+    parts = speed_tables.gains_of_parts(collected(tmp_path))
+    assert parts.splitlines()[-1].startswith("| GroupedNms | detection, ")
+    assert parts.splitlines()[-1].endswith(" | 4.500 | 2.000 … 5.000 | 3 |")
+    path.write_text(json.dumps({**record, "against": "stock"}))
     text = tables(tmp_path)
     assert f"{hardware.cpu_cores()} cores): 4 GFLOP/s in bfloat16 and 1 GFLOP/s in float32" in text
     assert "| 3 | 100 | 200 | 50 | 17 |" in text
@@ -565,8 +571,8 @@ def test_each_part_is_left_out_once_a_round_and_shares_our_run(tmp_path, monkeyp
     monkeypatch.setattr(bench_command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
     asked = ["bench", "--task", "segmentation", "--against", "without each part", "--pairs", "2"]
     assert main.main([*asked, "--precision", "float32", "--results", str(tmp_path)]) == 0
-    of_segmentation = [n for n, listed in speed.PARTS.items() if listed.toolbox != "mmdet"]
-    sides = ["ours", *(f"without {name}" for name in of_segmentation)]
+    here = [n for n, one in speed.PARTS.items() if one.toolbox != "mmdet" and not one.gpu]
+    sides = ["ours", *(f"without {name}" for name in here)]
     assert order == [*sides, *reversed(sides)]
     records = [json.loads(p.read_text()) for p in (tmp_path / "records" / "bench").iterdir()]
     assert {r["against"]: r["ratio"] for r in records} == {
