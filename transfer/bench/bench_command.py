@@ -172,7 +172,7 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
     """Measure our side against others, which take turns, and record each pair at once."""
     console = screen()
     counted = None
-    if not any(side in _OF_THEIR_OWN for side in sides):
+    if sides[0] not in _OF_THEIR_OWN and not sides[0].startswith(LEAVING_OUT):
         console.print("counting the arithmetic", highlight=False)
         counted = count(ours)
     others = [dataclasses.replace(ours, side=side) for side in sides]
