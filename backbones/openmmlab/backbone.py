@@ -21,9 +21,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.common.errors import UserError
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
+from backbones.tricks.zero_gamma import set_last_gamma
 from backbones.weights import weights as weights_module
 from backbones.zoo.networks import require_known
-from backbones.zoo.sources import is_random
+from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps with OpenMMLab's indices 0 to 3, at output stride 32."""
@@ -71,6 +72,7 @@ class TimmPyramid(BaseModule):
             raise UserError(f"frozen_stages is {frozen_stages}; it must be between -1 and 4.")
         self.architecture = architecture
         self.weights = None if is_random(weights) else weights
+        self.gamma_one = weights == RANDOM_GAMMA_ONE
         self.norm_eval = norm_eval
         shape = feature_shape(architecture)
         levels = tuple(shape.levels[i] for i in out_indices)
@@ -97,6 +99,8 @@ class TimmPyramid(BaseModule):
                 self.network, self.architecture, self.weights
             )
             weights_module.log_report(report)
+        elif self.gamma_one:
+            set_last_gamma(self.network, 1.0)
 
     def train(self, mode: bool = True) -> TimmPyramid:
         """Set training mode, except for frozen stages and, with ``norm_eval``, batch norms."""

@@ -127,6 +127,8 @@ class Variant:
         control: Row of the same depth and family without tricks; empty for none.
         alias_of: The row that this name refers to, or empty.
         scratch: Fine-tuned from random weights, with nothing frozen and BN trained.
+        start: Source of the random weights: empty for the network's own start, or
+            :data:`backbones.zoo.sources.RANDOM_GAMMA_ONE`.
         shuffled_of: The row whose shuffled weights this one has; empty for none.
         note: A remark for users.
         mean: Channel means of the preprocessing, on the scale 0 to 1. None means timm's values or,
@@ -146,6 +148,7 @@ class Variant:
     control: str = ""
     alias_of: str = ""
     scratch: bool = False
+    start: str = ""
     shuffled_of: str = ""
     note: str = ""
     mean: PerChannel | None = None

@@ -15,6 +15,9 @@ from backbones.common.paths import expanded, missing
 PACKAGE = "package:"
 """Scheme of weights that an installed package contains."""
 
+RANDOM_GAMMA_ONE = "random:gamma=1"
+"""Random weights without zero gamma (section 3.1), with which timm's ResNets start."""
+
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".params", ".ckpt")
 
 
@@ -25,7 +28,7 @@ def is_public(source: str) -> bool:
 
 def is_random(source: str | None) -> bool:
     """Whether a config or a row asks for random weights."""
-    return source in (None, "", "none", "random")
+    return source in (None, "", "none", "random", RANDOM_GAMMA_ONE)
 
 
 def weights_file(source: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from backbones.common.errors import UserError
 from backbones.common.paths import expanded, unknown_name
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
-from backbones.zoo.sources import PACKAGE
+from backbones.zoo.sources import PACKAGE, RANDOM_GAMMA_ONE
 from backbones.zoo.user_file import read_variant
 
 BASELINE = Recipe()
@@ -197,7 +197,8 @@ def find(name: str) -> Variant:
 
     Args:
         name: A row of :data:`CATALOGUE`; ``timm/<model>`` or ``timm/<model>.<tag>`` for any network
-            of timm; ``<row or architecture>_scratch`` for the same network from random weights;
+            of timm; ``<row or architecture>_scratch`` for the same network from random weights, as
+            the row's training or timm starts it;
             ``<row>_shuffled`` for the row's weights, shuffled layer by layer; or a user's file, see
             :mod:`backbones.zoo.user_file`.
 
@@ -210,7 +211,7 @@ def find(name: str) -> Variant:
         return read_variant(expanded(name), taken=CATALOGUE)
     if name.endswith("_scratch"):
         base = name.removesuffix("_scratch")
-        return scratch_of(base if base in _ARCHITECTURES else find(base).architecture)
+        return scratch_of(base) if base in _ARCHITECTURES else scratch_of_row(find(base))
     if name.endswith("_shuffled"):
         base = name.removesuffix("_shuffled")
         return shuffled_of(find(base), base)
@@ -244,6 +245,19 @@ def scratch_of(architecture: str) -> Variant:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
+
+
+def scratch_of_row(row: Variant) -> Variant:
+    """A row's network from random weights, as the row's training starts.
+
+    Timm starts ResNets with zero gamma, which is one of the paper's tricks (section 3.1): a row
+    that is trained without it has a control without it.
+    """
+    timms = scratch_of(row.architecture)
+    if row.recipe is None or row.recipe.zero_gamma:
+        return timms
+    note = f"random weights as {row.name} starts, without zero gamma; nothing frozen, BN trained"
+    return replace(timms, name=f"{row.name}_scratch", start=RANDOM_GAMMA_ONE, note=note)
 
 
 def shuffled_of(row: Variant, asked: str) -> Variant:

@@ -13,7 +13,7 @@ from rich.table import Table
 from backbones.common.errors import UserError
 from backbones.weights.download import size_text
 from backbones.zoo.sizes import Size, size_of
-from backbones.zoo.sources import PACKAGE
+from backbones.zoo.sources import PACKAGE, is_random
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
 from transfer.plan.sample_classifiers import OF_SAMPLE
@@ -150,7 +150,7 @@ def _table(
 
 def _classifier(cell: Cell) -> str:
     """The weights in short: the last part of a URL or path."""
-    if not cell.weights:
+    if is_random(cell.weights):
         return "random"
     if cell.weights.startswith(OF_SAMPLE):
         return f"sample, {cell.classifier}"

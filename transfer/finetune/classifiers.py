@@ -28,6 +28,7 @@ from backbones.weights.shuffled import shuffled
 from backbones.zoo import zoo
 from backbones.zoo.cost import classifier_cost
 from backbones.zoo.entry import Recipe
+from backbones.zoo.sources import is_random
 from transfer.plan.request import load_data
 from transfer.plan.sample_classifiers import OF_SAMPLE, SAMPLE_TRAINING
 from transfer.records.cells import SHUFFLED, Cell
@@ -42,7 +43,7 @@ class Ready:
     """A classifier that is on this machine.
 
     Attributes:
-        path: Its file; empty for random weights.
+        path: Its file, or the source of random weights.
         mean: Channel means of its preprocessing, RGB, 0 to 255.
         std: Channel standard deviations, likewise.
         provenance: Its part of a record.
@@ -65,7 +66,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     Raises:
         UserError: The classifier is not available; the message says what to do.
     """
-    path = _find(cell.weights, cell, row, listener) if cell.weights else None
+    path = None if is_random(cell.weights) else _find(cell.weights, cell, row, listener)
     own = read_own_metadata(path) if path else {}
     if renamed_from := own.pop("renamed_from", ""):
         own = {}
@@ -89,7 +90,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
         "parameters": cost.parameters,
         "multiply_adds_224": cost.multiply_adds,
     }
-    return Ready(str(path) if path else "", mean, std, provenance)
+    return Ready(str(path) if path else cell.weights, mean, std, provenance)
 
 
 def _find(source: str, cell: Cell, row: zoo.Variant, listener: Listener | None) -> Path:

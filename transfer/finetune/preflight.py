@@ -17,7 +17,7 @@ from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
 from backbones.weights.renamed import renamed
-from backbones.zoo.sources import is_public
+from backbones.zoo.sources import is_public, is_random
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets import catalogue
 from transfer.datasets.requirements import require_usable
@@ -132,7 +132,8 @@ def _fault(check: Callable[[Any], object], of: Any) -> str:
 def _file(cell: Cell) -> str:
     """The file of a cell's weights; empty if they are downloaded, trained or random."""
     source = cell.weights.removeprefix(f"{SHUFFLED}:")
-    return "" if is_public(source) or source.startswith(OF_SAMPLE) else source
+    elsewhere = is_public(source) or is_random(source) or source.startswith(OF_SAMPLE)
+    return "" if elsewhere else source
 
 
 def _setting(cell: Cell) -> tuple[object, ...]:

@@ -97,7 +97,7 @@ def make_plan(request: Request) -> Plan:
         remarks.append(f"{row.name} {row.note}.")
     control = _control(request, row)
     if request.weights == "none":
-        row = zoo.scratch_of(row.architecture)
+        row = zoo.scratch_of_row(row)
     rows = [row]
     if control:
         rows.insert(0, control)
@@ -346,7 +346,7 @@ def _weights(request: Request, row: zoo.Variant) -> tuple[str, str, str]:
             _require_trained_as(row, weights_file(request.weights))
         return _given(request.weights)
     if row.scratch:
-        return "", "", "none"
+        return row.start, row.start, "none"
     if request.data == catalogue.SAMPLE and row.recipe and request.weights != PUBLIC:
         return trained(row, request.classifier_seed)
     if row.weights is None and row.own:

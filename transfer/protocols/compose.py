@@ -42,7 +42,7 @@ def compose(
     Args:
         cell: The cell to fine-tune.
         data: Its data set.
-        weights: File of the classifier's weights; empty for random ones.
+        weights: File of the classifier's weights, or the source of random ones.
         mean: Channel means of the classifier's preprocessing, RGB, 0 to 255.
         std: Channel standard deviations, likewise.
         outcomes: File for the per-image results.

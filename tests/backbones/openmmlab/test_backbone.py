@@ -7,8 +7,11 @@ import torch
 import transfer.openmmlab  # noqa: F401
 from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import TimmPyramid, feature_shape, require_maps
+from backbones.openmmlab.c4_head import RoIStage
 from backbones.weights import weights
 from tests.support.toolbox_names import toolbox_names
+
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}  # He et al. 2016, table 1
 
 
 def randomise_norms(network):
@@ -20,6 +23,24 @@ def randomise_norms(network):
             module.running_var.uniform_(0.5, 2, generator=generator)
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.normal_(0, 0.1, generator=generator)
+
+
+@pytest.mark.parametrize(("weights", "gamma"), [(None, 0.0), ("random:gamma=1", 1.0)])
+@pytest.mark.parametrize(
+    ("kind", "architecture", "norm"),
+    [
+        (TimmPyramid, "resnet18", "bn2"),
+        (TimmPyramid, "resnet50", "bn3"),
+        (RoIStage, "resnet50", "bn3"),
+    ],
+)
+def test_random_weights_start_with_or_without_zero_gamma(kind, architecture, norm, weights, gamma):
+    module = kind(architecture, weights=weights)
+    module.init_weights()
+    last = [m.weight for name, m in module.named_modules() if name.split(".")[-1] == norm]
+    blocks = BLOCKS[architecture]
+    assert len(last) == (blocks[-1] if kind is RoIStage else sum(blocks))
+    assert all((weight == gamma).all() for weight in last)
 
 
 @pytest.fixture

@@ -158,6 +158,19 @@ def test_any_network_of_timm_and_its_scratch():
     assert zoo.find("resnet50d_tricks_scratch").architecture == "resnet50d"
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "start"),
+    [
+        ("resnet50_baseline_scratch", "resnet50_baseline_scratch", "random:gamma=1"),
+        ("resnet50_scratch", "resnet50_scratch", ""),
+        ("resnet50b_smooth_scratch", "resnet50_scratch", ""),  # with zero gamma, like timm
+    ],
+)
+def test_random_weights_of_a_row_start_as_its_training_does(name, row, start):
+    scratch = zoo.find(name)
+    assert (scratch.name, scratch.start, scratch.scratch) == (row, start, True)
+
+
 def test_an_unknown_row_is_refused_with_the_nearest():
     with pytest.raises(UserError, match="resnet50d_cosine"):
         zoo.find("resnet50d_cosin")

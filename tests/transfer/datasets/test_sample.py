@@ -23,6 +23,7 @@ from transfer.datasets.sample import (
     scenes,
     writer,
 )
+from transfer.datasets.sample.surroundings import draw_ground
 
 SMALL = Sizes(
     classification_train_per_class=2,
@@ -68,8 +69,8 @@ def tiny(tmp_path):
 @pytest.mark.parametrize(("split", "count"), [("train", 2), ("val", 1)])
 def test_image_folder_layout(sample, split, count):
     folder = sample / "ImageFolder" / split
-    assert sorted(path.name for path in folder.iterdir()) == sorted(CLASSES)
-    for name in CLASSES:
+    assert sorted(path.name for path in folder.iterdir()) == sorted(SEGMENTATION_CLASSES)
+    for name in SEGMENTATION_CLASSES:
         images = sorted((folder / name).glob("*.jpg"))
         assert len(images) == count
         for path in images:
@@ -141,10 +142,16 @@ def test_object_info(sample):
 
 def test_no_image_is_in_two_places(sample):
     images = [data for name, data in contents(sample).items() if name.endswith(".jpg")]
-    assert len(images) == len(set(images)) == 3 * len(CLASSES) + 5 * 8
+    assert len(images) == len(set(images)) == 3 * len(SEGMENTATION_CLASSES) + 5 * 8
 
 
 # --- Scenes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("material", range(len(STUFF)))
+def test_the_ground_starts_with_the_requested_material(material):
+    _, segmentation = draw_ground(np.random.default_rng(material), (64, 64), 1, material)
+    assert np.unique(segmentation).tolist() == [len(CLASSES) + 1 + material]
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)))
@@ -186,7 +193,7 @@ def test_workers_do_not_matter(sample, tmp_path):
         tmp_path / "again", 3, lambda done, of: calls.append((done, of)), sizes=SMALL, workers=2
     )
     assert contents(tmp_path / "again") == contents(sample)
-    assert calls == [(done, 58) for done in range(1, 59)]
+    assert calls == [(done, 70) for done in range(1, 71)]
 
 
 def test_one_image_can_be_drawn_alone(sample, tmp_path):

@@ -8,10 +8,10 @@ CLASSES: tuple[str, ...] = (
     "house",
     "mug",
 )
-"""Objects: the classes of ``ImageFolder``, of the boxes, and the first ones of the masks."""
+"""Objects: the classes of the boxes, and the first ones of ``ImageFolder`` and the masks."""
 
 STUFF: tuple[str, ...] = ("brick", "grass", "sky", "water")
-"""Background materials, which only the masks name."""
+"""Background materials, the last classes of ``ImageFolder`` and of the masks."""
 
 SEGMENTATION_CLASSES: tuple[str, ...] = CLASSES + STUFF
-"""Classes of the masks: the class at index ``i`` has the value ``i + 1``; 0 is unlabelled."""
+"""Classes of ``ImageFolder`` and of the masks: in a mask, the class at index ``i`` has the value ``i + 1``; 0 is unlabelled."""

@@ -101,17 +101,21 @@ def _overlap(
 
 
 def draw_crop(rng: np.random.Generator, label: int) -> NDArray[np.uint8]:
-    """Draws a picture of one object that fills most of the frame.
+    """Draws a picture of one object that fills most of the frame, or of one material.
 
     Args:
         rng: Source of everything that is random.
-        label: Index of the object's class.
+        label: Index into ``SEGMENTATION_CLASSES``: the object's class, or the material.
 
     Returns:
         Colours, uint8 of shape ``(64, 64, 3)``, red first.
     """
     shape = (CROP_SIDE, CROP_SIDE)
     light = draw_light(rng)
+    if label >= len(CLASSES):
+        image, _ = draw_ground(rng, shape, 1, label - len(CLASSES))
+        _paste(image, [_strew(rng, shape, light, (8, 32)) for _ in range(rng.integers(4))], light)
+        return expose(rng, image)
     image, _ = draw_ground(rng, shape, int(rng.integers(1, 3)))
     extent = CROP_SIDE * rng.uniform(0.58, 0.95)
     sprite = draw_object(rng, CLASSES[label], extent, light)

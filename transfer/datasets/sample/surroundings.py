@@ -34,7 +34,7 @@ def draw_light(rng: np.random.Generator) -> Light:
 
 
 def draw_ground(
-    rng: np.random.Generator, shape: tuple[int, int], regions: int
+    rng: np.random.Generator, shape: tuple[int, int], regions: int, first: int | None = None
 ) -> tuple[Array, NDArray[np.uint8]]:
     """Draws the background: irregular regions, each of another material.
 
@@ -42,6 +42,7 @@ def draw_ground(
         rng: Source of everything that is random.
         shape: Height and width in pixels.
         regions: Number of regions; one that is crowded out may leave no pixel.
+        first: Index into ``STUFF`` of the first region's material; None for any.
 
     Returns:
         The colour image, and the value of each pixel's material in the segmentation.
@@ -49,7 +50,10 @@ def draw_ground(
     height, width = shape
     y = np.broadcast_to(np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None], shape)
     x = np.broadcast_to(np.linspace(0.0, 0.8, width, dtype=np.float32)[None, :], shape)
-    kinds = rng.permutation(len(STUFF))[:regions]
+    kinds = rng.permutation(len(STUFF))
+    if first is not None:
+        kinds = np.concatenate(([first], kinds[kinds != first]))
+    kinds = kinds[:regions]
     natural = rng.random() < 0.75
     image = np.empty((3, *shape), np.float32)
     nearest = np.full(shape, np.inf, np.float32)

@@ -40,7 +40,7 @@ try:
 except ImportError:  # Windows, where a folder in use cannot be renamed anyway
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 2
+VERSION = 3
 """Increased whenever the same seed gives another picture, label, layout or number of images."""
 
 JPEG_QUALITY = (75, 95)
@@ -54,8 +54,8 @@ Progress = Callable[[int, int], None]
 class Sizes:
     """How many images there are of each kind."""
 
-    classification_train_per_class: int = 256
-    classification_val_per_class: int = 40
+    classification_train_per_class: int = 144
+    classification_val_per_class: int = 24
     detection_2007_trainval: int = 32
     detection_2007_test: int = 50
     detection_2012_trainval: int = 32
@@ -94,8 +94,8 @@ class _Job:
 
     @property
     def label(self) -> int:
-        """Class of the object in front: each class in turn."""
-        return self.index % len(CLASSES)
+        """Class of the object in front, or of the material of a picture without: each in turn."""
+        return self.index % len(SEGMENTATION_CLASSES if self.part == FOLDER else CLASSES)
 
 
 def draw_sample(
@@ -262,9 +262,9 @@ def _plan(sizes: Sizes) -> list[_Job]:
         ("val", sizes.classification_val_per_class),
     ):
         folder = f"{FOLDER}/{split}"
-        for index in range(count * len(CLASSES)):
-            number, label = divmod(index, len(CLASSES))
-            name = f"{folder}/{CLASSES[label]}/{number + 1}.jpg"
+        for index in range(count * len(SEGMENTATION_CLASSES)):
+            number, label = divmod(index, len(SEGMENTATION_CLASSES))
+            name = f"{folder}/{SEGMENTATION_CLASSES[label]}/{number + 1}.jpg"
             jobs.append(_Job(FOLDER, folder, index, (name,)))
     for year, split, count, start in (
         ("2007", "trainval", sizes.detection_2007_trainval, 0),
