@@ -52,6 +52,7 @@ from transfer.records.cells import Cell, Task
 from transfer.records.lease import Leases, owned_together
 from transfer.records.wording import count
 from transfer.records.writable import require_writable
+from transfer.scheduling.asked_runs import keep_asked
 from transfer.scheduling.looks_cost import cost_of_looks
 from transfer.scheduling.process import ProcessExecutor
 from transfer.scheduling.schedule import Schedule, clear_checkpoints, leases_of, record_path
@@ -212,6 +213,8 @@ def _run(args: argparse.Namespace) -> int:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if args.tensorboard:
         console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
+    if plan.baseline and not args.until_decided:
+        ranks.on_main(lambda: keep_asked(tasks, plan.baseline, plan.margin))
     if args.until_decided:
         failed = _run_until_decided(tasks, plan, args, console)
     elif here:
@@ -613,7 +616,7 @@ def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
 def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]:
     """Print the tables of the plan's records, with every recorded seed of their rows."""
     from transfer.records.comparable import Setting
-    from transfer.report.gains import fix_margin, gain_tables, keep_look, looks_path
+    from transfer.report.gains import gain_tables, keep_look
     from transfer.report.terminal import print_gains
 
     paths = [records.path_of(results, cell) for cell in plan.cells]
@@ -623,14 +626,10 @@ def _print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
     of_tables = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
-    for setting in settings if plan.baseline else ():
-        path = looks_path([r for r in of_tables if Setting.of(r) == setting], plan.baseline)
-        fix_margin(path, plan.baseline, plan.margin)
-    tables = gain_tables(of_tables, plan.baseline)
+    tables = gain_tables(of_tables, plan.baseline, rows)
     for table in tables:
         print_gains(table, console)
-        if plan.baseline:
-            keep_look(table)
+        keep_look(table)
     return list(tables)
 
 

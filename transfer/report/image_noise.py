@@ -51,7 +51,7 @@ def image_noise(table: GainTable) -> list[RowNoise]:
     if base is None:
         return []
     try:
-        before = _outcomes(base, table.setting.metric)
+        before = outcomes_of(base, table.setting.metric)
     except UserError as error:
         return [RowNoise(row.name, None, str(error)) for row in others]
     return [_of_row(row, before, table.setting.metric) for row in others]
@@ -100,15 +100,19 @@ def _total(table: GainTable, name: str, noise: ImageNoise) -> list[str]:
 
 def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
     try:
-        after: list[Any] = _outcomes(row, metric)
-        kind: Any = _metric(row.records[0], metric)
+        after: list[Any] = outcomes_of(row, metric)
+        kind: Any = metric_of(row.records[0], metric)
         return RowNoise(row.name, paired_bootstrap(before, after, kind))
     except UserError as error:
         return RowNoise(row.name, None, str(error))
 
 
-def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
-    """Outcomes of every fine-tuning by classifier; the gain is the mean over classifiers."""
+def outcomes_of(row: GainRow, metric: str) -> list[list[Outcomes]]:
+    """Outcomes of every fine-tuning by classifier; the gain is the mean over classifiers.
+
+    Raises:
+        UserError: They are missing, malformed, or from another run.
+    """
     units: dict[str, list[Outcomes]] = {}
     for record in row.records:
         outcomes = _headline_outcomes(record, metric)
@@ -125,7 +129,7 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     names = per_image.classes(record)
     wanted = [names.index(name) for name in per_image.headline_classes(record)]
     outcomes = _of_classes(per_image.outcomes(record), wanted)
-    found = metric_value(outcomes, _metric(record, metric))
+    found = metric_value(outcomes, metric_of(record, metric))
     if not abs(found - record.value) < _SAME:
         raise UserError(
             f"the per-image results beside '{record.path.name}' give {found:.2f}, but the record "
@@ -135,7 +139,12 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     return outcomes
 
 
-def _metric(record: Record, metric: str) -> Any:
+def metric_of(record: Record, metric: str) -> Any:
+    """The metric of a record as the bootstrap names it.
+
+    Raises:
+        UserError: Its form of average precision has no bootstrap.
+    """
     if record.cell["task"] == "segmentation":
         return metric
     form = per_image.evaluator(record).get("form", "11points")

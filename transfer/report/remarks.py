@@ -21,6 +21,7 @@ def remarks(table: GainTable) -> list[str]:
     """Every sentence below a table, the most important first."""
     return [
         *_measured(table),
+        *_unfinished(table),
         *_method(table),
         *_about(table),
         *_proxies(table),
@@ -87,6 +88,18 @@ def _measured(table: GainTable) -> list[str]:
     if imported:
         lines.append(f"Imported, not run here: {', '.join(imported)}.")
     return lines
+
+
+def _unfinished(table: GainTable) -> list[str]:
+    """A warning while runs are missing that a suite has asked for."""
+    if not table.unfinished:
+        return []
+    rows = ", ".join(f"{row} {runs}" for row, runs in table.unfinished.items())
+    return [
+        f"Provisional: {count(sum(table.unfinished.values()), 'run')} of this suite not finished "
+        f"({rows}). Verdicts count when all are; if you stop early at a verdict, false ones become "
+        "more likely."
+    ]
 
 
 def _method(table: GainTable) -> list[str]:

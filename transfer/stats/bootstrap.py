@@ -147,7 +147,7 @@ def _resampled(
 ) -> FloatArray:
     """The metric of one fine-tuning on each draw, (resamples,), in points."""
     return np.concatenate(
-        [_figure(run, metric, weights) for weights in _draws(len(run.images), resamples)]
+        [metric_on_draws(run, metric, weights) for weights in _draws(len(run.images), resamples)]
     )
 
 
@@ -157,10 +157,10 @@ def metric_value(
 ) -> float:
     """The metric on the whole test set, in points; NaN if no class has an object or pixel."""
     whole = np.ones((len(outcomes.images), 1), dtype=np.int32)
-    return float(_figure(outcomes, metric, whole)[0])
+    return float(metric_on_draws(outcomes, metric, whole)[0])
 
 
-def _figure(
+def metric_on_draws(
     outcomes: DetectionOutcomes | SegmentationOutcomes,
     metric: DetectionMetric | SegmentationMetric,
     weights: npt.NDArray[np.int32],

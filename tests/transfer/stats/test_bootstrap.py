@@ -12,7 +12,7 @@ from transfer.stats.bootstrap import (
     DetectionOutcomes,
     SegmentationOutcomes,
     _draws,
-    _figure,
+    metric_on_draws,
     metric_value,
     paired_bootstrap,
 )
@@ -131,7 +131,7 @@ def test_a_draw_is_a_test_set_with_copied_images(seed, metric):
     outcomes = random_detector(rng)
     copies = rng.multinomial(12, [1 / 12] * 12)
     weights = copies[:, None].astype(np.int32)
-    weighted = float(_figure(outcomes, metric, weights)[0])
+    weighted = float(metric_on_draws(outcomes, metric, weights)[0])
     assert weighted == pytest.approx(plain_map(outcomes, copies, metric), nan_ok=True)
 
 
