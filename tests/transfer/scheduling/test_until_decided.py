@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -35,19 +37,28 @@ def tasks(results, looks=(3, 5, 8), rows=ROWS):
     return [FakeTask(cell, results) for cell in cells]
 
 
-class Runs:
-    """Stands for fine-tunings; writes records, and may be killed after some."""
+def interrupt():
+    raise KeyboardInterrupt
 
-    def __init__(self, die_after=10**9):
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Runs:
+    """Stands for fine-tunings; writes records, and may end the process during the next one."""
+
+    def __init__(self, die_after=10**9, die=interrupt):
         self.done = []
         self.die_after = die_after
+        self.die = die
 
     def __call__(self, chosen):
         for task in chosen:
             if record_path(task).exists():
                 continue
             if len(self.done) == self.die_after:
-                raise KeyboardInterrupt
+                self.die()
             of = task.cell
             noise = np.random.default_rng([of.seed, ROWS.index(of.backbone)]).normal(0, 0.4)
             value = 70 + of.seed + GAINS.get(of.backbone, 0.0) + noise
@@ -100,6 +111,21 @@ def test_a_killed_suite_resumes_with_the_same_looks(tmp_path):
         except KeyboardInterrupt:
             killed += 1
     assert killed >= 4
+    assert logs(apart) == logs(whole)
+
+
+def test_a_process_that_is_killed_leaves_the_looks_intact(tmp_path):
+    """Killed in a run, and after a look was written, before the next run: 9 runs are a look."""
+    whole, apart = tmp_path / "whole", tmp_path / "apart"
+    suite(whole).run(Runs())
+    for die_after, looks in ((0, 0), (4, 0), (5, 1), (0, 1), (3, 1), (1, 2)):
+        child = os.fork()
+        if not child:
+            suite(apart).run(Runs(die_after, kill))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert len(logs(apart)[0]["looks"]) == looks
+    suite(apart).run(Runs())
     assert logs(apart) == logs(whole)
 
 

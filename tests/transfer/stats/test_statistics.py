@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from backbones.common.errors import UserError
+from transfer.records.comparable import RANDOM
 from transfer.stats import components, looks
 from transfer.stats.agreement import agreement
 from transfer.stats.comparison import compare, verdict
 from transfer.stats.correlation import correlate
 from transfer.stats.critical import adjusted_p, critical_value, power, standard_errors
 from transfer.stats.power import MAX_UNITS, sd_interval, smallest_effect, units_needed
-from transfer.stats.rows import RANDOM
 from transfer.stats.spreads import Design
 from transfer.stats.statistics import Observation, TableResult, analyse
 from transfer.stats.total import best_fine_tunings, total_interval
