@@ -70,19 +70,20 @@ def noise_sentences(table: GainTable) -> list[str]:
             total += _total(table, one.row, one.noise)
         else:
             silent.setdefault(one.reason, []).append(one.row)
-    lines = [f"No noise of the test set for {', '.join(rows)}: {r}" for r, rows in silent.items()]
+    lines = [
+        f"Noise of the test images unknown for {', '.join(rows)}: {r}" for r, rows in silent.items()
+    ]
     if known:
         lines.insert(
             0,
-            f"Noise of the test set, separate from that of seeds ({draws} draws of the {images} "
-            "test "
-            f"images, 95 %): {'; '.join(known)}.",
+            f"Gains with 95 % intervals over test images alone ({draws} bootstrap draws of {images} "
+            f"images): {'; '.join(known)}.",
         )
     if total:
         lines.insert(
             0,
             "Gains with 95 % intervals over classifiers, seeds and test images together: "
-            f"{'; '.join(total)}. The intervals of the table are for these test images.",
+            f"{'; '.join(total)}. The table's own intervals are for these test images only.",
         )
     return lines
 

@@ -10,11 +10,19 @@ from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
 from transfer.stats.agreement import PaperAgreement, agreement
+from transfer.stats.comparison import Method
 from transfer.stats.power import MAX_UNITS
 from transfer.stats.rows import RowResult
 
 PAPER_PROTOCOL = "paper"
 PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
+
+
+_COMPARISON: dict[Method, str] = {
+    "Dunnett": "Dunnett's comparison",
+    "blocked Dunnett": "Dunnett's comparison within blocks of seeds",
+    "Welch-Bonferroni": "Welch's tests with Bonferroni's correction",
+}
 
 
 def remarks(table: GainTable) -> list[str]:
@@ -108,17 +116,18 @@ def _method(table: GainTable) -> list[str]:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
     rows = count(len(analysis.family), "row")
+    together = " that hold for all of them together" if len(analysis.family) > 1 else ""
     controls = [row.name for row in table.rows if row.statistics.control]
     lines = []
     if analysis.family:
         lines.append(
-            f"Verdicts by {analysis.method}, simultaneous 95 % intervals over {rows} against "
-            f"{table.baseline}: {analysis.reason}."
+            f"Verdicts: {_COMPARISON[analysis.method]} of {rows} with {table.baseline}, "
+            f"95 % intervals{together}. Units: {analysis.reason}."
         )
     if controls:
         lines.append(
-            f"Compared alone, each with its own 95 % interval, because a control is meant to lose: "
-            f"{', '.join(controls)}."
+            "Controls, which are meant to lose, are compared alone, each with its own 95 % "
+            f"interval: {', '.join(controls)}."
         )
     if analysis.components:
         parts = (

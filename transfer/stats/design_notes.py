@@ -13,15 +13,15 @@ def design_in_words(design: Design, rows: Sequence[RowResult]) -> str:
     if design.blocked:
         words = f"{design.sizes[0]} blocks of {units} that share their seeds in all rows"
     else:
-        words = f"{units} as independent units, because rows do not share their seeds"
+        words = f"{units}, compared as independent, because rows do not share their seeds"
         if len(design.sizes) == 2 and min(design.sizes) < FEWEST_UNITS:
-            words = f"{units} as independent units"
+            words = f"{units}, compared as independent"
     if design.robust:
-        return f"{words}; limited harm if one spread exceeds the others"
+        return words
     few = min(design.sizes)
     return (
-        f"{words}; with {few} units in a row the verdicts assume that all rows have the same "
-        "spread, which so few units cannot show"
+        f"{words}. With {few} units in a row, the verdicts assume that all rows have the same "
+        "spread: so few units cannot show a difference"
     )
 
 

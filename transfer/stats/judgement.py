@@ -52,7 +52,7 @@ def judge(
     design = Design(tuple(map(len, values)), blocks is not None)
     if mixed:
         method: Method = "Welch-Bonferroni"
-        reason = "the rows' spreads are of different kinds (classifiers and fine-tunings)"
+        reason = "classifiers in some rows, fine-tunings of given weights in others"
         gains = compare_kinds(
             values[0],
             values[1:],

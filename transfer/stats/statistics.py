@@ -141,7 +141,7 @@ def _relate(
     seeds, expected = {cell.seed for cell in cells}, {cell.seed for cell in baseline_cells}
     if seeds == expected:
         return row
-    note = f"Seeds {listed(seeds)}; the baseline has {listed(expected)}."
+    note = f"fine-tuned with seeds {listed(seeds)}, the baseline with {listed(expected)}."
     return replace(row, notes=(*row.notes, note))
 
 
