@@ -76,8 +76,8 @@ def noise_sentences(table: GainTable) -> list[str]:
     if known:
         lines.insert(
             0,
-            f"Gains with 95 % intervals over test images alone ({draws} bootstrap draws of {images} "
-            f"images): {'; '.join(known)}.",
+            f"Gains with 95 % intervals over test images alone ({draws} bootstrap draws of "
+            f"{images} images): {'; '.join(known)}.",
         )
     if total:
         lines.insert(
