@@ -9,7 +9,9 @@ import numpy as np
 from transfer.records.cells import Cell
 from transfer.stats.looks import course, critical_values
 
-_GAINS = (0.0, 1.0, 2.0)
+_GAINS = {0.0: "no row gains", 1.0: "all gain one standard deviation", 2.0: "two"}
+"""In standard deviations of a run, after the effect of its seed."""
+
 _TABLES = 2000
 
 
@@ -28,11 +30,12 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
             continue
         most = (len(rows) + 1) * looks[-1]
         values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
-        means = "; ".join(f"{_runs(len(rows), looks, gain):.0f} at {gain:g}" for gain in _GAINS)
+        means = ", ".join(
+            f"{_runs(len(rows), looks, gain):.0f} if {words}" for gain, words in _GAINS.items()
+        )
         lines.append(
-            f"{task}, until decided: at most {most} runs a table. On average, if all rows truly "
-            f"gain by that many standard deviations of a run: {means}. Critical values at looks "
-            f"{', '.join(map(str, looks))}: {values}."
+            f"{task}, until decided: at most {most} runs; on average {means} (of a run, after the "
+            f"effect of its seed). Critical values at looks {', '.join(map(str, looks))}: {values}."
         )
     return lines
 
