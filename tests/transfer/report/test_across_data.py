@@ -8,6 +8,7 @@ from transfer.cli.main import main
 from transfer.report.across_data import across_data, across_tables
 from transfer.report.collection import collect
 from transfer.report.own_tables import own_tables
+from transfer.report.paper_tables import paper_table
 from transfer.report.pictures.gallery import ranks_picture
 
 ROWS = ("resnet50_baseline", "resnet50d_mixup", "resnet50d_smooth", "resnet50_scratch")
@@ -83,18 +84,27 @@ def test_a_data_set_of_two_versions_counts_once(tmp_path):
     assert across_data(collect(tmp_path).gains) == []
 
 
+NAME = "detection-openmmlab-over-data-sets"
+
+
+def test_tables_of_results_and_of_the_paper_show_it(tmp_path):
+    found = collect(results(tmp_path, 5, ROWS[:2]))
+    for shown in (own_tables(found), paper_table(8, found)):
+        assert [table.name for table in shown].count(NAME) == 1
+    assert NAME not in [table.name for table in paper_table(9, found)]
+
+
+@pytest.mark.slow
 def test_every_command_shows_it(tmp_path, capsys):
-    results(tmp_path, 5)
-    name = "detection-openmmlab-over-data-sets"
-    assert name in [table.name for table in own_tables(collect(tmp_path))]
+    results(tmp_path, 5, ROWS[:2])
     for arguments in (["table"], ["table", "8"], ["table", "all"]):
         assert main([*arguments, "--results", str(tmp_path)]) == 0
         assert capsys.readouterr().out.count("Detection on 5 data sets") == 1
     assert main(["table", "all", "--write", "--results", str(tmp_path)]) == 0
     assert "Detection on 5 data sets" in (tmp_path / "README.md").read_text()
     assert main(["report", "--results", str(tmp_path)]) == 0
-    assert f'id="{name}"' in (tmp_path / "report.html").read_text()
-    assert (tmp_path / "pictures" / f"{name}-ranks.svg").exists()
+    assert f'id="{NAME}"' in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "pictures" / f"{NAME}-ranks.svg").exists()
 
 
 def test_the_picture_has_every_row_and_the_critical_difference(tmp_path):

@@ -178,7 +178,7 @@ def test_runs_added_after_an_unplanned_look_widen_the_interval(tmp_path):
         assert wide.gain_high > narrow.gain_high
 
 
-@pytest.mark.parametrize("command", ["table", "report"])
+@pytest.mark.parametrize("command", ["table", pytest.param("report", marks=pytest.mark.slow)])
 def test_every_command_that_prints_a_verdict_keeps_the_look_once(tmp_path, command, capsys):
     run_plainly(tmp_path, 3)
     for _ in range(2):
