@@ -183,9 +183,9 @@ def _notes(found: AcrossData) -> list[str]:
         f"Data sets: {data}. Each counts once, however many images and runs it has.",
         f"Ranks: 1 is the best. {friedman}Critical difference at 5 %: {reach} (exact distribution "
         f"of rank sums, Bonferroni over {rows}).",
-        "Gains: a random-effects model over data sets, variance by Paule and Mandel, t intervals "
-        f"with {sets - 1} degrees of freedom, Bonferroni over {rows}. They are about other data "
-        "sets of this kind, fine-tuned from the same classifiers.",
+        "Gains: a random-effects model with equal weights, t intervals with "
+        f"{sets - 1} degrees of freedom, Bonferroni over {rows}. They are about other data sets of "
+        "this kind, fine-tuned from the same classifiers.",
         f"The verdict follows from the interval. Its family is the {rows} of this table: the "
         "chance of any false verdict among them is 5 %. Nothing is corrected over tasks, so over "
         "such tables of both tasks it is at most 10 %. The ranks, and the tables of single data "

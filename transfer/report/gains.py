@@ -190,7 +190,7 @@ def _together(sentences: Iterable[str]) -> list[str]:
     for sentence in sentences:
         row, _, reason = sentence.partition(": ")
         rows.setdefault(reason, []).append(row)
-    return [f"{', '.join(names)}: {reason}" for reason, names in rows.items()]
+    return [f"{', '.join(names)}: {reason}." for reason, names in rows.items()]
 
 
 def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: str) -> GainRow:

@@ -18,9 +18,9 @@ PAPER_PROTOCOL = "paper"
 PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
-_COMPARISON: dict[Method, str] = {
-    "Dunnett": "Dunnett's comparison",
-    "blocked Dunnett": "Dunnett's comparison within blocks of seeds",
+_METHODS: dict[Method, str] = {
+    "Dunnett": "Dunnett's method",
+    "blocked Dunnett": "Dunnett's method within blocks of seeds",
     "Welch-Bonferroni": "Welch's tests with Bonferroni's correction",
 }
 
@@ -116,13 +116,15 @@ def _method(table: GainTable) -> list[str]:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
     rows = count(len(analysis.family), "row")
-    together = " that hold for all of them together" if len(analysis.family) > 1 else ""
+    together = (
+        "; the 95 % intervals hold for all of them together" if len(analysis.family) > 1 else ""
+    )
     controls = [row.name for row in table.rows if row.statistics.control]
     lines = []
     if analysis.family:
         lines.append(
-            f"Verdicts: {_COMPARISON[analysis.method]} of {rows} with {table.baseline}, "
-            f"95 % intervals{together}. Units: {analysis.reason}."
+            f"Verdicts: {rows} compared with {table.baseline} by {_METHODS[analysis.method]}"
+            f"{together}. Units: {analysis.reason}."
         )
     if controls:
         lines.append(
@@ -176,11 +178,11 @@ def _reach(row: RowResult, largest: float) -> str:
     """The meaning of "inconclusive": the detectable gain, and the cost of a given gain."""
     assert row.detectable is not None
     assert row.target_gain is not None
-    cost = _range(row.needed_low, row.needed_high)
     whose = "classifiers" if row.unit == "classifier" else "seeds"
+    cost = _range(row.needed_low, row.needed_high, whose)
     return (
         f"{row.row}: inconclusive. {_detectable(row, largest)}; a gain of "
-        f"{row.target_gain:+.2f} needs {cost} {whose} per row."
+        f"{row.target_gain:+.2f} needs {cost}."
     )
 
 
@@ -202,12 +204,12 @@ def _detectable(row: RowResult, largest: float) -> str:
     )
 
 
-def _range(low: int | None, high: int | None) -> str:
+def _range(low: int | None, high: int | None, units: str) -> str:
     if low is None:
-        return f"more than {MAX_UNITS}"
+        return f"more than {MAX_UNITS} {units} per row"
     if high is None:
-        return f"{low} or more (above {MAX_UNITS} at worst)"
-    return str(low) if low == high else f"{low} to {high}"
+        return f"at least {low} {units} per row, at worst more than {MAX_UNITS}"
+    return f"{low if low == high else f'{low} to {high}'} {units} per row"
 
 
 def _notes_of_rows(table: GainTable) -> list[str]:

@@ -4,7 +4,7 @@ A data set counts once, however many images or runs it has. Ranks follow Demsar 
 Machine Learning Research 7): Friedman's test, and a comparison of each row with the baseline. The
 normal distribution that Bonferroni and Dunn use is poor for few data sets, so the distribution of
 two rows' rank sums is computed exactly (Eisinga et al. 2017, BMC Bioinformatics 18). The gain is
-that of a random-effects model, with the variance between data sets of Paule and Mandel (1982).
+that of a random-effects model.
 """
 
 import math
@@ -47,7 +47,8 @@ class CombinedGain:
         gain: Its estimate.
         low: Lower end of its interval.
         high: Upper end.
-        spread: Standard deviation of the true gains between data sets.
+        spread: Standard deviation of the true gains between data sets; with the noise of the
+            measured gains where their standard errors are unknown.
     """
 
     gain: float
@@ -81,37 +82,23 @@ def rank(means: FloatArray) -> Ranks:
 def combine(gains: FloatArray, errors: FloatArray, level: float = LEVEL) -> CombinedGain:
     """Estimate a row's gain over data sets, of which those measured are a sample.
 
-    The interval is that of Hartung, Knapp, Sidik and Jonkman, never narrower than the variances
-    allow (Roever, Knapp and Friede 2015, BMC Medical Research Methodology 15). With the variance of
-    Paule and Mandel it is a t interval with one degree of freedom less than there are data sets.
+    Two levels: the true gain on a data set varies between data sets, and the measured one varies
+    about it. All data sets have one weight, since weights from the standard errors of a few units
+    would be too uncertain. So the interval is the t interval of the gains, whatever both spreads
+    are, and the spread between data sets is what is left of theirs (Hedges 1983, Psychological
+    Bulletin 93).
 
     Args:
-        gains: (data sets,) gains in points.
-        errors: (data sets,) their standard errors; if one is 0, which means unknown, none is used,
-            and the spread of the gains is that of everything that differs between data sets.
+        gains: (data sets,) gains in points, 2 or more.
+        errors: (data sets,) their standard errors; 0 where they are unknown.
         level: Chance that the interval misses the true gain.
     """
-    from scipy import optimize, special
+    from scipy import special
 
-    df = len(gains) - 1
-    within = errors**2 if errors.all() else np.zeros(len(gains))
-    most = float(gains.var(ddof=1))
-
-    def excess(between: float) -> float:
-        weights = 1 / (within + between)
-        return float(weights @ (gains - weights @ gains / weights.sum()) ** 2) - df
-
-    if not within.any():
-        between = most
-    elif excess(0.0) <= 0:
-        between = 0.0
-    else:
-        between = float(optimize.brentq(excess, 0.0, most))
-    total = within + between
-    weights = 1 / total if total.all() else np.ones(len(gains))
-    gain = float(weights @ gains / weights.sum())
-    error = math.sqrt(float(weights**2 @ total)) / float(weights.sum())
-    half = float(special.stdtrit(df, 1 - level / 2)) * error
+    count, variance = len(gains), float(gains.var(ddof=1))
+    gain = float(gains.mean())
+    half = float(special.stdtrit(count - 1, 1 - level / 2)) * math.sqrt(variance / count)
+    between = max(0.0, variance - float((errors**2).mean()))
     return CombinedGain(gain, gain - half, gain + half, math.sqrt(between))
 
 
