@@ -40,7 +40,7 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     Args:
         gains: The table.
         name: Its short name.
-        image_noise: Whether to bootstrap the test images, which takes minutes on large test sets.
+        image_noise: Whether to resample the test images, which takes minutes on large test sets.
     """
     metric = gains.setting.metric
     columns = (

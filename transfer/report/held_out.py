@@ -1,7 +1,7 @@
 """How well the intervals over test images hold, on the images of recorded runs.
 
 ``python -m transfer.report.held_out`` prints the tables of docs/statistics.md from a results folder
-with per-image results. Of a bootstrap, a test set is a number of copies of each image.
+with per-image results. A test set is a number of copies of each image.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy.typing as npt
 from transfer.report.collection import collect
 from transfer.report.gains import GainTable
 from transfer.report.image_noise import metric_of, outcomes_of
-from transfer.stats.bootstrap import metric_on_draws
+from transfer.stats.image_halves import metric_on_draws, reach_of_draws
 from transfer.stats.total import total_interval
 
 FloatArray = npt.NDArray[np.float64]
 Copies = npt.NDArray[np.int32]
 
-DRAWS = 400
+DRAWS = 150
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,13 @@ def _print_population(several: Sequence[Recorded], repeats: int) -> None:
 def _interval(
     one: Recorded, copies: Copies, gains: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """The paired bootstrap's intervals of the gains on a test set."""
-    count = int(copies.sum())
-    drawn = one.gains(rng.multinomial(count, copies / count, size=DRAWS).T.astype(np.int32))
-    upper, lower = np.percentile(drawn, (97.5, 2.5), axis=1)
-    return 2 * gains - upper, 2 * gains - lower
+    """The intervals of the gains on a test set over its images."""
+    images = np.repeat(np.arange(one.images), copies)
+    halves = [rng.permutation(images)[: len(images) // 2] for _ in range(DRAWS)]
+    drawn = np.array([np.bincount(half, minlength=one.images) for half in halves], np.int32).T
+    distances = one.gains(drawn) - gains[:, None]
+    reach = np.array([reach_of_draws(own, len(images)) for own in distances])
+    return gains - reach, gains + reach
 
 
 if __name__ == "__main__":

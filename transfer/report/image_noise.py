@@ -15,7 +15,7 @@ from transfer.records.per_image import Outcomes
 from transfer.records.records import Record
 from transfer.records.wording import interval, signed
 from transfer.report.gains import GainRow, GainTable
-from transfer.stats.bootstrap import ImageNoise, metric_value, paired_bootstrap
+from transfer.stats.image_halves import ImageNoise, metric_value, paired_halves
 from transfer.stats.total import total_interval
 
 _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
@@ -76,7 +76,7 @@ def noise_sentences(table: GainTable) -> list[str]:
     if known:
         lines.insert(
             0,
-            f"Gains with 95 % intervals over test images alone ({draws} bootstrap draws of "
+            f"Gains with 95 % intervals over test images alone ({draws} halves of "
             f"{images} images): {'; '.join(known)}.",
         )
     if total:
@@ -103,7 +103,7 @@ def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
     try:
         after: list[Any] = outcomes_of(row, metric)
         kind: Any = metric_of(row.records[0], metric)
-        return RowNoise(row.name, paired_bootstrap(before, after, kind))
+        return RowNoise(row.name, paired_halves(before, after, kind))
     except UserError as error:
         return RowNoise(row.name, None, str(error))
 
@@ -141,16 +141,16 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
 
 
 def metric_of(record: Record, metric: str) -> Any:
-    """The metric of a record as the bootstrap names it.
+    """The metric of a record as :mod:`transfer.stats.image_halves` names it.
 
     Raises:
-        UserError: Its form of average precision has no bootstrap.
+        UserError: Its form of average precision cannot be resampled.
     """
     if record.cell["task"] == "segmentation":
         return metric
     form = per_image.evaluator(record).get("form", "11points")
     if form not in _FORMS:
-        raise UserError(f"the form '{form}' of average precision has no bootstrap.")
+        raise UserError(f"the form '{form}' of average precision cannot be resampled.")
     return _FORMS[form]
 
 

@@ -41,8 +41,9 @@ alone.</dd>
 <dt>"Inconclusive"</dt><dd>Not "no difference": the note below the table gives the smallest gain
 that would have been found with 80&nbsp;% power.</dd>
 <dt>One fine-tuning</dt><dd>Gives no interval and no verdict.</dd>
-<dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
-beside each record. It is reported separately from the interval over seeds.</dd>
+<dt>Noise of the test images</dt><dd>From halves of the test images, the same for both rows, and
+per-image results beside each record. Below each table is one interval over classifiers, seeds and
+test images together.</dd>
 <dt>The paper's gain</dt><dd>A difference of two single runs. It is compared with ours only on the
 paper's own data and protocol.</dd>
 <dt>Correlation</dt><dd>One point for each row; percentile bootstrap over rows; omitted below
