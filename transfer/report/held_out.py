@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200, help="test sets (default: %(default)s)")
     args = parser.parse_args()
     several = list(_recorded(args.results))
+    areas = [replace(one, metric="mAP area") for one in several if one.metric == "mAP 11-point"]
     _print_halves(several, args.repeats)
-    _print_population(several, args.repeats)
+    _print_population([*several, *areas], args.repeats)
 
 
 def _recorded(results: Path) -> Iterator[Recorded]:
     for table in collect(results).gains:
         runs = {row.name: outcomes_of(row, table.setting.metric) for row in table.rows}
-        metric = metric_of(table.rows[0].records[0], table.setting.metric)
-        yield Recorded(table, runs, metric)
-        if metric == "mAP 11-point":
-            yield Recorded(table, runs, "mAP area")
+        yield Recorded(table, runs, metric_of(table.rows[0].records[0], table.setting.metric))
 
 
 def _print_halves(several: Sequence[Recorded], repeats: int) -> None:
