@@ -114,7 +114,7 @@ def _rows(one: Recorded) -> list[Any]:
 
 def _print_population(several: Sequence[Recorded], repeats: int) -> None:
     """The gain on all images, in intervals from test sets drawn from them."""
-    print("\n| metric | interval holds |\n|---|---|")
+    print("\n| metric | interval from halves | basic bootstrap interval |\n|---|---|---|")
     for one in several:
         even = np.full(one.images, 1 / one.images)
         whole = one.gains(np.ones((one.images, 1), np.int32))[:, 0]
@@ -122,9 +122,21 @@ def _print_population(several: Sequence[Recorded], repeats: int) -> None:
         for number in range(repeats):
             rng = np.random.default_rng(number)
             drawn = rng.multinomial(one.images, even).astype(np.int32)
-            low, high = _interval(one, drawn, one.gains(drawn[:, None])[:, 0], rng)
-            hits.append((low <= whole) & (whole <= high))
-        print(f"| {one.metric} | {np.mean(hits):.1%} |")
+            gains = one.gains(drawn[:, None])[:, 0]
+            both = _interval(one, drawn, gains, rng), _bootstrap(one, drawn, gains, rng)
+            hits.append([(low <= whole) & (whole <= high) for low, high in both])
+        shares = " | ".join(f"{share:.1%}" for share in np.mean(hits, axis=(0, 2)))
+        print(f"| {one.metric} | {shares} |", flush=True)
+
+
+def _bootstrap(
+    one: Recorded, copies: Copies, gains: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Intervals of the basic bootstrap, for comparison."""
+    count = int(copies.sum())
+    drawn = one.gains(rng.multinomial(count, copies / count, size=DRAWS).T.astype(np.int32))
+    upper, lower = np.percentile(drawn, (97.5, 2.5), axis=1)
+    return 2 * gains - upper, 2 * gains - lower
 
 
 def _interval(
