@@ -141,7 +141,7 @@ def _relate(
     seeds, expected = {cell.seed for cell in cells}, {cell.seed for cell in baseline_cells}
     if seeds == expected:
         return row
-    note = f"fine-tuned with seeds {listed(seeds)}, the baseline with {listed(expected)}."
+    note = f"fine-tuned with {_named(seeds)}, the baseline with {_named(expected)}."
     return replace(row, notes=(*row.notes, note))
 
 
@@ -156,3 +156,7 @@ def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str
     if not family:
         return "no row besides the baseline has two units that differ"
     return None
+
+
+def _named(seeds: set[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {listed(seeds)}"

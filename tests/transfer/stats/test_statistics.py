@@ -350,10 +350,10 @@ def test_other_seeds_than_the_baselines_are_reported():
     observations += [Observation("other", "hub", seed, 78 + seed / 9) for seed in (1, 2, 3, 7)]
     rows = rows_of(analyse(observations, "base"))
     assert rows["same"].notes == ()
-    assert rows["other"].notes == ("fine-tuned with seeds 1-3, 7, the baseline with 0-2.",)
+    assert rows["other"].notes == ("fine-tuned with seeds 1-3, 7, the baseline with seeds 0-2.",)
     assert rows["other"].verdict is not None
     two = analyse(observe({"base": [77.0, 77.5], "row": [78.0, 78.1, 78.5]}), "base")
-    assert rows_of(two)["row"].notes == ("fine-tuned with seeds 0-2, the baseline with 0-1.",)
+    assert rows_of(two)["row"].notes == ("fine-tuned with seeds 0-2, the baseline with seeds 0-1.",)
 
 
 @pytest.mark.parametrize(
