@@ -101,8 +101,8 @@ def _unplanned(
     found = analyse(observations, baseline, **options, level=level, control_level=level)
     note = (
         f"Runs were added after a look at the verdicts. This is look {number}, which was not "
-        f"planned: its intervals hold at {1 - level:.2%} instead of 95 %, so that all looks "
-        "together give at most 5.5 % false verdicts. Planned looks ('transfer run "
+        f"planned: its intervals hold at {100 * (1 - level):.2f} % instead of 95 %, so that all "
+        "looks together give at most 5.5 % false verdicts. Planned looks ('transfer run "
         "--until-decided') give narrower intervals."
     )
     return replace(found, notes=(note, *found.notes))
@@ -199,7 +199,7 @@ def _planned(
         whole,
         rows=tuple(blank.values()),
         method=last.method,
-        reason=last.reason,
+        reason=f"at the last look, {last.reason}",
         family=tuple(row for row in log.looks[0].verdicts if row not in controls),
         components=last.components,
         notes=(*notes, *whole.notes),
@@ -233,9 +233,9 @@ def _beyond_the_plan(
     number = _number(units, log.looks[len(log.plan) :])
     level = unplanned_level(number + 1)
     note = (
-        f"Runs were added after the plan had ended: look {number} beyond it, at {', '.join(rows)}. "
-        f"Its intervals hold at {1 - level:.2%}, so that all looks together give at most 5.5 % "
-        "false verdicts."
+        f"Runs of {', '.join(rows)} were added after the plan had ended. This is look {number} "
+        f"beyond it: its intervals hold at {100 * (1 - level):.2f} %, so that all looks together "
+        "give at most 5.5 % false verdicts."
     )
     return analyse(chosen, log.baseline, **options, level=level, control_level=level), note
 

@@ -31,11 +31,11 @@ def remarks(table: GainTable) -> list[str]:
         *_measured(table),
         *_unfinished(table),
         *_method(table),
+        *table.analysis.notes,
         *_about(table),
         *_proxies(table),
         *_reaches(table),
         *_notes_of_rows(table),
-        *table.analysis.notes,
         *_agreements(table),
         *table.left_out,
     ]

@@ -36,7 +36,7 @@ def _share(kind: str, others: Sequence[GainRow], table: GainTable) -> str:
         return f"{share} {words} against {table.baseline} ({names})"
     verb = "gain" if kind == "gain" else "lose"
     most = max(found, key=lambda row: abs(row.statistics.gain or 0.0)).statistics
-    return (
-        f"{share} {verb}{'s' if len(found) == 1 else ''} against {table.baseline}, most "
-        f"{most.row}: " + gained(most.gain, table.setting.measure, most.gain_low, most.gain_high)
-    )
+    figures = gained(most.gain, table.setting.measure, most.gain_low, most.gain_high)
+    if len(found) == 1:
+        return f"{share} {verb}s against {table.baseline}: {most.row} {figures}"
+    return f"{share} {verb} against {table.baseline}, {most.row} most: {figures}"

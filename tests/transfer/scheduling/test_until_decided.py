@@ -13,6 +13,7 @@ from transfer.records import look_log, records
 from transfer.report import remarks
 from transfer.report.collection import collect
 from transfer.report.gains import gain_tables, keep_look, observation
+from transfer.report.verdicts import verdict
 from transfer.scheduling.asked_runs import keep_asked
 from transfer.scheduling.looks_cost import cost_of_looks
 from transfer.scheduling.schedule import record_path
@@ -158,6 +159,7 @@ def test_a_margin_ends_rows_without_a_gain_that_matters(tmp_path):
     suite(tmp_path, margin=6.0).run(Runs())
     (log,) = logs(tmp_path)
     assert log["looks"][-1]["verdicts"]["resnet50d_smooth"] == "no gain beyond ±6"
+    assert "1 of 2 rows with no gain beyond ±6" in verdict(*collect(tmp_path).gains)
     assert len(log["looks"]) == 1
 
 
