@@ -9,8 +9,8 @@ import numpy as np
 from transfer.records.cells import Cell
 from transfer.stats.looks import course, critical_values
 
-_GAINS = {0.0: "no row gains", 1.0: "all gain one standard deviation", 2.0: "two"}
-"""In standard deviations of a run, after the effect of its seed."""
+_GAINS = (0.0, 1.0, 2.0)
+"""In standard deviations of a run, without the effect of its seed."""
 
 _TABLES = 2000
 
@@ -30,11 +30,10 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
             continue
         most = (len(rows) + 1) * looks[-1]
         values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
-        means = ", ".join(
-            f"{_runs(len(rows), looks, gain):.0f} if {words}" for gain, words in _GAINS.items()
-        )
+        none, one, two = (f"{_runs(len(rows), looks, gain):.0f}" for gain in _GAINS)
         lines.append(
-            f"{task}, until decided: at most {most} runs; on average {means} (of a run, after the "
+            f"{task}, until decided: at most {most} runs. On average {none} if no row gains, {one} "
+            f"if all gain 1 and {two} if all gain 2 standard deviations of a run (without the "
             f"effect of its seed). Critical values at looks {', '.join(map(str, looks))}: {values}."
         )
     return lines
