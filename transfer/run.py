@@ -28,6 +28,7 @@ from transfer.driver.costs import print_dry_run
 from transfer.driver.here import run_here
 from transfer.driver.planning import planned, print_remarks, tasks_of
 from transfer.driver.workers import jobs_of, run_in_workers, run_until_decided
+from transfer.scheduling.asked_runs import keep_asked
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print the gain"
 
@@ -62,6 +63,8 @@ def _run(args: argparse.Namespace) -> int:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if args.tensorboard:
         console.print(_where_curves_are(args.work_dir), highlight=False, soft_wrap=True)
+    if plan.baseline and not args.until_decided:
+        ranks.on_main(lambda: keep_asked(tasks, plan.baseline, plan.margin))
     if args.until_decided:
         failed = run_until_decided(tasks, plan, args, console)
     elif here:

@@ -9,6 +9,7 @@ from backbones.common.arguments import require_folder
 from backbones.common.errors import UserError
 from backbones.common.escape import terminal
 from transfer.report import collection, paper_tables, readme
+from transfer.report.gains import keep_look
 from transfer.report.layout import FORMATS, to_csv
 from transfer.report.own_tables import own_tables
 
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
             "and --results names another folder. 'transfer table all' prints the paper's tables.",
             file=beside,
         )
+    for table in found.gains:
+        keep_look(table)
     for sentence in found.left_out:
         print(f"Left out: {terminal(sentence)}", file=beside)
     return 0

@@ -12,7 +12,7 @@ from transfer.plan.request import Plan
 from transfer.records import records
 from transfer.records.comparable import Setting
 from transfer.report.ending import ending
-from transfer.report.gains import GainTable, fix_margin, gain_tables, keep_look, looks_path
+from transfer.report.gains import GainTable, gain_tables, keep_look
 from transfer.report.terminal import print_gains
 
 
@@ -25,14 +25,10 @@ def print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]
     for sentence in unreadable:
         console.print(sentence, highlight=False, soft_wrap=True)
     of_tables = [r for r in found if Setting.of(r) in settings and r.cell["backbone"] in rows]
-    for setting in settings if plan.baseline else ():
-        path = looks_path([r for r in of_tables if Setting.of(r) == setting], plan.baseline)
-        fix_margin(path, plan.baseline, plan.margin)
-    tables = gain_tables(of_tables, plan.baseline)
+    tables = gain_tables(of_tables, plan.baseline, rows)
     for table in tables:
         print_gains(table, console)
-        if plan.baseline:
-            keep_look(table)
+        keep_look(table)
     return list(tables)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Look:
     units: dict[str, int]
     verdicts: dict[str, str]
 
+    def agrees(self, units: Mapping[str, int]) -> bool:
+        """Whether it saw as many units of every row that both have."""
+        return all(self.units[row] == units[row] for row in self.units.keys() & units.keys())
+
 
 @dataclass(frozen=True, kw_only=True)
 class LookLog:
@@ -46,18 +50,34 @@ class LookLog:
     Attributes:
         baseline: Row that gains are computed against.
         plan: Units of each row at the planned looks; empty if looks were not planned.
+        asked: Runs of each row that commands without a plan have asked for.
         margin: Largest difference, in points, that does not matter; None if none was fixed.
         looks: Those taken, in order.
     """
 
     baseline: str
     plan: tuple[int, ...] = ()
+    asked: dict[str, int] = field(default_factory=dict)
     margin: float | None = None
     looks: tuple[Look, ...] = ()
 
     def after(self, look: Look) -> LookLog:
         """The log with one more look."""
         return dataclasses.replace(self, looks=(*self.looks, look))
+
+    def missing_runs(self, runs: Mapping[str, int], rows: Collection[str] | None) -> dict[str, int]:
+        """Rows that lack runs that were asked for, each with their number.
+
+        Args:
+            runs: The finished runs of each row.
+            rows: The rows that count; None for all.
+        """
+        left = {row: asked - runs.get(row, 0) for row, asked in self.asked.items()}
+        return {
+            row: number
+            for row, number in left.items()
+            if number > 0 and (rows is None or row in rows)
+        }
 
 
 def path_of(records_folder: Path, cell: Mapping[str, Any], baseline: str) -> Path:
@@ -91,10 +111,14 @@ def read(path: Path) -> LookLog | None:
             raise TypeError("plan")
         if margin is not None and type(margin) not in (int, float):
             raise TypeError("margin")
-        if plan != sorted(set(plan)) or (plan and len(looks) > len(plan)):
+        if plan != sorted(set(plan)):
             raise ValueError("plan")
         return LookLog(
-            baseline=str(content["baseline"]), plan=tuple(plan), margin=margin, looks=looks
+            baseline=str(content["baseline"]),
+            plan=tuple(plan),
+            asked=_table(content.get("asked", {}), int),
+            margin=margin,
+            looks=looks,
         )
     except FileNotFoundError:
         return None

@@ -31,6 +31,11 @@ def gained(gain: float | None, measure: str, low: float | None, high: float | No
     return f"{signed(gain)} {measure}{ends}"
 
 
+def p_value(p: float) -> str:
+    """Three decimals; ``< 0.001`` for less."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def count(number: int, thing: str) -> str:
     """``1 classifier``, ``2 classifiers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -9,7 +9,7 @@ from transfer.records.records import Record, measure
 from transfer.records.wording import figure
 from transfer.report.gains import GainRow, GainTable, observation
 from transfer.report.layout import Cell, Missing, Table, table
-from transfer.stats.rows import summarise
+from transfer.stats.summary import summarise
 
 
 def class_table(gains: GainTable, name: str) -> Table | None:

@@ -14,7 +14,7 @@ from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from backbones.training.known_images import name_of_images
 from transfer.records import records
-from transfer.stats.rows import mean_interval
+from transfer.stats.summary import mean_interval
 
 AUTHORS_CODE = "formulas of the authors' code"
 _OWN = "as in the recipe"

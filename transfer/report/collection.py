@@ -18,6 +18,7 @@ from transfer.records.comparable import Setting
 from transfer.records.records import Record
 from transfer.records.wording import count as count_of
 from transfer.report import classification
+from transfer.report.across_data import with_notes
 from transfer.report.gains import GainTable, gain_table, paper_row
 from transfer.report.remarks import PAPER_DATA
 
@@ -161,7 +162,7 @@ def families(found: Iterable[Record], against: str = "") -> list[GainTable]:
             rows = [record for record in members if record.cell["backbone"] in compared]
             of_setting.append(gain_table(setting, rows, baseline))
         tables += [_beside(table, of_setting) for table in of_setting]
-    return tables
+    return with_notes(tables)
 
 
 def _beside(table: GainTable, several: Sequence[GainTable]) -> GainTable:

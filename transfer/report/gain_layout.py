@@ -15,7 +15,8 @@ from transfer.report.gains import GainRow, GainTable, observation, paper_row
 from transfer.report.image_noise import noise_sentences
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
-from transfer.stats.rows import RowResult, summarise
+from transfer.stats.rows import RowResult
+from transfer.stats.summary import summarise
 
 _TITLES = {8: "Faster R-CNN on Pascal VOC", 9: "FCN on ADE20K"}
 _HEADLINES = {8: ("voc_map", "mAP", "11points"), 9: ("miou", "mIoU", "")}
@@ -39,7 +40,7 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     Args:
         gains: The table.
         name: Its short name.
-        image_noise: Whether to bootstrap the test images, which takes minutes on large test sets.
+        image_noise: Whether to resample the test images, which takes minutes on large test sets.
     """
     metric = gains.setting.metric
     columns = (

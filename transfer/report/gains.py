@@ -5,19 +5,18 @@ A table has one task, data set, protocol, precision and metric; other rows never
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.common.errors import UserError
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
 from transfer.records import look_log
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
-from transfer.records.look_log import LookLog
 from transfer.records.records import Record
-from transfer.report.looks_at import judged, look_of
+from transfer.report.looks_at import judged, with_look
 from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult
 
@@ -61,6 +60,7 @@ class GainTable:
         rows: The baseline first.
         analysis: The statistics of the table as a whole.
         left_out: Rows that are left out, with reasons.
+        unfinished: The missing runs of each row that lacks some that were asked for.
     """
 
     setting: Setting
@@ -68,14 +68,17 @@ class GainTable:
     rows: tuple[GainRow, ...]
     analysis: TableResult
     left_out: tuple[str, ...]
+    unfinished: dict[str, int]
 
 
-def gain_tables(records: Iterable[Record], baseline: str) -> list[GainTable]:
-    """A table for each setting, in order of appearance."""
+def gain_tables(
+    records: Iterable[Record], baseline: str, rows: Collection[str] | None = None
+) -> list[GainTable]:
+    """A table for each setting, in order of appearance; arguments as for :func:`gain_table`."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
-    return [gain_table(setting, group, baseline) for setting, group in groups.items()]
+    return [gain_table(setting, group, baseline, rows) for setting, group in groups.items()]
 
 
 def looks_path(records: Sequence[Record], baseline: str) -> Path:
@@ -85,52 +88,33 @@ def looks_path(records: Sequence[Record], baseline: str) -> Path:
 
 
 def keep_look(table: GainTable) -> None:
-    """Record that the verdicts of a table were looked at, where no plan does.
+    """Record a look at the verdicts of a table whose looks are kept.
 
-    Raises:
-        UserError: The folder is not writable.
+    ``transfer run`` begins to keep them. Results that it did not write, such as published ones,
+    are only read, and so are folders that this user cannot write.
     """
-    records = [record for row in table.rows for record in row.records]
-    path = looks_path(records, table.baseline)
-    log = look_log.read(path) or LookLog(baseline=table.baseline)
-    look = look_of(table.analysis)
-    if log.plan or table.analysis.method is None:
-        return
-    if all(look.units != one.units for one in log.looks):
-        look_log.write(path, log.after(look))
-
-
-def fix_margin(path: Path, baseline: str, margin: float | None) -> None:
-    """Fix the margin of a table, before its first look.
-
-    Args:
-        path: The file of the looks at the table.
-        baseline: The row that gains are computed against.
-        margin: Largest difference, in points, that does not matter; None if none is fixed.
-
-    Raises:
-        UserError: Another one was fixed before, or the folder is not writable.
-    """
+    path = looks_path([record for row in table.rows for record in row.records], table.baseline)
     log = look_log.read(path)
-    if log is None or not log.looks:
-        if margin is not None and log is None:
-            look_log.write(path, LookLog(baseline=baseline, margin=margin))
+    if log is None or table.unfinished:
         return
-    if log.margin != margin:
-        before = "none" if log.margin is None else f"{log.margin:g}"
-        raise UserError(
-            f"The margin of this table was fixed as {before} before its first look "
-            f"('{path.absolute()}') and cannot change after it: leave 'margin' as it was."
-        )
+    after = with_look(table.analysis, log)
+    if after != log and os.access(path.parent, os.W_OK):
+        look_log.write(path, after)
 
 
-def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> GainTable:
+def gain_table(
+    setting: Setting,
+    records: Sequence[Record],
+    baseline: str,
+    rows: Collection[str] | None = None,
+) -> GainTable:
     """One table.
 
     Args:
         setting: The setting that the records share.
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
+        rows: The rows that the records were limited to; None if they were not.
 
     Raises:
         UserError: The looks at the table cannot be read.
@@ -141,19 +125,26 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
+    log = look_log.read(looks_path(records, baseline))
     analysis = judged(
         [observation(record, record.value) for record in usable],
-        look_log.read(looks_path(records, baseline)),
+        log,
         baseline,
         targets=_targets(by_row, setting.metric, baseline),
         controls=controls_of(by_row),
     )
-    rows = tuple(
+    shown = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )
     left_out = (*former, *different, *repeated, *_together(analysis.left_out))
+    runs = {row: len(own) for row, own in by_row.items()}
     return GainTable(
-        setting=setting, baseline=baseline, rows=rows, analysis=analysis, left_out=left_out
+        setting=setting,
+        baseline=baseline,
+        rows=shown,
+        analysis=analysis,
+        left_out=left_out,
+        unfinished=log.missing_runs(runs, rows) if log else {},
     )
 
 
@@ -199,7 +190,7 @@ def _together(sentences: Iterable[str]) -> list[str]:
     for sentence in sentences:
         row, _, reason = sentence.partition(": ")
         rows.setdefault(reason, []).append(row)
-    return [f"{', '.join(names)}: {reason}" for reason, names in rows.items()]
+    return [f"{', '.join(names)}: {reason}." for reason, names in rows.items()]
 
 
 def _row(result: RowResult, records: Sequence[Record], metric: str, baseline: str) -> GainRow:

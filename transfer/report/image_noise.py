@@ -15,7 +15,7 @@ from transfer.records.per_image import Outcomes
 from transfer.records.records import Record
 from transfer.records.wording import interval, signed
 from transfer.report.gains import GainRow, GainTable
-from transfer.stats.bootstrap import ImageNoise, metric_value, paired_bootstrap
+from transfer.stats.image_halves import ImageNoise, metric_value, paired_halves
 from transfer.stats.total import total_interval
 
 _FORMS: dict[str, Literal["mAP 11-point", "mAP area"]] = {
@@ -51,7 +51,7 @@ def image_noise(table: GainTable) -> list[RowNoise]:
     if base is None:
         return []
     try:
-        before = _outcomes(base, table.setting.metric)
+        before = outcomes_of(base, table.setting.metric)
     except UserError as error:
         return [RowNoise(row.name, None, str(error)) for row in others]
     return [_of_row(row, before, table.setting.metric) for row in others]
@@ -70,19 +70,20 @@ def noise_sentences(table: GainTable) -> list[str]:
             total += _total(table, one.row, one.noise)
         else:
             silent.setdefault(one.reason, []).append(one.row)
-    lines = [f"No noise of the test set for {', '.join(rows)}: {r}" for r, rows in silent.items()]
+    lines = [
+        f"Noise of the test images unknown for {', '.join(rows)}: {r}" for r, rows in silent.items()
+    ]
     if known:
         lines.insert(
             0,
-            f"Noise of the test set, separate from that of seeds ({draws} draws of the {images} "
-            "test "
-            f"images, 95 %): {'; '.join(known)}.",
+            f"Gains with 95 % intervals over test images alone ({draws} halves of "
+            f"{images} images): {'; '.join(known)}.",
         )
     if total:
         lines.insert(
             0,
             "Gains with 95 % intervals over classifiers, seeds and test images together: "
-            f"{'; '.join(total)}. The intervals of the table are for these test images.",
+            f"{'; '.join(total)}. The table's own intervals are for these test images only.",
         )
     return lines
 
@@ -100,15 +101,19 @@ def _total(table: GainTable, name: str, noise: ImageNoise) -> list[str]:
 
 def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:
     try:
-        after: list[Any] = _outcomes(row, metric)
-        kind: Any = _metric(row.records[0], metric)
-        return RowNoise(row.name, paired_bootstrap(before, after, kind))
+        after: list[Any] = outcomes_of(row, metric)
+        kind: Any = metric_of(row.records[0], metric)
+        return RowNoise(row.name, paired_halves(before, after, kind))
     except UserError as error:
         return RowNoise(row.name, None, str(error))
 
 
-def _outcomes(row: GainRow, metric: str) -> list[list[Outcomes]]:
-    """Outcomes of every fine-tuning by classifier; the gain is the mean over classifiers."""
+def outcomes_of(row: GainRow, metric: str) -> list[list[Outcomes]]:
+    """Outcomes of every fine-tuning by classifier; the gain is the mean over classifiers.
+
+    Raises:
+        UserError: They are missing, malformed, or from another run.
+    """
     units: dict[str, list[Outcomes]] = {}
     for record in row.records:
         outcomes = _headline_outcomes(record, metric)
@@ -125,7 +130,7 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     names = per_image.classes(record)
     wanted = [names.index(name) for name in per_image.headline_classes(record)]
     outcomes = _of_classes(per_image.outcomes(record), wanted)
-    found = metric_value(outcomes, _metric(record, metric))
+    found = metric_value(outcomes, metric_of(record, metric))
     if not abs(found - record.value) < _SAME:
         raise UserError(
             f"the per-image results beside '{record.path.name}' give {found:.2f}, but the record "
@@ -135,12 +140,17 @@ def _headline_outcomes(record: Record, metric: str) -> Outcomes:
     return outcomes
 
 
-def _metric(record: Record, metric: str) -> Any:
+def metric_of(record: Record, metric: str) -> Any:
+    """The metric of a record as :mod:`transfer.stats.image_halves` names it.
+
+    Raises:
+        UserError: Its form of average precision cannot be resampled.
+    """
     if record.cell["task"] == "segmentation":
         return metric
     form = per_image.evaluator(record).get("form", "11points")
     if form not in _FORMS:
-        raise UserError(f"the form '{form}' of average precision has no bootstrap.")
+        raise UserError(f"the form '{form}' of average precision cannot be resampled.")
     return _FORMS[form]
 
 

@@ -12,14 +12,16 @@ from backbones.common.arguments import require_folder
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from transfer.report import collection, notes, paper_tables
+from transfer.report.across_data import across_data, across_tables
 from transfer.report.answer import answer, groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, settings
 from transfer.report.foundations import commands, foundations, rests_on
 from transfer.report.gain_layout import gain_table
+from transfer.report.gains import keep_look
 from transfer.report.layout import Table, to_html
 from transfer.report.pictures import style
-from transfer.report.pictures.gallery import Picture, pictures
+from transfer.report.pictures.gallery import Picture, pictures, ranks_picture
 from transfer.report.verdicts import verdict
 
 _HERE = Path(__file__).resolve().parent
@@ -39,8 +41,9 @@ alone.</dd>
 <dt>"Inconclusive"</dt><dd>Not "no difference": the note below the table gives the smallest gain
 that would have been found with 80&nbsp;% power.</dd>
 <dt>One fine-tuning</dt><dd>Gives no interval and no verdict.</dd>
-<dt>Noise of the test set</dt><dd>A paired bootstrap over the test images, from per-image results
-beside each record. It is reported separately from the interval over seeds.</dd>
+<dt>Noise of the test images</dt><dd>From halves of the test images, the same for both rows, and
+per-image results beside each record. Below each table is one interval over classifiers, seeds and
+test images together.</dd>
 <dt>The paper's gain</dt><dd>A difference of two single runs. It is compared with ours only on the
 paper's own data and protocol.</dd>
 <dt>Correlation</dt><dd>One point for each row; percentile bootstrap over rows; omitted below
@@ -74,12 +77,15 @@ def run(args: argparse.Namespace) -> int:
     found = collection.asked(args)
     home = args.results / "sample" if args.sample else args.results
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
+    drawn |= {one.name: [ranks_picture(one)] for one in across_data(found.gains)}
     out = args.out or home / "report.html"
     write_atomically(
         out,
         page(found, drawn, notes.read_notes(home)).encode(),
         "--out" if args.out else "--results",
     )
+    for table in found.gains:
+        keep_look(table)
     print(out)
     if args.pictures or not (
         args.out or args.against
@@ -109,7 +115,7 @@ def page(found: Collection, drawn: dict[str, list[Picture]], own_notes: str) -> 
 
     Args:
         found: All results.
-        drawn: The pictures of each setting.
+        drawn: The pictures of each setting, and of each table over data sets.
         own_notes: The results folder's notes, as Markdown.
     """
     sections = [
@@ -165,9 +171,14 @@ def _measured(found: Collection, drawn: dict[str, list[Picture]]) -> Iterator[st
             yield _table(gain_table(table, f"{name}-table{place + 1}", image_noise=True))
             by_class = class_table(table, f"{name}-classes{place + 1}")
             yield _folded(by_class) if by_class else ""
-        figures = "".join(_picture(picture) for picture in drawn[name])
-        if figures:
-            yield f'<div class="pictures">{figures}</div>'
+        yield _gallery(drawn[name])
+    for shown in across_tables(found.gains):
+        yield _table(shown) + _gallery(drawn[shown.name])
+
+
+def _gallery(several: Iterable[Picture]) -> str:
+    figures = "".join(_picture(picture) for picture in several)
+    return f'<div class="pictures">{figures}</div>' if figures else ""
 
 
 def _folded(shown: Table) -> str:

@@ -13,6 +13,7 @@ from backbones.training.known_images import IMAGENET, PLACES
 from backbones.zoo import paper_figures, zoo
 from transfer.records.wording import figure, interval
 from transfer.report import gain_layout
+from transfer.report.across_data import across_tables
 from transfer.report.classification import AUTHORS_CODE, Group
 from transfer.report.collection import Collection
 from transfer.report.gains import GainTable
@@ -177,15 +178,16 @@ def beside_the_paper(number: int, found: Collection) -> list[Table]:
 
 
 def on_other_images(number: int, found: Collection) -> list[Table]:
-    """Results for a table on other images than the paper's."""
+    """Results for a table on other images than the paper's, then over all data sets together."""
     if number in TRANSFER:
         own = _on_its_data(number, found)
         task = TRANSFER[number]
         other = [one for one in found.gains if one.setting.task == task and one not in own]
-        return [
+        shown = [
             gain_layout.gain_table(gains, f"{_name(number, place)}-{gains.setting.data}")
             for place, gains in enumerate(other)
         ]
+        return [*shown, *across_tables([one for one in found.gains if one.setting.task == task])]
     spec = CLASSIFICATION[number]
     if spec.data == PLACES:  # the other tables show these rows already
         return []

@@ -10,6 +10,7 @@ from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
 from transfer.stats.agreement import PaperAgreement, agreement
+from transfer.stats.comparison import Method
 from transfer.stats.power import MAX_UNITS
 from transfer.stats.rows import RowResult
 
@@ -17,16 +18,24 @@ PAPER_PROTOCOL = "paper"
 PAPER_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
 
 
+_METHODS: dict[Method, str] = {
+    "Dunnett": "Dunnett's method",
+    "blocked Dunnett": "Dunnett's method within blocks of seeds",
+    "Welch-Bonferroni": "Welch's tests with Bonferroni's correction",
+}
+
+
 def remarks(table: GainTable) -> list[str]:
     """Every sentence below a table, the most important first."""
     return [
         *_measured(table),
+        *_unfinished(table),
         *_method(table),
+        *table.analysis.notes,
         *_about(table),
         *_proxies(table),
         *_reaches(table),
         *_notes_of_rows(table),
-        *table.analysis.notes,
         *_agreements(table),
         *table.left_out,
     ]
@@ -89,23 +98,38 @@ def _measured(table: GainTable) -> list[str]:
     return lines
 
 
+def _unfinished(table: GainTable) -> list[str]:
+    """A warning while runs are missing that a suite has asked for."""
+    if not table.unfinished:
+        return []
+    rows = ", ".join(f"{row} {runs}" for row, runs in table.unfinished.items())
+    return [
+        f"Provisional: {count(sum(table.unfinished.values()), 'run')} of this suite not finished "
+        f"({rows}). Verdicts count when all are; if you stop early at a verdict, false ones become "
+        "more likely."
+    ]
+
+
 def _method(table: GainTable) -> list[str]:
     analysis = table.analysis
     if analysis.method is None:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
     rows = count(len(analysis.family), "row")
+    together = (
+        "; the 95 % intervals hold for all of them together" if len(analysis.family) > 1 else ""
+    )
     controls = [row.name for row in table.rows if row.statistics.control]
     lines = []
     if analysis.family:
         lines.append(
-            f"Verdicts by {analysis.method}, simultaneous 95 % intervals over {rows} against "
-            f"{table.baseline}: {analysis.reason}."
+            f"Verdicts: {rows} compared with {table.baseline} by {_METHODS[analysis.method]}"
+            f"{together}. Units: {analysis.reason}."
         )
     if controls:
         lines.append(
-            f"Compared alone, each with its own 95 % interval, because a control is meant to lose: "
-            f"{', '.join(controls)}."
+            "Controls, which are meant to lose, are compared alone, each with its own 95 % "
+            f"interval: {', '.join(controls)}."
         )
     if analysis.components:
         parts = (
@@ -154,11 +178,11 @@ def _reach(row: RowResult, largest: float) -> str:
     """The meaning of "inconclusive": the detectable gain, and the cost of a given gain."""
     assert row.detectable is not None
     assert row.target_gain is not None
-    cost = _range(row.needed_low, row.needed_high)
     whose = "classifiers" if row.unit == "classifier" else "seeds"
+    cost = _range(row.needed_low, row.needed_high, whose)
     return (
         f"{row.row}: inconclusive. {_detectable(row, largest)}; a gain of "
-        f"{row.target_gain:+.2f} needs {cost} {whose} per row."
+        f"{row.target_gain:+.2f} needs {cost}."
     )
 
 
@@ -180,12 +204,12 @@ def _detectable(row: RowResult, largest: float) -> str:
     )
 
 
-def _range(low: int | None, high: int | None) -> str:
+def _range(low: int | None, high: int | None, units: str) -> str:
     if low is None:
-        return f"more than {MAX_UNITS}"
+        return f"more than {MAX_UNITS} {units} per row"
     if high is None:
-        return f"{low} or more (above {MAX_UNITS} at worst)"
-    return str(low) if low == high else f"{low} to {high}"
+        return f"at least {low} {units} per row, at worst more than {MAX_UNITS}"
+    return f"{low if low == high else f'{low} to {high}'} {units} per row"
 
 
 def _notes_of_rows(table: GainTable) -> list[str]:

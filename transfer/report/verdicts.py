@@ -16,7 +16,8 @@ def verdict(table: GainTable) -> str:
     judged = [row for row in others if row.statistics.verdict]
     if not judged:
         return f"{table.setting.title}: no verdicts: {table.analysis.reason}."
-    parts = [_share(kind, others, table) for kind in ("gain", "loss", "inconclusive")]
+    kinds = ["gain", "loss", *sorted({str(row.statistics.verdict) for row in judged}, reverse=True)]
+    parts = [_share(kind, others, table) for kind in dict.fromkeys(kinds)]
     silent = len(others) - len(judged)
     if silent:
         parts.append(f"{silent} of {count(len(others), 'row')} without a verdict")
@@ -29,12 +30,13 @@ def _share(kind: str, others: Sequence[GainRow], table: GainTable) -> str:
     if not found:
         return ""
     share = f"{len(found)} of {count(len(others), 'row')}"
-    if kind == "inconclusive":
+    if kind not in ("gain", "loss"):
         names = ", ".join(row.name for row in found[:4]) + (" …" if len(found) > 4 else "")
-        return f"{share} inconclusive against {table.baseline} ({names})"
+        words = kind if kind == "inconclusive" else f"with {kind}"
+        return f"{share} {words} against {table.baseline} ({names})"
     verb = "gain" if kind == "gain" else "lose"
     most = max(found, key=lambda row: abs(row.statistics.gain or 0.0)).statistics
-    return (
-        f"{share} {verb}{'s' if len(found) == 1 else ''} against {table.baseline}, most "
-        f"{most.row}: " + gained(most.gain, table.setting.measure, most.gain_low, most.gain_high)
-    )
+    figures = gained(most.gain, table.setting.measure, most.gain_low, most.gain_high)
+    if len(found) == 1:
+        return f"{share} {verb}s against {table.baseline}: {most.row} {figures}"
+    return f"{share} {verb} against {table.baseline}, {most.row} most: {figures}"

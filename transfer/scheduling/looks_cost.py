@@ -10,6 +10,8 @@ from transfer.records.cells import Cell
 from transfer.stats.looks import course, critical_values
 
 _GAINS = (0.0, 1.0, 2.0)
+"""In standard deviations of a run, without the effect of its seed."""
+
 _TABLES = 2000
 
 
@@ -28,11 +30,11 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
             continue
         most = (len(rows) + 1) * looks[-1]
         values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
-        means = "; ".join(f"{_runs(len(rows), looks, gain):.0f} at {gain:g}" for gain in _GAINS)
+        none, one, two = (f"{_runs(len(rows), looks, gain):.0f}" for gain in _GAINS)
         lines.append(
-            f"{task}, until decided: at most {most} runs a table. On average, if all rows truly "
-            f"gain by that many standard deviations of a run: {means}. Critical values at looks "
-            f"{', '.join(map(str, looks))}: {values}."
+            f"{task}, until decided: at most {most} runs. On average {none} if no row gains, {one} "
+            f"if all gain 1 and {two} if all gain 2 standard deviations of a run (without the "
+            f"effect of its seed). Critical values at looks {', '.join(map(str, looks))}: {values}."
         )
     return lines
 

@@ -6,11 +6,9 @@ plan, and the intervals stay valid (:mod:`transfer.stats.looks`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from backbones.common.errors import UserError
 from transfer.records import look_log, records
@@ -18,6 +16,7 @@ from transfer.records.cells import Task
 from transfer.records.look_log import LookLog
 from transfer.report.gains import controls_of, observation
 from transfer.report.looks_at import at_look, is_decided, look_of
+from transfer.scheduling.asked_runs import by_table
 from transfer.scheduling.schedule import record_path
 
 DEFAULT_LOOKS = (3, 5, 8, 12)
@@ -56,7 +55,7 @@ class _Table:
     @property
     def active(self) -> list[str]:
         """Rows that are not decided; nothing once every look was taken."""
-        if self.number == len(self.log.plan):
+        if self.number >= len(self.log.plan):
             return []
         if not self.log.looks:
             rows = dict.fromkeys(task.cell.backbone for task in self.tasks)
@@ -108,14 +107,10 @@ class UntilDecided:
         if not baseline:
             raise UserError("--until-decided needs a suite with a 'baseline'.")
         self.tables: list[_Table] = []
-        groups: dict[Path, list[Task]] = {}
-        for task in tasks:
-            cell = dataclasses.asdict(task.cell)
-            cell["overrides"] = _as_recorded(task.cell.overrides)
-            path = look_log.path_of(record_path(task).parent, cell, baseline)
-            groups.setdefault(path, []).append(task)
-        for path, group in groups.items():
-            log = look_log.read(path) or LookLog(baseline=baseline, plan=looks, margin=margin)
+        for path, group in by_table(tasks, baseline).items():
+            log = look_log.read(path)
+            if log is None or not (log.plan or log.looks):
+                log = LookLog(baseline=baseline, plan=looks, margin=margin)
             _require_same(path, log, looks, margin)
             self.tables.append(_Table(path, log, group))
 
@@ -158,12 +153,3 @@ def _require_same(path: Path, log: LookLog, looks: tuple[int, ...], margin: floa
             f"The looks of this table were planned with {before} ('{path.absolute()}'), and a "
             "plan cannot change after a look: run the same command again with these options."
         )
-
-
-def _as_recorded(overrides: Sequence[Any]) -> list[Any]:
-    """Settings as JSON has them, with lists for tuples."""
-
-    def plain(value: Any) -> Any:
-        return [plain(one) for one in value] if isinstance(value, tuple | list) else value
-
-    return [plain(pair) for pair in overrides]

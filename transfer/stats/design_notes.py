@@ -11,17 +11,17 @@ def design_in_words(design: Design, rows: Sequence[RowResult]) -> str:
     """The design, and the assumption that its verdicts rest on."""
     units = SEVERAL[rows[0].unit]
     if design.blocked:
-        words = f"{design.sizes[0]} blocks of {units} that share their seeds in all rows"
+        words = f"{design.sizes[0]} {units} a row, the i-th with the same seed in every row"
     else:
-        words = f"{units} as independent units, because rows do not share their seeds"
+        words = f"{units}, compared as independent, because rows do not share their seeds"
         if len(design.sizes) == 2 and min(design.sizes) < FEWEST_UNITS:
-            words = f"{units} as independent units"
+            words = f"{units}, compared as independent"
     if design.robust:
-        return f"{words}; limited harm if one spread exceeds the others"
+        return words
     few = min(design.sizes)
     return (
-        f"{words}; with {few} units in a row the verdicts assume that all rows have the same "
-        "spread, which so few units cannot show"
+        f"{words}. With {few} units a row, the verdicts assume that all rows have the same "
+        "spread: so few units cannot show a difference"
     )
 
 

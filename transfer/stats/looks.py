@@ -108,13 +108,19 @@ class Course:
 
 
 def course(
-    units: FloatArray, looks: Sequence[int], *, margin: float = 0.0, only_losses: bool = False
+    units: FloatArray,
+    looks: Sequence[int],
+    *,
+    beyond: Sequence[int] = (),
+    margin: float = 0.0,
+    only_losses: bool = False,
 ) -> Course:
     """Follow simulated suites from look to look, with the rules of ``--until-decided``.
 
     Args:
-        units: (tables, groups, n) values, the baseline first, n at least the last look.
+        units: (tables, groups, n) values, the baseline first, as many as at the last look or more.
         looks: numbers of units at the looks.
+        beyond: numbers of units at later looks, to which undecided rows go on after the plan.
         margin: largest difference that does not matter; 0 if none was fixed.
         only_losses: whether a row stops at a loss only; otherwise at any verdict.
     """
@@ -123,7 +129,7 @@ def course(
     gains, reach = np.zeros((2, tables, rows))
     stopped_at = np.zeros((tables, rows))
     decided = np.zeros((tables, rows), dtype=bool)
-    for look in looks:
+    for number, look in enumerate([*looks, *beyond], 1 - len(looks)):
         active = ~decided
         for pattern in np.unique(active, axis=0):
             if not pattern.any():
@@ -133,7 +139,8 @@ def course(
             left = len(places)
             chosen = units[some][:, [0, *(places + 1)], :look]
             found, errors = statistics(chosen, worth_blocking(left, look))
-            half = critical_value(design_at(left, look), level * left / rows) * errors
+            own = level * left / rows if number < 1 else unplanned_level(number + 1)
+            half = critical_value(design_at(left, look), own) * errors
             at = np.ix_(some, places)
             gains[at], reach[at], stopped_at[at] = found, half, look
             ends = found <= -half if only_losses else np.abs(found) >= half

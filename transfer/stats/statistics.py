@@ -7,32 +7,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from transfer.stats import components
-from transfer.stats.blocks import complete_blocks
-from transfer.stats.comparison import Gain, Method, compare, compare_kinds
+from transfer.stats.comparison import Method
 from transfer.stats.components import Component
 from transfer.stats.critical import LEVEL
-from transfer.stats.design_notes import (
-    dependent,
-    design_in_words,
-    listed,
-    mixed_kinds,
-    thin_baseline,
-)
-from transfer.stats.power import sd_interval, smallest_effect, units_needed
-from transfer.stats.rows import (
-    LEAST_SPREAD,
-    Observation,
-    RowResult,
-    sort_observations,
-    summarise,
-    unit_values,
-)
-from transfer.stats.spreads import Design
+from transfer.stats.design_notes import dependent, listed
+from transfer.stats.judgement import Rules, judge
+from transfer.stats.rows import Observation, RowResult
+from transfer.stats.summary import sort_observations, summarise
 
 __all__ = ["Observation", "RowResult", "TableResult", "analyse"]
-
-DEFAULT_TARGET = 1.0
-"""Points: the default gain whose cost in units is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +41,6 @@ class TableResult:
     components: tuple[Component, ...] = ()
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rules:
-    """What was fixed before the results: cost targets, level and margin."""
-
-    targets: Mapping[str, float]
-    level: float
-    margin: float | None
 
 
 def analyse(
@@ -119,7 +93,7 @@ def analyse(
             left_out=tuple(left_out),
             notes=shared,
         )
-    rules = _Rules(targets=targets or {}, level=level, margin=margin)
+    rules = Rules(targets=targets or {}, level=level, margin=margin)
     of_control = replace(rules, level=control_level)
     method: Method = "Dunnett"
     reason, notes, found = "", [*shared], []
@@ -127,7 +101,7 @@ def analyse(
         if not group:
             continue
         own = rules if group == family else of_control
-        judged = _judge((baseline, *group), rows, cells, own)
+        judged = judge((baseline, *group), rows, cells, own)
         rows |= judged.rows
         if group == family or not family:
             method, reason, found = judged.method, judged.reason, judged.components
@@ -142,68 +116,6 @@ def analyse(
         left_out=tuple(left_out),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    """Some rows, compared with the baseline together."""
-
-    rows: dict[str, RowResult]
-    method: Method
-    reason: str
-    components: list[Component]
-    notes: list[str]
-
-
-def _judge(
-    names: Sequence[str],
-    rows: Mapping[str, RowResult],
-    cells: Mapping[str, Sequence[Observation]],
-    rules: _Rules,
-) -> _Judged:
-    """Compare rows with the baseline, the first of the names."""
-    kinds = [_kind(rows[name]) for name in names]
-    mixed = len(set(kinds) - {""}) > 1
-    blocks = None if mixed else complete_blocks({name: cells[name] for name in names})
-    values = blocks.values if blocks else [unit_values(cells[name]) for name in names]
-    members = [rows[name] for name in names]
-    design = Design(tuple(map(len, values)), blocks is not None)
-    if mixed:
-        method: Method = "Welch-Bonferroni"
-        reason = "the rows' spreads are of different kinds (classifiers and fine-tunings)"
-        gains = compare_kinds(
-            values[0],
-            values[1:],
-            [kind or "classifier" for kind in kinds],
-            level=rules.level,
-            margin=rules.margin,
-        )
-        notes = [mixed_kinds(members)]
-    else:
-        method = "blocked Dunnett" if blocks else "Dunnett"
-        gains = compare(
-            values[0],
-            values[1:],
-            blocked=design.blocked,
-            level=rules.level,
-            margin=rules.margin,
-        )
-        reason = design_in_words(design, members)
-        notes = [*(blocks.notes if blocks else ()), *thin_baseline(design, members)]
-    found = {}
-    for place, (name, gain) in enumerate(zip(names[1:], gains, strict=True), 1):
-        if gain.sd < LEAST_SPREAD:
-            notes.append(
-                f"{name}: no verdict, because it differs from {names[0]} by the same figure in "
-                "every block; check whether its seeds took effect."
-            )
-            continue
-        found[name] = _with_verdict(rows[name], gain, method)
-        if gain.verdict == "inconclusive":
-            target = rules.targets.get(name, DEFAULT_TARGET)
-            found[name] = _with_reach(found[name], gain, design, place, target, rules.level)
-    seeds = components.of_blocks(blocks.values) if blocks else []
-    return _Judged(rows=found, method=method, reason=reason, components=seeds, notes=notes)
 
 
 def _between_classifiers(
@@ -229,7 +141,7 @@ def _relate(
     seeds, expected = {cell.seed for cell in cells}, {cell.seed for cell in baseline_cells}
     if seeds == expected:
         return row
-    note = f"Seeds {listed(seeds)}; the baseline has {listed(expected)}."
+    note = f"fine-tuned with {_named(seeds)}, the baseline with {_named(expected)}."
     return replace(row, notes=(*row.notes, note))
 
 
@@ -246,43 +158,5 @@ def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str
     return None
 
 
-def _kind(row: RowResult) -> str:
-    """The kind of a row's spread; empty if it fits either kind.
-
-    A run from random weights varies with its recipe and its weights at once. If there are both
-    kinds, it counts as a recipe's: everything that may vary does so between its runs.
-    """
-    return "" if row.unit == "run from random weights" else row.unit
-
-
-def _with_verdict(row: RowResult, gain: Gain, method: Method) -> RowResult:
-    return replace(
-        row,
-        gain=gain.gain,
-        gain_low=gain.low,
-        gain_high=gain.high,
-        p=gain.p,
-        verdict=gain.verdict,
-        method=method,
-        gain_error=gain.std_error,
-        gain_sd=gain.sd,
-        gain_df=gain.df,
-    )
-
-
-def _with_reach(
-    row: RowResult, gain: Gain, design: Design, place: int, target: float, level: float
-) -> RowResult:
-    """Add the detectable gain and the cost of the target gain."""
-    effect = smallest_effect(design, place, level)
-    low, high = sd_interval(gain.sd, gain.df)
-    count = len(design.sizes) - 1
-    return replace(
-        row,
-        detectable=effect * gain.sd,
-        detectable_low=effect * low,
-        detectable_high=effect * high,
-        target_gain=target,
-        needed_low=units_needed(abs(target) / low, count, design.blocked),
-        needed_high=units_needed(abs(target) / high, count, design.blocked),
-    )
+def _named(seeds: set[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {listed(seeds)}"

@@ -1,13 +1,16 @@
 """One interval for classifiers, seeds and test images together, and the best number of seeds."""
 
 import math
+from typing import Any
+
+import numpy as np
 
 from transfer.stats.critical import LEVEL
 
-Ends = tuple[float, float]
+Ends = tuple[Any, Any]
 
 
-def total_interval(gain: float, units: Ends, images: Ends, rows: int) -> Ends:
+def total_interval(gain: Any, units: Ends, images: Ends, rows: int) -> Ends:
     """Interval of a gain over other classifiers, seeds and test images.
 
     The two sources are independent: the units of a table share its test images, so their spread has
@@ -16,7 +19,7 @@ def total_interval(gain: float, units: Ends, images: Ends, rows: int) -> Ends:
     Statistics in Medicine 27).
 
     Args:
-        gain: the gain in points.
+        gain: the gain in points, or an array of gains; then all ends are arrays too.
         units: its interval over classifiers and seeds, simultaneous for all rows.
         images: its 95 % interval over test images, of this row alone.
         rows: rows of the family; the images' interval is widened to hold for all of them.
@@ -25,8 +28,8 @@ def total_interval(gain: float, units: Ends, images: Ends, rows: int) -> Ends:
 
     level = 1 - LEVEL / 2
     wider = float(special.ndtri(1 - LEVEL / (2 * rows)) / special.ndtri(level))
-    low = math.hypot(gain - units[0], wider * max(0.0, gain - images[0]))
-    high = math.hypot(units[1] - gain, wider * max(0.0, images[1] - gain))
+    low = np.hypot(gain - units[0], wider * np.maximum(0.0, gain - images[0]))
+    high = np.hypot(units[1] - gain, wider * np.maximum(0.0, images[1] - gain))
     return gain - low, gain + high
 
 

@@ -28,7 +28,7 @@ from transfer.metrics.coco_ap import JudgedImage, coco_average_precision
 from transfer.metrics.metrics import BoxAP, MaskIoU, judge_all, voc_average_precision
 from transfer.metrics.voc_ap import RIGHT, WRONG, average_precision, judge
 from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes
-from transfer.stats.bootstrap import metric_value
+from transfer.stats.image_halves import metric_value
 
 CLASSES = ("cat", "dog", "ghost", "person")  # nothing is ever a ghost; it is detected all the same
 seeds = st.integers(0, 2**32 - 1)

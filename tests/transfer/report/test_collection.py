@@ -720,7 +720,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
                          ("resnet50d_smooth", 0.7)):  # fmt: skip
         for seed in range(2):
             outcomes = detections(truth, quality, rng)
-            from transfer.stats.bootstrap import metric_value
+            from transfer.stats.image_halves import metric_value
 
             value = metric_value(outcomes, "mAP 11-point")
             path = synthetic.write(tmp_path, synthetic.cell(row, seed=seed), value, points=2)

@@ -1,18 +1,25 @@
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 
 from backbones.common.errors import UserError
 from tests.support import synthetic
+from transfer.cli.main import main
 from transfer.records import look_log, records
 from transfer.report import remarks
 from transfer.report.collection import collect
-from transfer.report.gains import fix_margin, gain_tables, keep_look
+from transfer.report.gains import gain_tables, keep_look, observation
+from transfer.report.verdicts import verdict
+from transfer.scheduling.asked_runs import keep_asked
 from transfer.scheduling.looks_cost import cost_of_looks
 from transfer.scheduling.schedule import record_path
 from transfer.scheduling.until_decided import UntilDecided, parse_looks
+from transfer.stats.looks import unplanned_level
+from transfer.stats.statistics import analyse
 
 ROWS = ("resnet50_baseline", "resnet50d_mixup", "resnet50d_smooth")
 GAINS = {"resnet50d_mixup": 4.0}
@@ -31,19 +38,28 @@ def tasks(results, looks=(3, 5, 8), rows=ROWS):
     return [FakeTask(cell, results) for cell in cells]
 
 
-class Runs:
-    """Stands for fine-tunings; writes records, and may be killed after some."""
+def interrupt():
+    raise KeyboardInterrupt
 
-    def __init__(self, die_after=10**9):
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Runs:
+    """Stands for fine-tunings; writes records, and may end the process during the next one."""
+
+    def __init__(self, die_after=10**9, die=interrupt):
         self.done = []
         self.die_after = die_after
+        self.die = die
 
     def __call__(self, chosen):
         for task in chosen:
             if record_path(task).exists():
                 continue
             if len(self.done) == self.die_after:
-                raise KeyboardInterrupt
+                self.die()
             of = task.cell
             noise = np.random.default_rng([of.seed, ROWS.index(of.backbone)]).normal(0, 0.4)
             value = 70 + of.seed + GAINS.get(of.backbone, 0.0) + noise
@@ -54,6 +70,16 @@ class Runs:
 
 def suite(results, looks=(3, 5, 8), margin=None):
     return UntilDecided(tasks(results, looks), ROWS[0], looks, margin)
+
+
+def run_plainly(results, seeds, rows=ROWS, until=None, margin=None):
+    """Runs of a suite without a plan; ``until`` of the seeds are finished."""
+    keep_asked(tasks(results, (seeds,), rows), ROWS[0], margin)
+    synthetic.write_suite(results, rows, seeds=range(until or seeds))
+
+
+def read(results):
+    return records.read_all(results, "voc0712")[0]
 
 
 def logs(results):
@@ -89,6 +115,21 @@ def test_a_killed_suite_resumes_with_the_same_looks(tmp_path):
     assert logs(apart) == logs(whole)
 
 
+def test_a_process_that_is_killed_leaves_the_looks_intact(tmp_path):
+    """Killed in a run, and after a look was written, before the next run: 9 runs are a look."""
+    whole, apart = tmp_path / "whole", tmp_path / "apart"
+    suite(whole).run(Runs())
+    for die_after, looks in ((0, 0), (4, 0), (5, 1), (0, 1), (3, 1), (1, 2)):
+        child = os.fork()
+        if not child:
+            suite(apart).run(Runs(die_after, kill))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert len(logs(apart)[0]["looks"]) == looks
+    suite(apart).run(Runs())
+    assert logs(apart) == logs(whole)
+
+
 @pytest.mark.parametrize(("looks", "margin"), [((3, 6), None), ((3, 5, 8), 0.5), ((3, 5), None)])
 def test_another_plan_is_refused_once_runs_have_started(tmp_path, looks, margin):
     with pytest.raises(KeyboardInterrupt):
@@ -98,7 +139,7 @@ def test_another_plan_is_refused_once_runs_have_started(tmp_path, looks, margin)
 
 
 def test_a_table_that_was_looked_at_without_a_plan_gets_none(tmp_path):
-    synthetic.write_suite(tmp_path, ROWS, seeds=range(3))
+    run_plainly(tmp_path, 3)
     (table,) = gain_tables(records.read_all(tmp_path, "voc0712")[0], ROWS[0])
     keep_look(table)
     with pytest.raises(UserError, match="without a plan"):
@@ -118,37 +159,119 @@ def test_a_margin_ends_rows_without_a_gain_that_matters(tmp_path):
     suite(tmp_path, margin=6.0).run(Runs())
     (log,) = logs(tmp_path)
     assert log["looks"][-1]["verdicts"]["resnet50d_smooth"] == "no gain beyond ±6"
+    assert "1 of 2 rows with no gain beyond ±6" in verdict(*collect(tmp_path).gains)
     assert len(log["looks"]) == 1
 
 
 def test_runs_added_after_an_unplanned_look_widen_the_interval(tmp_path):
-    read = lambda: records.read_all(tmp_path, "voc0712")[0]  # noqa: E731
-    synthetic.write_suite(tmp_path, ROWS, seeds=range(3))
-    (first,) = gain_tables(read(), ROWS[0])
+    run_plainly(tmp_path, 3)
+    (first,) = gain_tables(read(tmp_path), ROWS[0])
     keep_look(first)
-    (again,) = gain_tables(read(), ROWS[0])
+    (again,) = gain_tables(read(tmp_path), ROWS[0])
     assert again.analysis == first.analysis
-    synthetic.write_suite(tmp_path, ROWS, seeds=range(6))
-    (added,) = gain_tables(read(), ROWS[0])
+    run_plainly(tmp_path, 6)
+    (added,) = gain_tables(read(tmp_path), ROWS[0])
     assert "look 2" in added.analysis.notes[0]
     for path in (tmp_path / look_log.FOLDER).iterdir():
         path.unlink()
-    (fresh,) = gain_tables(read(), ROWS[0])
+    (fresh,) = gain_tables(read(tmp_path), ROWS[0])
     for wide, narrow in zip(added.analysis.rows[1:], fresh.analysis.rows[1:], strict=True):
         assert wide.gain_low < narrow.gain_low
         assert wide.gain_high > narrow.gain_high
 
 
+@pytest.mark.parametrize("command", ["table", pytest.param("report", marks=pytest.mark.slow)])
+def test_every_command_that_prints_a_verdict_keeps_the_look_once(tmp_path, command, capsys):
+    run_plainly(tmp_path, 3)
+    for _ in range(2):
+        assert main([command, "--results", str(tmp_path)]) == 0
+    (log,) = logs(tmp_path)
+    assert [look["units"] for look in log["looks"]] == [dict.fromkeys(ROWS, 3)]
+
+
+def test_a_suite_that_is_not_finished_is_provisional_and_no_look_counts(tmp_path):
+    run_plainly(tmp_path, 5, until=3)
+    (table,) = collect(tmp_path).gains
+    keep_look(table)
+    assert logs(tmp_path)[0]["looks"] == []
+    assert "6 runs" in next(line for line in remarks.remarks(table) if "Provisional" in line)
+    run_plainly(tmp_path, 5)
+    (table,) = collect(tmp_path).gains
+    assert "Provisional" not in " ".join(remarks.remarks(table))
+    assert "look 2" not in " ".join(table.analysis.notes)
+
+
+def test_published_results_are_only_read(tmp_path):
+    synthetic.write_suite(tmp_path, ROWS, seeds=range(3))
+    (table,) = collect(tmp_path).gains
+    keep_look(table)
+    assert not (tmp_path / look_log.FOLDER).exists()
+
+
+def test_a_row_that_joins_later_is_no_further_look_at_the_others(tmp_path):
+    run_plainly(tmp_path, 3, ROWS[:2])
+    keep_look(*gain_tables(read(tmp_path), ROWS[0]))
+    run_plainly(tmp_path, 3)
+    (table,) = gain_tables(read(tmp_path), ROWS[0])
+    assert "look 2" not in " ".join(table.analysis.notes)
+    keep_look(table)
+    (log,) = logs(tmp_path)
+    assert [look["units"] for look in log["looks"]] == [dict.fromkeys(ROWS, 3)]
+
+
+def test_a_table_of_some_rows_lacks_nothing_of_the_others(tmp_path):
+    run_plainly(tmp_path, 3, ROWS[:2])
+    keep_asked(tasks(tmp_path, (3,)), ROWS[0], None)
+    (table,) = gain_tables(read(tmp_path), ROWS[0], ROWS[:2])
+    assert table.unfinished == {}
+    (table,) = gain_tables(read(tmp_path), ROWS[0])
+    assert table.unfinished == {ROWS[2]: 3}
+
+
+def test_a_look_beyond_the_plan_judges_undecided_rows_more_strictly(tmp_path):
+    suite(tmp_path).run(Runs())
+    (planned,) = collect(tmp_path).gains
+    before = {row.name: row.statistics for row in planned.rows}
+    chosen = [task for task in tasks(tmp_path, (12,)) if task.cell.backbone != "resnet50d_mixup"]
+    keep_asked(chosen, ROWS[0], None)
+    Runs()(chosen)
+    (table,) = collect(tmp_path).gains
+    after = {row.name: row.statistics for row in table.rows}
+    decided, other = "resnet50d_mixup", "resnet50d_smooth"
+    assert before[decided].gain_low == after[decided].gain_low
+    plain = analyse(
+        [observation(r, r.value) for r in read(tmp_path) if r.cell["backbone"] != decided],
+        ROWS[0],
+        level=unplanned_level(2),
+    )
+    assert after[other].gain_high == pytest.approx(plain.rows[1].gain_high)
+    assert "look 1 beyond" in " ".join(table.analysis.notes)
+    keep_look(table)
+    keep_look(table)
+    (log,) = logs(tmp_path)
+    assert log["looks"][3]["units"] == {ROWS[0]: 12, other: 12}
+    assert len(log["looks"]) == 4
+    Runs()([task for task in tasks(tmp_path, (14,)) if task.cell.backbone != decided])
+    (table,) = collect(tmp_path).gains
+    assert "look 2 beyond" in " ".join(table.analysis.notes)
+    assert suite(tmp_path).next_tasks() == []
+
+
 def test_a_margin_is_fixed_before_the_first_look(tmp_path):
-    path = tmp_path / "looks" / "a.json"
-    fix_margin(path, "b", 0.5)
-    fix_margin(path, "b", 0.5)
-    log = look_log.read(path)
-    assert log.margin == 0.5
-    look_log.write(path, log.after(look_log.Look(units={"b": 2}, verdicts={})))
+    run_plainly(tmp_path, 3, margin=1.0)
+    run_plainly(tmp_path, 3, margin=0.5)
+    keep_look(*gain_tables(read(tmp_path), ROWS[0]))
+    assert logs(tmp_path)[0]["margin"] == 0.5
     for other in (None, 1.0):
         with pytest.raises(UserError, match=r"0\.5"):
-            fix_margin(path, "b", other)
+            run_plainly(tmp_path, 3, margin=other)
+
+
+def test_a_plan_keeps_its_margin(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        suite(tmp_path, margin=0.5).run(Runs(1))
+    with pytest.raises(UserError, match=r"0\.5"):
+        keep_asked(tasks(tmp_path), ROWS[0], None)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from transfer.report.across_data import AcrossData
 from transfer.report.gains import GainTable
-from transfer.report.pictures import correlation_plot, curves, gains_plot, per_class, style
+from transfer.report.pictures import (
+    correlation_plot,
+    curves,
+    gains_plot,
+    per_class,
+    ranks_plot,
+    style,
+)
 from transfer.report.pictures.choice import against
 
 if TYPE_CHECKING:
@@ -60,3 +68,15 @@ def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
         figure = draw(tables)
         if figure is not None:
             yield Picture(f"{name}-{kind}", caption, figure)
+
+
+def ranks_picture(found: AcrossData) -> Picture:
+    """The critical-difference picture of several data sets."""
+    reach = found.ranks.critical
+    band = (
+        f"A row outside the band, {reach:.2f} to each side of {found.rows[0]}, differs at 5 %."
+        if reach
+        else "So few data sets have no critical difference."
+    )
+    caption = f"Mean ranks over {len(found.tables)} data sets. {band}"
+    return Picture(f"{found.name}-ranks", caption, ranks_plot.draw(found))

@@ -18,7 +18,8 @@ from transfer.report.pictures.style import (
     text_width,
     title,
 )
-from transfer.stats.rows import Observation, summarise
+from transfer.stats.rows import Observation
+from transfer.stats.summary import summarise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

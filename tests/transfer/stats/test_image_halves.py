@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import itertools
 import time
 
 import numpy as np
@@ -8,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbones.common.errors import UserError
-from transfer.stats.bootstrap import (
+from transfer.stats.image_halves import (
     DetectionOutcomes,
     SegmentationOutcomes,
     _draws,
-    _figure,
+    metric_on_draws,
     metric_value,
-    paired_bootstrap,
+    paired_halves,
+    reach_of_draws,
 )
 
 DETECTION_METRICS = ("mAP 11-point", "mAP area")
@@ -97,9 +99,9 @@ def test_a_recall_of_three_tenths_does_not_reach_the_toolboxes_threshold():
 
 def test_draws_without_any_object_are_left_out():
     missed, hit = (detections([(0, 0, 0.9, kind)], [[1], [0]]) for kind in ("fp", "tp"))
-    result = paired_bootstrap([[missed]], [[hit]], "mAP area", resamples=200)
+    result = paired_halves([[missed]], [[hit]], "mAP area", resamples=200)
     drawn = np.concatenate(list(_draws(2, 200)), axis=1)[0] > 0
-    assert result.resamples == drawn.sum() < 200
+    assert 0 < result.resamples == drawn.sum() < 200
     assert (result.difference, result.low, result.high) == (100, 100, 100)
 
 
@@ -117,10 +119,11 @@ def test_classes_without_objects_are_left_out_of_the_mean():
     assert metric_value(detections([], [[1, 0]]), "mAP area") == 0
 
 
-def assert_basic(result, differences):
-    """The draws' errors, turned about, are the difference's own."""
+def assert_reach(result, differences):
+    """The interval reaches 1.96 times the draws' root mean square distance."""
     errors = np.array(differences) - result.difference
-    ends = [result.difference - error for error in np.percentile(errors, (97.5, 2.5))]
+    reach = 1.96 * np.sqrt((errors**2).mean())
+    ends = result.difference - reach, result.difference + reach
     assert (result.low, result.high) == pytest.approx(ends)
 
 
@@ -131,22 +134,23 @@ def test_a_draw_is_a_test_set_with_copied_images(seed, metric):
     outcomes = random_detector(rng)
     copies = rng.multinomial(12, [1 / 12] * 12)
     weights = copies[:, None].astype(np.int32)
-    weighted = float(_figure(outcomes, metric, weights)[0])
+    weighted = float(metric_on_draws(outcomes, metric, weights)[0])
     assert weighted == pytest.approx(plain_map(outcomes, copies, metric), nan_ok=True)
 
 
 @pytest.mark.parametrize("metric", DETECTION_METRICS)
-def test_paired_bootstrap_of_detectors_the_long_way_round(metric):
+def test_paired_halves_of_detectors_the_long_way_round(metric):
     rng = np.random.default_rng(1)
     weak, strong = random_detector(rng, skill=0.3), random_detector(rng, skill=0.7)
     strong = dataclasses.replace(strong, positives=weak.positives)
-    result = paired_bootstrap([[weak]], [[strong]], metric, resamples=120)
+    result = paired_halves([[weak]], [[strong]], metric, resamples=120)
     draws = np.concatenate(list(_draws(12, 120)), axis=1).T
-    assert (draws.sum(axis=1) == 12).all()
+    assert (draws.sum(axis=1) == 6).all()
+    assert draws.max() == 1
     differences = [
         plain_map(strong, copies, metric) - plain_map(weak, copies, metric) for copies in draws
     ]
-    assert_basic(result, differences)
+    assert_reach(result, differences)
     once = np.ones(12, dtype=int)
     assert result.baseline == pytest.approx(plain_map(weak, once, metric))
     assert result.difference == pytest.approx(plain_map(strong, once, metric) - result.baseline)
@@ -184,11 +188,11 @@ def test_miou_and_pixel_accuracy_by_hand():
 
 
 @pytest.mark.parametrize("metric", ["mIoU", "pixAcc"])
-def test_paired_bootstrap_of_segmenters_the_long_way_round(metric):
+def test_paired_halves_of_segmenters_the_long_way_round(metric):
     rng = np.random.default_rng(2)
     labels = rng.integers(3, size=(30, 50))
     weak, strong = (segmented(rng, error=e, labels=labels) for e in (0.4, 0.3))
-    result = paired_bootstrap([[weak]], [[strong]], metric, resamples=200)
+    result = paired_halves([[weak]], [[strong]], metric, resamples=200)
 
     def copied(outcomes, copies):
         return metric_value(
@@ -203,7 +207,7 @@ def test_paired_bootstrap_of_segmenters_the_long_way_round(metric):
 
     draws = np.concatenate(list(_draws(30, 200)), axis=1).T
     differences = [copied(strong, copies) - copied(weak, copies) for copies in draws]
-    assert_basic(result, differences)
+    assert_reach(result, differences)
 
 
 def test_the_interval_agrees_with_the_formula_where_there_is_one():
@@ -211,18 +215,26 @@ def test_the_interval_agrees_with_the_formula_where_there_is_one():
     rng = np.random.default_rng(3)
     labels = rng.integers(3, size=(400, 50))
     weak, strong = (segmented(rng, images=400, error=e, labels=labels) for e in (0.4, 0.3))
-    result = paired_bootstrap([[weak]], [[strong]], "pixAcc", resamples=4000)
+    result = paired_halves([[weak]], [[strong]], "pixAcc", resamples=4000)
     each = 100 * (strong.intersection.sum(axis=1) - weak.intersection.sum(axis=1)) / 50
-    half = 1.96 * each.std() / np.sqrt(400)
+    half = 1.96 * each.std(ddof=1) / np.sqrt(400)
     assert result.difference == pytest.approx(each.mean())
     assert (result.low, result.high) == pytest.approx(
         (each.mean() - half, each.mean() + half), abs=0.1 * half
     )
 
 
+def test_halves_of_an_odd_number_have_the_variance_of_all():
+    values = np.random.default_rng(4).normal(size=7)
+    distances = [np.mean(half) - values.mean() for half in itertools.combinations(values, 3)]
+    expected = 1.96 * values.std(ddof=1) / np.sqrt(7)
+    assert reach_of_draws(np.array(distances), 7) == pytest.approx(expected)
+    assert np.isnan(reach_of_draws(np.array([]), 7))
+
+
 def test_a_row_against_itself_differs_by_nothing_on_any_draw():
     outcomes = random_detector(np.random.default_rng(4))
-    result = paired_bootstrap([[outcomes]], [[outcomes]], "mAP area", resamples=50)
+    result = paired_halves([[outcomes]], [[outcomes]], "mAP area", resamples=50)
     assert (result.difference, result.low, result.high) == (0, 0, 0)
 
 
@@ -231,11 +243,11 @@ def test_several_fine_tunings_of_a_row_are_averaged_on_each_draw():
     runs = [random_detector(rng, skill=0.5) for _ in range(3)]
     runs = [dataclasses.replace(run, positives=runs[0].positives) for run in runs]
     units = [runs[:1], runs[1:]]  # two classifiers, one of which was fine-tuned twice
-    result = paired_bootstrap([runs[:1]], units, "mAP area", resamples=50)
+    result = paired_halves([runs[:1]], units, "mAP area", resamples=50)
     first, second, third = (metric_value(run, "mAP area") for run in runs)
     assert result.row == pytest.approx((first + (second + third) / 2) / 2)
-    assert result == paired_bootstrap([runs[:1]], units, "mAP area", resamples=50)  # no chance
-    alone = paired_bootstrap([runs[:1]], [runs[1:]], "mAP area", resamples=50)
+    assert result == paired_halves([runs[:1]], units, "mAP area", resamples=50)  # no chance
+    alone = paired_halves([runs[:1]], [runs[1:]], "mAP area", resamples=50)
     # The first against itself differs by nothing, so half of the other's difference is left.
     assert (result.low, result.high) == pytest.approx((alone.low / 2, alone.high / 2))
 
@@ -270,11 +282,11 @@ def test_what_does_not_fit_is_refused():
 def test_only_the_same_test_set_can_be_paired():
     outcomes = random_detector(np.random.default_rng(8))
     other = dataclasses.replace(outcomes, images=outcomes.images[::-1])
-    with pytest.raises(UserError, match="same test images in the same order"):
-        paired_bootstrap([[outcomes]], [[other]], "mAP area")
+    with pytest.raises(UserError, match="same images in the same order"):
+        paired_halves([[outcomes]], [[other]], "mAP area")
     other = dataclasses.replace(outcomes, positives=outcomes.positives + 1)
     with pytest.raises(UserError, match="different labels"):
-        paired_bootstrap([[outcomes]], [[other]], "mAP area")
+        paired_halves([[outcomes]], [[other]], "mAP area")
 
 
 def seconds_of_draws(images):
@@ -282,7 +294,7 @@ def seconds_of_draws(images):
     weak, strong = (random_detector(rng, images=images, classes=20, each=30) for _ in range(2))
     strong = dataclasses.replace(strong, positives=weak.positives)
     started = time.process_time()
-    paired_bootstrap([[weak]], [[strong]], "mAP 11-point", resamples=200)
+    paired_halves([[weak]], [[strong]], "mAP 11-point", resamples=200)
     return time.process_time() - started
 
 
