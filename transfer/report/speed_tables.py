@@ -146,7 +146,7 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
     """
     made = []
     for machine, records in _by_machine([one for one in found if _leaves_out(one)]):
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for record in records:
             ratios = [
                 statistics.median(other["steps"]) / statistics.median(ours["steps"])

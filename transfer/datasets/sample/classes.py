@@ -14,4 +14,7 @@ STUFF: tuple[str, ...] = ("brick", "grass", "sky", "water")
 """Background materials, the last classes of ``ImageFolder`` and of the masks."""
 
 SEGMENTATION_CLASSES: tuple[str, ...] = CLASSES + STUFF
-"""Classes of ``ImageFolder`` and of the masks: in a mask, the class at index ``i`` has the value ``i + 1``; 0 is unlabelled."""
+"""Classes of ``ImageFolder`` and of the masks.
+
+In a mask, the class at index ``i`` has the value ``i + 1``; 0 is unlabelled.
+"""
