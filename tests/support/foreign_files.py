@@ -36,7 +36,7 @@ from transfer.compat import safe_loading
 from transfer.compat.foreign_configs import fault_of_record
 from transfer.datasets import catalogue, coco_json, name_lists, readers, unpack
 from transfer.plan import probes, suites
-from transfer.records import failures, finished_run, lease, outcomes, records
+from transfer.records import failures, finished_run, lease, look_log, outcomes, records
 from transfer.report import classification, gains, speed_tables
 
 IDENTITY = "0123456789ab"
@@ -174,6 +174,12 @@ CLASSIFIER = {
     "seconds": 4.0,
 }
 FAILURE = {"cell": "a", "reason": "b", "detail": "", "attempts": 1, "when": "2026-01-01"}
+LOOKS = {
+    "baseline": "b",
+    "plan": [3, 5],
+    "margin": 0.5,
+    "looks": [{"units": {"a": 3, "b": 3}, "verdicts": {"a": "inconclusive"}}],
+}
 OWNER = {"host": "a", "machine": "b", "pid": 1, "started": "2", "free": False}
 
 
@@ -495,6 +501,7 @@ READERS = {
             "results/records/classifiers/a.json",
         ),
         Reader("failure", read_failure, (as_json(FAILURE),), JSON_WORDS, "failures/a.json"),
+        Reader("looks", lambda path: look_log.read(path, "b"), (as_json(LOOKS),), JSON_WORDS),
         Reader("lease", read_lease, (as_json(OWNER),), JSON_WORDS, "cell.001.lease"),
         Reader(
             "probe",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,11 +227,12 @@ def _faults(data: DataSet) -> Iterator[str]:
             continue
         if not part.classes:
             yield "lists no classes"
-        for name in part.classes:
-            if part.classes.count(name) > 1:
+        times = Counter(part.classes)
+        for name in times:
+            if times[name] > 1:
                 yield f"lists the class '{name}' twice"
         for name in part.headline_classes:
-            if name not in part.classes:
+            if name not in times:
                 yield (
                     f"has the headline class '{name}', which 'classes' does not list"
                     f"{did_you_mean(name, part.classes)}"

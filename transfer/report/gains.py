@@ -15,9 +15,9 @@ from backbones.zoo.paper_figures import figures
 from transfer.records import look_log
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
-from transfer.records.look_log import LookLog
+from transfer.records.look_log import DamagedLooks, LookLog
 from transfer.records.records import Record
-from transfer.report.looks_at import judged, look_of
+from transfer.report.looks_at import judged, look_of, not_judged
 from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult
 
@@ -90,18 +90,20 @@ def keep_look(table: GainTable) -> None:
     Raises:
         UserError: The folder is not writable.
     """
+    if table.analysis.method is None:
+        return
     records = [record for row in table.rows for record in row.records]
     path = looks_path(records, table.baseline)
-    log = look_log.read(path) or LookLog(baseline=table.baseline)
+    log = look_log.read(path, table.baseline) or LookLog(baseline=table.baseline)
     look = look_of(table.analysis)
-    if log.plan or table.analysis.method is None:
-        return
-    if all(look.units != one.units for one in log.looks):
+    if not log.plan and all(look.units != one.units for one in log.looks):
         look_log.write(path, log.after(look))
 
 
 def fix_margin(path: Path, baseline: str, margin: float | None) -> None:
     """Fix the margin of a table, before its first look.
+
+    A table whose looks cannot be read has no verdicts, so its margin does not matter.
 
     Args:
         path: The file of the looks at the table.
@@ -111,7 +113,10 @@ def fix_margin(path: Path, baseline: str, margin: float | None) -> None:
     Raises:
         UserError: Another one was fixed before, or the folder is not writable.
     """
-    log = look_log.read(path)
+    try:
+        log = look_log.read(path, baseline)
+    except DamagedLooks:
+        return
     if log is None or not log.looks:
         if margin is not None and log is None:
             look_log.write(path, LookLog(baseline=baseline, margin=margin))
@@ -131,9 +136,6 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
         setting: The setting that the records share.
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
-
-    Raises:
-        UserError: The looks at the table cannot be read.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -141,13 +143,18 @@ def gain_table(setting: Setting, records: Sequence[Record], baseline: str) -> Ga
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
-    analysis = judged(
-        [observation(record, record.value) for record in usable],
-        look_log.read(looks_path(records, baseline)),
-        baseline,
-        targets=_targets(by_row, setting.metric, baseline),
-        controls=controls_of(by_row),
-    )
+    observations = [observation(record, record.value) for record in usable]
+    controls = controls_of(by_row)
+    try:
+        analysis = judged(
+            observations,
+            look_log.read(looks_path(records, baseline), baseline),
+            baseline,
+            targets=_targets(by_row, setting.metric, baseline),
+            controls=controls,
+        )
+    except DamagedLooks as damage:
+        analysis = not_judged(observations, baseline, controls=controls, reason=damage.clause)
     rows = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from transfer.records.look_log import Look, LookLog
-from transfer.stats.critical import LEVEL
 from transfer.stats.looks import nominal_level, unplanned_level
 from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult, analyse
@@ -90,13 +89,12 @@ def at_look(
         targets: As for :func:`transfer.stats.statistics.analyse`.
         controls: Likewise.
     """
-    units = log.plan[number]
     asked = log.looks[0].verdicts if log.looks else rows
     family = [row for row in asked if row not in controls]
     left = [row for row in rows if row not in controls]
     level = nominal_level(max(1, len(family)), log.plan) * max(1, len(left)) / max(1, len(family))
     return analyse(
-        [seen for seen in observations if seen.seed < units and seen.row in {log.baseline, *rows}],
+        _at_units(observations, (log.baseline, *rows), log.plan[number]),
         log.baseline,
         targets=targets,
         controls=controls,
@@ -104,6 +102,30 @@ def at_look(
         level=level,
         control_level=nominal_level(1, log.plan),
     )
+
+
+def _at_units(
+    observations: Sequence[Observation], rows: Collection[str], units: int
+) -> list[Observation]:
+    """The fine-tunings that a planned look at some units of rows uses."""
+    return [seen for seen in observations if seen.seed < units and seen.row in rows]
+
+
+def not_judged(
+    observations: Sequence[Observation], baseline: str, *, controls: Collection[str], reason: str
+) -> TableResult:
+    """The figures of a table without verdicts.
+
+    Args:
+        observations: All fine-tunings of the table.
+        baseline: The row that gains are computed against.
+        controls: As for :func:`transfer.stats.statistics.analyse`.
+        reason: Why no interval would be valid, as a clause.
+    """
+    whole = analyse(observations, baseline, controls=controls)
+    nothing: dict[str, Any] = dict.fromkeys(_OF_A_GAIN[1:])
+    rows = tuple(replace(row, **nothing) for row in whole.rows)
+    return replace(whole, rows=rows, method=None, reason=reason, family=())
 
 
 def look_of(found: TableResult) -> Look:
@@ -123,11 +145,13 @@ def _planned(
     controls: Collection[str],
 ) -> TableResult:
     """Every row with the interval of the look that decided it, or else of the last look."""
-    whole = analyse(observations, log.baseline, controls=controls, level=LEVEL)
-    nothing: dict[str, Any] = dict.fromkeys(_OF_A_GAIN[1:])
-    blank: dict[str, RowResult] = {row.row: replace(row, **nothing) for row in whole.rows}
+    reason = f"the first look is planned at {log.plan[0]} units a row"
+    whole = not_judged(observations, log.baseline, controls=controls, reason=reason)
+    blank: dict[str, RowResult] = {row.row: row for row in whole.rows}
     last = None
     for number, look in enumerate(log.looks):
+        if not _at_units(observations, (log.baseline, *look.verdicts), log.plan[number]):
+            continue  # their records were removed
         last = at_look(
             observations, log, tuple(look.verdicts), number, targets=targets, controls=controls
         )
@@ -143,10 +167,7 @@ def _planned(
         "and all intervals together hold at 95 % for all looks."
     )
     if last is None:
-        reason = f"the first look is planned at {log.plan[0]} units a row"
-        return replace(
-            whole, rows=tuple(blank.values()), method=None, reason=reason, family=(), notes=(note,)
-        )
+        return replace(whole, notes=(note,))
     return replace(
         whole,
         rows=tuple(blank.values()),

@@ -103,7 +103,8 @@ class UntilDecided:
         """Find the looks that were taken before.
 
         Raises:
-            UserError: There is no baseline, or earlier looks followed another plan.
+            UserError: There is no baseline, the plan is too large, or earlier looks followed
+            another plan.
         """
         if not baseline:
             raise UserError("--until-decided needs a suite with a 'baseline'.")
@@ -115,7 +116,14 @@ class UntilDecided:
             path = look_log.path_of(record_path(task).parent, cell, baseline)
             groups.setdefault(path, []).append(task)
         for path, group in groups.items():
-            log = look_log.read(path) or LookLog(baseline=baseline, plan=looks, margin=margin)
+            if look_log.is_too_large(looks, len({task.cell.backbone for task in group})):
+                raise UserError(
+                    f"--looks {','.join(map(str, looks))} is too large for a table of this suite: "
+                    "plan fewer looks, or fewer units."
+                )
+            log = look_log.read(path, baseline) or LookLog(
+                baseline=baseline, plan=looks, margin=margin
+            )
             _require_same(path, log, looks, margin)
             self.tables.append(_Table(path, log, group))
 

@@ -127,6 +127,20 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a non-empty list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "lists 1 twice"),
+        (
+            QUICK + 'rows = ["a"]\n[vary]\n' + "".join(f'"a.b{i}" = [1, 2]\n' for i in range(60)),
+            "'vary' must be at most 1,000 combinations",
+        ),
+        (
+            QUICK + 'rows = ["a"]\n[overrides]\n' + "".join(f'"a.b{i}" = 1\n' for i in range(1001)),
+            "'overrides' must be at most 1,000 settings",
+        ),
+        (
+            QUICK + f'rows = ["a", "b"]\nseeds = {list(range(60_000))}',
+            "asks for 240,000 runs, more than the 100,000",
+        ),
+        (QUICK + 'rows = ["a"]\na = ' + "9" * 5000, "an integer of more than 64 bits"),
+        (QUICK + "rows = " + "[" * 100_000, "nests more than 64 levels"),
         (QUICK.replace("float32", "float8") + 'rows = ["a"]', "'precision' must be auto"),
         (QUICK.replace('"sample"', "{ boxes = 'a' }") + 'rows = ["a"]', "'data' must be"),
     ],
