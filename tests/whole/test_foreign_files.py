@@ -123,7 +123,10 @@ def listed(values):
 
 SUITE = b'kind = "transfer"\nrows = ["a"]\n'
 QUADRATIC = {
-    "a suite of 100,000 seeds": ("suite", lambda: SUITE + b"seeds=" + listed(map(str, range(10**5)))),
+    "a suite of 100,000 seeds": (
+        "suite",
+        lambda: SUITE + b"seeds=" + listed(map(str, range(10**5))),
+    ),
     "a suite of 100,000 values of a setting": (
         "suite",
         lambda: SUITE + b'[vary]\n"a.b"=' + listed(map(str, range(10**5))),
@@ -135,22 +138,30 @@ QUADRATIC = {
     "a suite with a key of 900,000 letters": ("suite", lambda: SUITE + b"a" * 900_000 + b"=1"),
     "a classifier suite of 100,000 seeds": (
         "classifier-suite",
-        lambda: b'kind = "classification"\nrows = ["resnet18_baseline"]\nseeds='
-        + listed(map(str, range(10**5))),
+        lambda: (
+            b'kind = "classification"\nrows = ["resnet18_baseline"]\nseeds='
+            + listed(map(str, range(10**5)))
+        ),
     ),
     "a data set of 80,000 classes": (
         "data-set",
-        lambda: b"[detection]\nclasses="
-        + listed(f'"c{i}"' for i in range(80_000))
-        + b"\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]",
+        lambda: (
+            b"[detection]\nclasses="
+            + listed(f'"c{i}"' for i in range(80_000))
+            + b"\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]"
+        ),
     ),
     "a data set with a class of 400,000 letters and another like it": (
         "data-set",
-        lambda: b"[detection]\nclasses=['" + b"ab" * 200_000 + b"', 'c']\nheadline_classes=['"
-        + b"ba" * 200_000
-        + b"']\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]",
+        lambda: (
+            b"[detection]\nclasses=['"
+            + b"ab" * 200_000
+            + b"', 'c']\nheadline_classes=['"
+            + b"ba" * 200_000
+            + b"']\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]"
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", QUADRATIC)
