@@ -37,6 +37,8 @@ SegmentationMetric = Literal["mIoU", "pixAcc"]
 
 RESAMPLES = 1000
 _CHUNK = 100  # draws at a time, so that (detections of a class, draws) fits the cache
+_NUMBERS_AT_ONCE = 20_000_000  # of draws, for very large test sets
+_MOST = 4_000_000  # images or detections; a thousand draws take minutes
 _RECALLS = np.arange(0.0, 1.0 + 1e-3, 0.1)
 """VOC07's thresholds as MMDetection and GluonCV write them, including .30000000000000004, so that
 figures equal theirs when a recall meets a threshold exactly."""
@@ -108,10 +110,15 @@ def paired_bootstrap(
         resamples: draws of the test set, at least 100 for a meaningful 95 % interval.
 
     Raises:
-        UserError: the outcomes have different test images or labels.
+        UserError: the outcomes have different test images or labels, or too many for this.
     """
     runs = [run for unit in (*baseline, *row) for run in unit]
     _check_same_test_set(runs)
+    if (most := max(map(_size, runs))) > _MOST:
+        raise UserError(
+            f"a bootstrap of {most:,} images or detections would take too long; at most {_MOST:,} "
+            "are drawn from"
+        )
     images = len(runs[0].images)
 
     def mean(units: Sequence[Sequence[_Outcomes]]) -> FloatArray:
@@ -146,9 +153,13 @@ def _resampled(
     resamples: int,
 ) -> FloatArray:
     """The metric of one fine-tuning on each draw, (resamples,), in points."""
-    return np.concatenate(
-        [_figure(run, metric, weights) for weights in _draws(len(run.images), resamples)]
-    )
+    return np.concatenate([_figure(run, metric, weights) for weights in _draws(run, resamples)])
+
+
+def _size(run: DetectionOutcomes | SegmentationOutcomes) -> int:
+    """Images or detections, whichever are more."""
+    detections = len(run.image) if isinstance(run, DetectionOutcomes) else 0
+    return max(len(run.images), detections)
 
 
 def metric_value(
@@ -171,11 +182,11 @@ def _figure(
     return 100 * _pixels(outcomes, metric, weights)
 
 
-def _draws(images: int, resamples: int) -> Iterator[npt.NDArray[np.int32]]:
-    """Multiplicities of the images, (images, up to _CHUNK draws) at a time."""
+def _draws(images: int, resamples: int, at_once: int = _CHUNK) -> Iterator[npt.NDArray[np.int32]]:
+    """Multiplicities of the images, (images, up to ``at_once`` draws) at a time."""
     rng = np.random.default_rng(0)
-    for start in range(0, resamples, _CHUNK):
-        chosen = rng.integers(images, size=(min(_CHUNK, resamples - start), images))
+    for start in range(0, resamples, at_once):
+        chosen = rng.integers(images, size=(min(at_once, resamples - start), images))
         counts = [np.bincount(draw, minlength=images) for draw in chosen]
         yield np.array(counts, dtype=np.int32).T.copy()
 

@@ -205,3 +205,23 @@ def test_per_image_results_of_odd_types_leave_the_table_whole(results, tmp_path,
     assert main.main(["report", "--results", str(results), "--out", str(page)]) == 0
     assert "resnet50d_mixup" in page.read_text()
     assert records.read_all(results, "voc0712")[1] == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 21])
+def test_per_image_results_for_other_classes_leave_the_table_whole(
+    count, results, tmp_path, capsys
+):
+    for path in (results / "records").glob("*.json"):
+        with path.with_suffix(".npz").open("wb") as file:
+            np.savez(
+                file,
+                images=np.array(["a", "b"]),
+                positives=np.ones((2, count), int),
+                **{name: np.zeros(2, int) for name in ("image", "label")},
+                score=np.ones(2),
+                **{name: np.ones(2, bool) for name in ("correct", "ignored")},
+            )
+    page = tmp_path / "p.html"
+    assert main.main(["table", "--results", str(results)]) == 0
+    assert main.main(["report", "--results", str(results), "--out", str(page)]) == 0
+    assert f"results for {count} classes, but its record has 20" in page.read_text()
