@@ -656,6 +656,34 @@ def test_durations_come_from_records_of_the_same_hardware_and_setting(here):
     assert durations.of(large).seconds == pytest.approx(7.0)
 
 
+ODD_TIMES = {
+    "nothing of the cell": {"cell": {}},
+    "a network that is a list": {"cell": {"architecture": []}},
+    "no seconds": {"seconds": {}},
+    "seconds of text": {"seconds": {"train": "9"}},
+    "seconds below 0": {"seconds": {"train": -9}},
+    "endless seconds": {"seconds": {"train": 1e300, "evaluate": 1e308}},
+    "memory of a list": {"memory": []},
+    "memory of text": {"memory": {"host": "1"}},
+    "a number of GPUs": {"hardware": {"gpus": 3}},
+}
+
+
+@pytest.mark.parametrize("what", ODD_TIMES)
+def test_a_probe_or_record_with_odd_times_is_no_estimate(what, here):
+    text = QUICK + 'rows = ["resnet18_scratch"]\ntasks = ["detection"]'
+    (cell,) = plan_of(text, here).cells
+    odd = record_of(cell, 1.0)
+    for key, value in ODD_TIMES[what].items():
+        merged = value and key in ("cell", "hardware")
+        odd.content[key] = {**odd.content[key], **value} if merged else value
+    durations = Durations()
+    durations.add([odd])
+    durations.add_probes([odd])
+    assert durations.of(cell) is None
+    assert durations.total([cell]) == (0, 1)
+
+
 def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_path):
     command = [
         "-X",
