@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from backbones.common.screen import screen
 from backbones.common.versions import versions
 from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import (
+    EACH_PART,
     LEAVING_OUT,
     STOCK_AMP,
     Arithmetic,
@@ -85,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         default="auto",
         help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST)
-        + "; of fine-tunings also 'without PART', a part of the speed layer (docs/speed.md)",
+        + "; of fine-tunings also 'without PART', a part of the speed layer (docs/speed.md), or "
+        f"'{EACH_PART}', one after another",
     )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
@@ -152,8 +155,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("--equivalence only compares with stock; leave out --against.")
         return _precisions(args) if args.recorded else _equivalence(args)
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
-    if against not in AGAINST[args.task]:
-        _require_part(args.task, against)
+    others = _sides(args.task, against)
     if against == STOCK_AMP and not hardware.cuda_devices():
         raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU, where the toolboxes offer --amp.")
     if against in _OF_THEIR_OWN and hardware.cuda_devices():
@@ -163,49 +165,57 @@ def run(args: argparse.Namespace) -> int:
             f"--against stock or --against '{STOCK_AMP}'."
         )
     with tempfile.TemporaryDirectory() as folder:
-        ours = _work(args, Path(folder), "openmmlab")
-        other = dataclasses.replace(ours, side=against)
-        console = screen()
-        counted = None
-        if against not in _OF_THEIR_OWN:
-            console.print("counting the arithmetic", highlight=False)
-            counted = count(ours)
-        path = _place(ours, against, args.results)
-        measured: list[tuple[Run, Run]] = []
-        content: dict[str, Any] = {}
-        try:
-            for pair in alternate(
-                ours,
-                other,
-                args.pairs,
-                lambda side, done: console.print(
-                    f"{side}: {done.total:.2f} s, {done.images / done.total:.1f} images/s",
-                    highlight=False,
-                ),
-            ):
-                grown = [*measured, pair]
-                content = _content(
-                    _of(grown), ours=ours, other=other, counted=counted, asked=args.pairs
+        return _measure(_work(args, Path(folder), "openmmlab"), others, args)
+
+
+def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
+    """Measure our side against others, which take turns, and record each pair at once."""
+    console = screen()
+    counted = None
+    if not any(side in _OF_THEIR_OWN for side in sides):
+        console.print("counting the arithmetic", highlight=False)
+        counted = count(ours)
+    others = [dataclasses.replace(ours, side=side) for side in sides]
+    paths = [_place(ours, side, args.results) for side in sides]
+    measured: list[list[tuple[Run, Run]]] = [[] for _ in sides]
+    contents: list[dict[str, Any]] = [{} for _ in sides]
+    try:
+        for pairs in alternate(
+            ours,
+            others,
+            args.pairs,
+            lambda side, done: console.print(
+                f"{side}: {done.total:.2f} s, {done.images / done.total:.1f} images/s",
+                highlight=False,
+            ),
+        ):
+            for number, pair in enumerate(pairs):
+                grown = [*measured[number], pair]
+                contents[number] = _content(
+                    _of(grown), ours=ours, other=others[number], counted=counted, asked=args.pairs
                 )
-                _write(content, path)
-                measured = grown
-        except UserError as error:
-            if not measured:
-                raise
-            raise UserError(f"{error} {_recorded(measured, args.pairs, path)}") from error
-        except KeyboardInterrupt:
-            if not measured:
-                raise
-            console.print(f"\n{_recorded(measured, args.pairs, path)}", highlight=False)
-            return 130
-    pairs = _of(measured)
-    if (trained := pairs.ours[0].images) + ours.batch_size <= ours.images:
+                _write(contents[number], paths[number])
+                measured[number] = grown
+    except UserError as error:
+        if not measured[0]:
+            raise
+        raise UserError(f"{error} {_recorded(measured, args.pairs, paths)}") from error
+    except KeyboardInterrupt:
+        if not measured[0]:
+            raise
+        console.print(f"\n{_recorded(measured, args.pairs, paths)}", highlight=False)
+        return 130
+    trained = measured[0][0][0].images
+    if trained + ours.batch_size <= ours.images:
         console.print(f"{args.data} has only {trained} training images", highlight=False)
-    console.print(_table(pairs, ours, against))
+    for side, pairs in zip(sides, measured, strict=True):
+        console.print(_table(_of(pairs), ours, side))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
     if counted:
-        console.print(speed_tables.ceiling_sentence(content), highlight=False)
-    console.print(f"recorded in {path}", highlight=False)
+        for content in contents:
+            console.print(speed_tables.ceiling_sentence(content), highlight=False)
+    for path in paths:
+        console.print(f"recorded in {path}", highlight=False)
     return 0
 
 
@@ -213,9 +223,13 @@ def _of(measured: list[tuple[Run, Run]]) -> Pairs:
     return Pairs(tuple(ours for ours, _ in measured), tuple(other for _, other in measured))
 
 
-def _recorded(measured: list[tuple[Run, Run]], asked: int, path: Path) -> str:
+def _recorded(measured: list[list[tuple[Run, Run]]], asked: int, paths: Sequence[Path]) -> str:
     """The message on what an incomplete measurement has recorded."""
-    return f"{len(measured)} of {asked} pairs are recorded in {path}."
+    return " ".join(
+        f"{len(pairs)} of {asked} pairs are recorded in {path}."
+        for pairs, path in zip(measured, paths, strict=True)
+        if pairs
+    )
 
 
 def _equivalence(args: argparse.Namespace) -> int:
@@ -377,19 +391,28 @@ def _content(
     }
 
 
-def _require_part(task: str, against: str) -> None:
-    """Check that a side leaves out a part of the speed layer that the task has.
+def _sides(task: str, against: str) -> list[str]:
+    """The sides that ``--against`` asks for.
 
     Raises:
-        UserError: It does not; the message lists all sides.
+        UserError: There is no such side; the message lists all sides.
     """
+    if against in AGAINST[task]:
+        return [against]
     from transfer.speed.hook import PARTS  # imports torch, which other sides do not need
 
     other = _OF_THE_OTHER_TASK.get(task)
-    parts = [name for name, listed in PARTS.items() if other and listed.toolbox != other]
-    known = [*AGAINST[task], *(f"{LEAVING_OUT}{name}" for name in parts)]
+    parts = [
+        f"{LEAVING_OUT}{name}"
+        for name, listed in PARTS.items()
+        if other and listed.toolbox != other
+    ]
+    if against == EACH_PART and parts:
+        return parts
+    known = [*AGAINST[task], *parts]
     if against not in known:
         raise UserError(f"{task} is not measured against '{against}': {suggestion(against, known)}")
+    return [against]
 
 
 def _place(work: Work, against: str, results: Path) -> Path:

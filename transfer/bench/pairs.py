@@ -12,7 +12,7 @@ import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ STOCK_AMP = "stock amp"
 
 LEAVING_OUT = "without "
 """Prefix of a side that leaves out a part of the speed layer, whose name follows."""
+
+EACH_PART = "without each part"
+"""Not one side but several: each leaves out one part of the speed layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,25 +159,29 @@ class Pairs:
 
 
 def alternate(
-    ours: Work, other: Work, pairs: int, done_one: Callable[[str, Run], None]
-) -> Iterator[tuple[Run, Run]]:
-    """Run pairs; which side is first changes from pair to pair.
+    ours: Work, others: Sequence[Work], rounds: int, done_one: Callable[[str, Run], None]
+) -> Iterator[list[tuple[Run, Run]]]:
+    """Run each side once per round; the order is reversed from round to round.
 
     Args:
         ours: This project's side.
-        other: The other side.
-        pairs: Number of pairs.
+        others: The other sides; each makes a pair with our run of the same round.
+        rounds: Number of rounds.
         done_one: Called after each run.
+
+    Yields:
+        The pairs of a round, in the order of ``others``.
 
     Raises:
         UserError: A side failed; the message has its last line.
     """
-    for number in range(pairs):
+    sides = [ours, *others]
+    for number in range(rounds):
         done = {}
-        for work in (ours, other) if number % 2 == 0 else (other, ours):
+        for work in sides if number % 2 == 0 else reversed(sides):
             done[work.side] = run_side(work)
             done_one(work.side, done[work.side])
-        yield done[ours.side], done[other.side]
+        yield [(done[ours.side], done[other.side]) for other in others]
 
 
 def run_side(work: Work) -> Run:

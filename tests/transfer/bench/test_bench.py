@@ -13,6 +13,7 @@ from torch import nn
 from backbones.common import hardware
 from backbones.common.errors import UserError
 from transfer.bench import bench_command, ceiling, configs, fine_tuning
+from transfer.bench import pairs as bench_pairs
 from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.pairs import Arithmetic, Run, Work, run_side
 from transfer.cli import main
@@ -321,10 +322,12 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     def measured(ours, other, pairs, tell):
         asked.extend([ours, other, pairs])
         for seconds, theirs in ((2.0, 9.0), (4.0, 8.0), (3.0, 15.0)):
-            yield (
-                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
-                Run(seconds={"train": theirs}, images=72, peak_mb=200.0),
-            )
+            yield [
+                (
+                    Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                    Run(seconds={"train": theirs}, images=72, peak_mb=200.0),
+                )
+            ]
 
     def counted(work):
         asked.append(work)
@@ -336,7 +339,7 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
     arguments = ["--task", "detection", "--against", "without GroupedNms", "--pairs", "3"]
     arguments += ["--precision", "bfloat16"]
     assert main.main(["bench", *arguments, "--results", str(tmp_path)]) == 0
-    counted_first, ours, other, pairs = asked
+    counted_first, ours, (other,), pairs = asked
     assert (ours.side, other.side, pairs) == ("ours", "without GroupedNms", 3)
     assert counted_first == ours, "a failure then costs no pairs"
     assert (ours.images, ours.image_size, ours.batch_size) == (24, 320, 2)
@@ -363,10 +366,12 @@ def test_the_command_prints_and_records_medians_ratio_spread_machine_and_version
 def test_pairs_that_are_measured_are_kept_however_it_ends(tmp_path, capsys, monkeypatch, end):
     def measured(*_):
         for seconds in (2.0, 4.0):
-            yield (
-                Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
-                Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
-            )
+            yield [
+                (
+                    Run(seconds={"train": seconds}, images=72, peak_mb=100.0),
+                    Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
+                )
+            ]
         raise end
 
     monkeypatch.setattr(bench_command, "alternate", measured)
@@ -412,7 +417,7 @@ def test_pairs_that_could_not_be_written_are_not_called_recorded(tmp_path, capsy
         Run(seconds={"train": 2.0}, images=72, peak_mb=100.0),
         Run(seconds={"train": 9.0}, images=72, peak_mb=200.0),
     )
-    monkeypatch.setattr(bench_command, "alternate", lambda *_: iter([pair]))
+    monkeypatch.setattr(bench_command, "alternate", lambda *_: iter([[pair]]))
     monkeypatch.setattr(bench_command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
     monkeypatch.setattr(bench_command, "write_atomically", full)
     asked = ["bench", "--task", "detection", "--against", "stock", "--precision", "float32"]
@@ -546,6 +551,27 @@ def test_a_side_that_there_is_not_is_refused_with_those_that_there_are(
     asked = ["--task", task, "--against", against, "--results", str(tmp_path)]
     with pytest.raises(UserError, match=near):
         bench_command.run(parser.parse_args(asked))
+
+
+def test_each_part_is_left_out_once_a_round_and_shares_our_run(tmp_path, monkeypatch, capsys):
+    order = []
+
+    def side(work):
+        order.append(work.side)
+        seconds = {"ours": 2.0, "without FusedSgd": 3.0}.get(work.side, 2.5)
+        return Run(seconds={"train": seconds}, images=72, peak_mb=100.0)
+
+    monkeypatch.setattr(bench_pairs, "run_side", side)
+    monkeypatch.setattr(bench_command, "count", lambda work: Arithmetic(1e9, {"float32": 1e9}))
+    asked = ["bench", "--task", "segmentation", "--against", "without each part", "--pairs", "2"]
+    assert main.main([*asked, "--precision", "float32", "--results", str(tmp_path)]) == 0
+    of_segmentation = [n for n, listed in speed.PARTS.items() if listed.toolbox != "mmdet"]
+    sides = ["ours", *(f"without {name}" for name in of_segmentation)]
+    assert order == [*sides, *reversed(sides)]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "records" / "bench").iterdir()]
+    assert {r["against"]: r["ratio"] for r in records} == {
+        side: 1.5 if side == "without FusedSgd" else 1.25 for side in sides[1:]
+    }
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

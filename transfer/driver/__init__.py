@@ -1,0 +1,1 @@
+"""The steps of ``transfer run``: options, plan, checks, runs, tables."""

@@ -1,0 +1,101 @@
+"""Runs in worker processes, side by side: on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from backbones.common import hardware
+from backbones.common.errors import UserError
+from backbones.runtime import stopping
+from backbones.runtime.console import StepBar
+from transfer.datasets import catalogue
+from transfer.driver.arguments import looks_of
+from transfer.driver.checks import unrecorded
+from transfer.driver.earlier import durations_of
+from transfer.driver.outlook import SMALL, print_outlook
+from transfer.plan.durations import Durations
+from transfer.plan.request import Plan, load_data
+from transfer.records.cells import Task
+from transfer.scheduling.process import ProcessExecutor
+from transfer.scheduling.schedule import Schedule, record_path
+from transfer.scheduling.until_decided import UntilDecided
+from transfer.scheduling.view import SuiteView
+
+if TYPE_CHECKING:
+    from transfer.scheduling.cluster import ClusterExecutor
+
+_SMALL_BYTES = 2 * 10**9  # peak memory of a run of SMALL, with the libraries
+
+
+def run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
+    """Run every cell in workers, and return whether some failed.
+
+    Raises:
+        UserError: A run of ``--backbone`` failed; the others have their records.
+        KeyboardInterrupt: The user stopped the runs; their checkpoints are saved.
+    """
+    durations = durations_of(args.results, {task.cell.data for task in tasks})
+    executor = _executor(args, tasks, durations)
+    jobs = min(executor.jobs, len(tasks))
+    todo = [] if args.ray else unrecorded(tasks)
+    if any(task.data == catalogue.SAMPLE for task in todo):
+        with StepBar("the sample") as bar:  # here, or each worker would draw it
+            load_data(catalogue.SAMPLE, Path(), partial(bar.step, "draw"))
+    outlook = print_outlook(todo, jobs, console)
+    forecasted = (outlook, [task.name for task in todo]) if outlook else None
+    with (
+        stopping.on_signals(),
+        SuiteView(len(tasks), console, durations, jobs, forecasted) as view,
+    ):
+        schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
+        tally = schedule.run()
+    if tally.failed and not args.suite:
+        raise UserError("\n".join(dict.fromkeys(reason for _, reason in tally.failed)))
+    summary = f"{len(tally.done)} of {len(tasks)} runs have a record"
+    if tally.failed:
+        summary += f"; {len(tally.failed)} failed; the next call retries them"
+    if args.suite:
+        console.print(f"suite {args.suite}: {summary}", highlight=False, soft_wrap=True)
+    return bool(tally.failed)
+
+
+def run_until_decided(
+    tasks: list[Task], plan: Plan, args: argparse.Namespace, console: Console
+) -> bool:
+    """Run the seeds of a suite look after look, and return whether some runs failed."""
+    suite = UntilDecided(tasks, plan.baseline, looks_of(args), plan.margin)
+    return suite.run(lambda chosen: run_in_workers(chosen, args, console))
+
+
+def _executor(
+    args: argparse.Namespace, tasks: list[Task], durations: Durations
+) -> ProcessExecutor | ClusterExecutor:
+    """The executor of a suite's cells."""
+    if not args.ray:
+        return ProcessExecutor(jobs_of(args, tasks), args.work_dir)
+    from transfer.scheduling.cluster import ClusterExecutor
+
+    estimates = [durations.of(task.cell) for task in tasks]
+    peaks = [e.host_bytes for e in estimates if e and e.host_bytes]
+    executor = ClusterExecutor(args.ray, args.jobs, max(peaks, default=None))
+    executor.require_fit(task for task in tasks if not record_path(task).exists())
+    return executor
+
+
+def jobs_of(args: argparse.Namespace, tasks: Sequence[Task]) -> int:
+    """Number of cells that run in parallel."""
+    jobs = args.jobs or max(1, hardware.cuda_devices() or _jobs_of_the_sample(tasks))
+    return min(jobs, len(tasks))
+
+
+def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
+    """Runs of the sample that this machine can hold without a GPU; 1 if others are among them."""
+    if any((task.cell.data, task.cell.protocol) != SMALL for task in tasks):
+        return 1
+    return min(hardware.cpu_cores(), hardware.available_memory() // _SMALL_BYTES)
