@@ -814,6 +814,15 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     assert multiprocessing.active_children() == []
 
 
+def test_looks_that_cannot_be_written_end_a_suite_before_it_starts(here, cache, capsys):
+    looks = here / "results" / "sample" / "looks"
+    looks.parent.mkdir(parents=True)
+    looks.write_text("a file where the folder should be")
+    assert run.main(["--suite", str(quick_suite(here, cache))]) == 2
+    assert f"'{looks}' is not writable" in capsys.readouterr().err
+    assert multiprocessing.active_children() == []
+
+
 def test_signals_ask_once_and_interrupt_the_second_time(monkeypatch):
     monkeypatch.setattr(stopping, "_AT_ONCE", math.inf)
     with stopping.on_signals():
