@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from tests.support import synthetic
 from transfer.cli import main
 from transfer.records import records
+from transfer.report import readme
 
 ROWS = ("resnet50_baseline", "resnet50d_mixup")
 
@@ -96,11 +97,14 @@ def test_what_is_no_file_is_named_and_nobody_waits(make, results, tmp_path, caps
     make(results / "records" / "a.json")
     (results / "failures").mkdir()
     make(results / "failures" / "b.json")
+    make(results / "notes.md")
     with_images = next((results / "records").glob("*.json"))
     make(with_images.with_suffix(".npz"))
     assert main.main(["table", "8", "--results", str(results)]) == 0
     assert main.main(["report", "--out", str(tmp_path / "p.html"), "--results", str(results)]) == 0
     assert "a.json" in capsys.readouterr().out
+    assert "notes.md" in (tmp_path / "p.html").read_text()
+    assert "notes.md" in readme.text(results)
 
 
 @pytest.mark.parametrize(
