@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbones.common.errors import UserError
 from tests.support import synthetic
 from transfer.cli import main
 from transfer.records.outcomes import DetectionOutcomes
