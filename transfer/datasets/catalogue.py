@@ -15,7 +15,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import did_you_mean, suggestion
-from backbones.common.paths import expanded, unknown_name
+from backbones.common.paths import expanded, is_file, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.toml_file import misfit, read_toml, unknown
 from transfer.datasets.data_set import (
@@ -106,7 +106,7 @@ def load(name: str, data_root: Path) -> DataSet:
             a known data set.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         raise unknown_name("data set", name, names())
     if _is_own(path) and path.stem in names():
         raise UserError(

@@ -40,7 +40,7 @@ from backbones.common.errors import UserError
 from backbones.common.escape import brief
 from backbones.common.hardware import PRECISIONS
 from backbones.common.near_names import suggestion
-from backbones.common.paths import expanded, unknown_name
+from backbones.common.paths import expanded, is_file, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
@@ -118,7 +118,7 @@ def load(name: str) -> Suite:
         UserError: Not found, malformed, or with an entry that is unknown or of the wrong type.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         raise unknown_name("suite", name, names())
     content = _parse(path)
     kind = content.pop("kind", None)
