@@ -153,7 +153,9 @@ def _resampled(
     resamples: int,
 ) -> FloatArray:
     """The metric of one fine-tuning on each draw, (resamples,), in points."""
-    return np.concatenate([_figure(run, metric, weights) for weights in _draws(run, resamples)])
+    at_once = max(1, min(_CHUNK, _NUMBERS_AT_ONCE // _size(run)))
+    draws = _draws(len(run.images), resamples, at_once)
+    return np.concatenate([_figure(run, metric, weights) for weights in draws])
 
 
 def _size(run: DetectionOutcomes | SegmentationOutcomes) -> int:
