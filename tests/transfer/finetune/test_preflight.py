@@ -114,7 +114,7 @@ def judge(task, protocol, small_sample, *overrides):
             r"more than the 2,147,483,648",
         ),
         ("segmentation", {"model.decode_head.channels": -5}, r"cannot be built .*head\.channels"),
-        ("detection", {"model.neck.start_level": 9}, r"cannot be built .*neck\.start_level"),
+        ("detection", {"model.neck.num_outs": 1}, r"cannot be built .*neck\.num_outs"),
     ],
 )
 def test_a_network_that_overrides_make_too_large_or_impossible_is_refused_before_it_is_built(
