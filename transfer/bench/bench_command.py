@@ -29,7 +29,6 @@ from backbones.common.versions import versions
 from transfer.bench import equivalence, precisions
 from transfer.bench.pairs import (
     EACH_PART,
-    LEAVING_OUT,
     STOCK_AMP,
     Arithmetic,
     Pairs,
@@ -43,6 +42,7 @@ from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
 from transfer.records import provenance
 from transfer.report import speed_tables
+from transfer.report.speed_tables import LEAVING_OUT
 
 AGAINST = {
     "classification": ("timm", "network alone"),
@@ -172,7 +172,7 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
     """Measure our side against others, which take turns, and record each pair at once."""
     console = screen()
     counted = None
-    if not any(side in _OF_THEIR_OWN for side in sides):
+    if sides[0] not in _OF_THEIR_OWN and not sides[0].startswith(LEAVING_OUT):
         console.print("counting the arithmetic", highlight=False)
         counted = count(ours)
     others = [dataclasses.replace(ours, side=side) for side in sides]
@@ -408,7 +408,8 @@ def _sides(task: str, against: str) -> list[str]:
         if other and listed.toolbox != other
     ]
     if against == EACH_PART and parts:
-        return parts
+        of_gpus = [] if hardware.cuda_devices() else [n for n, part in PARTS.items() if part.gpu]
+        return [side for side in parts if side.removeprefix(LEAVING_OUT) not in of_gpus]
     known = [*AGAINST[task], *parts]
     if against not in known:
         raise UserError(f"{task} is not measured against '{against}': {suggestion(against, known)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,12 @@ class Stopwatch:
 
     Attributes:
         seconds: Seconds of each part.
+        updates: Times at which the optimizer finished an update of the weights.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.updates: list[float] = []
         self._running = False
 
     @contextlib.contextmanager
@@ -69,13 +72,21 @@ class Stopwatch:
                 stack.callback(setattr, owner, name, original)
             yield
 
+    @property
+    def steps(self) -> list[float]:
+        """Seconds from each update of the weights to the next."""
+        return [after - before for before, after in itertools.pairwise(self.updates)]
+
     def _timed(self, function: Any, part: str) -> Any:
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             if threading.current_thread() is not threading.main_thread():
                 return function(*args, **kwargs)
             with self.time(part):
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            if function.__name__ == "step":
+                self.updates.append(time.monotonic())
+            return result
 
         return timed
 

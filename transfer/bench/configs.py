@@ -10,11 +10,12 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.training.augmentation import MEAN, STD
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
-from transfer.bench.pairs import LEAVING_OUT, STOCK_AMP, Work
+from transfer.bench.pairs import STOCK_AMP, Work
 from transfer.finetune import classifiers
 from transfer.plan.request import Request, load_data, make_plan
 from transfer.protocols import compose
 from transfer.records.settings import WITHOUT
+from transfer.report.speed_tables import LEAVING_OUT
 
 TESTED = 0.125
 """Test images as a share of training images; VOC's own share would make runs long."""

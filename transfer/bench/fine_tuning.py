@@ -16,9 +16,10 @@ from mmengine.runner import Runner
 from transfer.bench import torchvision_detection
 from transfer.bench.breakdown import Stopwatch, completed
 from transfer.bench.configs import config, stock_config, trained_images
-from transfer.bench.pairs import LEAVING_OUT, STOCK_AMP, Done, Work
+from transfer.bench.pairs import STOCK_AMP, Done, Work
 from transfer.finetune.finetune import finetune
 from transfer.protocols.protocols import HEADLINE
+from transfer.report.speed_tables import LEAVING_OUT
 from transfer.speed.hook import PARTS
 
 
@@ -67,7 +68,9 @@ def _done(
     }
     name = HEADLINE[work.task]
     metric = next(v for k, v in metrics.items() if k.split("/")[-1] == name)
-    return Done(seconds, completed(parts, sum(seconds.values())), float(metric), images)
+    return Done(
+        seconds, completed(parts, sum(seconds.values())), float(metric), images, watch.steps
+    )
 
 
 SIDES: dict[str, Callable[[Work, Path], Done]] = {

@@ -21,9 +21,6 @@ from backbones.common.errors import UserError
 STOCK_AMP = "stock amp"
 """Stock training with the toolboxes' own ``--amp``, on a GPU."""
 
-LEAVING_OUT = "without "
-"""Prefix of a side that leaves out a part of the speed layer, whose name follows."""
-
 EACH_PART = "without each part"
 """Not one side but several: each leaves out one part of the speed layer."""
 
@@ -85,12 +82,14 @@ class Done:
         metric: The headline metric, in percent; only for fine-tunings.
         images: Training images over all epochs; only for fine-tunings, whose data set may repeat
             images or have fewer than requested.
+        steps: Seconds of each training step after the first; only for fine-tunings in MMEngine.
     """
 
     seconds: dict[str, float]
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float = math.nan
     images: int = 0
+    steps: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +102,7 @@ class Run:
         peak_mb: Peak memory of the process in MiB, on the GPU if it used one.
         breakdown: See :class:`Done`.
         metric: See :class:`Done`.
+        steps: See :class:`Done`.
     """
 
     seconds: dict[str, float]
@@ -110,6 +110,7 @@ class Run:
     peak_mb: float
     breakdown: dict[str, float] = field(default_factory=dict)
     metric: float | None = None
+    steps: list[float] = field(default_factory=list)
 
     @property
     def total(self) -> float:

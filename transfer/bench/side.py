@@ -44,6 +44,7 @@ def _run(work: Work, place: Path) -> Run:
         peak_mb=peak,
         breakdown=done.breakdown,
         metric=metric,
+        steps=done.steps,
     )
 
 

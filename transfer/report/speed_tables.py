@@ -26,6 +26,12 @@ PART = MadePart("speed", "transfer bench --table")
 BREAKDOWN = MadePart("breakdown", "transfer bench --table")
 """The part in ``docs/speed.md``."""
 
+LEFT_OUT = MadePart("left-out", "transfer bench --table")
+"""The part in ``docs/speed.md`` with what each part of the speed layer gains."""
+
+LEAVING_OUT = "without "
+"""Prefix of a side that leaves out a part of the speed layer, whose name follows."""
+
 PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 """Of the time of a side, as its record has them."""
 
@@ -61,7 +67,11 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
             record = read_json(path)
             key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
-            _speeds([record]), breakdowns([record])  # a record that gives tables is complete
+            (
+                _speeds([record]),
+                breakdowns([record]),
+                gains_of_parts([record]),
+            )  # a record that gives tables is complete
             rank = _rank(record)
         except _NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench", error)))
@@ -89,8 +99,9 @@ def write(results: Path, readme: Path) -> list[str]:
     same, bad_pairs = differences(results)
     PART.put(readme, text(found, same))
     docs = readme.parent / "docs" / "speed.md"
-    if BREAKDOWN.is_in(docs):
-        BREAKDOWN.put(docs, breakdowns(found))
+    for part, made in ((BREAKDOWN, breakdowns(found)), (LEFT_OUT, gains_of_parts(found))):
+        if part.is_in(docs):
+            part.put(docs, made)
     return bad + bad_pairs
 
 
@@ -111,18 +122,51 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
     """The ratios, machine by machine."""
     return [
         part
-        for machine, records in _by_machine(found)
+        for machine, records in _by_machine([one for one in found if not _leaves_out(one)])
         for part in (markdown(f"{machine}{_about_machine(records)}") + "\n", _ratios(records))
     ]
 
 
 def breakdowns(found: Sequence[Bench]) -> str:
     """The breakdown of the time, machine by machine, in Markdown."""
-    with_breakdown = [record for record in found if record["ours"][0].get("breakdown")]
+    with_breakdown = [
+        one for one in found if one["ours"][0].get("breakdown") and not _leaves_out(one)
+    ]
     parts = ["Percent of each side's own time.\n"]
     for machine, records in _by_machine(with_breakdown):
         parts += [f"{markdown(machine)}\n", _breakdown(records)]
     return "\n".join(parts)
+
+
+def gains_of_parts(found: Sequence[Bench]) -> str:
+    """How much longer a training step takes without each part, machine by machine, in Markdown.
+
+    Medians of steps, since the effect of a part may be smaller than a short disturbance of the
+    machine. The largest gain comes first.
+    """
+    made = []
+    for machine, records in _by_machine([one for one in found if _leaves_out(one)]):
+        rows = []
+        for record in records:
+            ratios = [
+                statistics.median(other["steps"]) / statistics.median(ours["steps"])
+                for ours, other in zip(record["ours"], record["other"], strict=True)
+            ]
+            part = markdown(record["against"].removeprefix(LEAVING_OUT))
+            spread = f"{min(ratios):.3f} … {max(ratios):.3f}"
+            rows.append(
+                (part, _work(record), f"{statistics.median(ratios):.3f}", spread, f"{len(ratios)}")
+            )
+        heading = ("part", "measured", "a step without it takes, times", "from … to", "pairs")
+        rows.sort(key=lambda row: -float(row[2]))
+        made += [f"{markdown(machine)}\n", _table(heading, rows)]
+    return "\n".join(made) or "There are no measurements yet.\n"
+
+
+def _leaves_out(record: Bench) -> bool:
+    """Whether our side is compared with itself without a part."""
+    against: str = record["against"]
+    return against.startswith(LEAVING_OUT)
 
 
 def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:

@@ -23,11 +23,13 @@ class Listed(NamedTuple):
         module: Module in this package.
         kind: Class in that module.
         toolbox: Package of the models that it applies to; empty for any.
+        gpu: Whether it needs a GPU.
     """
 
     module: str
     kind: str
     toolbox: str = ""
+    gpu: bool = False
 
 
 PARTS = {
@@ -39,12 +41,12 @@ PARTS = {
     "GroupedNms": Listed("grouped_nms", "GroupedNms", "mmdet"),
     "FusedSegmentationLoss": Listed("fused_segmentation_loss", "FusedSegmentationLoss", "mmseg"),
     "WinogradConvolutions": Listed("winograd", "WinogradConvolutions"),
-    "PointwiseProducts": Listed("gpu_convolutions", "PointwiseProducts"),
-    "NoBenchmarkInEvaluation": Listed("gpu_convolutions", "NoBenchmarkInEvaluation"),
+    "PointwiseProducts": Listed("gpu_convolutions", "PointwiseProducts", gpu=True),
+    "NoBenchmarkInEvaluation": Listed("gpu_convolutions", "NoBenchmarkInEvaluation", gpu=True),
     # A detector's whole step, then the parts that depend on its replacement.
     "HostSampling": Listed("two_stage_step", "HostSampling", "mmdet"),
-    "GraphedFeatures": Listed("graphed_features", "GraphedFeatures", "mmdet"),
-    "NonBlockingInputs": Listed("non_blocking_inputs", "NonBlockingInputs"),
+    "GraphedFeatures": Listed("graphed_features", "GraphedFeatures", "mmdet", gpu=True),
+    "NonBlockingInputs": Listed("non_blocking_inputs", "NonBlockingInputs", gpu=True),
     "FusedSgd": Listed("general", "FusedSteps"),
     # Last: it may wrap the model again.
     "ChannelsLast": Listed("general", "ChannelsLastMaps"),
