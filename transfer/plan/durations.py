@@ -142,8 +142,9 @@ def _is_timed(record: Record) -> bool:
     content = record.content
     texts = [record.cell.get(name) for name in (*_SHARED, "architecture")]
     seconds, memory = content.get("seconds"), content.get("memory", {})
-    tables = isinstance(seconds, dict) and isinstance(memory, dict) and seconds
-    if not tables or not isinstance(content.get("hardware", {}).get("gpus"), list | None):
+    if not isinstance(seconds, dict) or not isinstance(memory, dict) or not seconds:
+        return False
+    if not isinstance(content.get("hardware", {}).get("gpus"), list | None):
         return False
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(number, int | float) and 0 <= number <= _MOST

@@ -136,6 +136,8 @@ def _log(content: Any) -> LookLog:
     Raises:
         LookupError, TypeError, ValueError, AttributeError: It is not the content of such a file.
     """
+    if not isinstance(content, dict):
+        raise TypeError("it is not a table")
     plan, margin, baseline = content["plan"], content["margin"], content["baseline"]
     if not isinstance(plan, list) or not all(type(n) is int and n >= 2 for n in plan):
         raise TypeError("its plan is not a list of numbers of units")
