@@ -40,10 +40,12 @@ from tests.support.suites import (
 )
 from transfer import run
 from transfer.cli.dry_run import print_costs
+from transfer.driver.checks import require_all_writable
 from transfer.plan import suites
 from transfer.plan.durations import Durations
 from transfer.plan.request import Request, make_plan
 from transfer.records import failures, lease, records
+from transfer.records.cells import Task
 from transfer.records.provenance import machine
 from transfer.scheduling.process import WorkerProcess, environment_of
 from transfer.scheduling.schedule import Job, Tally, record_path
@@ -814,13 +816,25 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     assert multiprocessing.active_children() == []
 
 
-def test_looks_that_cannot_be_written_end_a_suite_before_it_starts(here, cache, capsys):
-    looks = here / "results" / "sample" / "looks"
-    looks.parent.mkdir(parents=True)
-    looks.write_text("a file where the folder should be")
-    assert run.main(["--suite", str(quick_suite(here, cache))]) == 2
-    assert f"'{looks}' is not writable" in capsys.readouterr().err
-    assert multiprocessing.active_children() == []
+@pytest.mark.parametrize("place", ["looks", "sample/looks"])
+def test_looks_that_cannot_be_written_are_found_before_the_first_run(place, here):
+    (cell,) = plan_of(QUICK + 'rows = ["resnet18_scratch"]\ntasks = ["detection"]', here).cells
+    cell = replace(cell, data="sample" if "sample" in place else "own")
+    results = here / "results"
+    task = Task(
+        cell=cell,
+        row=zoo.find("resnet18_scratch"),
+        data=cell.data,
+        data_root=here,
+        results=results,
+        work_dir=here / "work",
+        command="",
+    )
+    require_all_writable([task])
+    (results / place).parent.mkdir(parents=True, exist_ok=True)
+    (results / place).write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=f"{place}' is not writable"):
+        require_all_writable([task])
 
 
 def test_signals_ask_once_and_interrupt_the_second_time(monkeypatch):
