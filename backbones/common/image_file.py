@@ -53,6 +53,9 @@ _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _START_OF_SCAN = 0xDA
 _WITHOUT_LENGTH = {0x01, 0xD8, 0xD9}
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNKS = 1 << 17  # of a PNG; encoders write one for every 8 KiB or more
+
 _TIFF_OFFSETS = (273, 324)  # of strips and of tiles
 _TIFF_TILE_SIDES = (322, 323)
 _MAX_PIECES = 1 << 16
@@ -141,7 +144,9 @@ def header(path: Path, content: bytes) -> ImageFile.ImageFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; sizes are checked here
-            if content[:4] in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"):
+            if content.startswith(_PNG):
+                _require_few_chunks(path, content)
+            elif content[:4] in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+"):
                 _require_few_pieces(path, content)
             image = Image.open(BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -177,6 +182,16 @@ def _scans(content: bytes, most: int) -> int:
         if kind not in _WITHOUT_LENGTH:  # the content of a segment has no markers
             at += int.from_bytes(content[at : at + 2], "big")
     return scans
+
+
+def _require_few_chunks(path: Path, content: bytes) -> None:
+    """Limit the chunks of a PNG, each of which takes Pillow some microseconds and an object."""
+    at = len(_PNG)
+    for _ in range(_MAX_CHUNKS):
+        if at + 4 > len(content):
+            return
+        at += 12 + int.from_bytes(content[at : at + 4], "big")
+    raise UnfitFile(path, f"has more than {_MAX_CHUNKS:,} chunks")
 
 
 def _require_few_pieces(path: Path, content: bytes) -> None:

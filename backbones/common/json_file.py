@@ -18,6 +18,7 @@ MAX_DEPTH = 64
 """Maximum depth of nested lists and tables; a toolbox's config has about ten levels."""
 
 _LARGEST = 1 << 63
+_LONG_INTEGER = "it contains an integer of more than 64 bits"
 
 
 def read_json(path: Path, most: int = MAX_BYTES) -> Any:
@@ -57,14 +58,27 @@ def load_text(text: str | bytes) -> Any:
 
     The collector looks through all lists again and again while they are made. Millions of them take
     a quarter of the time without it.
+
+    Raises:
+        ValueError: It is not JSON, or it contains an integer of more digits than Python converts.
+        RecursionError: It nests too deep.
     """
     was_on = gc.isenabled()
     gc.disable()
     try:
         return json.loads(text)
+    except ValueError as error:
+        raise plainly(error) from error
     finally:
         if was_on:
             gc.enable()
+
+
+def plainly(error: ValueError) -> ValueError:
+    """A parser's error; one about the digits of an integer advises programmers, not readers."""
+    if "integer string conversion" in str(error):
+        return ValueError(_LONG_INTEGER)
+    return error
 
 
 def require_plain(value: Any, infinite: bool = False) -> None:
@@ -94,7 +108,7 @@ def require_plain(value: Any, infinite: bool = False) -> None:
                 inside += one
             elif isinstance(one, int):
                 if not -_LARGEST <= one < 2 * _LARGEST:
-                    raise ValueError("it contains an integer of more than 64 bits")
+                    raise ValueError(_LONG_INTEGER)
             elif isinstance(one, float) and not infinite and not math.isfinite(one):
                 raise ValueError(f"it contains the number {one}")
         level, depth = inside, depth + 1

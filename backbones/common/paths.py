@@ -26,6 +26,14 @@ def expanded(path: str | Path) -> Path:
         ) from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
+
+
 def missing(path: Path) -> str:
     """Why there is no regular file at a path, and what is there instead.
 
@@ -108,7 +116,7 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> UserError:
     path = Path(name)
     if name.endswith(".toml"):
         return UserError(f"There is no {what} at that path: {missing(path)}.")
-    if path.is_file():
+    if is_file(path):
         return UserError(
             f"'{path.absolute()}' does not end in .toml, as the file of a {what} must; rename it."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.escape import brief
-from backbones.common.json_file import require_plain
+from backbones.common.json_file import MAX_DEPTH, plainly, require_plain
 from backbones.common.regular_file import read_bytes
 from backbones.common.text_encoding import decoded
 
@@ -59,11 +59,12 @@ def read_toml(path: Path, what: str = "") -> dict[str, Any]:
     try:
         found = tomllib.loads(text)
         require_plain(found, infinite=True)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also numbers of 5,000 digits
-        raise UserError(f"{name} is not valid TOML: {brief(error)}.") from error
+    except RecursionError as error:
+        raise UserError(
+            f"{name} is not valid TOML: it nests more than {MAX_DEPTH} levels."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{name} is not valid TOML: {brief(plainly(error))}.") from error
     return found
 
 

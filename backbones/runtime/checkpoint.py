@@ -18,6 +18,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
+from torch import Tensor
 
 from backbones.common.errors import UserError
 from backbones.common.torch_file import read_torch_file
@@ -236,15 +237,32 @@ def _read_state(path: Path, identity: str) -> dict[str, Any] | None:
     if not isinstance(state, dict) or state.get("identity") != identity:
         return None
     iteration = state.get("iteration")
-    if type(iteration) is int and iteration >= 0:
+    fault = ""
+    if type(iteration) is not int or not 0 <= iteration < 1 << 63:
+        fault = "its iteration is not a number of steps"
+    elif _claims_more(state):
+        fault = "it has tensors of more values than it stores"
+    if not fault:
         return state
-    print_log(
-        f"skipped a checkpoint: '{path}' gives the iteration as {str(iteration)[:80]!r}, which "
-        "is none",
-        logger="current",
-        level=logging.WARNING,
-    )
+    print_log(f"skipped '{path}': {fault}", logger="current", level=logging.WARNING)
     return None
+
+
+def _claims_more(state: dict[str, Any]) -> bool:
+    """Whether a tensor repeats stored values, so that a copy of it may need any memory."""
+    left: list[Any] = [state]
+    seen: set[int] = set()
+    while left:
+        part = left.pop()
+        if isinstance(part, Tensor):
+            is_plain = part.layout == torch.strided and part.device.type != "meta"
+            stored = part.untyped_storage().nbytes() if is_plain else 0
+            if part.numel() * part.element_size() > stored:
+                return True
+        elif isinstance(part, dict | list | tuple) and id(part) not in seen:
+            seen.add(id(part))  # it may contain itself
+            left += part.values() if isinstance(part, dict) else part
+    return False
 
 
 def unwrapped(model: Any) -> Any:

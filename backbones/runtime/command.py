@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from backbones.common.errors import UserError
+from backbones.common.escape import one_line
 from backbones.common.libraries import remedy
 from backbones.common.screen import write_no_more
 from backbones.common.terminal_text import LEGIBLE
 from backbones.runtime import ranks, stopping
 
 _Given = TypeVar("_Given")
+_OF_PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""Faults of a path that a user gave, or of its permissions; never a defect of this project."""
 
 
 def guarded(command: Callable[[_Given], int], given: _Given) -> int:
@@ -49,10 +52,17 @@ def guarded(command: Callable[[_Given], int], given: _Given) -> int:
             raise
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            write_no_more()
+            print("error: the output cannot be written because its disk is full", file=sys.stderr)
+            return 2
+        if error.errno not in _OF_PATHS or error.filename is None:
             raise
-        write_no_more()
-        print("error: the output cannot be written because its disk is full", file=sys.stderr)
+        print(
+            f"error: '{one_line(str(error.filename))}' cannot be used ({error.strerror}): give "
+            "another path, or permission to use it.",
+            file=sys.stderr,
+        )
         return 2
 
 

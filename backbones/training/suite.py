@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def load(name: str) -> ClassifierSuite:
         raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, known)}")
     rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
     for values, what in ((rows, "row"), (seeds, "seed")):
-        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        twice = sorted(str(value) for value, times in Counter(values).items() if times > 1)
         if twice or not values:
             fault = f"names the {what} {twice[0]} twice" if twice else f"names no {what}"
             raise UserError(f"The suite '{path}' {fault}.")

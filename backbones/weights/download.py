@@ -23,6 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.common.locks import try_lock
 from backbones.common.regular_file import open_regular
 from backbones.weights import paced_answer
@@ -391,10 +392,12 @@ def _unreachable(error: Exception, job: _Job) -> Exception:
     if isinstance(error, HTTPError):
         error.close()
         return UserError(
-            f"The server returned {error.code} ({error.reason}) for '{job.url}'. {job.elsewhere}"
+            f"The server returned {error.code} ({brief(error.reason)}) for '{job.url}'. "
+            f"{job.elsewhere}"
         )
     if isinstance(error, URLError):
-        return UserError(f"'{job.url}' could not be reached ({error.reason}). {job.elsewhere}")
+        reason = brief(error.reason)
+        return UserError(f"'{job.url}' could not be reached ({reason}). {job.elsewhere}")
     if isinstance(error, (HTTPException, OSError, ValueError)):
-        return UserError(f"'{job.url}' could not be reached ({error}). {job.elsewhere}")
+        return UserError(f"'{job.url}' could not be reached ({brief(error)}). {job.elsewhere}")
     return error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -57,5 +58,5 @@ def _answers(address: str) -> bool:
     except HTTPError as error:
         error.close()
         return False
-    except (OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return False

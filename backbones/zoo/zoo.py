@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from backbones.common.errors import UserError
-from backbones.common.paths import expanded, unknown_name
+from backbones.common.escape import brief
+from backbones.common.paths import expanded, is_file, unknown_name
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, Recipe, Variant, Weights
 from backbones.zoo.sources import PACKAGE, RANDOM_GAMMA_ONE
 from backbones.zoo.user_file import read_variant
@@ -187,6 +188,8 @@ def _alias(name: str, rows: list[Variant], target: str) -> Variant:
     return replace(row, name=name, alias_of=target, note=note)
 
 
+_LONGEST = 300  # letters of a name
+
 CATALOGUE = _catalogue()
 """All rows by name, in display order."""
 _ARCHITECTURES = {row.architecture for row in CATALOGUE.values()}
@@ -209,6 +212,8 @@ def find(name: str) -> Variant:
         return CATALOGUE[name]
     if name.endswith(".toml"):
         return read_variant(expanded(name), taken=CATALOGUE)
+    if len(name) > _LONGEST:
+        raise UserError(f"Unknown backbone '{brief(name)}': names have at most {_LONGEST} letters.")
     if name.endswith("_scratch"):
         base = name.removesuffix("_scratch")
         return scratch_of(base) if base in _ARCHITECTURES else scratch_of_row(find(base))
@@ -218,7 +223,7 @@ def find(name: str) -> Variant:
     if name.startswith("timm/") and len(name) > len("timm/"):
         model = name.removeprefix("timm/")
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
-    if "/" in name or "\\" in name or Path(name).is_file():
+    if "/" in name or "\\" in name or is_file(Path(name)):
         raise unknown_name("backbone", name, CATALOGUE)
     near = difflib.get_close_matches(name, CATALOGUE, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "no row has a similar name."

@@ -36,7 +36,8 @@ from transfer.compat import safe_loading
 from transfer.compat.foreign_configs import fault_of_record
 from transfer.datasets import catalogue, coco_json, name_lists, readers, unpack
 from transfer.plan import probes, suites
-from transfer.records import failures, finished_run, lease, outcomes, records
+from transfer.plan.durations import Durations
+from transfer.records import failures, finished_run, lease, look_log, outcomes, records
 from transfer.report import classification, gains, speed_tables
 
 IDENTITY = "0123456789ab"
@@ -174,6 +175,17 @@ CLASSIFIER = {
     "seconds": 4.0,
 }
 FAILURE = {"cell": "a", "reason": "b", "detail": "", "attempts": 1, "when": "2026-01-01"}
+PROBE = {
+    "cell": {**RECORD["cell"], "architecture": "resnet18", "scratch": True},
+    "seconds": RECORD["seconds"],
+    "hardware": RECORD["hardware"],
+}
+LOOKS = {
+    "baseline": "b",
+    "plan": [3, 5],
+    "margin": 0.5,
+    "looks": [{"units": {"a": 3, "b": 3}, "verdicts": {"a": "inconclusive"}}],
+}
 OWNER = {"host": "a", "machine": "b", "pid": 1, "started": "2", "free": False}
 
 
@@ -249,6 +261,18 @@ def read_foreign_config(path: Path) -> Any:
         return fault_of_record(records.parse_json(path.read_text("utf-8", "surrogateescape")))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def read_probe(path: Path) -> Any:
+    """A probe, and the estimates that it gives."""
+    probe, durations = probes.read(path), Durations()
+    durations.here = {"cpu": "one", "cores": None, "system": None, "gpu": ""}
+    durations.add_probes([probe] if probe else [])
+    return [
+        durations._estimate(setting, network)
+        for setting, networks in durations.known.items()
+        for network in networks
+    ]
 
 
 def read_lease(path: Path) -> Any:
@@ -495,11 +519,15 @@ READERS = {
             "results/records/classifiers/a.json",
         ),
         Reader("failure", read_failure, (as_json(FAILURE),), JSON_WORDS, "failures/a.json"),
+        Reader("looks", lambda path: look_log.read(path, "b"), (as_json(LOOKS),), JSON_WORDS),
         Reader("lease", read_lease, (as_json(OWNER),), JSON_WORDS, "cell.001.lease"),
         Reader(
             "probe",
-            probes.read,
-            (as_json({k: RECORD[k] for k in ("cell", "seconds", "hardware")}),),
+            read_probe,
+            (
+                as_json({**PROBE, "memory": {"host": 9, "gpu": 7}}),
+                as_json({**PROBE, "hardware": {"cpu": "one", "gpus": []}}),
+            ),
             JSON_WORDS,
         ),
         Reader("suite", read_suite, (SUITE,), TOML, "own.toml"),

@@ -3,9 +3,9 @@
     pip install atheris
     python tests/support/fuzz_readers.py --reader voc-xml --minutes 5 --corpus FOLDER
 
-Anything but a value or a ``UserError`` ends the run, and the bytes that caused it stand in
-``FOLDER/crash-<hash>``; so does a read of over two seconds of computing, and one that asks for more
-memory than the reader's bound, which the kernel refuses. Keep them as a test.
+Anything but a value or a ``UserError`` ends the run and writes the bytes that caused it to
+``FOLDER/<reader>-crash-<hash>``. So does a read of over two seconds of processor time, and one that
+asks for more memory than the reader's bound, which the kernel refuses. Keep them as a test.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 INSTRUMENTED = ["backbones", "transfer", "tomllib", "zipfile", "PIL"]
 SECONDS = 2.0  # of computing, for a read
 MIB = 1 << 20
+WALL = ("-timeout=1800", "-report_slow_units=1800")
+"""For endless reads: libFuzzer counts seconds of the clock, also while the process is paused."""
 
 with atheris.instrument_imports(include=INSTRUMENTED):
     from backbones.common.errors import UserError
@@ -56,7 +58,7 @@ def fuzz(reader: Reader, minutes: float, corpus: Path, longest: int) -> None:
         assert took < SECONDS, f"{took:.1f} s"
 
     resource.setrlimit(resource.RLIMIT_AS, (_size() + (reader.megabytes + 256) * MIB,) * 2)
-    bounds = [f"-max_total_time={round(60 * minutes)}", f"-max_len={longest}", "-timeout=60"]
+    bounds = [f"-max_total_time={round(60 * minutes)}", f"-max_len={longest}", *WALL]
     bounds += [f"-artifact_prefix={corpus}/{reader.name}-", "-print_final_stats=1"]
     bounds += ["-rss_limit_mb=0", "-detect_leaks=0", *([f"-dict={words}"] if reader.words else ())]
     atheris.Setup([sys.argv[0], *bounds, str(found)], read)

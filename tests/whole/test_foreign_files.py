@@ -42,7 +42,7 @@ def changed(draw, seeds, words):
 @pytest.mark.parametrize("name", READERS)
 @settings(
     max_examples=40,
-    deadline=20_000,
+    deadline=None,  # it counts seconds of the clock, and others may compute on this machine
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -51,13 +51,16 @@ def test_changed_files_are_values_or_sentences(name, tmp_path, data):
     reader = READERS[name]
     content = data.draw(changed(reader.seeds, reader.words) | st.binary(max_size=100))
     tracemalloc.start()
+    began = time.process_time()
     try:
         with contextlib.suppress(UserError):
             read_content(reader, content, tmp_path)
     finally:
+        took = time.process_time() - began
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < reader.megabytes << 20
+    assert took < 20
 
 
 FOUND = {
@@ -115,6 +118,63 @@ def test_what_was_found_once_stays_mended(what, tmp_path):
         content = seed.replace(old, new)
     with contextlib.suppress(UserError):
         read_content(reader, content, tmp_path)
+
+
+def listed(values):
+    return ("[" + ",".join(values) + "]").encode()
+
+
+SUITE = b'kind = "transfer"\nrows = ["a"]\n'
+QUADRATIC = {
+    "a suite of 100,000 seeds": (
+        "suite",
+        lambda: SUITE + b"seeds=" + listed(map(str, range(10**5))),
+    ),
+    "a suite of 100,000 values of a setting": (
+        "suite",
+        lambda: SUITE + b'[vary]\n"a.b"=' + listed(map(str, range(10**5))),
+    ),
+    "a suite of two values of 60 settings": (
+        "suite",
+        lambda: SUITE + b"[vary]\n" + b"".join(b'"a.b%d" = [1, 2]\n' % i for i in range(60)),
+    ),
+    "a suite with a key of 900,000 letters": ("suite", lambda: SUITE + b"a" * 900_000 + b"=1"),
+    "a classifier suite of 100,000 seeds": (
+        "classifier-suite",
+        lambda: (
+            b'kind = "classification"\nrows = ["resnet18_baseline"]\nseeds='
+            + listed(map(str, range(10**5)))
+        ),
+    ),
+    "a data set of 80,000 classes": (
+        "data-set",
+        lambda: (
+            b"[detection]\nclasses="
+            + listed(f'"c{i}"' for i in range(80_000))
+            + b"\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]"
+        ),
+    ),
+    "a data set with a class of 400,000 letters and another like it": (
+        "data-set",
+        lambda: (
+            b"[detection]\nclasses=['"
+            + b"ab" * 200_000
+            + b"', 'c']\nheadline_classes=['"
+            + b"ba" * 200_000
+            + b"']\ntrain=[{folder='a',split='b'}]\ntest=[{folder='a',split='b'}]"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", QUADRATIC)
+def test_a_megabyte_never_takes_the_square_of_its_time(what, tmp_path):
+    name, content = QUADRATIC[what]
+    read_content(READERS[name], READERS[name].seeds[0], tmp_path)  # imports
+    began = time.process_time()
+    with contextlib.suppress(UserError):
+        read_content(READERS[name], content(), tmp_path)
+    assert time.process_time() - began < 5
 
 
 def test_a_small_file_never_costs_the_most_that_a_large_one_may(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import did_you_mean, suggestion
-from backbones.common.paths import expanded, unknown_name
+from backbones.common.paths import expanded, is_file, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.toml_file import misfit, read_toml, unknown
 from transfer.datasets.data_set import (
@@ -105,7 +106,7 @@ def load(name: str, data_root: Path) -> DataSet:
             a known data set.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         raise unknown_name("data set", name, names())
     if _is_own(path) and path.stem in names():
         raise UserError(
@@ -226,11 +227,12 @@ def _faults(data: DataSet) -> Iterator[str]:
             continue
         if not part.classes:
             yield "lists no classes"
-        for name in part.classes:
-            if part.classes.count(name) > 1:
+        times = Counter(part.classes)
+        for name in times:
+            if times[name] > 1:
                 yield f"lists the class '{name}' twice"
         for name in part.headline_classes:
-            if name not in part.classes:
+            if name not in times:
                 yield (
                     f"has the headline class '{name}', which 'classes' does not list"
                     f"{did_you_mean(name, part.classes)}"

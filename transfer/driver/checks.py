@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
 from backbones.runtime import child_processes
+from transfer.records import look_log
 from transfer.records.cells import Task
 from transfer.records.writable import require_writable
 from transfer.scheduling.schedule import leases_of, record_path
@@ -34,13 +35,14 @@ def unrecorded(tasks: Iterable[Task]) -> list[Task]:
 
 
 def require_all_writable(tasks: list[Task]) -> None:
-    """Check that records, leases and work folders are writable, as another user's are not."""
+    """Check that records, looks, leases and work folders are writable, unlike another user's."""
     folders = [
         pair
         for task in tasks
         for pair in (
             (record_path(task).parent, "--results"),
             (leases_of(task), "--results"),
+            (record_path(task).parent.with_name(look_log.FOLDER), "--results"),
             (task.work_leases, "--work-dir"),
             (task.place, "--work-dir"),
         )

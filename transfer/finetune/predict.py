@@ -17,6 +17,7 @@ from backbones.common.errors import UserError
 from backbones.runtime.precision import evaluation_dtype
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.compat.foreign_configs import fault_of_record
+from transfer.compat.network_size import MOST_WEIGHTS, weights_in
 from transfer.compat.registered import require_registered
 from transfer.datasets.data_set import DataSet
 from transfer.finetune import final_weights
@@ -25,7 +26,6 @@ from transfer.records.outcomes import image_names
 from transfer.records.records import Record
 from transfer.report.predictions.side_by_side import SHOWN_SCORE, Boxes, Comparison
 
-_MOST_NUMBERS = 1 << 31  # weights of a network: 8 GiB; large ones of timm have half of it
 # Exceptions of MMEngine on a config that it cannot build.
 _MISFITS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -51,8 +51,8 @@ class FinishedCell:
         cfg = _config(record, data)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
+            _require_bounded(cfg, record)
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                _require_bounded(cfg.model, record)
                 self.model = MODELS.build(cfg.model)
                 self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
             self._batch_size = int(cfg.test_dataloader.batch_size)
@@ -92,17 +92,15 @@ class FinishedCell:
             return self.model.test_step(pseudo_collate(there))
 
 
-def _require_bounded(model: Any, record: Record) -> None:
-    """See how large a network is, without memory for its weights.
+def _require_bounded(cfg: Config, record: Record) -> None:
+    """Refuse a network that is too large for this machine's memory, before it is built.
 
     Raises:
-        UserError: It has over :data:`_MOST_NUMBERS` weights.
+        UserError: It has over :data:`MOST_WEIGHTS` weights.
     """
-    with torch.device("meta"):
-        network = MODELS.build(model)
-    if (numbers := sum(part.numel() for part in network.state_dict().values())) > _MOST_NUMBERS:
-        told = f"its network has {numbers:,} weights, over the {_MOST_NUMBERS:,} that are built"
-        raise _refusal(record, told)
+    if (found := weights_in(cfg.model, cfg.default_scope)) > MOST_WEIGHTS:
+        reason = f"its network has {found:,} weights, more than the {MOST_WEIGHTS:,} that are built"
+        raise _refusal(record, reason)
 
 
 def _config(record: Record, data: DataSet) -> Config:

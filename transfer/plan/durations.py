@@ -16,6 +16,7 @@ from transfer.records.provenance import machine
 from transfer.records.records import Record
 
 _Network = tuple[str, bool]  # architecture, and whether no stage is frozen
+_MOST = float(1 << 50)  # seconds or bytes
 _SHARED = ("task", "data", "data_fingerprint", "protocol", "protocol_version", "precision")
 
 
@@ -47,10 +48,10 @@ class Durations:
     _estimates: dict[tuple[str, _Network], Estimate | None] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Add records; those of other hardware are ignored."""
+        """Add records; those of other hardware, and those without usable times, are ignored."""
         self._estimates.clear()
         for record in records:
-            if _like(record.content.get("hardware", {})) == self.here:
+            if _is_timed(record) and _like(record.content.get("hardware", {})) == self.here:
                 networks = self.known.setdefault(_setting(record.cell), {})
                 networks.setdefault(_network(record.cell), []).append(record)
 
@@ -63,7 +64,7 @@ class Durations:
 
     def add_probes(self, probes: Iterable[Record]) -> None:
         """Add timed probes of networks that no record times."""
-        self.add([probe for probe in probes if not self._known(probe.cell)])
+        self.add([one for one in probes if _is_timed(one) and not self._known(one.cell)])
 
     def knows(self, cell: Cell) -> bool:
         """Whether the same network was timed here."""
@@ -133,7 +134,22 @@ def _setting(cell: dict[str, Any]) -> str:
 
 
 def _network(cell: dict[str, Any]) -> _Network:
-    return cell["architecture"], cell.get("scratch", False)
+    return cell["architecture"], bool(cell.get("scratch"))
+
+
+def _is_timed(record: Record) -> bool:
+    """Whether a record or a probe has all that an estimate reads, in the right types."""
+    content = record.content
+    texts = [record.cell.get(name) for name in (*_SHARED, "architecture")]
+    seconds, memory = content.get("seconds"), content.get("memory", {})
+    if not isinstance(seconds, dict) or not isinstance(memory, dict) or not seconds:
+        return False
+    if not isinstance(content.get("hardware", {}).get("gpus"), list | None):
+        return False
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(number, int | float) and 0 <= number <= _MOST
+        for number in (*seconds.values(), *memory.values())
+    )
 
 
 def _like(hardware: dict[str, Any]) -> dict[str, Any]:

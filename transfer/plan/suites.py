@@ -37,9 +37,10 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.common.hardware import PRECISIONS
 from backbones.common.near_names import suggestion
-from backbones.common.paths import expanded, unknown_name
+from backbones.common.paths import expanded, is_file, unknown_name
 from backbones.common.resources import resource_dir
 from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
@@ -49,6 +50,9 @@ from transfer.protocols.protocols import TASKS
 from transfer.records.settings import EPOCHS, LENGTHS, WITHOUT
 
 KIND = "transfer"
+
+_MOST_SETTINGS = 1000  # names in a table, and combinations of varied values
+_MOST_RUNS = 100_000
 
 Overrides = tuple[tuple[str, Any], ...]
 """Settings of the config, by their dotted names."""
@@ -114,7 +118,7 @@ def load(name: str) -> Suite:
         UserError: Not found, malformed, or with an entry that is unknown or of the wrong type.
     """
     path = expanded(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not is_file(path):
         raise unknown_name("suite", name, names())
     content = _parse(path)
     kind = content.pop("kind", None)
@@ -141,16 +145,26 @@ class _Reader:
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:
             raise self._wrong("rows", "a non-empty list of rows")
+        rows = tuple(self._row(entry, content, tasks) for entry in entries)
+        settings = self._settings(content)
+        runs = sum(
+            max(len(row.seeds), 1) * len(settings[task]) for row in rows for task in row.tasks
+        )
+        if runs > _MOST_RUNS:
+            raise UserError(
+                f"The suite '{self.path}' asks for {runs:,} runs, more than the {_MOST_RUNS:,} "
+                "that are planned: use fewer seeds, rows or varied values."
+            )
         return Suite(
             name=self.path.stem,
             path=self.path,
-            rows=tuple(self._row(entry, content, tasks) for entry in entries),
+            rows=rows,
             data=self._data(content.get("data", DEFAULT_DATA)),
             protocol=self._text(content.get("protocol", "auto"), "protocol"),
             precision=self._precision(content.get("precision", "auto")),
             baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
             margin=self._margin(content.get("margin")),
-            settings=self._settings(content),
+            settings=settings,
         )
 
     def _row(self, entry: Any, suite: dict[str, Any], tasks: tuple[str, ...]) -> SuiteRow:
@@ -244,6 +258,8 @@ class _Reader:
             if not isinstance(values, list) or not values:
                 raise self._wrong(f'vary."{name}"', "a non-empty list of values")
             self._once(values, f'vary."{name}"')
+        if math.prod(map(len, varied.values())) > _MOST_SETTINGS:
+            raise self._wrong("vary", f"at most {_MOST_SETTINGS:,} combinations of values")
         pairs = [[(name, value) for value in values] for name, values in varied.items()]
         return list(itertools.product(*pairs))
 
@@ -256,6 +272,8 @@ class _Reader:
             raise self._wrong(key, "a table of settings, or one for each task")
         general = {name: value for name, value in table.items() if name not in TASKS}
         settings = {**general, **table.get(task, {})}
+        if len(settings) > _MOST_SETTINGS:
+            raise self._wrong(key, f"at most {_MOST_SETTINGS:,} settings")
         for name, value in settings.items():
             if name == EPOCHS and not _each(value, key, _is_length):
                 raise self._wrong(f"{key}.{name}", "an integer of at least 1")
@@ -303,9 +321,13 @@ class _Reader:
                 )
 
     def _once(self, values: list[Any], key: str) -> list[Any]:
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise UserError(f"The suite '{self.path}' lists {twice!r} twice in '{key}'.")
+        seen: set[Any] = set()
+        for value in values:
+            if _frozen(value) in seen:
+                raise UserError(
+                    f"The suite '{self.path}' lists {brief(repr(value))} twice in '{key}'."
+                )
+            seen.add(_frozen(value))
         return values
 
     def _text(self, value: Any, key: str) -> str:

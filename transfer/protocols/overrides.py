@@ -15,8 +15,10 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.common.near_names import suggestion
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
+from transfer.compat.network_size import MOST_WEIGHTS, weights_in
 from transfer.compat.registered import registered
 from transfer.datasets.data_set import DataSet
 from transfer.protocols.compose import compose, entry
@@ -43,7 +45,8 @@ def require_settings(cell: Cell, data: DataSet) -> None:
 
     Raises:
         UserError: An override is neither, with the nearest known name; or it belongs to the cell
-            itself; or the learning rate cannot follow the resulting schedule.
+            itself; or the learning rate cannot follow the resulting schedule; or the network
+            cannot be built, or is too large.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
@@ -62,6 +65,27 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     for name in names:
         _require(name, before, after, cell)
     require_schedule(after, cell.protocol)
+    of_model = [name for name in names if f"{name}.".startswith("model.")]
+    if of_model:
+        _require_network(after, ", ".join(of_model), cell)
+
+
+def _require_network(cfg: Config, names: str, cell: Cell) -> None:
+    """Check that the network of changed settings can be built and held in memory."""
+    place = f"the protocol '{cell.protocol}' of {cell.task}"
+    try:
+        found = weights_in(cfg.model, cfg.default_scope)
+    except UserError:
+        return  # about the backbone, whose own check reports it
+    except Exception as error:  # the toolboxes may raise anything
+        raise UserError(
+            f"The network of {place} cannot be built with the overrides {names}: {brief(error)}."
+        ) from error
+    if found > MOST_WEIGHTS:
+        raise UserError(
+            f"The overrides {names} give the network of {place} {found:,} weights, more than the "
+            f"{MOST_WEIGHTS:,} that are built."
+        )
 
 
 def _refuse_what_is_the_cells(name: str) -> None:

@@ -41,6 +41,7 @@ from pathlib import Path
 
 from backbones.common.atomic_write import staged
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from backbones.runtime import ranks, stopping
@@ -56,6 +57,7 @@ _LONGEST_GAP = 1 / 3
 
 _SUFFIX = ".lease"
 _GENERATION = re.compile("[0-9]{3,9}")
+_LAST_GENERATION = 999_999_999
 _MAX_BYTES = 1 << 16
 _LOOK_EVERY = 1.0  # seconds
 
@@ -114,7 +116,7 @@ class Owner:
         return started is not None and started == self.started
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+        return f"process {self.pid} on {brief(self.host)}"
 
 
 class Lease:
@@ -155,8 +157,9 @@ class Lease:
         name, own = _parse(self.path)
         try:
             os.stat(self.path)
-            for generation in range(1, own + 1):
-                _path(self.path.parent, name, generation).unlink(missing_ok=True)
+            for path, generation in _generations(self.path.parent, name):
+                if generation <= own:
+                    path.unlink(missing_ok=True)
         except FileNotFoundError:  # another owner has taken and finished the cell
             return True
         except OSError:
@@ -316,12 +319,17 @@ class Leases:
             The lease, or None if another process owns the cell.
 
         Raises:
-            UserError: The folder is not writable.
+            UserError: The folder is not writable, or a file in it has the last generation.
         """
         newest = self._newest(name)
         if newest and self._holder_of(newest[0]):
             return None
         generation = newest[1] + 1 if newest else 1
+        if generation > _LAST_GENERATION:
+            raise UserError(
+                f"'{newest[0].absolute() if newest else self.folder}' is not a lease of this "
+                "project: its number is too large. Remove the file and run again."
+            )
         path = _path(self.folder, name, generation)
         owner = Owner.of(os.getpid() if pid is None else pid)
         if not self._link(path, owner):
@@ -335,9 +343,9 @@ class Leases:
 
         A kill between record and removal leaves some behind.
         """
-        found = _generations(self.folder, name)
+        found = self._generations(name)
         if found and not self.holder(name):
-            for path, _ in sorted(found, key=lambda one: one[1]):
+            for path, _ in found:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -362,7 +370,13 @@ class Leases:
         return True
 
     def _newest(self, name: str) -> tuple[Path, int] | None:
-        return max(_generations(self.folder, name), key=lambda found: found[1], default=None)
+        return next(reversed(self._generations(name)), None)
+
+    def _generations(self, name: str) -> list[tuple[Path, int]]:
+        try:
+            return _generations(self.folder, name)
+        except OSError:
+            return []
 
     def _holder_of(self, path: Path) -> Owner | None:
         """A lease's owner, if it is alive and has not released the cell."""
@@ -478,13 +492,16 @@ def owned_together(
 
 
 def _generations(folder: Path, name: str) -> list[tuple[Path, int]]:
-    try:
-        names = [e for e in os.listdir(folder) if e.startswith(f"{name}.") and e.endswith(_SUFFIX)]
-    except OSError:
-        return []
+    """The leases of a cell with their generations, the newest last.
+
+    Raises:
+        OSError: The folder cannot be listed.
+    """
+    names = [e for e in os.listdir(folder) if e.startswith(f"{name}.") and e.endswith(_SUFFIX)]
     parsed = [(folder / found, *_parse(folder / found)) for found in names]
     # A file without a generation is not a lease and is left alone.
-    return [(path, number) for path, of, number in parsed if of == name and number]
+    own = [(path, number) for path, of, number in parsed if of == name and number]
+    return sorted(own, key=lambda one: one[1])
 
 
 def _path(folder: Path, name: str, generation: int) -> Path:

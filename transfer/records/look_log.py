@@ -9,21 +9,40 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 
 FOLDER = "looks"
+_MOST_LOOKS = 1000
+_MOST_PLANNED = 20_000
 _SETTING = (
     *("task", "data", "data_fingerprint", "protocol", "protocol_version", "precision"),
     "overrides",
 )
+
+
+class DamagedLooks(UserError):
+    """A file of looks that cannot be read.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.clause = f"the looks at this table cannot be read from '{path.absolute()}' ({reason})"
+        super().__init__(
+            f"{self.clause[0].upper()}{self.clause[1:]}. Without them no interval of this table is "
+            "valid: restore the file, or remove it and do not use the verdicts."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,40 +113,79 @@ def path_of(records_folder: Path, cell: Mapping[str, Any], baseline: str) -> Pat
     return records_folder.parent / FOLDER / f"{name}.json"
 
 
-def read(path: Path) -> LookLog | None:
+def is_too_large(plan: Sequence[int], rows: int) -> bool:
+    """Whether the simulated tables that the levels of a plan come from would take minutes.
+
+    Args:
+        plan: Units of each row at the planned looks; may be empty.
+        rows: Rows of the table, with the baseline.
+    """
+    return bool(plan) and len(plan) * plan[-1] * rows > _MOST_PLANNED
+
+
+def read(path: Path, baseline: str) -> LookLog | None:
     """The looks at a table; None if there was none.
 
+    Args:
+        path: The file, as :func:`path_of` gives it.
+        baseline: Row that gains are computed against.
+
     Raises:
-        UserError: The file is damaged.
+        DamagedLooks: The file is damaged, not readable, or about another baseline.
     """
     try:
-        content = read_json(path)
-        looks = tuple(
-            Look(units=_table(look["units"], int), verdicts=_table(look["verdicts"], str))
-            for look in content["looks"]
-        )
-        plan, margin = content["plan"], content["margin"]
-        if not isinstance(plan, list) or not all(type(n) is int and n >= 2 for n in plan):
-            raise TypeError("plan")
-        if margin is not None and type(margin) not in (int, float):
-            raise TypeError("margin")
-        if plan != sorted(set(plan)):
-            raise ValueError("plan")
-        return LookLog(
-            baseline=str(content["baseline"]),
-            plan=tuple(plan),
-            asked=_table(content.get("asked", {}), int),
-            margin=margin,
-            looks=looks,
-        )
+        log = _log(read_json(path))
     except FileNotFoundError:
         return None
-    except (OSError, UnfitFile, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"The looks at a table cannot be read from '{path.absolute()}' ({error}). Without them "
-            "no interval of this table is valid: restore the file, or remove it and do not use the "
-            "verdicts."
-        ) from error
+    except UnfitFile as error:
+        raise DamagedLooks(path, f"it {error.reason}") from error
+    except OSError as error:
+        raise DamagedLooks(path, error.strerror or str(error)) from error
+    except KeyError as error:
+        raise DamagedLooks(path, f"it lacks {brief(error)}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedLooks(path, brief(error)) from error
+    if log.baseline != baseline:
+        raise DamagedLooks(path, f"its baseline is '{brief(log.baseline)}'")
+    return log
+
+
+def _log(content: Any) -> LookLog:
+    """The looks in a file.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: It is not the content of such a file.
+    """
+    if not isinstance(content, dict):
+        raise TypeError("it is not a table")
+    plan, margin, baseline = content["plan"], content["margin"], content["baseline"]
+    if not isinstance(plan, list) or not all(type(n) is int and n >= 2 for n in plan):
+        raise TypeError("its plan is not a list of numbers of units")
+    if plan != sorted(set(plan)):
+        raise ValueError("its plan does not increase")
+    if margin is not None and (type(margin) not in (int, float) or not 0 < margin <= 100):
+        raise TypeError("its margin is not a number of points")
+    if not isinstance(baseline, str) or not isinstance(content["looks"], list):
+        raise TypeError("it has no list of looks or no baseline")
+    looks = tuple(
+        Look(units=_table(look["units"], int), verdicts=_table(look["verdicts"], str))
+        for look in content["looks"]
+    )
+    if len(looks) > _MOST_LOOKS:
+        raise ValueError(f"it has more than {_MOST_LOOKS:,} looks")
+    if is_too_large(plan, 1 + max((len(look.verdicts) for look in looks), default=1)):
+        raise ValueError(
+            f"its plan of {len(plan):,} looks at up to {plan[-1]:,} units is too large"
+        )
+    if plan and any(not look.verdicts for look in looks):
+        raise ValueError("one of its looks has no rows")
+    return LookLog(
+        baseline=baseline,
+        plan=tuple(plan),
+        asked=_table(content.get("asked", {}), int),
+        margin=margin,
+        looks=looks,
+    )
 
 
 def write(path: Path, log: LookLog) -> None:
@@ -143,5 +201,5 @@ def write(path: Path, log: LookLog) -> None:
 def _table(value: Any, kind: type) -> dict[str, Any]:
     found = {str(key): one for key, one in value.items()}
     if not all(type(one) is kind for one in found.values()):
-        raise TypeError(f"not all of {kind.__name__}")
+        raise TypeError("its looks are not tables of units and verdicts")
     return found

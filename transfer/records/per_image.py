@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backbones.common.errors import UserError
 from transfer.records.outcomes import DetectionOutcomes, SegmentationOutcomes, read
 from transfer.records.records import Record
 
@@ -14,9 +15,18 @@ def outcomes(record: Record) -> Outcomes:
     """Read a run's results on each test image, for all classes.
 
     Raises:
-        UserError: The results are missing or malformed.
+        UserError: The results are missing, malformed, or for another number of classes.
     """
-    return read(record.path.with_suffix(".npz"), record.cell["task"])
+    path = record.path.with_suffix(".npz")
+    found = read(path, record.cell["task"])
+    names = classes(record)
+    of_classes = found.positives if isinstance(found, DetectionOutcomes) else found.labelled
+    if names and of_classes.shape[1] != len(names):
+        raise UserError(
+            f"'{path.absolute()}' has results for {of_classes.shape[1]} classes, but its record "
+            f"has {len(names)}."
+        )
+    return found
 
 
 def evaluator(record: Record) -> dict[str, Any]:

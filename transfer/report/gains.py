@@ -15,8 +15,9 @@ from backbones.zoo.paper_figures import figures
 from transfer.records import look_log
 from transfer.records.cells import SHUFFLED
 from transfer.records.comparable import Setting, classifier, comparable, of_one_model, once
+from transfer.records.look_log import DamagedLooks
 from transfer.records.records import Record
-from transfer.report.looks_at import judged, with_look
+from transfer.report.looks_at import judged, not_judged, with_look
 from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult
 
@@ -93,9 +94,11 @@ def keep_look(table: GainTable) -> None:
     ``transfer run`` begins to keep them. Results that it did not write, such as published ones,
     are only read, and so are folders that this user cannot write.
     """
+    if table.analysis.method is None or table.unfinished:
+        return
     path = looks_path([record for row in table.rows for record in row.records], table.baseline)
-    log = look_log.read(path)
-    if log is None or table.unfinished:
+    log = look_log.read(path, table.baseline)
+    if log is None:
         return
     after = with_look(table.analysis, log)
     if after != log and os.access(path.parent, os.W_OK):
@@ -115,9 +118,6 @@ def gain_table(
         records: One or more; those that cannot be compared with the others are left out and listed.
         baseline: The row that gains are computed against.
         rows: The rows that the records were limited to; None if they were not.
-
-    Raises:
-        UserError: The looks at the table cannot be read.
     """
     current, former = of_one_model(records)
     alike, different = comparable(current, baseline)
@@ -125,14 +125,20 @@ def gain_table(
     by_row: dict[str, list[Record]] = {}
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
-    log = look_log.read(looks_path(records, baseline))
-    analysis = judged(
-        [observation(record, record.value) for record in usable],
-        log,
-        baseline,
-        targets=_targets(by_row, setting.metric, baseline),
-        controls=controls_of(by_row),
-    )
+    observations = [observation(record, record.value) for record in usable]
+    controls = controls_of(by_row)
+    log = None
+    try:
+        log = look_log.read(looks_path(records, baseline), baseline)
+        analysis = judged(
+            observations,
+            log,
+            baseline,
+            targets=_targets(by_row, setting.metric, baseline),
+            controls=controls,
+        )
+    except DamagedLooks as damage:
+        analysis = not_judged(observations, baseline, controls=controls, reason=damage.clause)
     shown = tuple(
         _row(result, by_row[result.row], setting.metric, baseline) for result in analysis.rows
     )

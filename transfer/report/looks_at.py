@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from transfer.records.look_log import Look, LookLog
-from transfer.stats.critical import LEVEL
 from transfer.stats.looks import nominal_level, unplanned_level
 from transfer.stats.rows import Observation, RowResult
 from transfer.stats.statistics import TableResult, analyse
@@ -127,13 +126,12 @@ def at_look(
         targets: As for :func:`transfer.stats.statistics.analyse`.
         controls: Likewise.
     """
-    units = log.plan[number]
     asked = log.looks[0].verdicts if log.looks else rows
     family = [row for row in asked if row not in controls]
     left = [row for row in rows if row not in controls]
     level = nominal_level(max(1, len(family)), log.plan) * max(1, len(left)) / max(1, len(family))
     return analyse(
-        [seen for seen in observations if seen.seed < units and seen.row in {log.baseline, *rows}],
+        _at_units(observations, (log.baseline, *rows), log.plan[number]),
         log.baseline,
         targets=targets,
         controls=controls,
@@ -141,6 +139,30 @@ def at_look(
         level=level,
         control_level=nominal_level(1, log.plan),
     )
+
+
+def _at_units(
+    observations: Sequence[Observation], rows: Collection[str], units: int
+) -> list[Observation]:
+    """The fine-tunings that a planned look at some units of rows uses."""
+    return [seen for seen in observations if seen.seed < units and seen.row in rows]
+
+
+def not_judged(
+    observations: Sequence[Observation], baseline: str, *, controls: Collection[str], reason: str
+) -> TableResult:
+    """The figures of a table without verdicts.
+
+    Args:
+        observations: All fine-tunings of the table.
+        baseline: The row that gains are computed against.
+        controls: As for :func:`transfer.stats.statistics.analyse`.
+        reason: Why no interval would be valid, as a clause.
+    """
+    whole = analyse(observations, baseline, controls=controls)
+    nothing: dict[str, Any] = dict.fromkeys(_OF_A_GAIN[1:])
+    rows = tuple(replace(row, **nothing) for row in whole.rows)
+    return replace(whole, rows=rows, method=None, reason=reason, family=())
 
 
 def look_of(found: TableResult) -> Look:
@@ -164,11 +186,13 @@ def _planned(
     Rows that are undecided at the end of the plan may get further runs. Their looks share a small
     part of the level, like looks without a plan.
     """
-    whole = analyse(observations, log.baseline, controls=controls, level=LEVEL)
-    nothing: dict[str, Any] = dict.fromkeys(_OF_A_GAIN[1:])
-    blank: dict[str, RowResult] = {row.row: replace(row, **nothing) for row in whole.rows}
+    reason = f"the first look is planned at {log.plan[0]} units a row"
+    whole = not_judged(observations, log.baseline, controls=controls, reason=reason)
+    blank: dict[str, RowResult] = {row.row: row for row in whole.rows}
     last = None
     for number, look in enumerate(log.looks[: len(log.plan)]):
+        if not _at_units(observations, (log.baseline, *look.verdicts), log.plan[number]):
+            continue  # their records were removed
         last = at_look(
             observations, log, tuple(look.verdicts), number, targets=targets, controls=controls
         )
@@ -186,15 +210,7 @@ def _planned(
         blank |= _with_gains(blank, last, rows)
         notes.append(beyond)
     if last is None:
-        reason = f"the first look is planned at {log.plan[0]} units a row"
-        return replace(
-            whole,
-            rows=tuple(blank.values()),
-            method=None,
-            reason=reason,
-            family=(),
-            notes=tuple(notes),
-        )
+        return replace(whole, notes=tuple(notes))
     return replace(
         whole,
         rows=tuple(blank.values()),

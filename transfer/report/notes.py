@@ -14,20 +14,16 @@ NOTES = "notes.md"
 _MAX_BYTES = 1 << 20
 
 
-def read_notes(results: Path) -> str:
-    """The file's Markdown; empty if it does not exist.
-
-    Raises:
-        UserError: The file exists but cannot be read.
-    """
+def read_notes(results: Path) -> tuple[str, tuple[str, ...]]:
+    """The file's Markdown, empty if it does not exist, and a sentence if it cannot be read."""
     try:
-        return read_text(results / NOTES, _MAX_BYTES)
+        return read_text(results / NOTES, _MAX_BYTES), ()
     except FileNotFoundError:
-        return ""
+        return "", ()
+    except UserError as error:
+        return "", (str(error),)
     except OSError as error:
-        raise UserError(
-            f"'{results / NOTES}' cannot be read ({error}); fix or remove it."
-        ) from error
+        return "", (f"'{(results / NOTES).absolute()}' cannot be read ({error.strerror}).",)
 
 
 def to_html(notes: str) -> str:

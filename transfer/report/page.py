@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import webbrowser
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from backbones.common import escape
@@ -74,14 +75,16 @@ def run(args: argparse.Namespace) -> int:
         UserError: The baseline is unknown, a file is not writable, or no browser can be opened.
     """
     require_folder(args.results)
-    found = collection.asked(args)
     home = args.results / "sample" if args.sample else args.results
+    own_notes, unreadable = notes.read_notes(home)
+    found = collection.asked(args)
+    found = replace(found, left_out=(*found.left_out, *unreadable))
     drawn = {name: list(pictures(tables, name)) for name, tables in settings(found)}
     drawn |= {one.name: [ranks_picture(one)] for one in across_data(found.gains)}
     out = args.out or home / "report.html"
     write_atomically(
         out,
-        page(found, drawn, notes.read_notes(home)).encode(),
+        page(found, drawn, own_notes).encode(),
         "--out" if args.out else "--results",
     )
     for table in found.gains:

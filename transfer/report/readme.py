@@ -31,7 +31,8 @@ def text(results: Path) -> str:
     found = collect(results)
     parts = ["# Results\n"]
     parts += [f"{markdown(' '.join(answer(group)))}\n" for group in groups(found.gains)]
-    if own_notes := read_notes(results):
+    own_notes, unreadable = read_notes(results)
+    if own_notes:
         parts.append(own_notes)
     shown = [part for number in paper_tables.NUMBERS for part in _elsewhere(number, found)]
     if shown:
@@ -41,10 +42,8 @@ def text(results: Path) -> str:
     parts.append("## Beside the paper\n")
     for number in paper_tables.NUMBERS:
         parts += [to_markdown(one) for one in paper_tables.beside_the_paper(number, found)]
-    if found.left_out:
-        parts.append(
-            "## Left out\n\n" + "".join(f"- {markdown(line)}\n" for line in found.left_out)
-        )
+    if left_out := (*found.left_out, *unreadable):
+        parts.append("## Left out\n\n" + "".join(f"- {markdown(line)}\n" for line in left_out))
     return "\n".join([*parts, _FOOT]).rstrip() + "\n"
 
 

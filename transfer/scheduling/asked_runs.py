@@ -42,7 +42,7 @@ def keep_asked(tasks: Iterable[Task], baseline: str, margin: float | None) -> No
         UserError: Another margin was fixed before a look, or the folder is not writable.
     """
     for path, group in by_table(tasks, baseline).items():
-        log = look_log.read(path) or LookLog(baseline=baseline)
+        log = look_log.read(path, baseline) or LookLog(baseline=baseline)
         if (log.looks or log.plan) and log.margin != margin:
             before = "none" if log.margin is None else f"{log.margin:g}"
             raise UserError(

@@ -102,13 +102,19 @@ class UntilDecided:
         """Find the looks that were taken before.
 
         Raises:
-            UserError: There is no baseline, or earlier looks followed another plan.
+            UserError: There is no baseline, the plan is too large, or earlier looks followed
+            another plan.
         """
         if not baseline:
             raise UserError("--until-decided needs a suite with a 'baseline'.")
         self.tables: list[_Table] = []
         for path, group in by_table(tasks, baseline).items():
-            log = look_log.read(path)
+            if look_log.is_too_large(looks, len({task.cell.backbone for task in group})):
+                raise UserError(
+                    f"--looks {','.join(map(str, looks))} is too large for a table of this suite: "
+                    "plan fewer looks, or fewer units."
+                )
+            log = look_log.read(path, baseline)
             if log is None or not (log.plan or log.looks):
                 log = LookLog(baseline=baseline, plan=looks, margin=margin)
             _require_same(path, log, looks, margin)

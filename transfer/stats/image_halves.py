@@ -40,6 +40,8 @@ SegmentationMetric = Literal["mIoU", "pixAcc"]
 
 RESAMPLES = 1000
 _CHUNK = 100  # draws at a time, so that (detections of a class, draws) fits the cache
+_NUMBERS_AT_ONCE = 20_000_000  # of draws, for very large test sets
+_MOST = 4_000_000  # images or detections; a thousand draws take minutes
 _RECALLS = np.arange(0.0, 1.0 + 1e-3, 0.1)
 """VOC07's thresholds as MMDetection and GluonCV write them, including .30000000000000004, so that
 figures equal theirs when a recall meets a threshold exactly."""
@@ -110,10 +112,15 @@ def paired_halves(
         resamples: draws of the test set, at least 100 for a meaningful 95 % interval.
 
     Raises:
-        UserError: the outcomes have different test images or labels.
+        UserError: the outcomes have different test images or labels, or too many for this.
     """
     runs = [run for unit in (*baseline, *row) for run in unit]
     _check_same_test_set(runs)
+    if (most := max(map(_size, runs))) > _MOST:
+        raise UserError(
+            f"halves of {most:,} images or detections would take too long to draw; at most "
+            f"{_MOST:,} are drawn from"
+        )
     images = len(runs[0].images)
 
     def mean(units: Sequence[Sequence[_Outcomes]]) -> FloatArray:
@@ -160,9 +167,15 @@ def _resampled(
     resamples: int,
 ) -> FloatArray:
     """The metric of one fine-tuning on each draw, (resamples,), in points."""
-    return np.concatenate(
-        [metric_on_draws(run, metric, weights) for weights in _draws(len(run.images), resamples)]
-    )
+    at_once = max(1, min(_CHUNK, _NUMBERS_AT_ONCE // _size(run)))
+    draws = _draws(len(run.images), resamples, at_once)
+    return np.concatenate([metric_on_draws(run, metric, weights) for weights in draws])
+
+
+def _size(run: DetectionOutcomes | SegmentationOutcomes) -> int:
+    """Images or detections, whichever are more."""
+    detections = len(run.image) if isinstance(run, DetectionOutcomes) else 0
+    return max(len(run.images), detections)
 
 
 def metric_value(
@@ -185,12 +198,12 @@ def metric_on_draws(
     return 100 * _pixels(outcomes, metric, weights)
 
 
-def _draws(images: int, resamples: int) -> Iterator[npt.NDArray[np.int32]]:
-    """Copies of the images, 1 for a half, (images, up to _CHUNK draws) at a time."""
+def _draws(images: int, resamples: int, at_once: int = _CHUNK) -> Iterator[npt.NDArray[np.int32]]:
+    """Copies of the images, 1 for a half, (images, up to ``at_once`` draws) at a time."""
     rng = np.random.default_rng(0)
     half = np.arange(images) < images // 2
-    for start in range(0, resamples, _CHUNK):
-        several = np.tile(half, (min(_CHUNK, resamples - start), 1))
+    for start in range(0, resamples, at_once):
+        several = np.tile(half, (min(at_once, resamples - start), 1))
         yield rng.permuted(several, axis=1).T.astype(np.int32)
 
 

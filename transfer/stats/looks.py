@@ -20,6 +20,7 @@ from transfer.stats.spreads import Design, of_blocks, of_independent, squared_er
 FloatArray = npt.NDArray[np.float64]
 
 TABLES = 40_000
+_NUMBERS_AT_ONCE = 4_000_000
 LATER = 0.005
 """Chance of a false verdict at all looks together that were not planned."""
 
@@ -39,12 +40,16 @@ def nominal_level(rows: int, looks: tuple[int, ...], level: float = LEVEL) -> fl
         level: chance of any false verdict at any look.
     """
     rng = np.random.default_rng(0)
+    largest = np.empty((len(looks), TABLES))
+    at_once = max(1, _NUMBERS_AT_ONCE // ((rows + 1) * looks[-1]))
+    for start in range(0, TABLES, at_once):
+        units = rng.standard_normal((min(at_once, TABLES - start), rows + 1, looks[-1]))
+        for place, look in enumerate(looks):
+            gains, errors = statistics(units[:, :, :look], worth_blocking(rows, look))
+            largest[place, start : start + at_once] = np.abs(gains / errors).max(axis=1)
     smallest: FloatArray = np.ones(TABLES)
-    units = rng.standard_normal((TABLES, rows + 1, looks[-1]))
-    for look in looks:
-        gains, errors = statistics(units[:, :, :look], worth_blocking(rows, look))
-        largest = np.abs(gains / errors).max(axis=1)
-        ranks = np.argsort(np.argsort(-largest)) + 1.0
+    for of_look in largest:
+        ranks = np.argsort(np.argsort(-of_look)) + 1.0
         smallest = np.minimum(smallest, ranks / TABLES)
     return float(np.quantile(smallest, level))
 

@@ -141,6 +141,23 @@ def test_a_tiff_of_a_million_strips_is_refused_before_they_are_listed(tmp_path):
         read_image(write(tmp_path / "a.tif", bytes(content) + bytes(4_000_000)))
 
 
+def chunk(kind, body=b""):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("kind", [b"aaAa", b"IDAT", b"tEXt"])
+def test_a_png_of_a_million_chunks_is_refused_at_once(kind, tmp_path):
+    whole = picture("PNG")
+    at = whole.index(b"IDAT") - 4
+    path = tmp_path / "a.png"
+    read_image(write(path, whole[:at] + chunk(kind) * 1000 + whole[at:]))
+    write(path, whole[:at] + chunk(kind) * 1_000_000 + whole[at:])
+    began = time.process_time()
+    with pytest.raises(UnfitFile, match="131,072 chunks"):
+        read_image(path)
+    assert time.process_time() - began < 1
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"\xff\xd8\xff"]
 )

@@ -47,6 +47,13 @@ def test_what_breaks_readers_is_refused(text):
         parse_json(text)
 
 
+@pytest.mark.parametrize("digits", [20, 4300, 4301, 100_000])
+def test_a_long_integer_is_refused_in_our_words(digits):
+    with pytest.raises(ValueError, match="an integer of more than 64 bits") as error:
+        parse_json(f'{{"a": [{"9" * digits}]}}')
+    assert "sys." not in str(error.value)
+
+
 def test_the_sentence_names_the_file(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"value": 1e999}')

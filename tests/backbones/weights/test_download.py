@@ -115,6 +115,9 @@ class Handler(BaseHTTPRequestHandler):
     def serve_empty(self) -> None:
         self.start(200, {"Content-Length": "0"})
 
+    def serve_circle(self) -> None:
+        self.start(302, {"Location": self.path, "Content-Length": "0"})
+
     def serve_escape(self) -> None:
         self.send_response(500, "\x1b[31mno")
         self.end_headers()
@@ -350,6 +353,7 @@ def test_an_odd_length_is_no_length(server: Server, place: Path, way: str) -> No
     [
         ("nothing.bin", "returned 204"),
         ("empty.bin", "an empty file"),
+        ("circle.bin", r"returned 302 \([^\n]*\) for '[^\n]*this again\.$"),
         ("escape.bin", r"returned 500 \(\\x1b\[31mno\)"),
     ],
 )

@@ -17,6 +17,15 @@ class Hub(BaseHTTPRequestHandler):
     def do_HEAD(self):
         if "stalls" in self.path:
             time.sleep(3)
+        if "nonsense" in self.path:
+            self.wfile.write(b"\0\1\2\r\n\r\n")
+            return
+        if "headers" in self.path:
+            self.send_response(200)
+            for number in range(500):
+                self.send_header(f"X-{number}", "x")
+            self.end_headers()
+            return
         known = self.path == "/timm/resnet50.tv_in1k/resolve/main/model.safetensors"
         self.send_response(200 if known else 404)
         self.end_headers()
@@ -54,6 +63,14 @@ def test_one_that_stalls_or_is_not_there_is_given_up(served, monkeypatch):
     assert not hub_status.answers(SOURCE)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "no address")
     assert not hub_status.answers(SOURCE)
+
+
+@pytest.mark.parametrize("answer", ["nonsense", "headers"])
+def test_one_that_answers_nonsense_is_given_up_at_once(served, answer, capfd):
+    start = time.monotonic()
+    assert not hub_status.answers(f"timm:{answer}.in1k")
+    assert time.monotonic() - start < 3
+    assert capfd.readouterr().err == ""
 
 
 def test_weights_put_into_the_cache_are_here(tmp_path, monkeypatch):

@@ -238,3 +238,36 @@ def test_the_folder_of_the_script_shadows_no_library(tmp_path):
         f"assert {str(ROOT / 'transfer')!r} not in sys.path"
     )
     assert python("-c", code, cwd=tmp_path).returncode == 0
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["table", "--results", LONG],
+        ["report", "--results", LONG],
+        ["export", "runs", "--results", LONG],
+        ["check", f"{LONG}.toml"],
+        ["backbones", f"{LONG}.toml"],
+        ["backbones", LONG],
+        ["backbones", "resnet18" + "_scratch" * 100_000],
+        ["run", "--backbone", f"{LONG}.toml"],
+        ["run", "--suite", f"{LONG}.toml"],
+        ["run", "--backbone", "resnet18_scratch", "--data", f"{LONG}.toml"],
+        ["run", "--backbone", "resnet18_baseline", "--weights", LONG, "--data", "sample"],
+        ["run", "--backbone", "resnet18_scratch", "--results", LONG, "--data", "sample"],
+        ["run", "--backbone", "resnet18_scratch", "--work-dir", LONG, "--data", "sample"],
+        ["merge", LONG, "--results", LONG],
+        ["import", LONG],
+    ],
+    ids=lambda command: " ".join(word[:12] for word in command),
+)
+def test_a_name_longer_than_any_file_may_have_is_one_sentence(
+    command, tmp_path, monkeypatch, capsys, small_sample
+):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(command) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert sentence.startswith("error: ")

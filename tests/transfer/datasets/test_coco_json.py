@@ -183,6 +183,7 @@ def test_one_image_in_two_entries_is_listed_twice(coco: Path) -> None:
         ("[]", "the list 'images' is missing"),
         ('{"images": []}', "the list 'annotations' is missing"),
         ("{", "not JSON"),
+        ('{"images": [{"id": ' + "9" * 5000 + "}]}", "an integer of more than 64 bits"),
     ],
 )
 def test_what_is_no_such_file_at_all(coco: Path, text: str, said: str) -> None:

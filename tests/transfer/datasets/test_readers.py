@@ -45,6 +45,12 @@ def test_annotation_is_read_as_the_toolbox_reads_it(path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("flag", ["0.0597", "Unspecified", "", "-1"])
+def test_a_flag_that_nothing_reads_may_be_anything(path: Path, flag: str) -> None:
+    path.write_text(XML.replace("<truncated>1<", f"<truncated>{flag}<", 1))
+    assert read_voc_xml(path).objects[0] == VocObject("person", (45, 1, 300, 375), difficult=False)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "ascii", "utf-8-sig"])
 def test_encodings(path: Path, encoding: str) -> None:
     said = encoding.removesuffix("-sig")

@@ -101,6 +101,35 @@ def judge(task, protocol, small_sample, *overrides):
 
 
 @pytest.mark.parametrize(
+    ("task", "values", "message"),
+    [
+        (
+            "detection",
+            {"model.roi_head.bbox_head.fc_out_channels": 1 << 17},
+            r"bbox_head\.fc_out_channels give .* 1\d,\d{3},\d{3},\d{3} weights, more than",
+        ),
+        (
+            "segmentation",
+            {"model.decode_head.channels": 1 << 17, "model.decode_head.num_convs": 2},
+            r"more than the 2,147,483,648",
+        ),
+        ("segmentation", {"model.decode_head.channels": -5}, r"cannot be built .*head\.channels"),
+        ("detection", {"model.neck.num_outs": 1}, r"cannot be built .*neck\.num_outs"),
+    ],
+)
+def test_a_network_that_overrides_make_too_large_or_impossible_is_refused_before_it_is_built(
+    task, values, message, small_sample
+):
+    with pytest.raises(UserError, match=message):
+        judge(task, "quick", small_sample, *values.items())
+
+
+def test_a_wider_head_is_allowed(small_sample):
+    judge("detection", "quick", small_sample, ("model.roi_head.bbox_head.fc_out_channels", 2048))
+    judge("segmentation", "quick", small_sample, ("model.decode_head.channels", 256))
+
+
+@pytest.mark.parametrize(
     ("task", "name", "value", "message"),
     [
         ("detection", "train_cfg.max_epoch", 1, "has no 'max_epoch'; did you mean max_epochs"),

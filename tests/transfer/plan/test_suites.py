@@ -40,10 +40,12 @@ from tests.support.suites import (
 )
 from transfer import run
 from transfer.cli.dry_run import print_costs
+from transfer.driver.checks import require_all_writable
 from transfer.plan import suites
 from transfer.plan.durations import Durations
 from transfer.plan.request import Request, make_plan
 from transfer.records import failures, lease, records
+from transfer.records.cells import Task
 from transfer.records.provenance import machine
 from transfer.scheduling.process import WorkerProcess, environment_of
 from transfer.scheduling.schedule import Job, Tally, record_path
@@ -127,6 +129,20 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         ),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = 1', "must be a non-empty list of values"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, 1]', "lists 1 twice"),
+        (
+            QUICK + 'rows = ["a"]\n[vary]\n' + "".join(f'"a.b{i}" = [1, 2]\n' for i in range(60)),
+            "'vary' must be at most 1,000 combinations",
+        ),
+        (
+            QUICK + 'rows = ["a"]\n[overrides]\n' + "".join(f'"a.b{i}" = 1\n' for i in range(1001)),
+            "'overrides' must be at most 1,000 settings",
+        ),
+        (
+            QUICK + f'rows = ["a", "b"]\nseeds = {list(range(60_000))}',
+            "asks for 240,000 runs, more than the 100,000",
+        ),
+        (QUICK + 'rows = ["a"]\na = ' + "9" * 5000, "an integer of more than 64 bits"),
+        (QUICK + "rows = " + "[" * 100_000, "nests more than 64 levels"),
         (QUICK.replace("float32", "float8") + 'rows = ["a"]', "'precision' must be auto"),
         (QUICK.replace('"sample"', "{ boxes = 'a' }") + 'rows = ["a"]', "'data' must be"),
     ],
@@ -642,6 +658,34 @@ def test_durations_come_from_records_of_the_same_hardware_and_setting(here):
     assert durations.of(large).seconds == pytest.approx(7.0)
 
 
+ODD_TIMES = {
+    "nothing of the cell": {"cell": {}},
+    "a network that is a list": {"cell": {"architecture": []}},
+    "no seconds": {"seconds": {}},
+    "seconds of text": {"seconds": {"train": "9"}},
+    "seconds below 0": {"seconds": {"train": -9}},
+    "endless seconds": {"seconds": {"train": 1e300, "evaluate": 1e308}},
+    "memory of a list": {"memory": []},
+    "memory of text": {"memory": {"host": "1"}},
+    "a number of GPUs": {"hardware": {"gpus": 3}},
+}
+
+
+@pytest.mark.parametrize("what", ODD_TIMES)
+def test_a_probe_or_record_with_odd_times_is_no_estimate(what, here):
+    text = QUICK + 'rows = ["resnet18_scratch"]\ntasks = ["detection"]'
+    (cell,) = plan_of(text, here).cells
+    odd = record_of(cell, 1.0)
+    for key, value in ODD_TIMES[what].items():
+        merged = value and key in ("cell", "hardware")
+        odd.content[key] = {**odd.content[key], **value} if merged else value
+    durations = Durations()
+    durations.add([odd])
+    durations.add_probes([odd])
+    assert durations.of(cell) is None
+    assert durations.total([cell]) == (0, 1)
+
+
 def test_the_dry_run_tells_cells_networks_cost_and_imports_nothing_heavy(tmp_path):
     command = [
         "-X",
@@ -770,6 +814,27 @@ def test_results_that_cannot_be_written_end_a_suite_before_it_starts(here, cache
     assert run.main(["--suite", str(suite), "--results", str(here / "blocked")]) == 2
     assert f"{here / 'blocked'}' is not writable" in capsys.readouterr().err
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("place", ["looks", "sample/looks"])
+def test_looks_that_cannot_be_written_are_found_before_the_first_run(place, here):
+    (cell,) = plan_of(QUICK + 'rows = ["resnet18_scratch"]\ntasks = ["detection"]', here).cells
+    cell = replace(cell, data="sample" if "sample" in place else "own")
+    results = here / "results"
+    task = Task(
+        cell=cell,
+        row=zoo.find("resnet18_scratch"),
+        data=cell.data,
+        data_root=here,
+        results=results,
+        work_dir=here / "work",
+        command="",
+    )
+    require_all_writable([task])
+    (results / place).parent.mkdir(parents=True, exist_ok=True)
+    (results / place).write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=f"{place}' is not writable"):
+        require_all_writable([task])
 
 
 def test_signals_ask_once_and_interrupt_the_second_time(monkeypatch):

@@ -192,6 +192,36 @@ def test_a_damaged_lease_blocks_only_for_a_while(text, tmp_path, clock):
     assert clock.taken_after(leases, 200.0) == 150.0
 
 
+def dead(path, **changes):
+    """A lease of a process that no longer runs."""
+    gone = {"host": "h", "machine": lease._this_machine(), "pid": 2**22, "started": "1"}
+    path.write_text(json.dumps({**gone, "free": False, **changes}))
+
+
+def test_a_lease_of_a_large_generation_is_followed_and_removed_without_counting_to_it(tmp_path):
+    dead(tmp_path / "cell.900000000.lease")
+    dead(tmp_path / "cell.007.lease")
+    began = time.process_time()
+    taken = Leases(tmp_path).take("cell")
+    assert taken.path.name == "cell.900000001.lease"
+    taken.finish()
+    assert time.process_time() - began < 1
+    assert not tmp_path.exists()
+
+
+def test_nobody_waits_for_ever_behind_the_last_generation(tmp_path):
+    dead(tmp_path / "cell.999999999.lease")
+    with pytest.raises(UserError, match=r"cell\.999999999\.lease"):
+        wait_for(Leases(tmp_path), "cell", lambda: False, print)
+
+
+def test_the_owner_in_a_message_is_one_plain_line(tmp_path):
+    dead(tmp_path / "cell.001.lease", host="\x1b[31m" + "h" * 5000 + "\n[/a]", machine="other")
+    name = str(Leases(tmp_path).holder("cell"))
+    assert name.isprintable()
+    assert len(name) < 150
+
+
 def test_an_owner_that_was_held_for_dead_finds_out(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     own = Leases(tmp_path).take("cell")

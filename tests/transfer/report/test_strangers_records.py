@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from tests.support import synthetic
 from transfer.cli import main
 from transfer.records import records
+from transfer.report import readme
 
 ROWS = ("resnet50_baseline", "resnet50d_mixup")
 
@@ -96,11 +97,14 @@ def test_what_is_no_file_is_named_and_nobody_waits(make, results, tmp_path, caps
     make(results / "records" / "a.json")
     (results / "failures").mkdir()
     make(results / "failures" / "b.json")
+    make(results / "notes.md")
     with_images = next((results / "records").glob("*.json"))
     make(with_images.with_suffix(".npz"))
     assert main.main(["table", "8", "--results", str(results)]) == 0
     assert main.main(["report", "--out", str(tmp_path / "p.html"), "--results", str(results)]) == 0
     assert "a.json" in capsys.readouterr().out
+    assert "notes.md" in (tmp_path / "p.html").read_text()
+    assert "notes.md" in readme.text(results)
 
 
 @pytest.mark.parametrize(
@@ -205,3 +209,23 @@ def test_per_image_results_of_odd_types_leave_the_table_whole(results, tmp_path,
     assert main.main(["report", "--results", str(results), "--out", str(page)]) == 0
     assert "resnet50d_mixup" in page.read_text()
     assert records.read_all(results, "voc0712")[1] == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 21])
+def test_per_image_results_for_other_classes_leave_the_table_whole(
+    count, results, tmp_path, capsys
+):
+    for path in (results / "records").glob("*.json"):
+        with path.with_suffix(".npz").open("wb") as file:
+            np.savez(
+                file,
+                images=np.array(["a", "b"]),
+                positives=np.ones((2, count), int),
+                **{name: np.zeros(2, int) for name in ("image", "label")},
+                score=np.ones(2),
+                **{name: np.ones(2, bool) for name in ("correct", "ignored")},
+            )
+    page = tmp_path / "p.html"
+    assert main.main(["table", "--results", str(results)]) == 0
+    assert main.main(["report", "--results", str(results), "--out", str(page)]) == 0
+    assert f"results for {count} classes, but its record has 20" in page.read_text()

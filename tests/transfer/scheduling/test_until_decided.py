@@ -12,7 +12,7 @@ from transfer.cli.main import main
 from transfer.records import look_log, records
 from transfer.report import remarks
 from transfer.report.collection import collect
-from transfer.report.gains import gain_tables, keep_look, observation
+from transfer.report.gains import gain_tables, keep_look, looks_path, observation
 from transfer.report.verdicts import verdict
 from transfer.scheduling.asked_runs import keep_asked
 from transfer.scheduling.looks_cost import cost_of_looks
@@ -274,14 +274,106 @@ def test_a_plan_keeps_its_margin(tmp_path):
         keep_asked(tasks(tmp_path), ROWS[0], None)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"looks": 3}', '{"baseline": "b", "plan": [1], "looks": []}']
-)
-def test_a_damaged_file_of_looks_is_refused_with_its_place(tmp_path, text):
+def log_of(**changes):
+    """The content of a file of looks: one of two planned ones was taken."""
+    look = {"units": {"b": 3, "a": 3}, "verdicts": {"a": "gain"}}
+    return {"baseline": "b", "plan": [3, 5], "margin": None, "looks": [look], **changes}
+
+
+LOOK = log_of()["looks"][0]
+DAMAGED = {
+    "empty": "",
+    "a list": "[]",
+    "cut off": "{",
+    "looks that are a number": json.dumps(log_of(looks=3)),
+    "no plan": json.dumps({"baseline": "b", "margin": None, "looks": []}),
+    "a plan of text": json.dumps(log_of(plan=["3"])),
+    "a plan of one unit": json.dumps(log_of(plan=[1])),
+    "a plan that falls": json.dumps(log_of(plan=[5, 3])),
+    "a plan of 10^18 units": json.dumps(log_of(plan=[3, 10**18])),
+    "a plan of 10^400 units": json.dumps(log_of(plan=[3, 10**400])),
+    "a plan of 5,000 looks": json.dumps(log_of(plan=list(range(2, 5002)))),
+    "a table of 100,000 rows": json.dumps(
+        log_of(looks=[{**LOOK, "verdicts": {f"r{i}": "gain" for i in range(100_000)}}])
+    ),
+    "100,000 looks": json.dumps(log_of(plan=[], looks=[LOOK] * 100_000)),
+    "a look without rows": json.dumps(log_of(looks=[{**LOOK, "verdicts": {}}])),
+    "a look that is text": json.dumps(log_of(looks=["gain"])),
+    "units that are text": json.dumps(log_of(looks=[{**LOOK, "units": {"a": "3"}}])),
+    "a verdict that is a number": json.dumps(log_of(looks=[{**LOOK, "verdicts": {"a": 1}}])),
+    "a margin of text": json.dumps(log_of(margin="1")),
+    "a margin that is infinite": json.dumps(log_of(margin=float("inf"))),
+    "a margin below 0": json.dumps(log_of(margin=-1)),
+    "another baseline": json.dumps(log_of(baseline="a")),
+    "too deep": "[" * 5000,
+    "half of a letter": json.dumps(log_of(looks=[{**LOOK, "verdicts": {"\ud800": "gain"}}])),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_file_of_looks_is_refused_with_its_place(what, tmp_path):
     path = tmp_path / "a.json"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"a\.json"):
-        look_log.read(path)
+    path.write_text(json.dumps(log_of()))
+    assert look_log.read(path, "b").plan == (3, 5)
+    path.write_text(DAMAGED[what])
+    with pytest.raises(look_log.DamagedLooks, match=r"a\.json"):
+        look_log.read(path, "b")
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def write_nonsense(path):
+    path.write_text('{"looks": 3}')
+
+
+@pytest.mark.parametrize("damage", [replace_by_folder, replace_by_pipe, write_nonsense])
+def test_only_the_table_of_a_damaged_file_of_looks_loses_its_verdicts(damage, tmp_path, capsys):
+    for protocol in ("openmmlab", "quick"):
+        synthetic.write_suite(tmp_path, ROWS, seeds=range(3), protocol=protocol)
+    before = collect(tmp_path).gains
+    for table in before:
+        assert table.analysis.method
+        path = looks_path(table.rows[0].records, ROWS[0])
+        look_log.write(path, look_log.LookLog(baseline=ROWS[0]))
+        keep_look(table)
+    path = looks_path(before[0].rows[0].records, ROWS[0])
+    damage(path)
+    damaged, whole = collect(tmp_path).gains
+    assert whole.analysis == before[1].analysis
+    assert {row.statistics.verdict for row in damaged.rows} == {None}
+    assert damaged.rows[1].statistics.gain == before[0].rows[1].statistics.gain
+    assert damaged.rows[1].statistics.gain_low is None
+    keep_look(damaged)
+    page = tmp_path / "page.html"
+    assert main(["table", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(path.name) >= 1
+    assert main(["report", "--results", str(tmp_path), "--out", str(page)]) == 0
+    assert path.name in page.read_text()
+    with pytest.raises(UserError, match=path.name):
+        look_log.read(path, ROWS[0])
+
+
+def test_looks_at_removed_records_do_not_end_a_table(tmp_path):
+    suite(tmp_path).run(Runs())
+    for path in (tmp_path / "records").glob("*.json"):
+        if json.loads(path.read_text())["cell"]["seed"] < 7:
+            path.unlink()
+    (table,) = collect(tmp_path).gains
+    assert {row.statistics.verdict for row in table.rows} == {None}
+
+
+def test_a_plan_that_would_take_minutes_to_calibrate_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--looks 3,1000000"):
+        UntilDecided(tasks(tmp_path), ROWS[0], (3, 1_000_000), None)
+    assert not (tmp_path / look_log.FOLDER).exists()
 
 
 @pytest.mark.parametrize("text", ["", "3,3", "5,3", "1,2", "a", "3;5"])

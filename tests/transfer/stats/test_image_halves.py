@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbones.common.errors import UserError
+from transfer.stats import image_halves
 from transfer.stats.image_halves import (
     DetectionOutcomes,
     SegmentationOutcomes,
@@ -296,6 +297,25 @@ def seconds_of_draws(images):
     started = time.process_time()
     paired_halves([[weak]], [[strong]], "mAP 11-point", resamples=200)
     return time.process_time() - started
+
+
+def test_a_large_test_set_is_drawn_in_smaller_pieces_with_the_same_result(monkeypatch):
+    run = random_detector(np.random.default_rng(10))
+    whole = paired_halves([[run]], [[run]], "mAP area", resamples=250)
+    drawn = np.concatenate(list(_draws(12, 250)), axis=1)
+    pieces = list(_draws(12, 250, 7))
+    assert {piece.shape[1] for piece in pieces} == {7, 250 % 7}
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), drawn)
+    monkeypatch.setattr(image_halves, "_NUMBERS_AT_ONCE", 48 * 3)
+    again = dataclasses.replace(run)  # results are kept by object
+    assert paired_halves([[again]], [[again]], "mAP area", resamples=250) == whole
+
+
+def test_halves_that_would_take_hours_are_refused(monkeypatch):
+    run = random_detector(np.random.default_rng(11))
+    monkeypatch.setattr(image_halves, "_MOST", 47)
+    with pytest.raises(UserError, match="48 images or detections"):
+        paired_halves([[run]], [[run]], "mAP area")
 
 
 @pytest.mark.slow
