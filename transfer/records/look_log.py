@@ -84,6 +84,28 @@ class LookLog:
         """The log with one more look."""
         return dataclasses.replace(self, looks=(*self.looks, look))
 
+    def joined(self, other: LookLog) -> LookLog:
+        """The looks of two results folders at the same table.
+
+        Where looks were not planned, those of both count: a look in either place is a look.
+
+        Raises:
+            ValueError: They were planned differently, or their margins differ.
+        """
+        if self.plan != other.plan:
+            raise ValueError("the looks were planned differently")
+        if self.margin != other.margin:
+            raise ValueError("the margins differ")
+        shorter, longer = sorted((self.looks, other.looks), key=len)
+        if self.plan and longer[: len(shorter)] != shorter:
+            raise ValueError("the planned looks saw different runs")
+        if not self.plan:
+            added = tuple(look for look in shorter if look not in longer)
+            longer = tuple(sorted((*longer, *added), key=lambda look: sum(look.units.values())))
+        rows = {**self.asked, **other.asked}
+        asked = {row: max(self.asked.get(row, 0), other.asked.get(row, 0)) for row in rows}
+        return dataclasses.replace(self, asked=asked, looks=longer)
+
     def missing_runs(self, runs: Mapping[str, int], rows: Collection[str] | None) -> dict[str, int]:
         """Rows that lack runs that were asked for, each with their number.
 
@@ -123,12 +145,12 @@ def is_too_large(plan: Sequence[int], rows: int) -> bool:
     return bool(plan) and len(plan) * plan[-1] * rows > _MOST_PLANNED
 
 
-def read(path: Path, baseline: str) -> LookLog | None:
+def read(path: Path, baseline: str | None = None) -> LookLog | None:
     """The looks at a table; None if there was none.
 
     Args:
         path: The file, as :func:`path_of` gives it.
-        baseline: Row that gains are computed against.
+        baseline: Row that gains are computed against; None for whichever the file has.
 
     Raises:
         DamagedLooks: The file is damaged, not readable, or about another baseline.
@@ -145,7 +167,7 @@ def read(path: Path, baseline: str) -> LookLog | None:
         raise DamagedLooks(path, f"it lacks {brief(error)}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedLooks(path, brief(error)) from error
-    if log.baseline != baseline:
+    if baseline is not None and log.baseline != baseline:
         raise DamagedLooks(path, f"its baseline is '{brief(log.baseline)}'")
     return log
 
@@ -194,8 +216,12 @@ def write(path: Path, log: LookLog) -> None:
     Raises:
         UserError: The folder is not writable.
     """
-    text = json.dumps(dataclasses.asdict(log), indent=1, sort_keys=True)
-    write_atomically(path, text.encode())
+    write_atomically(path, as_bytes(log))
+
+
+def as_bytes(log: LookLog) -> bytes:
+    """The content of the file of a table's looks."""
+    return json.dumps(dataclasses.asdict(log), indent=1, sort_keys=True).encode()
 
 
 def _table(value: Any, kind: type) -> dict[str, Any]:

@@ -20,13 +20,15 @@ from backbones.common.escape import terminal
 from backbones.common.json_file import read_json
 from backbones.common.locks import try_lock
 from backbones.common.regular_file import read_bytes
-from transfer.records import records
+from transfer.records import look_log, records
+from transfer.records.look_log import LookLog
 
 MAX_FILE_BYTES = 1 << 29
 """Size limits of a record and of its per-image results, in bytes."""
 
 _PART = ".merged"
 _PLACES = ("records", "records/classifiers", "sample/records")
+_LOOKS = (look_log.FOLDER, f"sample/{look_log.FOLDER}")
 _OF_A_CELL = ("cell", "headline", "metrics", "curve", "evaluations", "training")
 _OF_A_CLASSIFIER = ("row", "identity", "metrics", "history")
 
@@ -36,16 +38,18 @@ class _Found:
     """Files to copy, and files that exist already.
 
     Attributes:
-        chosen: For each place in the results folder, the file to copy there.
+        chosen: For each place in the results folder, the file to copy there, or its content.
         results: For each record, its first location and its content without times.
         kept: Records that were found again.
         left_out: A sentence for each file that cannot be read.
+        looks: For each file of looks in the results folder, the looks of all folders.
     """
 
-    chosen: dict[Path, Path] = field(default_factory=dict)
+    chosen: dict[Path, Path | bytes] = field(default_factory=dict)
     results: dict[Path, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
     kept: int = 0
     left_out: list[str] = field(default_factory=list)
+    looks: dict[Path, LookLog] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def merge(folders: list[Path], results: Path) -> Merged:
-    """Copy records with their per-image results into one folder.
+    """Copy records with their per-image results into one folder, and join the looks at tables.
 
     Args:
         folders: Results folders to merge.
         results: Results folder to merge into.
 
     Raises:
-        UserError: A folder has no records, or two records of a cell differ, and nothing is merged;
+        UserError: A folder has no records, two records of a cell differ, looks at a table cannot
+            be read or do not fit together, and nothing is merged;
             or the disk is not writable, and the message says whether some files were moved.
     """
     with _alone(results):
@@ -107,8 +112,9 @@ def merge(folders: list[Path], results: Path) -> Merged:
                     f"'{folder}' holds no records: pass a results folder, as given to --results of "
                     "'transfer run'. Nothing was merged."
                 )
+        new = sum(path.suffix == ".json" for path in found.chosen)
+        found.chosen |= {path: look_log.as_bytes(log) for path, log in found.looks.items()}
         _move(found.chosen)
-    new = sum(path.suffix == ".json" for path in found.chosen)
     return Merged(new, found.kept, tuple(found.left_out))
 
 
@@ -132,7 +138,28 @@ def _look(folder: Path, results: Path, found: _Found) -> int:
         images, beside = path.with_suffix(".npz"), target.with_suffix(".npz")
         if images.exists() and not beside.exists():
             found.chosen.setdefault(beside, images)
+    for place in _LOOKS:
+        for path in records.files(folder / place):
+            _add_looks(path, results / place / path.name, found)
     return len(found_here)
+
+
+def _add_looks(path: Path, target: Path, found: _Found) -> None:
+    """Join a folder's looks at a table with those of the folders before it.
+
+    Raises:
+        UserError: They cannot be read, or do not fit together.
+    """
+    log = look_log.read(path)
+    if log is None:
+        return
+    try:
+        found.looks[target] = found.looks[target].joined(log) if target in found.looks else log
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' has looks at a table that another folder has looks at too, and {error}. "
+            "Nothing was merged: such results have no common verdict."
+        ) from error
 
 
 def _results_of(path: Path) -> dict[str, Any]:
@@ -170,7 +197,7 @@ def _conflict(first: Path, known: dict[str, Any], path: Path, content: dict[str,
     )
 
 
-def _move(chosen: dict[Path, Path]) -> None:
+def _move(chosen: dict[Path, Path | bytes]) -> None:
     """Write all files beside their places, then move them, per-image results before records.
 
     Raises:
@@ -184,7 +211,9 @@ def _move(chosen: dict[Path, Path]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             parts[target] = target.with_name(f".{target.name}{_PART}")
             with parts[target].open("wb") as file:
-                file.write(read_bytes(source, MAX_FILE_BYTES))
+                if isinstance(source, Path):
+                    source = read_bytes(source, MAX_FILE_BYTES)
+                file.write(source)
                 file.flush()
                 os.fsync(file.fileno())
         for target in sorted(parts, key=lambda path: path.suffix == ".json"):
@@ -219,7 +248,9 @@ def _alone(results: Path) -> Iterator[None]:
             raise UserError(
                 f"Another 'transfer merge' is running in '{results}'; wait until it ends."
             )
-        _remove(part for place in _PLACES for part in (results / place).glob(f".*{_PART}"))
+        _remove(
+            part for place in (*_PLACES, *_LOOKS) for part in (results / place).glob(f".*{_PART}")
+        )
         yield
     finally:
         os.close(folder)

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -10,6 +11,7 @@ from backbones.common.errors import UserError
 from tests.support import synthetic
 from transfer.cli.main import main
 from transfer.records import look_log, records
+from transfer.records.merge import merge
 from transfer.report import remarks
 from transfer.report.collection import collect
 from transfer.report.gains import gain_tables, keep_look, looks_path, observation
@@ -387,3 +389,46 @@ def test_the_cost_is_given_on_average_and_at_most(tmp_path):
     cells = [task.cell for task in tasks(tmp_path)]
     (line,) = cost_of_looks(cells, ROWS[0], (3, 5, 8))
     assert "at most 24 runs" in line
+
+
+def looked_at(results, seeds):
+    """Results of a suite that somebody looked at."""
+    run_plainly(results, seeds)
+    keep_look(*gain_tables(read(results), ROWS[0]))
+
+
+def test_merged_results_remember_the_looks_of_all_folders(tmp_path):
+    one, other, whole = (tmp_path / name for name in ("one", "other", "whole"))
+    looked_at(one, 3)
+    looked_at(other, 4)
+    merge([one, other], whole)
+    merge([one, other], whole)
+    (log,) = logs(whole)
+    assert [look["units"][ROWS[0]] for look in log["looks"]] == [3, 4]
+    assert log["asked"] == dict.fromkeys(ROWS, 4)
+    run_plainly(whole, 5)
+    (table,) = gain_tables(read(whole), ROWS[0])
+    assert "This is look 3" in " ".join(table.analysis.notes)
+
+
+def test_merged_planned_looks_are_those_of_the_longer_log(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    suite(one).run(Runs())
+    shutil.copytree(one, other)
+    (path,) = (other / look_log.FOLDER).iterdir()
+    log = json.loads(path.read_text())
+    path.write_text(json.dumps({**log, "looks": log["looks"][:1]}))
+    merge([one], other)
+    assert logs(other) == logs(one)
+
+
+@pytest.mark.parametrize("change", [{"plan": [4, 6]}, {"plan": []}, {"margin": 2.0}])
+def test_looks_that_do_not_fit_together_are_not_merged(tmp_path, change):
+    one, other, whole = (tmp_path / name for name in ("one", "other", "whole"))
+    suite(one).run(Runs())
+    shutil.copytree(one, other)
+    (path,) = (other / look_log.FOLDER).iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=path.name):
+        merge([one, other], whole)
+    assert not list(whole.rglob("*.json"))
