@@ -31,14 +31,16 @@ from backbones.tricks.trick import switched_on
 from backbones.weights import weights
 from backbones.weights.safetensors_header import read_own_metadata
 from tests.support import processes
+from transfer.datasets.sample import STUFF
 
 SMALL = ["--epochs", "2", "--batch-size", "16", "--image-size", "32", "--min-area", "0.5"]
 
 
 @pytest.fixture
 def folder(small_sample, tmp_path, monkeypatch):
-    """A copy of the sample's images that a test may damage, in a folder of its own."""
-    shutil.copytree(small_sample / "ImageFolder", tmp_path / "images")
+    """A copy of the sample's images of objects that a test may damage, in a folder of its own."""
+    objects = shutil.ignore_patterns(*STUFF)
+    shutil.copytree(small_sample / "ImageFolder", tmp_path / "images", ignore=objects)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "images"
 

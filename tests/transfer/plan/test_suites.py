@@ -40,6 +40,7 @@ from tests.support.suites import (
 )
 from transfer import run
 from transfer.cli.dry_run import print_costs
+from transfer.driver import arguments
 from transfer.driver.checks import require_all_writable
 from transfer.plan import suites
 from transfer.plan.durations import Durations
@@ -229,7 +230,7 @@ def test_addresses_that_are_known_are_taken(address):
 
 
 def test_a_missing_package_for_curves_is_named(here, capsys, monkeypatch):
-    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(arguments.importlib.util, "find_spec", lambda name: None)
     assert run.main(["--suite", "quick", "--wandb"]) == 2
     assert "pip install wandb" in capsys.readouterr().err
 
