@@ -21,10 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.common.errors import UserError
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
-from backbones.tricks.zero_gamma import set_last_gamma
 from backbones.weights import weights as weights_module
 from backbones.zoo.networks import require_known
-from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps with OpenMMLab's indices 0 to 3, at output stride 32."""
@@ -71,8 +69,7 @@ class TimmPyramid(BaseModule):
         if not -1 <= frozen_stages <= 4:
             raise UserError(f"frozen_stages is {frozen_stages}; it must be between -1 and 4.")
         self.architecture = architecture
-        self.weights = None if is_random(weights) else weights
-        self.gamma_one = weights == RANDOM_GAMMA_ONE
+        self.weights = weights
         self.norm_eval = norm_eval
         shape = feature_shape(architecture)
         levels = tuple(shape.levels[i] for i in out_indices)
@@ -94,13 +91,7 @@ class TimmPyramid(BaseModule):
 
     def init_weights(self) -> None:
         """Load the classifier's weights; a mismatch is an error, never a warning."""
-        if self.weights:
-            report = weights_module.load_into_features(
-                self.network, self.architecture, self.weights
-            )
-            weights_module.log_report(report)
-        elif self.gamma_one:
-            set_last_gamma(self.network, 1.0)
+        weights_module.initialise(self.network, self.architecture, self.weights)
 
     def train(self, mode: bool = True) -> TimmPyramid:
         """Set training mode, except for frozen stages and, with ``norm_eval``, batch norms."""

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.common.errors import UserError
-from backbones.tricks.zero_gamma import set_last_gamma
 from backbones.weights import weights as weights_module
 from backbones.zoo.networks import require_known
-from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random
 
 _STAGE = "layer4"
 
@@ -45,8 +43,7 @@ class RoIStage(BaseModule):
     ) -> None:
         super().__init__()
         self.architecture = architecture
-        self.weights = None if is_random(weights) else weights
-        self.gamma_one = weights == RANDOM_GAMMA_ONE
+        self.weights = weights
         self.norm_eval = norm_eval
         # The classifier's attribute name, so that the names of its weights match.
         self.layer4 = _last_stage(architecture)
@@ -60,11 +57,7 @@ class RoIStage(BaseModule):
 
     def init_weights(self) -> None:
         """Load the classifier's weights; a mismatch is an error, never a warning."""
-        if self.weights:
-            report = weights_module.load_into_features(self, self.architecture, self.weights)
-            weights_module.log_report(report)
-        elif self.gamma_one:
-            set_last_gamma(self, 1.0)
+        weights_module.initialise(self, self.architecture, self.weights)
 
     def train(self, mode: bool = True) -> RoIStage:
         """Set training mode, except for batch norms with ``norm_eval``."""

@@ -15,13 +15,14 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from backbones.common.errors import UserError
+from backbones.tricks.zero_gamma import set_last_gamma
 from backbones.weights import other_names
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
 from backbones.weights.hub import from_address, from_hub, from_package
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
-from backbones.zoo.sources import weights_file
+from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random, weights_file
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further sources of weights: a scheme and a function from the rest of the name to a file."""
@@ -98,6 +99,23 @@ def locate(source: str) -> Path:
     if scheme in ("http", "https"):
         return from_address(source)
     return weights_file(source)
+
+
+def initialise(network: nn.Module, architecture: str, source: str | None) -> None:
+    """Load a classifier's weights and log what matched, or set how random ones start.
+
+    Args:
+        network: As for :func:`load_into_features`.
+        architecture: Its name.
+        source: As for :func:`locate`, or a source of random weights.
+
+    Raises:
+        UserError: A mismatch is an error, never a warning.
+    """
+    if source == RANDOM_GAMMA_ONE:
+        set_last_gamma(network, 1.0)
+    elif source and not is_random(source):
+        log_report(load_into_features(network, architecture, source))
 
 
 def load_into_features(network: nn.Module, architecture: str, source: str) -> LoadReport:

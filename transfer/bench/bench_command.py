@@ -402,14 +402,14 @@ def _sides(task: str, against: str) -> list[str]:
     from transfer.speed.hook import PARTS  # imports torch, which other sides do not need
 
     other = _OF_THE_OTHER_TASK.get(task)
-    parts = [
-        f"{LEAVING_OUT}{name}"
+    parts = {
+        f"{LEAVING_OUT}{name}": listed
         for name, listed in PARTS.items()
         if other and listed.toolbox != other
-    ]
+    }
     if against == EACH_PART and parts:
-        of_gpus = [] if hardware.cuda_devices() else [n for n, part in PARTS.items() if part.gpu]
-        return [side for side in parts if side.removeprefix(LEAVING_OUT) not in of_gpus]
+        on_gpu = hardware.cuda_devices() > 0
+        return [side for side, listed in parts.items() if on_gpu or not listed.gpu]
     known = [*AGAINST[task], *parts]
     if against not in known:
         raise UserError(f"{task} is not measured against '{against}': {suggestion(against, known)}")

@@ -16,8 +16,6 @@ from transfer.protocols.protocols import TASKS
 from transfer.scheduling.until_decided import DEFAULT_LOOKS, parse_looks
 
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
-
-
 _OF_A_SUITE = {
     **{"seeds": None, "only": "", "shard": None, "ray": None, "retry": 0},
     **{"until_decided": False, "looks": "", "margin": None},
@@ -159,8 +157,7 @@ def _refuse_for_processes(args: argparse.Namespace) -> None:
             if getattr(args, name):
                 raise UserError(
                     f"--{name} needs a single process: processes of a launcher run all cells "
-                    "together, "
-                    "one after another."
+                    "together, one after another."
                 )
 
 

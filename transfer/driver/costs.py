@@ -34,7 +34,8 @@ def print_dry_run(args: argparse.Namespace, processes: int) -> int:
 
 def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, console: Console) -> None:
     """Print the planned runs and their cost, after timing those without a time if asked."""
-    durations = durations_of(args.results, plan.data)
+    found, _ = read_records(args.results, plan.data)
+    durations = durations_of(found)
     if args.probe:
         for task in unrecorded(tasks):
             if not durations.knows(task.cell):
@@ -42,7 +43,7 @@ def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, consol
 
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
                 probe(task)
-                durations = durations_of(args.results, plan.data)
+                durations = durations_of(found)
     print_costs(
         plan.cells,
         results=args.results,
@@ -50,7 +51,7 @@ def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, consol
         jobs=jobs_of(args, tasks),
         console=console,
     )
-    for line in advice(plan.cells, read_records(args.results, plan.data)[0], plan.baseline):
+    for line in advice(plan.cells, found, plan.baseline):
         console.print(line, highlight=False, soft_wrap=True)
     if args.until_decided:
         for line in cost_of_looks(plan.cells, plan.baseline, looks_of(args)):

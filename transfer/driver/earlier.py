@@ -21,9 +21,9 @@ def read_records(results: Path, data: Iterable[str]) -> tuple[list[records.Recor
     return found, unreadable
 
 
-def durations_of(results: Path, data: Iterable[str]) -> Durations:
-    """Durations of earlier runs and probes on these data sets."""
+def durations_of(found: Iterable[records.Record]) -> Durations:
+    """Durations of these runs, and of probes."""
     durations = Durations()
-    durations.add(read_records(results, data)[0])
+    durations.add(found)
     durations.add_probes(probes.read_all())
     return durations

@@ -17,7 +17,7 @@ from backbones.runtime.console import StepBar
 from transfer.datasets import catalogue
 from transfer.driver.arguments import looks_of
 from transfer.driver.checks import unrecorded
-from transfer.driver.earlier import durations_of
+from transfer.driver.earlier import durations_of, read_records
 from transfer.driver.outlook import SMALL, print_outlook
 from transfer.plan.durations import Durations
 from transfer.plan.request import Plan, load_data
@@ -40,7 +40,7 @@ def run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Console
         UserError: A run of ``--backbone`` failed; the others have their records.
         KeyboardInterrupt: The user stopped the runs; their checkpoints are saved.
     """
-    durations = durations_of(args.results, {task.cell.data for task in tasks})
+    durations = durations_of(read_records(args.results, {task.cell.data for task in tasks})[0])
     executor = _executor(args, tasks, durations)
     jobs = min(executor.jobs, len(tasks))
     todo = [] if args.ray else unrecorded(tasks)

@@ -67,11 +67,8 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
             record = read_json(path)
             key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
             datetime.fromisoformat(record["finished"])
-            (
-                _speeds([record]),
-                breakdowns([record]),
-                gains_of_parts([record]),
-            )  # a record that gives tables is complete
+            for tables in (_speeds, breakdowns, gains_of_parts):
+                tables([record])  # a record that gives tables is complete
             rank = _rank(record)
         except _NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench", error)))
