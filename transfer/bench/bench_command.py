@@ -410,7 +410,7 @@ def _sides(task: str, against: str) -> list[str]:
     if against == EACH_PART and parts:
         on_gpu = hardware.cuda_devices() > 0
         return [side for side, listed in parts.items() if on_gpu or not listed.gpu]
-    known = [*AGAINST[task], *parts]
+    known = [*AGAINST[task], *parts, *([EACH_PART] if parts else [])]
     if against not in known:
         raise UserError(f"{task} is not measured against '{against}': {suggestion(against, known)}")
     return [against]

@@ -357,6 +357,7 @@ def trained(task, folder, **hook):
     handler.emit = lambda record: records.append(record.getMessage())
     runner.logger.addHandler(handler)
     runner.train()
+    runner.logger.removeHandler(handler)  # runs that start in the same second share their logger
     return {name: value.clone() for name, value in runner.model.state_dict().items()}, records
 
 
