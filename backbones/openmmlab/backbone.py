@@ -6,43 +6,51 @@ class by the same name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+import math
 
-import timm
-import torch
+import torch.nn.functional as F
 from mmengine.dist import is_distributed
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.layers import convert_sync_batchnorm
+from timm.layers import LayerNorm2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.common.errors import UserError
+from backbones.openmmlab.feature_shape import (
+    STRIDES,
+    build_hierarchy,
+    feature_shape,
+    way_to_stride,
+)
+from backbones.openmmlab.plain_network import build_plain
+from backbones.openmmlab.simple_pyramid import pyramid_level
 from backbones.tricks.resnet_d import drop_unstrided_shortcut_pools
 from backbones.weights import weights as weights_module
-from backbones.zoo.networks import require_known
-
-STRIDES = (4, 8, 16, 32)
-"""Strides of the maps with OpenMMLab's indices 0 to 3, at output stride 32."""
-
-_ANOTHER_SIZE = (192, 288)
-"""An image size in pixels: multiples of 32 for which no network of timm is designed."""
 
 
 @MODELS.register_module()
 class TimmPyramid(BaseModule):
     """The feature maps of a timm classifier.
 
+    A network with blocks of one stride (ViT and its kind) gets ViTDet's simple feature pyramid. A
+    network whose classifier ends in a layer norm (ConvNeXt, Swin) gets a layer norm for each map,
+    as in its detection ports. Both are new and always trained. Images whose sides the network does
+    not accept are padded with zeros on the right and at the bottom, and the maps cropped.
+
     Args:
         architecture: timm's name, or one of :mod:`backbones.zoo.networks`.
         out_indices: Maps to return; 0 to 3 are strides 4 to 32.
-        frozen_stages: -1 trains everything; 0 freezes the stem; i also freezes stages 1 to i.
+        read: Those of them that heads read; None for all. The others are returned without the parts
+            that this class adds.
+        frozen_stages: -1 trains everything; 0 freezes the stem; i also freezes stages 1 to i. In a
+            network with blocks of one stride, the stem is everything before the blocks, and the
+            stages are quarters of the blocks.
         norm_eval: Keep batch norms on their running statistics during training.
         norm_frozen: Also freeze gamma and beta of every batch norm.
         norm_sync: Synchronise batch norms over processes; no effect in a single process.
-        output_stride: 32, 16 or 8; below 32, the last stages are dilated instead of strided.
+        output_stride: 32, 16 or 8; below 32, the last stages are dilated instead of strided. Where
+            timm cannot dilate a network, its maps are resized to that stride, bilinearly.
         weights: A file, ``timm:<name>.<tag>``, an address, or None or ``"none"`` for random
             weights; loaded by ``init_weights``, which MMEngine's runner calls before training.
 
@@ -50,7 +58,7 @@ class TimmPyramid(BaseModule):
         channels: Numbers of channels of the returned maps, for the neck.
 
     Raises:
-        UserError: Unknown architecture, no maps at these strides, or no dilated form.
+        UserError: Unknown architecture, no maps at these strides, or images of one size only.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class TimmPyramid(BaseModule):
         architecture: str,
         *,
         out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        read: tuple[int, ...] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         norm_frozen: bool = False,
@@ -68,18 +77,33 @@ class TimmPyramid(BaseModule):
         super().__init__()
         if not -1 <= frozen_stages <= 4:
             raise UserError(f"frozen_stages is {frozen_stages}; it must be between -1 and 4.")
+        if output_stride not in (8, 16, 32):
+            raise UserError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
         self.architecture = architecture
         self.weights = weights
         self.norm_eval = norm_eval
-        shape = feature_shape(architecture)
-        levels = tuple(shape.levels[i] for i in out_indices)
-        self.channels = [shape.channels[i] for i in out_indices]
-        self.network = build_features(architecture, levels, output_stride)
+        self.shape = feature_shape(architecture)
+        self.channels = [self.shape.channels[i] for i in out_indices]
+        self.strides = [min(STRIDES[i], output_stride) for i in out_indices]
+        way = way_to_stride(architecture, output_stride) if output_stride < 32 else ""
+        if self.shape.plain:
+            self.network = build_plain(architecture, self.shape.levels[0], self.shape.options)
+        else:
+            options = self.shape.options | (
+                {"output_stride": output_stride} if way == "dilated" else {}
+            )
+            levels = tuple(self.shape.levels[i] for i in out_indices)
+            self.network = build_hierarchy(architecture, out_indices=levels, **options)
+            drop_unstrided_shortcut_pools(self.network)
+        self.parts = nn.ModuleList(
+            self._part(i, stride, way) if read is None or i in read else nn.Identity()
+            for i, stride in zip(out_indices, self.strides, strict=True)
+        )
         if norm_sync and is_distributed():
             # timm's conversion supports norms with an activation; torch's conversion, and
             # MMEngine's back to plain norms on a single device, would drop the activation.
             self.network = convert_sync_batchnorm(self.network)
-        self.frozen_modules = self._freeze(shape, frozen_stages)
+        self.frozen_modules = self._freeze(frozen_stages)
         if norm_frozen:
             for norm in self._norms():
                 for parameter in norm.parameters():
@@ -87,7 +111,17 @@ class TimmPyramid(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps, (B, channels[i], H / stride, W / stride) each, of (B, 3, H, W) images."""
-        return tuple(self.network(images))
+        height, width = images.shape[-2:]
+        if (multiple := self.shape.multiple) > 1:
+            images = F.pad(images, (0, -width % multiple, 0, -height % multiple))
+        maps = list(self.network(images))
+        if self.shape.channels_last:
+            maps = [each.permute(0, 3, 1, 2) for each in maps]
+        if self.shape.plain:
+            maps *= len(self.parts)
+        maps = [part(each) for part, each in zip(self.parts, maps, strict=True)]
+        sides = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in self.strides]
+        return tuple(each[..., :h, :w] for each, (h, w) in zip(maps, sides, strict=True))
 
     def init_weights(self) -> None:
         """Load the classifier's weights; a mismatch is an error, never a warning."""
@@ -103,13 +137,24 @@ class TimmPyramid(BaseModule):
                 norm.eval()
         return self
 
+    def _part(self, index: int, stride: int, way: str) -> nn.Module:
+        """What makes a map of the network's own."""
+        if self.shape.plain:
+            return pyramid_level(self.shape.plain, stride)
+        parts: list[nn.Module] = []
+        if self.shape.normed:
+            parts.append(LayerNorm2d(self.shape.channels[index]))
+        if stride < STRIDES[index] and way == "resized":
+            parts.append(nn.Upsample(scale_factor=STRIDES[index] // stride, mode="bilinear"))
+        return nn.Sequential(*parts)
+
     def _norms(self) -> list[_BatchNorm]:
         return [module for module in self.modules() if isinstance(module, _BatchNorm)]
 
-    def _freeze(self, shape: FeatureShape, frozen_stages: int) -> list[nn.Module]:
+    def _freeze(self, frozen_stages: int) -> list[nn.Module]:
         """Freeze parameters up to a stage; returns the modules that must stay in eval mode."""
         for name, parameter in self.network.named_parameters():
-            if shape.stage_of[name] <= frozen_stages:
+            if self.shape.stage_of[name] <= frozen_stages:
                 parameter.requires_grad = False
         return [
             module
@@ -118,141 +163,10 @@ class TimmPyramid(BaseModule):
         ]
 
 
-@dataclass(frozen=True)
-class FeatureShape:
-    """The feature maps of a network.
-
-    Attributes:
-        levels: timm's indices of the maps at strides 4, 8, 16 and 32.
-        channels: Their numbers of channels.
-        stage_of: The stage of each parameter: 0 is the stem, i the stage that makes map i - 1.
-    """
-
-    levels: tuple[int, ...]
-    channels: tuple[int, ...]
-    stage_of: dict[str, int]
-
-
-@cache
-def feature_shape(architecture: str) -> FeatureShape:
-    """Find the maps and stages of a network, without computing anything.
-
-    The stages follow from the network's graph: a parameter belongs to the first map that depends on
-    it. This works with all of timm's feature extractors.
+def require_maps(architecture: str) -> None:
+    """Check that a network gives a pyramid of maps of images of any size; nothing is computed.
 
     Raises:
         UserError: As for :class:`TimmPyramid`.
     """
-    with torch.device("meta"):
-        network = _create(architecture)
-        reductions = network.feature_info.reduction()
-        levels = tuple(_last_level(reductions, stride, architecture) for stride in STRIDES)
-        maps = network(
-            torch.zeros(2, *_own_size(network))
-        )  # batch norms need more than one position
-    channels = network.feature_info.channels()
-    return FeatureShape(
-        levels, tuple(channels[i] for i in levels), _stages(network, maps, reductions, levels)
-    )
-
-
-def _own_size(network: Any) -> tuple[int, int, int]:
-    """Channels, height and width of the images for which a network is designed."""
-    return (network.pretrained_cfg or {}).get("input_size", (3, 224, 224))
-
-
-def require_maps(architecture: str) -> None:
-    """Check that a network returns channels-first maps of images of any size.
-
-    Nothing is computed. Swin and MaxViT, as timm builds them, accept only their training size.
-
-    Raises:
-        UserError: As for :class:`TimmPyramid`, or it does not.
-    """
     feature_shape(architecture)
-    with torch.device("meta"):
-        network = _create(architecture)
-        channels, height, width = _own_size(network)
-        try:
-            maps = network(torch.zeros(2, channels, *_ANOTHER_SIZE))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            why = str(error) or type(error).__name__
-            raise UserError(
-                f"'{architecture}' takes only images of {height} x {width} pixels ({why}), "
-                "but detectors and segmenters use other sizes; choose a network for images of any "
-                "size, such as a ResNet."
-            ) from error
-    if [each.shape[1] for each in maps] != network.feature_info.channels():
-        raise UserError(
-            f"'{architecture}' returns maps with their channels last, which necks and heads do not "
-            "support; choose another network, such as a ResNet."
-        )
-
-
-def build_features(architecture: str, levels: tuple[int, ...], output_stride: int) -> nn.Module:
-    """Build timm's feature extractor for these levels, dilated as in the authors' code."""
-    if output_stride not in (8, 16, 32):
-        raise UserError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
-    dilation = {} if output_stride == 32 else {"output_stride": output_stride}
-    try:
-        network = _create(architecture, out_indices=levels, **dilation)
-    except (TypeError, NotImplementedError, AssertionError) as error:
-        raise UserError(
-            f"'{architecture}' cannot be dilated to output stride {output_stride}, as timm builds "
-            "it; choose a network that can be dilated, such as a ResNet."
-        ) from error
-    drop_unstrided_shortcut_pools(network)
-    return network
-
-
-def _create(architecture: str, **options: Any) -> Any:
-    require_known(architecture)
-    try:
-        return timm.create_model(architecture, features_only=True, **options)
-    except (RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"timm's '{architecture}' has no feature maps ({error}); choose another network."
-        ) from error
-
-
-def _last_level(reductions: list[int], stride: int, architecture: str) -> int:
-    found = [level for level, reduction in enumerate(reductions) if reduction == stride]
-    if not found:
-        raise UserError(
-            f"'{architecture}' has feature maps at strides {reductions} but not at {stride}; a "
-            "pyramid needs strides 4, 8, 16 and 32."
-        )
-    return found[-1]
-
-
-def _stages(
-    network: Any, maps: list[Tensor], reductions: list[int], levels: tuple[int, ...]
-) -> dict[str, int]:
-    stage_of = {name: len(STRIDES) for name, _ in network.named_parameters()}
-    before = [level for level in range(levels[0]) if reductions[level] < STRIDES[0]]
-    order = [*levels[::-1], *before[-1:]]
-    for stage, level in zip((4, 3, 2, 1, 0), order, strict=False):
-        used = _leaves(maps[level])
-        stage_of.update({name: stage for name, of in network.named_parameters() if id(of) in used})
-    if not before:
-        # Without a map at stride 2, the stem is what feeds the module of the first map.
-        first = network.feature_info.module_name(levels[0]).replace(".", "_")
-        for name, stage in stage_of.items():
-            if stage == 1 and not name.replace(".", "_").startswith(first):
-                stage_of[name] = 0
-    return stage_of
-
-
-def _leaves(tensor: Tensor) -> set[int]:
-    """Ids of the parameters that a tensor depends on, by autograd's graph."""
-    nodes: set[Any] = {tensor.grad_fn}
-    leaves: set[int] = set()
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop()
-        if hasattr(node, "variable"):
-            leaves.add(id(node.variable))
-        found = {following for following, _ in getattr(node, "next_functions", ())} - nodes
-        nodes |= found
-        waiting += found
-    return leaves

@@ -1,4 +1,4 @@
-"""Finds what networks cannot be used for, by building them.
+"""Finds what networks can be used for, by building them.
 
 ``python -m backbones.openmmlab.network_limits`` writes it to ``backbones/zoo/limits.csv``, for
 commands that must not import torch.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable
 from typing import TextIO
 
 import torch
 
 from backbones.common.errors import UserError
-from backbones.openmmlab.backbone import TimmPyramid, require_maps
+from backbones.openmmlab.backbone import TimmPyramid
 from backbones.openmmlab.c4_head import RoIStage
+from backbones.openmmlab.feature_shape import way_to_stride
 from backbones.zoo import zoo
-from backbones.zoo.limits import LIMITS, Limits
+from backbones.zoo.limits import FAMILIES, LIMITS, Limits
+from backbones.zoo.networks import require_known
 from backbones.zoo.sizes import OFTEN_ASKED_FOR
 
 
@@ -27,29 +28,26 @@ def limits(architecture: str) -> Limits:
     Raises:
         UserError: timm has no such network.
     """
-    pyramid = _fault(lambda: require_maps(architecture))
-    if pyramid:
-        return Limits(pyramid, "", "")
-    dilated = _fault(lambda: TimmPyramid(architecture, output_stride=8))
-    return Limits("", dilated, _fault(lambda: RoIStage(architecture)))
-
-
-def _fault(build: Callable[[], object]) -> str:
-    """The error message of a network that cannot be built; empty if it can."""
-    try:
-        with torch.device("meta"):
-            build()
-    except UserError as error:
-        return str(error)
-    return ""
+    require_known(architecture)
+    with torch.device("meta"):
+        try:
+            TimmPyramid(architecture, output_stride=8)
+        except UserError as error:
+            return Limits(str(error), "", "")
+        at_stride_8 = way_to_stride(architecture, 8)
+        try:
+            RoIStage(architecture)
+        except UserError as error:
+            return Limits("", at_stride_8, str(error))
+    return Limits("", at_stride_8, "")
 
 
 def write_table(file: TextIO) -> None:
-    """The limits of every network of the zoo and of :data:`OFTEN_ASKED_FOR`."""
+    """The limits of the networks of the zoo, :data:`OFTEN_ASKED_FOR` and :data:`FAMILIES`."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["architecture", *(field.name for field in dataclasses.fields(Limits))])
     own = {row.architecture for row in zoo.CATALOGUE.values()}
-    for architecture in sorted(own.union(OFTEN_ASKED_FOR)):
+    for architecture in sorted(own.union(OFTEN_ASKED_FOR, FAMILIES)):
         writer.writerow([architecture, *dataclasses.astuple(limits(architecture))])
 
 

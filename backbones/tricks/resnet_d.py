@@ -2,31 +2,35 @@
 
 timm's ``resnet50d`` is this network at output stride 32. If layers 3 and 4 are dilated instead of
 strided, path B has nothing to pool: GluonCV and mmseg omit the pool; timm keeps one of stride 1,
-which is a different network.
+which shifts the shortcut by half a pixel and is a different network. timm's other networks with
+such shortcuts keep it too, among them ResNetV2-D, NF-ResNet, RegNetZ and CLIP's ResNet.
 """
 
 from __future__ import annotations
 
-from timm.layers import AvgPool2dSame
 from torch import nn
 
 
 def drop_unstrided_shortcut_pools(network: nn.Module) -> int:
-    """Replace every pool of stride 1 in a shortcut by the identity, in place.
+    """Replace every 2×2 average pool of stride 1 by the identity, in place.
+
+    In timm's networks only dilation leaves such pools, in shortcuts.
 
     Returns:
         The number of replaced pools.
     """
-    dropped = 0
-    for name, module in network.named_modules():
-        if name.split(".")[-1] != "downsample" or not isinstance(module, nn.Sequential):
-            continue
-        pool = module[0]
-        if isinstance(pool, nn.AvgPool2d | AvgPool2dSame) and _stride(pool) == 1:
-            module[0] = nn.Identity()
-            dropped += 1
-    return dropped
+    found = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.AvgPool2d)
+        and _side(module.kernel_size) == 2
+        and _side(module.stride) == 1
+    ]
+    for name in found:
+        parent, _, own = name.rpartition(".")
+        setattr(network.get_submodule(parent), own, nn.Identity())
+    return len(found)
 
 
-def _stride(pool: nn.AvgPool2d) -> int:
-    return pool.stride if isinstance(pool.stride, int) else max(pool.stride)
+def _side(size: int | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else max(size)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from timm.layers import resample_patch_embed
 from torch import Tensor, nn
 
 from backbones.common.errors import UserError
@@ -23,6 +24,9 @@ from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
 from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random, weights_file
+
+_COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
+"""Endings of buffers of windowed networks that timm computes; older files contain them."""
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further sources of weights: a scheme and a function from the rest of the name to a file."""
@@ -131,17 +135,17 @@ def load_into_features(network: nn.Module, architecture: str, source: str) -> Lo
     """
     checkpoint = read(locate(source), architecture)
     report = match(architecture, checkpoint, source)
-    by_plain_name = {_plain(name): tensor for name, tensor in checkpoint.tensors.items()}
+    by_plain_name = {plain_name(name): tensor for name, tensor in checkpoint.tensors.items()}
     state = network.state_dict()
-    for name in state:
-        if _plain(name) in by_plain_name:
-            state[name] = by_plain_name[_plain(name)]
+    for name, own in state.items():
+        if plain_name(name) in by_plain_name:
+            state[name] = _of_size(by_plain_name[plain_name(name)], own)
     network.load_state_dict(state)
-    wanted = {_plain(name) for name in state}
+    wanted = {plain_name(name) for name in state}
     return dataclasses.replace(
         report,
-        matched=tuple(key for key in report.matched if _plain(key) in wanted),
-        unused=tuple(key for key in report.matched if _plain(key) not in wanted),
+        matched=tuple(key for key in report.matched if plain_name(key) in wanted),
+        unused=tuple(key for key in report.matched if plain_name(key) not in wanted),
     )
 
 
@@ -196,7 +200,11 @@ def _is_of_head(key: str, plan: Blueprint) -> bool:
 
 def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) -> None:
     modules = {key.split(".")[0] for key in plan.shapes}
-    foreign = [key for key in report.left_over if key.split(".")[0] in modules]
+    foreign = [
+        key
+        for key in report.left_over
+        if key.split(".")[0] in modules and not key.endswith(_COMPUTED)
+    ]
     faults = {
         "missing": report.missing,
         "of another shape": report.mismatched,
@@ -229,6 +237,13 @@ def log_report(report: LoadReport) -> None:
     print_log("\n".join(report.lines()), logger="current", level=logging.INFO)
 
 
-def _plain(name: str) -> str:
+def _of_size(tensor: Tensor, own: Tensor) -> Tensor:
+    """A tensor for a network that is built with other patches than its classifier was."""
+    if tensor.shape == own.shape:
+        return tensor
+    return resample_patch_embed(tensor, list(own.shape[2:]))
+
+
+def plain_name(name: str) -> str:
     """A key without the changes of timm's feature extractors."""
     return name.removeprefix("model.").replace(".", "_")

@@ -12,6 +12,7 @@ from typing import TextIO
 
 import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.zoo import zoo
@@ -39,7 +40,8 @@ class Cost:
 def classifier_cost(architecture: str) -> Cost:
     """Cost of a 1000-class classifier; only shapes are propagated.
 
-    The paper's "FLOPs" are multiply-adds (Tables 1 and 5).
+    The paper's "FLOPs" are multiply-adds (Tables 1 and 5). Of a network that takes images of its own
+    size only, they are counted at that size and scaled by the image's area.
 
     Raises:
         UserError: timm has no such network.
@@ -47,11 +49,22 @@ def classifier_cost(architecture: str) -> Cost:
     require_known(architecture)
     with torch.device("meta"):
         network = timm.create_model(architecture).eval()
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            network(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
-    parameters = sum(p.numel() for p in network.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2)
+        parameters = sum(p.numel() for p in network.parameters())
+        for options in ({}, {"dynamic_img_size": True}):
+            try:
+                of_any_size = timm.create_model(architecture, **options).eval()
+                return Cost(parameters, _multiply_adds(of_any_size, IMAGE_SIZE))
+            except (AssertionError, RuntimeError, TypeError):
+                continue
+        own = network.pretrained_cfg["input_size"][-1]
+        return Cost(parameters, _multiply_adds(network, own) * IMAGE_SIZE**2 // own**2)
+
+
+def _multiply_adds(network: nn.Module, side: int) -> int:
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(1, 3, side, side))
+    return counter.get_total_flops() // 2
 
 
 def write_table(file: TextIO) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from backbones.common.screen import screen
 from backbones.zoo import zoo
 from backbones.zoo.entry import Variant
+from transfer.cli.list_networks import list_networks
 from transfer.records.wording import figure
 
 _LAST_TRICKS = {
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a row to show in detail, or a part or pattern of names, such as 'resnet50*mixup'",
     )
+    parser.add_argument(
+        "--networks",
+        action="store_true",
+        help="list the tasks that timm's networks can be used for",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: No row has this name or contains it.
     """
     console = screen()
+    if args.networks:
+        list_networks(args.name or "", console)
+        return 0
     listed = _matching(args.name) if args.name else list(zoo.CATALOGUE.values())
     if listed and args.name not in zoo.CATALOGUE:
         _list(listed, console)

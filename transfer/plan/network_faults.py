@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backbones.zoo.limits import limits_of
-from transfer.protocols.protocols import demands
+from transfer.protocols.protocols import needs_roi_head
 from transfer.records.cells import Cell
 
 _PARTS = ("model.backbone", "model.roi_head.shared_head")
@@ -42,7 +42,8 @@ def _of_pyramid(cell: Cell) -> str:
 
 
 def _of_protocol(cell: Cell) -> str:
-    limits, asked = limits_of(cell.architecture), demands(cell.task, cell.protocol)
+    limits = limits_of(cell.architecture)
     assert limits is not None
-    fault = (asked.stride_8 and limits.stride_8) or (asked.roi_head and limits.roi_head)
-    return fault_of_cell(cell, fault) if fault else ""
+    if limits.roi_head and needs_roi_head(cell.task, cell.protocol):
+        return fault_of_cell(cell, limits.roi_head)
+    return ""

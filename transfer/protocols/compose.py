@@ -27,6 +27,9 @@ from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
 
+HEADS = ("decode_head", "auxiliary_head")
+"""A segmenter's heads."""
+
 
 def compose(
     cell: Cell,
@@ -192,7 +195,8 @@ def _with_tuples(value: Any) -> Any:
 
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     """Set the network, the channels of neck or heads, and unfreeze random weights."""
-    channels = feature_shape(cell.architecture).channels
+    shape = feature_shape(cell.architecture)
+    channels = shape.channels
     shared = model.get("roi_head", {}).get("shared_head")
     for part in (model.backbone, shared) if shared else (model.backbone,):
         part.update(architecture=cell.architecture, weights=weights or None)
@@ -207,9 +211,12 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
         model.roi_head.bbox_head.in_channels = channels[3]
     if "neck" in model:
         model.neck.in_channels = list(channels)
-    for head in ("decode_head", "auxiliary_head"):
+    for head in HEADS:
         if head in model:
             model[head].in_channels = channels[model[head].in_index]
+    if shape.adds_parts and "neck" not in model:
+        # The parts of other maps would be computed for nothing and get no gradient.
+        model.backbone.read = sorted({model[head].in_index for head in HEADS if head in model})
 
 
 def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
@@ -285,7 +292,7 @@ def smallest_box(cfg: Config) -> int:
 
 
 def _set_masks(cfg: Config, data: Segmentation) -> None:
-    for head in ("decode_head", "auxiliary_head"):
+    for head in HEADS:
         if head in cfg.model:
             cfg.model[head].num_classes = len(data.classes)
     train = cfg.train_dataloader.dataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -56,28 +55,15 @@ def version(task: str, protocol: str) -> str:
     return digest.hexdigest()[:8]
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What a protocol needs from a network besides a pyramid of feature maps.
-
-    Attributes:
-        stride_8: A backbone of output stride 8.
-        roi_head: The head of a C4 detector, of its last stage.
-    """
-
-    stride_8: bool
-    roi_head: bool
-
-
 @cache
-def demands(task: str, protocol: str) -> Demands:
-    """What a protocol's config and its bases in this project need from a network."""
+def needs_roi_head(task: str, protocol: str) -> bool:
+    """Whether a protocol makes the head of a C4 detector of the network's last stage."""
     nodes = [
         node for path in _chain(config_file(task, protocol)) for node in ast.walk(_parse(path))
     ]
     settings = [node for node in nodes if isinstance(node, ast.keyword)]
     given = {(s.arg, s.value.value) for s in settings if isinstance(s.value, ast.Constant)}
-    return Demands(("output_stride", 8) in given, ("type", "RoIStage") in given)
+    return ("type", "RoIStage") in given
 
 
 def _chain(path: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from scipy import stats
+from torch import nn
 from torch.nn.functional import one_hot
 
 import backbones.runtime.precision
@@ -157,6 +158,44 @@ def test_only_pools_that_do_not_stride_are_dropped():
     assert drop_unstrided_shortcut_pools(timm.create_model("resnet50d")) == 0
     assert drop_unstrided_shortcut_pools(timm.create_model("resnet50d", output_stride=16)) == 1
     assert drop_unstrided_shortcut_pools(timm.create_model("resnet50d", output_stride=8)) == 2
+
+
+def _places_seen(network):
+    """For each shortcut that computes: its stride, and on how many places one of its own depends."""
+    seen = []
+    for name, module in network.eval().named_modules():
+        if name.split(".")[-1] in ("downsample", "shortcut") and list(module.parameters()):
+            first = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
+            image = torch.randn(1, first.in_channels, 8, 8, requires_grad=True)
+            made = module(image)
+            made[0, :, 1, 1].sum().backward()
+            places = int(image.grad[0].abs().sum(0).count_nonzero())
+            seen.append((8 // made.shape[-1], places))
+    return seen
+
+
+@pytest.mark.parametrize(("output_stride", "dilated"), [(16, 1), (8, 2)])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        *("resnet18d", "seresnext26d_32x4d", "ecaresnet26t", "resnetv2_50d", "nf_resnet50"),
+        *("resnet50_clip", "resnet50_mlp", "regnetz_b16", "resnest14d", "resnet50"),
+    ],
+)
+def test_a_dilated_shortcut_looks_at_one_place(architecture, output_stride, dilated):
+    """A pool of stride 1 would look at four."""
+    network = timm.create_model(architecture, features_only=True, output_stride=output_stride)
+    drop_unstrided_shortcut_pools(network)
+    found = _places_seen(network)
+    assert all(places == 1 for stride, places in found if stride == 1)
+    own = _places_seen(timm.create_model(architecture, features_only=True))
+    strided = sorted(each for each in own if each[0] == 2)
+    assert sorted(each for each in found if each[0] == 2) == strided[dilated:]
+
+
+@pytest.mark.parametrize("architecture", ["resnet50d", "resnetv2_50d", "vgg11", "convnext_atto"])
+def test_networks_that_are_not_dilated_keep_their_pools(architecture):
+    assert drop_unstrided_shortcut_pools(timm.create_model(architecture)) == 0
 
 
 # --- Section 5 ------------------------------------------------------------------------------------

@@ -77,20 +77,20 @@ def test_a_mistyped_network_is_one_sentence(here, capsys):
 def test_networks_that_a_protocol_cannot_build_are_reported_before_the_control_is_paid_for(
     here, small_sample, capfd
 ):
-    """The detector takes Inception, whose maps have no dilated form for the segmenter."""
-    for name in ("inception_v3", "swin_tiny_patch4_window7_224"):
+    """Neither positions of a fixed grid nor strides without 4 serve a pyramid."""
+    for name in ("levit_128s", "hiera_tiny_224"):
         own(name, f'architecture = "{name}"\nweights = "random"')
     suite = chaos_suite.write_suite(
         here,
         small_sample,
-        rows=["plain.toml", "inception_v3.toml", "swin_tiny_patch4_window7_224.toml"],
+        rows=["plain.toml", "levit_128s.toml", "hiera_tiny_224.toml"],
         seeds=[0],
     )
     assert run.main(["--suite", str(suite)]) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if "'" in line]
     assert len(errors) == 2
-    assert "takes only images of 224 x 224 pixels (" in errors[0]
-    assert "inception_v3, quick: 'inception_v3' cannot be dilated to output stride 8" in errors[1]
+    assert "'levit_128s' has feature maps at strides [16, 32, 64]" in errors[0]
+    assert "'hiera_tiny_224' takes only images of 224 x 224 pixels" in errors[1]
     assert begun(here) == []
 
 

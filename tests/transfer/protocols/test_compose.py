@@ -14,7 +14,7 @@ from backbones.zoo import zoo
 from tests.support.composed import MEAN, STD, cell, composed
 from transfer.datasets import catalogue
 from transfer.protocols import compose, protocols
-from transfer.records.records import config_entry
+from transfer.records.records import compared, config_entry
 from transfer.speed import winograd
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -232,3 +232,35 @@ def steps(loader):
     for step in transforms:
         step.pop("reduce_zero_label", None)  # of the data set, in the driver's configs
     return transforms
+
+
+def test_a_segmenters_backbone_makes_only_the_maps_that_its_heads_read(small_sample):
+    plain = composed(cell("segmentation", architecture="resnet18"), small_sample)
+    assert "read" not in plain.model.backbone
+    for architecture in ("test_vit", "convnext_atto"):
+        cfg = composed(cell("segmentation", architecture=architecture), small_sample)
+        assert cfg.model.backbone.read == [2, 3]
+        own, other = (compared(compose.resolved(one)) for one in (cfg, plain))
+        assert own == other, "rows of one table"
+        model = built(cfg).train()
+        logits = [
+            head(model.extract_feat(torch.randn(2, 3, 64, 96)))
+            for head in (model.decode_head, model.auxiliary_head)
+        ]
+        assert [each.shape[2:] for each in logits] == [(8, 12), (8, 12)]
+        sum(each.mean() + each.square().mean() for each in logits).backward()
+        assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "mambaout_femto"])
+def test_the_neck_takes_a_transformers_pyramid(architecture, small_sample):
+    model = built(composed(cell("detection", architecture=architecture), small_sample)).eval()
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(1, 3, 75, 100))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (128, 19, 25),
+        (128, 10, 13),
+        (128, 5, 7),
+        (128, 3, 4),
+        (128, 2, 2),
+    ]
