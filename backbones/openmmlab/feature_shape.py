@@ -88,12 +88,7 @@ def feature_shape(architecture: str) -> FeatureShape:
             return _of_hierarchy(architecture, network)
         if len({each["reduction"] for each in info.info}) == 1 and len(info) >= len(STRIDES):
             return _of_plain(architecture, info)
-    missing = next(stride for stride in STRIDES if stride not in reductions)
-    raise UserError(
-        f"'{architecture}' has feature maps at strides {sorted(set(reductions))} but not at "
-        f"{missing}; a pyramid needs strides 4, 8, 16 and 32, or blocks of one stride as in a ViT. "
-        f"The nearest network that works is '{nearest(architecture)}'."
-    )
+    raise _strides(architecture, set(reductions))
 
 
 def build_hierarchy(architecture: str, **options: Any) -> Any:
@@ -107,8 +102,8 @@ def build_hierarchy(architecture: str, **options: Any) -> Any:
         return timm.create_model(architecture, features_only=True, **options)
     except (RuntimeError, AttributeError) as error:
         raise UserError(
-            f"timm's '{architecture}' has no feature maps ({error}); the nearest network that works "
-            f"is '{nearest(architecture)}'."
+            f"timm's '{architecture}' has no feature maps ({error}); the nearest network that "
+            f"works is '{nearest(architecture)}'."
         ) from error
 
 
@@ -142,16 +137,13 @@ def _of_hierarchy(architecture: str, network: Any) -> FeatureShape:
     reductions = network.feature_info.reduction()
     channels = network.feature_info.channels()
     places = [max(i for i, each in enumerate(reductions) if each == s) for s in STRIDES]
-    refusal: Exception | None = None
     for options, size, multiple in _ways(own_size(network)):
         try:
             built = network
             if options:
                 built = timm.create_model(architecture, features_only=True, **options)
             maps = built(torch.zeros(2, 3, *size))
-        except _REFUSALS as error:
-            if not options and size == _ANOTHER_SIZE:
-                refusal = error
+        except _REFUSALS:
             continue
         indices = [i % len(network.feature_info) for i in network.feature_info.out_indices]
         return FeatureShape(
@@ -168,7 +160,7 @@ def _of_hierarchy(architecture: str, network: Any) -> FeatureShape:
             multiple=multiple,
             options=options,
         )
-    raise _one_size_only(architecture, own_size(network), refusal)
+    raise _one_size_only(architecture, network)
 
 
 def _ways(own: tuple[int, int]) -> Iterator[tuple[dict[str, Any], tuple[int, int], int]]:
@@ -190,7 +182,6 @@ def _of_plain(architecture: str, info: Any) -> FeatureShape:
         options = {"patch_size": STRIDE, "img_size": tuple(STRIDE * count for count in grid)}
     images = torch.zeros(2, 3, *_ANOTHER_SIZE)
     wanted = tuple(side // STRIDE for side in _ANOTHER_SIZE)
-    refusal: Exception | None = None
     for more in ({}, {"dynamic_img_size": True}):
         try:
             network = build_plain(architecture, blocks - 1, options | more)
@@ -206,8 +197,7 @@ def _of_plain(architecture: str, info: Any) -> FeatureShape:
                 before=[],
                 first=info[0]["module"].rpartition(".")[0],
             )
-        except _REFUSALS as error:
-            refusal = refusal or error
+        except _REFUSALS:
             continue
         return FeatureShape(
             channels=(WIDTH,) * len(STRIDES),
@@ -217,14 +207,22 @@ def _of_plain(architecture: str, info: Any) -> FeatureShape:
             multiple=_MULTIPLE,
             options=options | more,
         )
-    raise _one_size_only(architecture, own_size(classifier), refusal)
+    raise _strides(architecture, {patch}) if options else _one_size_only(architecture, classifier)
 
 
-def _one_size_only(architecture: str, own: tuple[int, int], refusal: Exception | None) -> UserError:
-    why = " ".join(str(refusal or "").split()).rstrip(".")
+def _one_size_only(architecture: str, network: Any) -> UserError:
+    height, width = own_size(network)
     return UserError(
-        f"'{architecture}' takes only images of {own[0]} x {own[1]} pixels, as timm builds it"
-        + (f" ({why})" if why else "")
-        + ", but detectors and segmenters use other sizes; the nearest network that works is "
-        f"'{nearest(architecture)}'."
+        f"'{architecture}' takes only images of {height} x {width} pixels, because timm builds it "
+        "with weights for each place of that size, but detectors and segmenters use other sizes; "
+        f"the nearest network that works is '{nearest(architecture)}'."
+    )
+
+
+def _strides(architecture: str, found: set[int]) -> UserError:
+    missing = next(stride for stride in STRIDES if stride not in found)
+    return UserError(
+        f"'{architecture}' has feature maps at strides {sorted(found)} but not at {missing}, and a "
+        "pyramid needs strides 4, 8, 16 and 32, or blocks of stride 16 as in a ViT; the nearest "
+        f"network that works is '{nearest(architecture)}'."
     )

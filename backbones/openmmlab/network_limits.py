@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from typing import TextIO
 
 import torch
@@ -52,5 +53,7 @@ def write_table(file: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    text = io.StringIO(newline="")
+    write_table(text)  # takes minutes; an interrupted run must leave the old table
     with LIMITS.open("w", encoding="utf-8", newline="") as table:
-        write_table(table)
+        table.write(text.getvalue())

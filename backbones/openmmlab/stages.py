@@ -20,8 +20,8 @@ def stages(
         network: The network.
         maps: What stages 1 to 4 return.
         before: Maps of the stem, at a smaller stride; the last one counts.
-        first: Without such a map: the module of stage 1 without its number. What feeds it is the
-            stem.
+        first: Without such a map: the last module of stage 1, such as ``blocks.1``, or what
+            holds all blocks. What feeds them is the stem.
 
     Returns:
         By name of the parameter: 0 for the stem, 1 to 4 for a stage. What no map depends on counts
@@ -33,11 +33,21 @@ def stages(
         used = _leaves(end)
         stage_of.update({name: stage for name, of in network.named_parameters() if id(of) in used})
     if not before:
-        own = plain_name(first) + "_"
-        for name, stage in stage_of.items():
-            if stage == 1 and not plain_name(name).startswith(own):
-                stage_of[name] = 0
+        own = _with_those_before(first)
+        start = [name for name, stage in stage_of.items() if stage == 1]
+        stem = [name for name in start if not plain_name(name).startswith(own)]
+        if stem == start:  # Twins and MViT state a module that they lack
+            stem = [name for name in start if plain_name(name).startswith("patch_embed")]
+        stage_of.update(dict.fromkeys(stem, 0))
     return stage_of
+
+
+def _with_those_before(module: str) -> tuple[str, ...]:
+    """Beginnings of the plain names of a module and of those before it in its list."""
+    holder, _, number = module.rpartition(".")
+    if not number.isdecimal():
+        return (plain_name(f"{module}."),)
+    return tuple(plain_name(f"{holder}.{place}.") for place in range(int(number) + 1))
 
 
 def _leaves(tensor: Tensor) -> set[int]:

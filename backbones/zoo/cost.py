@@ -40,8 +40,8 @@ class Cost:
 def classifier_cost(architecture: str) -> Cost:
     """Cost of a 1000-class classifier; only shapes are propagated.
 
-    The paper's "FLOPs" are multiply-adds (Tables 1 and 5). Of a network that takes images of its own
-    size only, they are counted at that size and scaled by the image's area.
+    The paper's "FLOPs" are multiply-adds (Tables 1 and 5). Those of a network that takes images of
+    its own size only are counted at that size and scaled by the image's area.
 
     Raises:
         UserError: timm has no such network.

@@ -39,9 +39,11 @@ def list_networks(pattern: str, console: Console) -> None:
     console.print(f"{'network':{width}}  detection  segmentation", style="bold", highlight=False)
     for name, found in listed.items():
         detection, segmentation = _words(found)
-        console.print(f"{name:{width}}  {detection:9}  {segmentation}", highlight=False)
+        console.print(
+            f"{name:{width}}  {detection:9}  {segmentation}", highlight=False, soft_wrap=True
+        )
         if found.pyramid:
-            console.print(f"  {found.pyramid}", highlight=False, markup=False)
+            console.print(f"  {found.pyramid}", highlight=False, markup=False, soft_wrap=True)
     console.print(_NOTES, highlight=False)
 
 

@@ -180,7 +180,7 @@ def test_parts_that_no_head_reads_are_left_out_and_the_rest_is_trained(architect
     ("architecture", "way"),
     [
         *(("resnet18", "dilated"), ("convnext_atto", "dilated"), ("regnety_002", "dilated")),
-        *(("test_vit", "pyramid"), ("inception_v3", "resized"), ("pvt_v2_b0", "resized")),
+        *(("test_vit", "pyramid"), ("densenet121", "resized"), ("pvt_v2_b0", "resized")),
         *(("hrnet_w18_small", "resized"), ("mambaout_femto", "resized")),
     ],
 )
@@ -208,7 +208,9 @@ STEM = {
     "swin_tiny_patch4_window7_224": ("patch_embed",),
     "convnext_atto": ("stem",),
     "pvt_v2_b0": ("patch_embed",),
-    "twins_svt_small": ("patch_embeds.0",),
+    "twins_svt_small": ("patch_embeds.0.",),
+    "mvitv2_tiny": ("patch_embed",),
+    "sam2_hiera_base_plus": ("patch_embed", "pos_embed"),
 }
 FIRST = {
     "test_vit": ("blocks.0", "blocks.1"),
@@ -216,6 +218,9 @@ FIRST = {
     "swin_tiny_patch4_window7_224": ("layers_0",),
     "convnext_atto": ("stages_0",),
     "pvt_v2_b0": ("stages_0",),
+    "twins_svt_small": ("blocks.0.", "pos_block.0."),
+    "mvitv2_tiny": ("stages.0.",),
+    "sam2_hiera_base_plus": ("blocks.0.", "blocks.1."),
 }
 
 

@@ -161,7 +161,7 @@ def test_only_pools_that_do_not_stride_are_dropped():
 
 
 def _places_seen(network):
-    """For each shortcut that computes: its stride, and on how many places one of its own depends."""
+    """Stride of each shortcut that computes, and the number of places that one place depends on."""
     seen = []
     for name, module in network.eval().named_modules():
         if name.split(".")[-1] in ("downsample", "shortcut") and list(module.parameters()):
