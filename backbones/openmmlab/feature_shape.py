@@ -19,7 +19,7 @@ import torch
 from backbones.common.errors import UserError
 from backbones.openmmlab.level_norms import ends_in_layer_norm
 from backbones.openmmlab.nearest import nearest
-from backbones.openmmlab.plain_network import PlainNetwork, build_plain
+from backbones.openmmlab.plain_network import PlainNetwork
 from backbones.openmmlab.simple_pyramid import STRIDE, WIDTH
 from backbones.openmmlab.stages import stages
 from backbones.zoo.networks import require_known
@@ -87,7 +87,7 @@ def feature_shape(architecture: str) -> FeatureShape:
         if set(STRIDES) <= set(reductions):
             return _of_hierarchy(architecture, network)
         if len({each["reduction"] for each in info.info}) == 1 and len(info) >= len(STRIDES):
-            return _of_plain(architecture, info)
+            return _of_plain(architecture, network)
     raise _strides(architecture, set(reductions))
 
 
@@ -172,42 +172,36 @@ def _ways(own: tuple[int, int]) -> Iterator[tuple[dict[str, Any], tuple[int, int
         yield {}, (2 * own[0], own[0]), own[0]  # windows of a fixed size, such as MaxViT's
 
 
-def _of_plain(architecture: str, info: Any) -> FeatureShape:
+def _of_plain(architecture: str, network: Any) -> FeatureShape:
+    info = network.feature_info.info
     blocks, patch = len(info), info[0]["reduction"]
-    classifier = timm.create_model(architecture)
+    ends = tuple(max(1, round(blocks * quarter / 4)) - 1 for quarter in (1, 2, 3, 4))
     options: dict[str, Any] = {}
     if patch != STRIDE:
         # The grid of positions stays that of the weights; only the patches are resampled.
-        grid = classifier.patch_embed.grid_size if hasattr(classifier, "patch_embed") else (14, 14)
+        embedding = getattr(getattr(network, "model", None), "patch_embed", None)
+        grid = getattr(embedding, "grid_size", (14, 14))
         options = {"patch_size": STRIDE, "img_size": tuple(STRIDE * count for count in grid)}
     images = torch.zeros(2, 3, *_ANOTHER_SIZE)
-    wanted = tuple(side // STRIDE for side in _ANOTHER_SIZE)
-    for more in ({}, {"dynamic_img_size": True}):
+    for more in ({"dynamic_img_size": True}, {}):
         try:
-            network = build_plain(architecture, blocks - 1, options | more)
-            (last,) = network(images)
-            if last.shape[2:] != wanted:
-                continue
-            ends = tuple(max(1, round(blocks * quarter / 4)) - 1 for quarter in (1, 2, 3, 4))
-            whole = timm.create_model(architecture, **options, **more)
-            parts = PlainNetwork(whole, ends, norm=False)
-            stage_of = stages(
-                parts,
-                parts(images),
-                before=[],
-                first=info[0]["module"].rpartition(".")[0],
-            )
+            model = timm.create_model(architecture, **options, **more)
+            parts = PlainNetwork(model, ends, norm=False)
+            first = info[0]["module"].rpartition(".")[0]
+            stage_of = stages(parts, parts(images), before=[], first=first)
+            (last,) = PlainNetwork(model, ends[-1:], norm=True)(images)
         except _REFUSALS:
             continue
-        return FeatureShape(
-            channels=(WIDTH,) * len(STRIDES),
-            levels=(blocks - 1,),
-            stage_of=stage_of,
-            plain=last.shape[1],
-            multiple=_MULTIPLE,
-            options=options | more,
-        )
-    raise _strides(architecture, {patch}) if options else _one_size_only(architecture, classifier)
+        if last.shape[2:] == tuple(side // STRIDE for side in _ANOTHER_SIZE):
+            return FeatureShape(
+                channels=(WIDTH,) * len(STRIDES),
+                levels=ends[-1:],
+                stage_of=stage_of,
+                plain=last.shape[1],
+                multiple=_MULTIPLE,
+                options=options | more,
+            )
+    raise _strides(architecture, {patch}) if options else _one_size_only(architecture, network)
 
 
 def _one_size_only(architecture: str, network: Any) -> UserError:
