@@ -15,7 +15,8 @@ from backbones.common.escape import brief
 from transfer.protocols.compose import pipelines
 from transfer.protocols.training_length import require_schedule
 
-_SIDE = 128  # pixels
+_SIDE = 320
+"""Side of the image in pixels; detection transformers need some thousand positions."""
 
 
 def require_working(cfg: Config, protocol: str, backbone: str) -> None:
