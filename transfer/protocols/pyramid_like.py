@@ -63,7 +63,8 @@ def _measured(text: str, scope: str) -> tuple[tuple[int, ...], dict[str, Any]]:
     kind = config.get("type")
     try:
         with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
-            network = MODELS.build(config).eval()
+            network = MODELS.build(config)
+            network.eval()  # those of the toolboxes return nothing
             with torch.no_grad():
                 maps = network(torch.zeros(1, 3, _SIDE, _SIDE))
     except Exception as error:  # the toolboxes may raise anything

@@ -85,13 +85,6 @@ def _adapt_model(cfg: Config) -> None:
             "reads text, which no data set here has",
             "choose a detector without it",
         )
-    for node in nodes([model[name] for name in model if name != "backbone"]):
-        if node.get("type") == "Pretrained":
-            raise Misfit(
-                "model: init_cfg",
-                f"loads {node.get('checkpoint')!r}, but only a row's own weights may be loaded",
-                "write init_cfg=None there",
-            )
     model.backbone = pyramid_like(model.backbone, cfg.default_scope)
     if shared := model.get("roi_head", {}).get("shared_head"):
         if shared.get("type") not in ("ResLayer", "RoIStage"):
@@ -104,6 +97,13 @@ def _adapt_model(cfg: Config) -> None:
         own = model.backbone if shared.type == "ResLayer" else shared
         settings = {name: own[name] for name in kept if name in own}
         model.roi_head.shared_head = ConfigDict(type="RoIStage", **settings)
+    for node in nodes([model[name] for name in model if name != "backbone"]):
+        if node.get("type") == "Pretrained":
+            raise Misfit(
+                "model: init_cfg",
+                f"loads {node.get('checkpoint')!r}, but only a row's own weights may be loaded",
+                "write init_cfg=None there",
+            )
 
 
 def _adapt_data(cfg: Config) -> None:
