@@ -13,7 +13,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=4, num_workers=0, dataset=dict(pipeline=[_load, _resize, _boxes, _pack])
 )
-train_cfg = dict(max_epochs=1)
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=4)
 {more}
 """
 

@@ -15,7 +15,7 @@ from backbones.common.escape import brief
 from transfer.protocols.compose import pipelines
 from transfer.protocols.training_length import require_schedule
 
-_SIDE = 320
+_SIDE = 256
 """Side of the image in pixels; detection transformers need some thousand positions."""
 
 

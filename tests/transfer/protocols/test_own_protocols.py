@@ -119,6 +119,7 @@ def test_channels_classes_data_and_metric_are_set_in_packaged_configs(protocol, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PACKAGED)
 def test_packaged_configs_test_an_image(protocol, small_sample):
     require_working(composed(protocol, small_sample), "packaged", "resnet18")
