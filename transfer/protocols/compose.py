@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.openmmlab.backbone import feature_shape
 from transfer.compat.foreign_configs import fault_of_setting, nested
 from transfer.compat.registered import require_registered
@@ -59,19 +60,12 @@ def compose(
     with _naming(cell):
         cfg = _protocol_config(cell)
         _set_backbone(cfg.model, cell, weights)
-        part = data.detection if cell.task == "detection" else data.segmentation
-        assert part is not None
-        place_classes(cfg.model, len(part.classes))
-    cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
-    if isinstance(part, Detection):
-        _set_boxes(cfg, part)
-        _add_hook(cfg, "PlacedSampling")
-    else:
-        _set_masks(cfg, part)
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        evaluator.outcomes = str(outcomes) if outcomes else None
-    _set_loop(cfg)
-    _set_precision(cfg, cell.precision)
+        _set_data(cfg, data.detection if cell.task == "detection" else data.segmentation)
+        cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
+        for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+            evaluator.outcomes = str(outcomes) if outcomes else None
+        _set_loop(cfg)
+        _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     changed = dict(cell.overrides)
     left_out = changed.get(WITHOUT, ())
@@ -98,6 +92,13 @@ def _naming(cell: Cell) -> Iterator[None]:
         yield
     except Misfit as error:
         raise UserError(f"Protocol '{cell.protocol}': {error}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if not cell.protocol_config:
+            raise
+        raise UserError(
+            f"Protocol '{cell.protocol}' has a form that is not known ({type(error).__name__}: "
+            f"{brief(error)}); compare its file with a config of the toolbox."
+        ) from error
 
 
 def _train_images(data: DataSet, task: str) -> int:
@@ -234,6 +235,17 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
 
 def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
     cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name, **settings)]
+
+
+def _set_data(cfg: Config, data: Detection | Segmentation | None) -> None:
+    """Set classes and files of the data set."""
+    assert data is not None
+    place_classes(cfg.model, len(data.classes))
+    if isinstance(data, Detection):
+        _set_boxes(cfg, data)
+        _add_hook(cfg, "PlacedSampling")
+    else:
+        _set_masks(cfg, data)
 
 
 def _set_boxes(cfg: Config, data: Detection) -> None:
