@@ -8,12 +8,12 @@ _resize = dict(type="Resize", scale=({width}, {height}), keep_ratio=True)
 _flip = dict(type="RandomFlip", prob=0.5)
 _pack = dict(type="PackDetInputs")
 train_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=dict(pipeline=[_load, _boxes, _resize, _flip, _pack])
+    batch_size=2, num_workers=0, dataset=dict(pipeline=[_load, _boxes, _resize, _flip, _pack])
 )
 val_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=dict(pipeline=[_load, _resize, _boxes, _pack])
+    batch_size=2, num_workers=0, dataset=dict(pipeline=[_load, _resize, _boxes, _pack])
 )
-train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=4)
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=3)
 {more}
 """
 
@@ -26,20 +26,20 @@ _crop = dict(type="RandomCrop", crop_size=(64, 64))
 _flip = dict(type="RandomFlip", prob=0.5)
 _pack = dict(type="PackSegInputs")
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=0,
     dataset=dict(pipeline=[_load, _masks, _resize, _crop, _flip, _pack]),
 )
 val_dataloader = dict(
     batch_size=1, num_workers=0, dataset=dict(pipeline=[_load, _resize, _masks, _pack])
 )
-train_cfg = dict(max_iters=4)
+train_cfg = dict(max_iters=3)
 model = dict(data_preprocessor=dict(size=(64, 64)))
 {more}
 """
 
 
-def small(protocol: str, more: str = "", size: tuple[int, int] = (224, 160)) -> str:
+def small(protocol: str, more: str = "", size: tuple[int, int] = (112, 80)) -> str:
     """The text of a config that inherits from a packaged one, with small images and few steps.
 
     Args:

@@ -25,7 +25,7 @@ HEADS = {
     "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": (
         "detection",
         "mAP",
-        "model = dict(num_queries=50)",  # fewer than the positions of small images
+        "model = dict(num_queries=30)",  # fewer than the positions of small images
     ),
     "mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py": (
         "segmentation",
@@ -65,8 +65,8 @@ def test_a_packaged_head_is_trained_tested_recorded_and_shown(protocol, here, ca
     record = records.read(path)
     assert (record.cell["task"], record.cell["protocol"], record.metric) == (task, "mine", metric)
     assert "protocol_config" not in record.cell
-    assert record.content["curve"][-1]["iteration"] == 4
-    assert record.content["training"]["batch_size"] == 4
+    assert record.content["curve"][-1]["iteration"] == 3
+    assert record.content["training"]["batch_size"] == 2
     kind = json.loads(record.content["config"]["json"])["model"]["backbone"]["type"]
     assert kind == "TimmPyramid"
     assert "--protocol mine.py" in record.content["command"]
@@ -107,7 +107,7 @@ def test_a_packaged_head_resumes_after_a_kill_with_the_same_result(kind, here):
         save_minutes=0.0,
     )
     Path("mine.py").unlink()  # the config travels with the cell
-    assert killed_at(task, 3) == -signal.SIGKILL
+    assert killed_at(task, 2) == -signal.SIGKILL
     assert not record_path(task).exists()
     run_cell(task)
     assert "resumed at iteration" in (task.place / "log.txt").read_text()

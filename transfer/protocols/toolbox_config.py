@@ -109,7 +109,7 @@ def _adapt_model(cfg: Config) -> None:
 def _adapt_data(cfg: Config) -> None:
     """Make the loaders replayable, and take from data sets what is specific to their files."""
     for name in ("train_dataloader", "val_dataloader"):
-        loader = cfg.get(name) or {}
+        loader = cfg.get(name) or ConfigDict()
         for required in ("dataset", "batch_size"):
             if required not in loader:
                 raise Misfit(f"{name}.{required}", "is missing", f"write {name} = dict(…)")
@@ -172,10 +172,10 @@ def _require_known(loader: ConfigDict, name: str, known: tuple[str, ...]) -> Non
 
 def _unit(cfg: Config) -> str:
     """``max_epochs`` or ``max_iters``, the unit of the training's length."""
-    loop = cfg.get("train_cfg") or {}
-    kind = loop.get("type")
+    loop = cfg.get("train_cfg") or ConfigDict()
+    kind = loop.get("type", "")
     default = "max_epochs" if "max_epochs" in loop else "max_iters"
-    unit = _UNITS.get(kind, "" if kind else default)
+    unit = _UNITS.get(kind, "") if kind else default
     if not unit or unit not in loop:
         raise Misfit(
             "train_cfg",
@@ -190,7 +190,7 @@ def _adapt_training(cfg: Config) -> None:
     unit = _unit(cfg)
     kind = next(loop for loop, of_loop in _UNITS.items() if of_loop == unit)
     cfg.train_cfg = ConfigDict({"type": kind, unit: cfg.train_cfg[unit]})
-    wrapper = cfg.get("optim_wrapper") or {}
+    wrapper = cfg.get("optim_wrapper") or ConfigDict()
     if "optimizer" not in wrapper:
         raise Misfit("optim_wrapper.optimizer", "is missing", "write one")
     constructor = wrapper.get("constructor") or _CONSTRUCTOR
@@ -227,8 +227,8 @@ def _adapt_training(cfg: Config) -> None:
 
 def _adapt_testing(cfg: Config) -> None:
     """The metric of the task, in the form that the config asks for."""
-    given = cfg.get("val_evaluator") or {}
-    asked = given if isinstance(given, list | tuple) else [given]
+    given = cfg.get("val_evaluator") or ConfigDict()
+    asked = list(given) if isinstance(given, list | tuple) else [given]
     if cfg.default_scope == "mmdet":
         evaluator = ConfigDict(type="BoxAP", form=next(_forms(asked), "coco"))
     else:
