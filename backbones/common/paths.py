@@ -105,26 +105,29 @@ def _plain(name: str) -> str:
     return folded(name).strip()
 
 
-def unknown_name(what: str, name: str, known: Collection[str]) -> UserError:
-    """The error for a name that is neither known nor the path of a ``.toml`` file.
+def unknown_name(what: str, name: str, known: Collection[str], ending: str = ".toml") -> UserError:
+    """The error for a name that is neither known nor the path of a file of one's own.
 
     Args:
         what: The kind of thing, such as ``"data set"``.
         name: As the user gave it.
         known: All known names.
+        ending: Ending of the name of one's own file.
     """
     path = Path(name)
-    if name.endswith(".toml"):
+    if name.endswith(ending):
         return UserError(f"There is no {what} at that path: {missing(path)}.")
     if is_file(path):
         return UserError(
-            f"'{path.absolute()}' does not end in .toml, as the file of a {what} must; rename it."
+            f"'{path.absolute()}' does not end in {ending}, as the file of a {what} must; "
+            "rename it."
         )
     if "/" in name or "\\" in name:
         return UserError(
-            f"There is no {what} '{name}': {missing(path)}. Your own is a file that ends in .toml."
+            f"There is no {what} '{name}': {missing(path)}. Your own is a file that "
+            f"ends in {ending}."
         )
     return UserError(
         f"There is no {what} '{name}': {suggestion(name, known)} Your own is a file that ends in "
-        ".toml."
+        f"{ending}."
     )

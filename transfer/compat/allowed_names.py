@@ -24,11 +24,15 @@ CLASSES = frozenset(
         "LoggerHook", "ParamSchedulerHook", "PlacedSampling", "SeedIterations",
         "SegLocalVisualizer", "SegVisualizationHook", "Speed",
         # Detectors, segmenters, their necks and heads
-        "ASPPHead", "BBoxHead", "EncoderDecoder", "FCNHead", "FPN", "FasterRCNN",
-        "MultiScaleSegmentor", "PAFPN", "PSPHead", "RPNHead", "Shared2FCBBoxHead",
-        "Shared4Conv1FCBBoxHead", "SingleRoIExtractor", "SlimFCNHead", "StandardRoIHead",
+        "ASPPHead", "BBoxHead", "CascadeRCNN", "CascadeRoIHead", "ChannelMapper", "DINO",
+        "DINOHead", "DeformableDETR", "DeformableDETRHead", "DepthwiseSeparableASPPHead",
+        "EncoderDecoder", "FCNHead", "FCNMaskHead", "FCOS", "FCOSHead", "FPN", "FasterRCNN",
+        "MaskRCNN", "MultiScaleSegmentor", "PAFPN", "PSPHead", "RPNHead", "RetinaHead",
+        "RetinaNet", "SegformerHead", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead",
+        "SingleRoIExtractor", "SlimFCNHead", "StandardRoIHead", "UPerHead",
         # Their parts
-        "AnchorGenerator", "BboxOverlaps2D", "DeltaXYWHBBoxCoder", "MaxIoUAssigner",
+        "AnchorGenerator", "BBoxL1Cost", "BboxOverlaps2D", "DeltaXYWHBBoxCoder", "FocalLossCost",
+        "HungarianAssigner", "IoUCost", "MaxIoUAssigner",
         "OHEMPixelSampler", "OHEMSampler", "PseudoSampler", "RandomSampler",
         "RoundedAnchorGenerator",
         # Layers
@@ -40,7 +44,8 @@ CLASSES = frozenset(
         "GIoULoss", "IoULoss", "L1Loss", "LovaszLoss", "MSELoss", "SmoothL1Loss", "TverskyLoss",
         # Steps of pipelines
         "LoadAnnotations", "LoadImageFromFile", "MinIoURandomCrop", "PackDetInputs",
-        "PackSegInputs", "Pad", "PhotoMetricDistortion", "RandomChoiceResize", "RandomCrop",
+        "PackSegInputs", "Pad", "PhotoMetricDistortion", "RandomChoice", "RandomChoiceResize",
+        "RandomCrop",
         "RandomFlip", "RandomGaussianBlur", "RandomResize", "RandomRotate", "Resize",
         # Optimisers and schedules
         "Adagrad", "Adam", "AdamW", "AmpOptimWrapper", "NAdam", "RAdam", "RMSprop", "SGD",
@@ -80,6 +85,7 @@ TEXTS = {
     "_scope_": _word("mmdet", "mmengine", "mmseg"),
     "add_extra_convs": _word("on_input", "on_lateral", "on_output"),
     "backend": _word("cv2", "gloo", "nccl", "pillow"),
+    "box_format": _word("xywh", "xyxy"),
     "constructor": _word("DefaultOptimWrapperConstructor"),
     "crop_type": _word("absolute", "absolute_range", "relative", "relative_range"),
     "direction": _word("diagonal", "horizontal", "vertical"),
@@ -87,6 +93,7 @@ TEXTS = {
     "form": _word("11points", "area", "coco"),
     "interpolation": _word("area", "bicubic", "bilinear", "lanczos", "nearest"),
     "iou_calculator": _word("BboxOverlaps2D"),
+    "iou_mode": _word("giou", "iou"),
     "layer": _word("BatchNorm2d", "Conv2d", "Linear"),
     "loss_name": _form(r"loss_\w+"),
     "loss_scale": _word("dynamic"),

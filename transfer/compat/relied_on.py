@@ -109,6 +109,12 @@ RELIED_ON = (
         ("backbones.runtime.precision",),
         "wrapped anew once its weights are laid out",
     ),
+    Name(
+        "mmengine.config",
+        "Config._get_cfg_path",
+        ("transfer.protocols.protocol_files",),
+        "replaced while a config is read, to find packages by their import names",
+    ),
     Name("mmengine.runner", "Runner._log_env", (_RUNNER,), "overridden to run no compilers"),
     Name("mmengine.runner", "ValLoop.run", (_BREAKDOWN,), "replaced to time evaluations"),
     Name("mmengine.model", "BaseModel._run_forward", (_BREAKDOWN,), "replaced to time it"),

@@ -36,11 +36,15 @@ class NamesFaults:
     def prepare_data(self, index: int) -> Any:
         """Pass an image through the pipeline.
 
+        An object without a mask has its box as its mask, for detectors that also learn masks.
+
         Raises:
             UserError: The image or its mask is missing or damaged, or the annotation is for
                 another image size.
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
+        for thing in info.get("instances", ()):
+            thing.setdefault("mask", _rectangle(*thing["bbox"]))
         files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
         with _naming(files):
             for path in files:
@@ -61,6 +65,11 @@ class NamesFaults:
     def _stated_size(self, info: dict) -> tuple[int, int]:
         """Width and height of the image according to its annotation or mask, in pixels."""
         return info["width"], info["height"]
+
+
+def _rectangle(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
+    """A box as one polygon."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
 
 
 @contextlib.contextmanager

@@ -96,7 +96,8 @@ def _command(args: argparse.Namespace, cell: Cell) -> str:
         of_sample = args.weights == "auto" and cell.weights.startswith(OF_SAMPLE)
         given += ["--weights", TRAINED if of_sample else args.weights, "--seed", str(args.seed)]
         given += ["--classifier-seed", str(args.classifier_seed)]
-    given += ["--task", cell.task, "--data", args.data, "--protocol", cell.protocol]
+    protocol = args.protocol if cell.protocol_config else cell.protocol
+    given += ["--task", cell.task, "--data", args.data, "--protocol", protocol]
     return shlex.join([*given, "--precision", cell.precision])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from datetime import datetime, timezone
 from functools import partial
@@ -148,7 +147,7 @@ def _content(
     return {
         "schema": records.SCHEMA,
         "cell": {
-            **dataclasses.asdict(cell),
+            **cell.plain(),
             "weights": records.public_name(cell.weights),
             "id": cell.id,
         },

@@ -17,6 +17,7 @@ from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
 from backbones.weights.renamed import renamed
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from backbones.zoo.sources import is_public, is_random
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.datasets import catalogue
@@ -24,8 +25,9 @@ from transfer.datasets.requirements import require_usable
 from transfer.plan.network_faults import fault_of_cell
 from transfer.plan.request import load_data
 from transfer.plan.sample_classifiers import OF_SAMPLE
-from transfer.protocols.compose import network_parts
+from transfer.protocols.compose import compose, network_parts
 from transfer.protocols.overrides import require_settings
+from transfer.protocols.trial import require_working
 from transfer.records.cells import SHUFFLED, Cell, Task
 
 
@@ -50,7 +52,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
     unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
     built = {
-        (task.cell.architecture, key): task.cell
+        (task.cell.architecture, key): task
         for task in sound
         if (key := _setting(task.cell)) not in unset
     }
@@ -63,7 +65,12 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
             if path
         ),
         *unset.values(),
-        *(_fault(_require_built, cell) for cell in built.values()),
+        *(
+            _fault(_require_working, task)
+            if task.cell.protocol_config and data_is_here
+            else _fault(_require_built, task.cell)
+            for task in built.values()
+        ),
     ]
     _raise_all(found)
     # The data come last: of many images it takes a while.
@@ -163,6 +170,14 @@ def _require_built(cell: Cell) -> None:
                 MODELS.build(part)
         except UserError as error:
             raise UserError(fault_of_cell(cell, error)) from error
+
+
+def _require_working(task: Task) -> None:
+    """Try out a protocol of the user's own with the task's network and data."""
+    cell, mean, std = task.cell, IMAGENET_MEAN, IMAGENET_STD
+    data = load_data(task.data, task.data_root)
+    cfg = compose(cell, data, weights="", mean=mean, std=std)
+    require_working(cfg, cell.protocol, cell.backbone)
 
 
 def _require_settings(task: Task) -> None:

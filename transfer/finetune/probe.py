@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import tempfile
 import time
@@ -101,7 +100,7 @@ def probe(task: Task) -> Path:
         train = _timed(runner.train, watch) * runner.max_iters / shares
         evaluate = _timed(runner.val, watch) * len(runner.val_dataloader) / cell.processes
     content = {
-        "cell": {**dataclasses.asdict(cell), "id": cell.id},
+        "cell": {**cell.plain(), "id": cell.id},
         "seconds": {"start_up": start_up, "train": train, "evaluate": evaluate},
         "memory": memory.peaks(),
         "hardware": provenance.machine(),

@@ -32,7 +32,7 @@ def fault_of_cell(cell: Cell, fault: object) -> str:
 
 def _is_known(cell: Cell) -> bool:
     changed = any(name.startswith(_PARTS) for name, _ in cell.overrides)
-    return limits_of(cell.architecture) is not None and not changed
+    return not (cell.protocol_config or changed or limits_of(cell.architecture) is None)
 
 
 def _of_pyramid(cell: Cell) -> str:

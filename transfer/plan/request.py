@@ -19,7 +19,8 @@ from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel
 from backbones.zoo.sources import is_public, weights_file
 from transfer.datasets import catalogue, sample
 from transfer.plan.sample_classifiers import OF_SAMPLE, PUBLIC, TRAINED, choose, trained
-from transfer.protocols import protocols
+from transfer.protocols import protocol_files, protocols
+from transfer.protocols.protocol_files import OwnProtocol
 from transfer.records.cells import SHUFFLED, Cell
 
 DEFAULT_DATA = {"detection": "voc0712", "segmentation": "ade20k"}
@@ -35,13 +36,14 @@ class Request:
         against: ``"auto"`` (the zoo's control), a row, or ``"none"``.
         data: ``"auto"``, a data set's name, or a user's ``.toml``.
         data_root: Folder of the data sets.
-        protocol: ``"auto"`` or a protocol's name.
+        protocol: ``"auto"``, a protocol's name, or a config of the user's own.
         weights: ``"auto"``, ``"none"``, a file, or a name that
             :func:`backbones.weights.weights.locate` takes.
         precision: ``"auto"`` or a precision.
         seed: Seed of the fine-tuning.
         classifier_seed: Seed of classifiers trained on the sample.
         processes: Number of processes that train a cell together.
+        own_protocol: The content of ``protocol`` once it is read, if it is the user's own.
     """
 
     backbone: str
@@ -55,6 +57,7 @@ class Request:
     seed: int
     classifier_seed: int
     processes: int = 1
+    own_protocol: OwnProtocol | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,9 @@ def make_plan(request: Request) -> Plan:
         UserError: A named item is unknown or missing.
     """
     remarks: list[str] = []
+    if (own := read_own(request.protocol)) is not None:
+        tasks = served_by(own, request.tasks, remarks)
+        request = dataclasses.replace(request, tasks=tasks, own_protocol=own)
     data_of = _choose_data(request, remarks)
     on_sample = catalogue.SAMPLE in data_of.values()
     if request.weights == TRAINED and not on_sample:
@@ -137,6 +143,34 @@ def make_plan(request: Request) -> Plan:
         remarks=tuple(remarks),
         data=by_name(data_of.values()),
     )
+
+
+def read_own(protocol: str) -> OwnProtocol | None:
+    """A protocol of the user's own; None if it is named otherwise.
+
+    Raises:
+        UserError: It cannot be loaded, or is no config of a detector or segmenter.
+    """
+    return protocol_files.read(protocol) if protocol_files.is_own(protocol) else None
+
+
+def served_by(own: OwnProtocol, tasks: tuple[str, ...], remarks: list[str]) -> tuple[str, ...]:
+    """The requested tasks that a protocol of the user's own is for, which is one.
+
+    Args:
+        own: The protocol.
+        tasks: Requested tasks.
+        remarks: Receives a remark for a task that is left out.
+
+    Raises:
+        UserError: The requested task is the other one.
+    """
+    for task in tasks:
+        if len(tasks) == 1:
+            protocol_files.require_served(own, task)
+        elif task != own.task:
+            remarks.append(f"The protocol '{own.name}' is for {own.task}, so {task} is left out.")
+    return (own.task,)
 
 
 def load_data(
@@ -249,7 +283,8 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
     Raises:
         UserError: The protocol is unknown, or the weights are missing or belong to another row.
     """
-    protocol = _protocol(request, task)
+    own = request.own_protocol
+    protocol = own.name if own else _protocol(request, task)
     weights, identity, classifier = _weights(request, row)
     mean, std = _own_preprocessing(row, identity)
     return Cell(
@@ -260,7 +295,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         classifier=classifier,
         task=task,
         protocol=protocol,
-        protocol_version=protocols.version(task, protocol),
+        protocol_version=own.version if own else protocols.version(task, protocol),
         data=data_name(request.data),
         data_fingerprint=data_fingerprint,
         precision=_precision(request, protocol),
@@ -270,6 +305,7 @@ def make_cell(request: Request, row: zoo.Variant, task: str, data_fingerprint: s
         mean=mean,
         std=std,
         rename=row.rename if weights else "",
+        protocol_config=own.config if own else "",
     )
 
 

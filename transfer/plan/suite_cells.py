@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,9 +14,19 @@ from backbones.common.regular_file import is_hidden
 from backbones.common.resources import cache_dir
 from backbones.zoo import zoo
 from transfer.datasets import catalogue
-from transfer.plan.request import Plan, Request, by_name, fingerprint, make_cell, served
+from transfer.plan.request import (
+    Plan,
+    Request,
+    by_name,
+    fingerprint,
+    make_cell,
+    read_own,
+    served,
+    served_by,
+)
 from transfer.plan.shards import Shard, share
 from transfer.plan.suites import Suite, SuiteRow
+from transfer.protocols.protocol_files import is_own, is_packaged
 from transfer.protocols.protocols import TASKS
 from transfer.records.cells import Cell
 from transfer.records.settings import LENGTHS
@@ -85,6 +96,8 @@ class _Planner:
         self.suite = suite
         self.choice = choice
         self.rows = {row.backbone: zoo.find(row.backbone) for row in suite.rows}
+        self.protocol = _confirmed(suite, choice)
+        self.own_protocol = read_own(self.protocol)
         self.data = dict(suite.data) if choice.data == "auto" else dict.fromkeys(TASKS, choice.data)
         self.remarks: list[str] = []
 
@@ -133,9 +146,11 @@ class _Planner:
 
     def _tasks(self) -> list[str]:
         """The requested tasks that rows take part in and data sets support."""
-        taken = [
+        taken = tuple(
             task for task in self.choice.tasks if any(task in row.tasks for row in self.suite.rows)
-        ]
+        )
+        if self.own_protocol and taken:
+            taken = served_by(self.own_protocol, taken, self.remarks)
         asked = [task for task in taken if task in self.data]
         self.remarks += [
             f"The suite names no data set for {task}, so this task is left out."
@@ -270,7 +285,8 @@ class _Planner:
             against="none",
             data=data,
             data_root=choice.data_root,
-            protocol=suite.protocol if choice.protocol == "auto" else choice.protocol,
+            protocol=self.protocol,
+            own_protocol=self.own_protocol,
             weights=source.weights,
             precision=suite.precision if choice.precision == "auto" else choice.precision,
             seed=0,
@@ -351,6 +367,23 @@ class _Planner:
             "runs "
             f"have names such as {' and '.join(near)}."
         )
+
+
+def _confirmed(suite: Suite, choice: Choice) -> str:
+    """The protocol of a suite, or of the command line.
+
+    Raises:
+        UserError: A suite alone names a file, which would be executed.
+    """
+    if choice.protocol != "auto":
+        return choice.protocol
+    if is_own(suite.protocol) and not is_packaged(suite.protocol):
+        raise UserError(
+            f"The suite '{suite.path}' names a protocol in a file, which is Python code and runs "
+            "when it is loaded. Read the file, then confirm with "
+            f"--protocol {shlex.quote(suite.protocol)}."
+        )
+    return suite.protocol
 
 
 def _matches(place: Path, pattern: Path) -> list[Path]:

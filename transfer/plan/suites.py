@@ -46,6 +46,7 @@ from backbones.common.seeds import MAX_SEED
 from backbones.common.toml_file import read_toml
 from transfer.compat.foreign_configs import fault_of_setting
 from transfer.plan.request import DEFAULT_DATA
+from transfer.protocols.protocol_files import is_own, is_packaged
 from transfer.protocols.protocols import TASKS
 from transfer.records.settings import EPOCHS, LENGTHS, WITHOUT
 
@@ -87,7 +88,7 @@ class Suite:
         path: The file; relative files and patterns in it start from its folder.
         rows: In run order.
         data: Data set or ``.toml`` file of each task.
-        protocol: ``"auto"`` or a protocol's name.
+        protocol: ``"auto"``, a protocol's name, or a config of the user's own.
         precision: ``"auto"`` or a precision.
         baseline: Row that gains are computed against, or empty.
         margin: Largest difference, in points, that does not matter; None if none is fixed.
@@ -160,7 +161,7 @@ class _Reader:
             path=self.path,
             rows=rows,
             data=self._data(content.get("data", DEFAULT_DATA)),
-            protocol=self._text(content.get("protocol", "auto"), "protocol"),
+            protocol=self._protocol(content.get("protocol", "auto")),
             precision=self._precision(content.get("precision", "auto")),
             baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
             margin=self._margin(content.get("margin")),
@@ -211,6 +212,12 @@ class _Reader:
         """A user's file is relative to the suite's; a suffix may ask for shuffled weights."""
         file = name.removesuffix("_shuffled").removesuffix("_scratch")
         return str(self.path.parent / name) if file.endswith(".toml") else name
+
+    def _protocol(self, value: Any) -> str:
+        """A name, a file relative to the suite's, or a config of a package."""
+        name = self._text(value, "protocol")
+        is_file = is_own(name) and not is_packaged(name)
+        return str(self.path.parent / expanded(name)) if is_file else name
 
     def _epochs(self, epochs: Any, task: str) -> dict[str, int]:
         """The training length of a task as a setting; empty if it is the protocol's."""

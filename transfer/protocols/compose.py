@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from backbones.common.errors import UserError
+from backbones.common.escape import brief
 from backbones.openmmlab.backbone import feature_shape
 from transfer.compat.foreign_configs import fault_of_setting, nested
 from transfer.compat.registered import require_registered
@@ -21,13 +24,15 @@ from transfer.datasets.data_set import (
     Segmentation,
 )
 from transfer.datasets.listing import list_all
+from transfer.protocols.misfit import Misfit
+from transfer.protocols.placement import nodes, place_channels, place_classes, read_maps
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
+from transfer.protocols.toolbox_config import adapted
 from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
 
-HEADS = ("decode_head", "auxiliary_head")
 """A segmenter's heads."""
 
 
@@ -51,22 +56,18 @@ def compose(
         outcomes: File for the per-image results.
 
     Raises:
-        UserError: The network does not fit the protocol, or an override names something forbidden.
+        UserError: The network does not fit the protocol, an override names something forbidden, or
+            a protocol of the user's own has a setting that cannot be placed.
     """
-    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
-    _set_backbone(cfg.model, cell, weights)
-    cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
-    if cell.task == "detection":
-        assert data.detection is not None
-        _set_boxes(cfg, data.detection)
-        _add_hook(cfg, "PlacedSampling")
-    else:
-        assert data.segmentation is not None
-        _set_masks(cfg, data.segmentation)
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        evaluator.outcomes = str(outcomes) if outcomes else None
-    _set_loop(cfg)
-    _set_precision(cfg, cell.precision)
+    with _naming(cell):
+        cfg = _protocol_config(cell)
+        _set_backbone(cfg.model, cell, weights)
+        _set_data(cfg, data.detection if cell.task == "detection" else data.segmentation)
+        cfg.model.data_preprocessor.update(mean=list(mean), std=list(std), bgr_to_rgb=True)
+        for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+            evaluator.outcomes = str(outcomes) if outcomes else None
+        _set_loop(cfg)
+        _set_precision(cfg, cell.precision)
     cfg.randomness = {"seed": cell.seed}
     changed = dict(cell.overrides)
     left_out = changed.get(WITHOUT, ())
@@ -77,6 +78,29 @@ def compose(
     if cell.processes > 1:
         share_out(cfg, cell.processes)
     return cfg
+
+
+def _protocol_config(cell: Cell) -> Config:
+    """The config of a cell's protocol alone."""
+    if cell.protocol_config:
+        return adapted(cell.protocol_config)
+    return Config.fromfile(config_file(cell.task, cell.protocol))
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Name the protocol whose setting cannot be placed."""
+    try:
+        yield
+    except Misfit as error:
+        raise UserError(f"Protocol '{cell.protocol}': {error}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if not cell.protocol_config:
+            raise
+        raise UserError(
+            f"Protocol '{cell.protocol}' has a form that is not known ({type(error).__name__}: "
+            f"{brief(error)}); compare its file with a config of the toolbox."
+        ) from error
 
 
 def _train_images(data: DataSet, task: str) -> int:
@@ -91,8 +115,9 @@ def network_parts(cell: Cell) -> list[ConfigDict]:
     Raises:
         UserError: The network gives no feature maps.
     """
-    cfg = Config.fromfile(config_file(cell.task, cell.protocol))
-    _set_backbone(cfg.model, cell, weights="")
+    with _naming(cell):
+        cfg = _protocol_config(cell)
+        _set_backbone(cfg.model, cell, weights="")
     _override(cfg, cell)
     shared = cfg.model.get("roi_head", {}).get("shared_head")
     return [cfg.model.backbone, *([shared] if shared else [])]
@@ -152,7 +177,7 @@ def resolved(cfg: Config) -> dict[str, Any]:
     plain = json.loads(json.dumps(cfg.to_dict()))
     for evaluator in (plain["val_evaluator"], plain["test_evaluator"]):
         evaluator["outcomes"] = None
-    for part in _nodes(plain):
+    for part in nodes(plain):
         if "data_root" in part:
             part["data_root"] = ""
         if "weights" in part:
@@ -166,18 +191,20 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
     The data set provides the files and their locations, which a record lacks.
     """
     loader = ConfigDict(_with_tuples(config["test_dataloader"]))
-    for node in _nodes(loader.dataset):
+    for node in nodes(loader.dataset):
         if "data_root" in node:
             for choice in ("suffix", "exclude"):  # a data set without one has no such key
                 node.pop(choice, None)
     if config["default_scope"] == "mmdet":
         assert data.detection is not None
-        loader.dataset = _replace_leaves(loader.dataset, data.detection, data.detection.test)
+        boxes = partial(_boxes, data=data.detection, splits=data.detection.test)
+        loader.dataset = _with_leaf(loader.dataset, boxes)
     else:
         assert data.segmentation is not None
-        loader.dataset = _masks(loader.dataset, data.segmentation, data.segmentation.test)
+        masks = partial(_masks, data=data.segmentation, split=data.segmentation.test)
+        loader.dataset = _with_leaf(loader.dataset, masks)
     cfg = Config({**config, "test_dataloader": loader})
-    for node in _nodes(cfg.model):
+    for node in nodes(cfg.model):
         if "weights" in node:  # of the backbone and of a head made from its last stage
             node.weights = None
     return cfg
@@ -197,6 +224,8 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
     """Set the network, the channels of neck or heads, and unfreeze random weights."""
     shape = feature_shape(cell.architecture)
     channels = shape.channels
+    indices = model.backbone.get("out_indices", range(len(channels)))
+    place_channels(model, [channels[index] for index in indices], channels[-1])
     shared = model.get("roi_head", {}).get("shared_head")
     for part in (model.backbone, shared) if shared else (model.backbone,):
         part.update(architecture=cell.architecture, weights=weights or None)
@@ -205,44 +234,51 @@ def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
             part.update(norm_eval=False, norm_frozen=False)
     if cell.scratch:
         model.backbone.frozen_stages = -1
-    if shared:
-        model.rpn_head.in_channels = channels[2]
-        model.roi_head.bbox_roi_extractor.out_channels = channels[2]
-        model.roi_head.bbox_head.in_channels = channels[3]
-    if "neck" in model:
-        model.neck.in_channels = list(channels)
-    for head in HEADS:
-        if head in model:
-            model[head].in_channels = channels[model[head].in_index]
-    if shape.adds_parts and "neck" not in model:
+    if shape.adds_parts and (read := read_maps(model, len(indices))) is not None:
         # The parts of other maps would be computed for nothing and get no gradient.
-        model.backbone.read = sorted({model[head].in_index for head in HEADS if head in model})
+        model.backbone.read = [indices[place] for place in read]
 
 
 def _add_hook(cfg: Config, name: str, **settings: Any) -> None:
     cfg.custom_hooks = [*cfg.custom_hooks, ConfigDict(type=name, **settings)]
 
 
+def _set_data(cfg: Config, data: Detection | Segmentation | None) -> None:
+    """Set classes and files of the data set."""
+    assert data is not None
+    place_classes(cfg.model, len(data.classes))
+    if isinstance(data, Detection):
+        _set_boxes(cfg, data)
+        _add_hook(cfg, "PlacedSampling")
+    else:
+        _set_masks(cfg, data)
+
+
 def _set_boxes(cfg: Config, data: Detection) -> None:
-    classes = list(data.classes)
-    cfg.model.roi_head.bbox_head.num_classes = len(classes)
-    cfg.train_dataloader.dataset = _replace_leaves(cfg.train_dataloader.dataset, data, data.train)
+    train = cfg.train_dataloader
+    train.dataset = _with_leaf(train.dataset, partial(_boxes, data=data, splits=data.train))
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset = _replace_leaves(loader.dataset, data, data.test)
+        loader.dataset = _with_leaf(loader.dataset, partial(_boxes, data=data, splits=data.test))
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
 
 
-def _replace_leaves(dataset: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
-    """The protocol's data set with its leaves, one per split, replaced by this data set's."""
+def _with_leaf(dataset: ConfigDict, leaf: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
+    """A protocol's data set with its innermost ones, of which the first counts, replaced.
+
+    Args:
+        dataset: The data set, perhaps wrapped.
+        leaf: Makes the substitute.
+    """
     if dataset.type == "ConcatDataset" or "datasets" in dataset:
-        return _concatenated(dataset.datasets[0], data, splits)
+        return leaf(dataset.datasets[0])
     if "dataset" in dataset:
-        return ConfigDict({**dataset, "dataset": _replace_leaves(dataset.dataset, data, splits)})
-    return _concatenated(dataset, data, splits)
+        return ConfigDict({**dataset, "dataset": _with_leaf(dataset.dataset, leaf)})
+    return leaf(dataset)
 
 
-def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
+def _boxes(leaf: ConfigDict, *, data: Detection, splits: Sequence[DetectionSplit]) -> ConfigDict:
+    """The splits of a data set, read with the options of a protocol's."""
     if data.layout == "coco":
         leaf = ConfigDict({**leaf})
         leaf.pop("difficult_is_positive", None)  # COCO has no difficult objects
@@ -252,7 +288,7 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
                 **leaf,
                 "data_root": str(data.root),
                 "metainfo": {"classes": list(data.classes)},
-                **_boxes(data.layout, split),
+                **_reader(data.layout, split),
                 **_choice(split.suffix, data.excluded),
             }
         )
@@ -263,7 +299,7 @@ def _concatenated(leaf: ConfigDict, data: Detection, splits: Any) -> ConfigDict:
     return ConfigDict(type="ConcatDataset", datasets=leaves)
 
 
-def _boxes(layout: str, split: DetectionSplit) -> dict[str, Any]:
+def _reader(layout: str, split: DetectionSplit) -> dict[str, Any]:
     """The reader of a split, and its place under the data set's root."""
     folder = split.folder or "."  # the root itself; an empty name would give an absolute path
     if layout == "coco":
@@ -287,18 +323,15 @@ def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
 
 def smallest_box(cfg: Config) -> int:
     """Side in pixels below which a box in VOC's layout counts as background; 0 for none."""
-    filters = [part.get("filter_cfg") or {} for part in _nodes(cfg.train_dataloader.dataset)]
+    filters = [part.get("filter_cfg") or {} for part in nodes(cfg.train_dataloader.dataset)]
     return max(kept.get("bbox_min_size") or 0 for kept in filters)
 
 
 def _set_masks(cfg: Config, data: Segmentation) -> None:
-    for head in HEADS:
-        if head in cfg.model:
-            cfg.model[head].num_classes = len(data.classes)
-    train = cfg.train_dataloader.dataset
-    train.dataset = _masks(train.dataset, data, data.train)
+    train = cfg.train_dataloader
+    train.dataset = _with_leaf(train.dataset, partial(_masks, data=data, split=data.train))
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset = _masks(loader.dataset, data, data.test)
+        loader.dataset = _with_leaf(loader.dataset, partial(_masks, data=data, split=data.test))
     for pipeline in pipelines(cfg):
         for step in pipeline:
             if step.type == "LoadAnnotations":
@@ -307,7 +340,7 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
         evaluator.headline_classes = list(data.headline_classes)
 
 
-def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict:
+def _masks(leaf: ConfigDict, *, data: Segmentation, split: MaskSplit) -> ConfigDict:
     return ConfigDict(
         {
             **leaf,
@@ -326,7 +359,7 @@ def _masks(leaf: ConfigDict, data: Segmentation, split: MaskSplit) -> ConfigDict
 def pipelines(cfg: Config) -> list[list[ConfigDict]]:
     """Every pipeline of the loaders, each a list of steps."""
     loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
-    return [part["pipeline"] for loader in loaders for part in _nodes(loader) if "pipeline" in part]
+    return [part["pipeline"] for loader in loaders for part in nodes(loader) if "pipeline" in part]
 
 
 def _set_loop(cfg: Config) -> None:
@@ -335,7 +368,7 @@ def _set_loop(cfg: Config) -> None:
     length = "max_epochs" if loop.type == "EpochBasedTrainLoop" else "max_iters"
     cfg.train_cfg = ConfigDict({"type": "ResumableTrainLoop", length: loop[length]})
     loader = cfg.train_dataloader
-    batches = loader.get("batch_sampler", {})
+    batches = loader.get("batch_sampler") or {}
     loader.batch_sampler = ConfigDict(
         type="ResumableBatchSampler",
         by_aspect_ratio=batches.get("type") == "AspectRatioBatchSampler",
@@ -347,12 +380,3 @@ def _set_precision(cfg: Config, precision: str) -> None:
     if precision == "bfloat16":
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
         cfg.val_cfg.fp16 = True
-
-
-def _nodes(tree: Any) -> list[Any]:
-    """Every dict in a tree of dicts and lists."""
-    if isinstance(tree, dict):
-        return [tree, *(node for value in tree.values() for node in _nodes(value))]
-    if isinstance(tree, list | tuple):
-        return [node for value in tree for node in _nodes(value)]
-    return []

@@ -27,8 +27,11 @@ class PlacedSampling(Hook):
         """Replace plain samplers by samplers that draw by place."""
         for module in runner.model.modules():
             for name in ("sampler", "bbox_sampler"):
-                if type(sampler := getattr(module, name, None)) is RandomSampler:
-                    setattr(module, name, PlacedRandomSampler.like(sampler))
+                own = getattr(module, name, None)
+                if isinstance(own, list):  # a cascade has one a stage
+                    own[:] = map(_placed, own)
+                elif own is not None and own is not (placed := _placed(own)):
+                    setattr(module, name, placed)
 
 
 class PlacedRandomSampler(RandomSampler):
@@ -72,6 +75,11 @@ class PlacedRandomSampler(RandomSampler):
         if isinstance(gallery, Tensor) and gallery.is_cpu and num < len(gallery) > _LARGE:
             return gallery[first_of_permutation(len(gallery), num)]
         return super().random_choice(gallery, num)
+
+
+def _placed(sampler: Any) -> Any:
+    """A sampler that draws by place instead of a plain one; any other as it is."""
+    return PlacedRandomSampler.like(sampler) if type(sampler) is RandomSampler else sampler
 
 
 def first_of_permutation(count: int, first: int) -> Tensor:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from backbones.common.errors import UserError
-from backbones.common.near_names import suggestion
+from backbones.common.paths import unknown_name
 from backbones.common.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
@@ -30,17 +30,15 @@ def config_file(task: str, protocol: str) -> Path:
     Raises:
         UserError: Unknown; the message has the nearest names.
     """
-    path = _configs() / "_base_" / task / f"{protocol}.py"
-    if path.is_file():
-        return path
+    if protocol in names(task):  # a name, never a path, since the file is executed
+        return _configs() / "_base_" / task / f"{protocol}.py"
     for other in TASKS:
         if protocol in names(other):
             raise UserError(
                 f"The protocol '{protocol}' does not support {task}: pass --task {other}, or in a "
                 f'suite tasks = ["{other}"].'
             )
-    hint = suggestion(protocol, names(task))
-    raise UserError(f"Unknown protocol '{protocol}' for {task}: {hint}")
+    raise unknown_name(f"protocol for {task}", protocol, names(task), ".py")
 
 
 @cache

@@ -44,6 +44,8 @@ class Cell:
         std: Channel standard deviations, likewise.
         rename: Mapping from the weight names of a user's own row to timm's; empty for names
             of a known library.
+        protocol_config: Config of a protocol of the user's own, as Python literals; empty for those
+            of this project. ``protocol_version`` is its identity; records have the composed config.
     """
 
     backbone: str
@@ -64,11 +66,12 @@ class Cell:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     rename: Rename = ""
+    protocol_config: str = ""
 
     @property
     def id(self) -> str:
         """Hash of the cell, 12 hexadecimal digits; the location of the weights does not count."""
-        identity = dataclasses.asdict(self)
+        identity = self.plain()
         del identity["weights"]
         if self.processes == 1:  # as in older versions, which had one process only
             del identity["processes"]
@@ -79,6 +82,12 @@ class Cell:
             del identity["rename"]
         text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def plain(self) -> dict[str, Any]:
+        """All fields as plain data, without the protocol's config, which its version identifies."""
+        fields = dataclasses.asdict(self)
+        del fields["protocol_config"]
+        return fields
 
     @property
     def name(self) -> str:

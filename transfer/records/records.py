@@ -220,11 +220,9 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
     model.pop("backbone")
     for name in ("mean", "std"):
         model["data_preprocessor"].pop(name, None)
-    for name in ("neck", "decode_head", "auxiliary_head"):
-        part = model.get(name)
-        for one in part if isinstance(part, list) else [part]:
-            if isinstance(one, dict):
-                one.pop("in_channels", None)
+    for part in _next_to_backbone(model):
+        part.pop("in_channels", None)
+        part.pop("c1_in_channels", None)
     roi_head = model.get("roi_head")
     if isinstance(roi_head, dict) and isinstance(last := roi_head.get("shared_head"), dict):
         # The classifier's last stage: only the class that makes a head of it is the protocol's.
@@ -236,6 +234,23 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
         rest["custom_hooks"] = [kept for hook in hooks for kept in _counted(hook, rest)]
     rest.pop("randomness", None)
     return rest
+
+
+def _next_to_backbone(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts of a model that may take the backbone's maps."""
+    names = ["neck", "decode_head", "auxiliary_head"]
+    if not model.get("neck") and "roi_head" not in model:
+        names.append("bbox_head")
+    for name in names:
+        part = model.get(name)
+        for one in part if isinstance(part, list) else [part]:
+            if isinstance(one, dict):
+                yield one
+                yield from (inner for inner in one.values() if _selects_maps(inner))
+
+
+def _selects_maps(part: Any) -> bool:
+    return isinstance(part, dict) and "in_index" in part
 
 
 _UNCOUNTED = (

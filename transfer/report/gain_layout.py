@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from backbones.zoo import paper_figures, zoo
-from transfer.protocols.protocols import QUICK
+from transfer.protocols.protocols import QUICK, names
 from transfer.records import imported
 from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
@@ -255,7 +255,8 @@ def _how_to_run(row: str, number: int, data: str, setting: Setting | None) -> st
         return f"Not run with these settings; add {row} to the suite of the other rows."
     task = "detection" if number == 8 else "segmentation"
     protocol = setting.protocol if setting else PAPER_PROTOCOL
-    command = f"transfer run --backbone {row} --task {task} --data {data} --protocol {protocol}"
+    named = protocol if protocol in names(task) else f"{protocol}.py"  # else a file of the user's
+    command = f"transfer run --backbone {row} --task {task} --data {data} --protocol {named}"
     if setting and (setting.precision != "float32" or protocol in QUICK):
         command += f" --precision {setting.precision}"  # quick chooses it by machine
     if variant.weights is None:

@@ -23,7 +23,7 @@ def by_table(tasks: Iterable[Task], baseline: str) -> dict[Path, list[Task]]:
     """Runs by the file of the looks at their table."""
     groups: dict[Path, list[Task]] = {}
     for task in tasks:
-        cell = dataclasses.asdict(task.cell)
+        cell = task.cell.plain()
         cell["overrides"] = _as_recorded(task.cell.overrides)
         path = look_log.path_of(record_path(task).parent, cell, baseline)
         groups.setdefault(path, []).append(task)

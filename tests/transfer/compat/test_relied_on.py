@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = {  # what these assign to is a config's, which is data
     "transfer.bench.configs",
     "transfer.protocols.compose",
+    "transfer.protocols.placement",
     "transfer.protocols.shared_batch",
+    "transfer.protocols.toolbox_config",
+    "transfer.protocols.trial",
 }
 OWN_OBJECTS = {"ctx", "self", "cls"}  # autograd's contexts are there to be assigned to
 
