@@ -30,6 +30,7 @@ def machine(monkeypatch):
 
     def pretend(gpus, cores):
         monkeypatch.setattr(hardware, "cuda_devices", lambda: gpus)
+        monkeypatch.setattr(hardware, "cuda_names", lambda: ("A GPU",) * gpus)
         monkeypatch.setattr(hardware, "cpu_cores", lambda: cores)
         monkeypatch.setattr(hardware, "available_memory", lambda: 1000 * GIB)
         monkeypatch.setattr(cards, "look", lambda device: Look(100 * GIB, 0, 0.0))
