@@ -2,9 +2,10 @@
 # What a step has measured when its time ends is recorded: the commands write as they go.
 
 all_seconds=${ALL_SECONDS:-480}
+patience=${PATIENCE:-1} # factor of the limits of single steps, for slow machines
 
 step() { # step SECONDS TITLE COMMAND…
-  local seconds=$1 title=$2 left=$((all_seconds - SECONDS))
+  local seconds=$(($1 * patience)) title=$2 left=$((all_seconds - SECONDS))
   shift 2
   ((seconds < left)) || seconds=$left
   if ((seconds < 5)); then

@@ -25,6 +25,7 @@ def go_through(script, here, small_sample, **given):
         **os.environ,
         "SMALL": "1",
         "ALL_SECONDS": "3600",
+        "PATIENCE": "20",
         "DATA": str(here / "tiny.toml"),
         "IMAGES": str(small_sample / "ImageFolder"),
         "SUITE": str(suite),
