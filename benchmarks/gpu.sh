@@ -21,7 +21,7 @@ suite=${SUITE:-configs/suites/pace.toml}
 parts="without GraphedFeatures, without HostSampling, without PointwiseProducts"
 parts+=", without NonBlockingInputs, without NoBenchmarkInEvaluation"
 if [ -n "${SMALL:-}" ]; then
-  stock="stock" parts="without GroupedNms" jobs=2 seeds=1
+  stock="stock" parts="without KeptMemory" jobs=2 seeds=1
   detector=(--backbone resnet18_baseline --images 4 --image-size 64)
   segmenter=(--backbone resnet18_baseline --images 4 --image-size 64 --batch-size 2)
   classifier=(--backbone resnet18_baseline --images 16 --image-size 32 --batch-size 8)

@@ -55,7 +55,7 @@ def test_every_step_on_a_gpu_measures_and_records(here, small_sample):
         ("segmentation", "stock"),
         ("classification", "timm"),
         ("classification", "network alone"),
-        ("detection", "without GroupedNms"),
+        ("detection", "without KeptMemory"),
     }
     (pace,) = records_in(here, "records/suite_pace")
     assert (pace["alone"]["runs"], pace["together"]["runs"]) == (2, 2)
