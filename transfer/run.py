@@ -25,9 +25,10 @@ from transfer.datasets import catalogue
 from transfer.driver.arguments import add_arguments, refuse_unfit_arguments
 from transfer.driver.checks import check_before
 from transfer.driver.costs import print_dry_run
+from transfer.driver.fitting import jobs_of
 from transfer.driver.here import run_here
 from transfer.driver.planning import planned, print_remarks, tasks_of
-from transfer.driver.workers import jobs_of, run_in_workers, run_until_decided
+from transfer.driver.workers import run_in_workers, run_until_decided
 from transfer.scheduling.asked_runs import keep_asked
 
 SUMMARY = "fine-tune a backbone and its control, or a suite, and print the gain"

@@ -24,3 +24,16 @@ class BrokenProcess(UserError):
 
 class Untrusted(BrokenProcess):
     """The results so far may be wrong; no training may resume from them."""
+
+
+class OutOfMemory(UserError):
+    """Memory ran out; the same run may succeed with fewer runs beside it.
+
+    Args:
+        message: What to print.
+        place: Whose memory: ``"gpu"`` or ``"host"``.
+    """
+
+    def __init__(self, message: str, place: str = "host") -> None:
+        super().__init__(message)
+        self.place = place

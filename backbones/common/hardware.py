@@ -34,7 +34,7 @@ def cuda_devices() -> int:
 def driver_devices() -> int:
     """Number of GPUs that NVIDIA's driver reports, whether or not torch can use them."""
     count = ctypes.c_int()
-    driver = _driver()
+    driver = cuda_driver()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return 0
     return count.value
@@ -44,7 +44,7 @@ def driver_devices() -> int:
 def driver_cuda() -> int:
     """Major version of the newest CUDA that NVIDIA's driver supports; 0 without a driver."""
     version = ctypes.c_int()
-    driver = _driver()
+    driver = cuda_driver()
     if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)):
         return 0
     return version.value // 1000
@@ -63,7 +63,8 @@ def torch_cuda() -> int:
 
 
 @cache
-def _driver() -> ctypes.CDLL | None:
+def cuda_driver() -> ctypes.CDLL | None:
+    """NVIDIA's driver library; None without it."""
     try:
         return ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -142,7 +143,7 @@ def fast_precision() -> str:
 
 def compute_capability(device: int = 0) -> tuple[int, int]:
     """Major and minor compute capability of a CUDA device, given its number from 0."""
-    driver, found = _driver(), (ctypes.c_int(), ctypes.c_int())
+    driver, found = cuda_driver(), (ctypes.c_int(), ctypes.c_int())
     assert driver
     for value, attribute in zip(found, _CAPABILITY, strict=True):
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)

@@ -16,10 +16,13 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from backbones.common.errors import UserError
+from backbones.common.errors import OutOfMemory, UserError
 from backbones.runtime import loader_workers, memory
 
-_KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:exited|is killed)")
+_KILLED = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) "
+    r"(?:exited|is killed(?P<memory> by signal: Killed)?)"
+)
 _PINNING = "Pin memory thread exited"  # message of a loader whose thread could not fetch a batch
 _NO_DESCRIPTOR = ("Too many open files", "received 0 items of ancdata")  # torch's words; Python's
 _DISK = {
@@ -52,7 +55,8 @@ def explained(runner: Any) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise disk_fault(error, runner.work_dir) from error
         if killed := _KILLED.search(str(error)):
-            raise _lost_worker(f" (process {killed[1].strip()})") from error
+            which = f" (process {killed[1].strip()})"
+            raise _lost_worker(which, OutOfMemory if killed["memory"] else UserError) from error
         if _was_handing_over(error) or _PINNING in str(error):
             raise _lost_worker() from error
         if any(words in str(error) for words in _NO_DESCRIPTOR):
@@ -99,8 +103,8 @@ def disk_fault(error: OSError, folder: object) -> UserError:
     )
 
 
-def _lost_worker(which: str = "") -> UserError:
-    return UserError(
+def _lost_worker(which: str = "", kind: type[UserError] = UserError) -> UserError:
+    return kind(
         f"A loader worker{which} was killed or ended unexpectedly. The system kills one when "
         "memory, or shared memory in a container (--shm-size), runs out; one ends when no more "
         "files may be opened (ulimit -n). The last checkpoint is kept: run again to resume, with "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from backbones.common.errors import UserError
+from backbones.common.errors import OutOfMemory
 from backbones.runtime.allocation import give_freed_memory_back
 
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -58,6 +58,11 @@ def is_exhausted(error: BaseException, has_run: bool = False) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _HOST_FAILED)
 
 
+def place(error: BaseException) -> str:
+    """Whose memory an error of :func:`is_exhausted` means: ``"gpu"`` or ``"host"``."""
+    return "gpu" if _is_of_gpu(error) else "host"
+
+
 def _is_of_gpu(error: BaseException) -> bool:
     """CUDA's libraries bypass torch's allocator and fail with a different error."""
     if isinstance(error, torch.OutOfMemoryError):
@@ -65,7 +70,7 @@ def _is_of_gpu(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _GPU_FAILED)
 
 
-def explained(error: BaseException, batch: int, further: Sequence[str] = ()) -> UserError:
+def explained(error: BaseException, batch: int, further: Sequence[str] = ()) -> OutOfMemory:
     """The message for an error of :func:`is_exhausted`.
 
     Args:
@@ -74,16 +79,17 @@ def explained(error: BaseException, batch: int, further: Sequence[str] = ()) -> 
         further: Further advice.
     """
     if _is_of_gpu(error):
-        place, peak = "the GPU", torch.cuda.max_memory_allocated()
+        where, peak = "the GPU", torch.cuda.max_memory_allocated()
     else:
-        place, peak = "this machine", _own("VmHWM")
+        where, peak = "this machine", _own("VmHWM")
     otherwise = ["use --precision bfloat16 or several GPUs per run (torchrun)", *further]
-    return UserError(
-        f"Memory of {place} ran out: a batch of {batch} needs over "
+    return OutOfMemory(
+        f"Memory of {where} ran out: a batch of {batch} needs over "
         f"{(peak + _asked_for(error)) / 1e9:.1f} GB. The last checkpoint is kept. "
         'Lower the batch size (in a suite: [overrides] "train_dataloader.batch_size"; that is '
         "another protocol, with its own table), run fewer --jobs, or, with the same batch, "
-        f"{', or '.join(otherwise)}."
+        f"{', or '.join(otherwise)}.",
+        place(error),
     )
 
 

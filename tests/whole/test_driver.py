@@ -14,7 +14,7 @@ import pytest
 
 from backbones.common.errors import UserError
 from backbones.zoo import zoo
-from tests.support import synthetic
+from tests.support import chaos_suite, synthetic
 from tests.support.suites import QUICK, classifier, plan_of, quick_suite, tasks_of
 from transfer import run
 from transfer.cli import main
@@ -356,3 +356,21 @@ def test_a_record_tells_a_recipe_only_of_weights_that_were_trained_by_it(
     provenance = classifiers.prepare(cell, zoo.find(name)).provenance
     assert (provenance["recipe"] is None) == (tricks is None)
     assert provenance["tricks"] == list(tricks or ())
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_what_they_give_alone(here, cache):
+    """In float32 on the CPU, with a thread for each: metrics, per-image results and weights."""
+    suite = quick_suite(here, cache, seeds=[0, 1], epochs=2)
+    for jobs in ("1", "3"):
+        command = ["--suite", str(suite), "--jobs", jobs, "--data-root", str(here)]
+        assert run.main([*command, "--results", str(here / jobs / "results"), "--work-dir",
+                         str(here / jobs / "work")]) == 0  # fmt: skip
+    assert chaos_suite.compare(here / "3", here / "1") == []
+    paths = chaos_suite.records_of(here / "1")
+    assert len(paths) == 4
+    for name, path in paths.items():
+        other = chaos_suite.records_of(here / "3")[name]
+        assert path.with_suffix(".npz").read_bytes() == other.with_suffix(".npz").read_bytes()
+        assert records.read(path).content["side_by_side"] == 1
+        assert records.read(other).content["side_by_side"] > 1

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from backbones.common import hardware
 from backbones.common.arguments import require_at_least
-from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.escape import terminal
 from backbones.common.hardware import PRECISIONS
@@ -26,7 +25,8 @@ from backbones.common.hashing import sha256
 from backbones.common.near_names import suggestion
 from backbones.common.screen import screen
 from backbones.common.versions import versions
-from transfer.bench import equivalence, precisions
+from transfer.bench import equivalence, precisions, suite_pace
+from transfer.bench.bench_record import circumstances, write
 from transfer.bench.pairs import (
     EACH_PART,
     STOCK_AMP,
@@ -40,8 +40,7 @@ from transfer.bench.pairs import (
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
-from transfer.records import provenance
-from transfer.report import speed_tables
+from transfer.report import speed_tables, suite_speed, verdict_cost
 from transfer.report.speed_tables import LEAVING_OUT
 
 AGAINST = {
@@ -52,7 +51,10 @@ AGAINST = {
 _OF_THE_OTHER_TASK = {"detection": "mmseg", "segmentation": "mmdet"}
 
 _OF_THEIR_OWN = ("timm", "network alone", "torchvision")
-"""Sides with their own training loop, which has no arithmetic count and uses no GPU."""
+"""Sides with their own training loop, whose arithmetic is not counted."""
+
+_ON_THE_CPU = "torchvision"
+"""The side that uses no GPU."""
 
 _SIZES = {
     "classification": {"images": 5120, "image_size": 64, "batch_size": 128},
@@ -88,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="; ".join(f"{task}: {', '.join(AGAINST[task])}" for task in AGAINST)
         + "; of fine-tunings also 'without PART', a part of the speed layer (docs/speed.md), or "
-        f"'{EACH_PART}', one after another",
+        f"'{EACH_PART}'; several, separated by commas, take turns",
     )
     add("--backbone", default="resnet18_baseline", help="row of the zoo")
     add("--data", default="sample", help="ImageFolder, or a data set (default: the sample)")
@@ -110,6 +112,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--pairs", type=int, default=5)
     add("--results", type=Path, default=Path("results"), help="results folder")
+    add("--suite", help="measure the runs an hour of this suite, one at a time and side by side")
+    add("--jobs", default="auto", help="with --suite: runs side by side, as in transfer run")
+    add("--seeds", type=int, help="with --suite: seeds of the runs side by side")
+    add("--minutes", type=float, help="with --suite: end each way then; finished runs count")
     add("--equivalence", action="store_true", help=_EQUIVALENCE)
     add(
         "--protocol", help="protocol of fine-tunings (default: openmmlab; with --equivalence quick)"
@@ -141,9 +147,13 @@ def run(args: argparse.Namespace) -> int:
         UserError: There is nothing to measure against, or a side failed.
     """
     if args.table:
-        for sentence in speed_tables.write(args.results, args.readme):
+        left_out = speed_tables.write(args.results, args.readme)
+        for sentence in [*left_out, *suite_speed.write(args.results, args.readme)]:
             print(f"Left out: {terminal(sentence)}", file=sys.stderr)
+        verdict_cost.write(args.results, args.readme)
         return 0
+    if args.suite:
+        return suite_pace.run(args)
     if args.recorded and not args.equivalence:
         raise UserError("--recorded only works with --equivalence.")
     least = {"images": 1, "image_size": 1, "batch_size": 1, "workers": 0}
@@ -155,14 +165,15 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("--equivalence only compares with stock; leave out --against.")
         return _precisions(args) if args.recorded else _equivalence(args)
     against = AGAINST[args.task][0] if args.against == "auto" else args.against
-    others = _sides(args.task, against)
-    if against == STOCK_AMP and not hardware.cuda_devices():
+    asked = [_sides(args.task, one.strip()) for one in against.split(",")]
+    others = list(dict.fromkeys(side for sides in asked for side in sides))
+    if STOCK_AMP in others and not hardware.cuda_devices():
         raise UserError(f"'{STOCK_AMP}' needs an NVIDIA GPU, where the toolboxes offer --amp.")
-    if against in _OF_THEIR_OWN and hardware.cuda_devices():
+    if _ON_THE_CPU in others and hardware.cuda_devices():
         raise UserError(
-            f"The side '{against}' computes on the CPU, but this project would use the GPU: set "
-            "CUDA_VISIBLE_DEVICES to -1 to compare both on the CPU, or compare a fine-tuning with "
-            f"--against stock or --against '{STOCK_AMP}'."
+            f"The side '{_ON_THE_CPU}' computes on the CPU, but this project would use the GPU: "
+            "set CUDA_VISIBLE_DEVICES to -1 to compare both on the CPU, or compare a fine-tuning "
+            f"with --against stock or --against '{STOCK_AMP}'."
         )
     with tempfile.TemporaryDirectory() as folder:
         return _measure(_work(args, Path(folder), "openmmlab"), others, args)
@@ -172,7 +183,7 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
     """Measure our side against others, which take turns, and record each pair at once."""
     console = screen()
     counted = None
-    if sides[0] not in _OF_THEIR_OWN and not sides[0].startswith(LEAVING_OUT):
+    if any(map(_is_counted, sides)):
         console.print("counting the arithmetic", highlight=False)
         counted = count(ours)
     others = [dataclasses.replace(ours, side=side) for side in sides]
@@ -180,7 +191,7 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
     measured: list[list[tuple[Run, Run]]] = [[] for _ in sides]
     contents: list[dict[str, Any]] = [{} for _ in sides]
     try:
-        for pairs in alternate(
+        for number, pair in alternate(
             ours,
             others,
             args.pairs,
@@ -189,19 +200,22 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
                 highlight=False,
             ),
         ):
-            for number, pair in enumerate(pairs):
-                grown = [*measured[number], pair]
-                contents[number] = _content(
-                    _of(grown), ours=ours, other=others[number], counted=counted, asked=args.pairs
-                )
-                _write(contents[number], paths[number])
-                measured[number] = grown
+            grown = [*measured[number], pair]
+            contents[number] = _content(
+                _of(grown),
+                ours=ours,
+                other=others[number],
+                counted=counted if _is_counted(sides[number]) else None,
+                asked=args.pairs,
+            )
+            write(contents[number], paths[number])
+            measured[number] = grown
     except UserError as error:
-        if not measured[0]:
+        if not any(measured):
             raise
         raise UserError(f"{error} {_recorded(measured, args.pairs, paths)}") from error
     except KeyboardInterrupt:
-        if not measured[0]:
+        if not any(measured):
             raise
         console.print(f"\n{_recorded(measured, args.pairs, paths)}", highlight=False)
         return 130
@@ -211,12 +225,17 @@ def _measure(ours: Work, sides: Sequence[str], args: argparse.Namespace) -> int:
     for side, pairs in zip(sides, measured, strict=True):
         console.print(_table(_of(pairs), ours, side))
     console.print(", ".join(f"{name} {found}" for name, found in versions().items()))
-    if counted:
-        for content in contents:
+    for content in contents:
+        if content["arithmetic"]:
             console.print(speed_tables.ceiling_sentence(content), highlight=False)
     for path in paths:
         console.print(f"recorded in {path}", highlight=False)
     return 0
+
+
+def _is_counted(side: str) -> bool:
+    """Whether the share of the machine's ceiling is recorded beside a side."""
+    return side not in _OF_THEIR_OWN and not side.startswith(LEAVING_OUT)
 
 
 def _of(measured: list[tuple[Run, Run]]) -> Pairs:
@@ -242,7 +261,7 @@ def _equivalence(args: argparse.Namespace) -> int:
     described["weights_sha256"] = _hash(work.weights)
     name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
     path = args.results / "records" / "equivalence" / f"{work.task}_stock_{name}.json"
-    here = _circumstances()
+    here = circumstances()
     ledger = equivalence.Ledger(path, described, here["git"], here["versions"])
     if known := sum(len(of_side) for of_side in ledger.done.values()):
         console.print(f"{known} runs are already in {path}", highlight=False)
@@ -259,7 +278,7 @@ def _equivalence(args: argparse.Namespace) -> int:
 
 def _keep(ledger: equivalence.Ledger, seeds: int) -> None:
     """Write the finished runs, with the interval as soon as there is one."""
-    summary = {"kind": "equivalence", "against": "stock", **_circumstances()}
+    summary = {"kind": "equivalence", "against": "stock", **circumstances()}
     ours, stock = ledger.pairs(seeds)
     if len(ours) > 1:
         found = equivalence.difference(ours, stock)
@@ -290,10 +309,10 @@ def _precisions(args: argparse.Namespace) -> int:
         "work": {"task": args.task, "data": args.data, "precision": "bfloat16"},
         "pairs": [dataclasses.asdict(pair) for pair in pairs],
         "difference": {**dataclasses.asdict(found), "verdict": found.verdict},
-        **_circumstances(),
+        **circumstances(),
     }
     path = args.results / "records" / "equivalence" / f"{args.task}_precisions.json"
-    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    write(content, path)
     for pair in pairs:
         both = f"{pair.bfloat16:.2f} in bfloat16, {pair.float32:.2f} in float32"
         screen().print(f"{pair.name}: {both}", highlight=False)
@@ -381,7 +400,7 @@ def _content(
         "work": _described(ours),
         "ours": [dataclasses.asdict(run) for run in pairs.ours],
         "other": [dataclasses.asdict(run) for run in pairs.other],
-        **_circumstances(),
+        **circumstances(),
         "kind": "bench",
         "against": other.side,
         "ratio": pairs.ratio("train"),
@@ -392,7 +411,7 @@ def _content(
 
 
 def _sides(task: str, against: str) -> list[str]:
-    """The sides that ``--against`` asks for.
+    """The sides that one name in ``--against`` asks for.
 
     Raises:
         UserError: There is no such side; the message lists all sides.
@@ -422,21 +441,7 @@ def _place(work: Work, against: str, results: Path) -> Path:
     return results / "records" / "bench" / f"{name}.json"
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
-    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-
-
 def _described(work: Work) -> dict[str, Any]:
     """A work without file locations."""
     fields = {k: v for k, v in dataclasses.asdict(work).items() if k not in ("side", "data_root")}
     return {**fields, "data": data_name(Path(work.data).name), "weights": Path(work.weights).name}
-
-
-def _circumstances() -> dict[str, Any]:
-    """Versions, machine, checkout and time."""
-    return {
-        "versions": versions(),
-        "hardware": provenance.machine(),
-        "git": provenance.git_state(),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }

@@ -2,7 +2,8 @@
 
 timm's training script is not part of its package. ``timm`` here is its loop, rebuilt from the
 package's own parts (data set, transforms, loader, optimiser, scheduler) with the script's defaults:
-prefetcher on, channels_last and autocast as requested, the loss read at every step.
+prefetcher on, channels_last and autocast as requested, the loss read at every step. All sides use
+the GPU if there is one.
 """
 
 from __future__ import annotations
@@ -106,8 +107,10 @@ def network_alone(work: Work, place: Path) -> Done:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
     )
-    images = _laid_out(torch.randn(work.batch_size, 3, work.image_size, work.image_size))
-    labels = torch.randint(_classes(work), (work.batch_size,))
+    device = _device()
+    shape = (work.batch_size, 3, work.image_size, work.image_size)
+    images = _laid_out(torch.randn(shape, device=device))
+    labels = torch.randint(_classes(work), (work.batch_size,), device=device)
     started = time.monotonic()
     for _ in range(work.images // work.batch_size):
         with _autocast(work):
@@ -115,6 +118,7 @@ def network_alone(work: Work, place: Path) -> Done:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    loss.item()  # waits for a GPU
     return Done({"train": time.monotonic() - started})
 
 
@@ -135,7 +139,7 @@ def _timm_loader(work: Work, split: str) -> Any:
         std=tuple(s / 255 for s in STD),
         num_workers=work.workers,
         crop_pct=224 / 256,
-        device=torch.device("cpu"),
+        device=_device(),
         use_prefetcher=True,
         persistent_workers=False,
     )
@@ -155,11 +159,15 @@ def _timm_validate(model: Any, loader: Any, work: Work) -> float:
 def _network(work: Work) -> Any:
     torch.manual_seed(0)
     model = timm.create_model(zoo.find(work.backbone).architecture, num_classes=_classes(work))
-    return model.to(memory_format=torch.channels_last)
+    return model.to(_device()).to(memory_format=torch.channels_last)
 
 
 def _classes(work: Work) -> int:
     return sum(entry.is_dir() for entry in (Path(work.data) / "train").iterdir())
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _laid_out(images: torch.Tensor) -> torch.Tensor:
@@ -167,7 +175,7 @@ def _laid_out(images: torch.Tensor) -> torch.Tensor:
 
 
 def _autocast(work: Work) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bfloat16")
+    return torch.autocast(_device().type, torch.bfloat16, enabled=work.precision == "bfloat16")
 
 
 SIDES: dict[str, Callable[[Work, Path], Done]] = {

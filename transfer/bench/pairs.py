@@ -161,7 +161,7 @@ class Pairs:
 
 def alternate(
     ours: Work, others: Sequence[Work], rounds: int, done_one: Callable[[str, Run], None]
-) -> Iterator[list[tuple[Run, Run]]]:
+) -> Iterator[tuple[int, tuple[Run, Run]]]:
     """Run each side once per round; the order is reversed from round to round.
 
     Args:
@@ -171,18 +171,22 @@ def alternate(
         done_one: Called after each run.
 
     Yields:
-        The pairs of a round, in the order of ``others``.
+        Each pair as soon as both of its runs are done: the position of the other side in
+        ``others``, our run and the other one.
 
     Raises:
         UserError: A side failed; the message has its last line.
     """
     sides = [ours, *others]
     for number in range(rounds):
-        done = {}
+        done: dict[str, Run] = {}
         for work in sides if number % 2 == 0 else reversed(sides):
             done[work.side] = run_side(work)
             done_one(work.side, done[work.side])
-        yield [(done[ours.side], done[other.side]) for other in others]
+            if ours.side in done:
+                for place, other in enumerate(others):
+                    if other.side in done and work.side in (ours.side, other.side):
+                        yield place, (done[ours.side], done[other.side])
 
 
 def run_side(work: Work) -> Run:

@@ -194,7 +194,7 @@ def _sums(
     seconds = durations.until_done(todo, jobs)
     lines = [f"{count(len(cells), 'run')}: {len(cells) - len(todo)} recorded, {len(todo)} to do."]
     if todo and unknown < len(todo):
-        beside = "" if jobs == 1 else f", with {jobs} in parallel (one for each GPU)"
+        beside = "" if jobs == 1 else f", {jobs} side by side"
         lines.append(
             f"Time: about {timedelta(seconds=round(seconds))}{beside}, estimated from runs on this "
             "hardware" + (f"; {count(unknown, 'run')} not included." if unknown else ".")

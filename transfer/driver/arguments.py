@@ -12,6 +12,7 @@ from backbones.common.hardware import PRECISIONS
 from backbones.common.seeds import require_seed
 from backbones.runtime import ranks
 from transfer.datasets.catalogue import default_data_root
+from transfer.driver.fitting import AUTO
 from transfer.protocols.protocols import TASKS
 from transfer.scheduling.until_decided import DEFAULT_LOOKS, parse_looks
 
@@ -68,9 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--jobs",
-        type=int,
-        help="runs in parallel (default: one for each GPU; without a GPU one, but for the sample "
-        "as many as cores and memory allow)",
+        type=_jobs,
+        metavar="N",
+        help="runs side by side; auto: on each GPU as many as its memory, its load and the cores "
+        "allow (default: one for each GPU; without a GPU one, but for the sample as many as cores "
+        "and memory allow)",
     )
     add("--dry-run", action="store_true", help="print the planned runs and their cost, then exit")
     add(
@@ -121,6 +124,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many("--retry", type=int, default=0, help="number of retries of a run that fails")
 
 
+def _jobs(text: str) -> int | str:
+    """The value of ``--jobs``."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number nor '{AUTO}'") from None
+
+
 def refuse_unfit_arguments(args: argparse.Namespace) -> None:
     """Check that options go together and are in range, before anything is loaded.
 
@@ -135,8 +148,13 @@ def refuse_unfit_arguments(args: argparse.Namespace) -> None:
     _refuse_unfit_looks(args)
     if args.probe and not args.dry_run:
         raise UserError("--probe only works with --dry-run.")
-    least = {"seeds": 1, "jobs": 1, "retry": 0, "evaluate_every": 0, "save_minutes": 0}
-    require_at_least(args, least)
+    if args.jobs == AUTO and args.ray:
+        raise UserError(
+            f"--jobs {AUTO} counts the runs that fit on this machine; with --ray, give a number or "
+            "leave it out for one run on each GPU."
+        )
+    least = {"seeds": 1, "retry": 0, "evaluate_every": 0, "save_minutes": 0}
+    require_at_least(args, least if args.jobs == AUTO else {**least, "jobs": 1})
     for name in ("seed", "classifier_seed"):
         require_seed(getattr(args, name), f"--{name.replace('_', '-')}")
     if args.state_storage:

@@ -11,8 +11,8 @@ from transfer.cli.dry_run import print_costs, require_usable_networks
 from transfer.driver.arguments import looks_of
 from transfer.driver.checks import check_settings, require_all_writable, unrecorded
 from transfer.driver.earlier import durations_of, read_records
+from transfer.driver.fitting import jobs_of, on_a_card
 from transfer.driver.planning import planned, print_remarks, tasks_of
-from transfer.driver.workers import jobs_of
 from transfer.plan.best_fine_tunings import advice
 from transfer.plan.request import Plan
 from transfer.records.cells import Task
@@ -44,11 +44,14 @@ def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, consol
                 console.print(f"timing {task.name}", highlight=False, soft_wrap=True)
                 probe(task)
                 durations = durations_of(found)
+    jobs = jobs_of(args, tasks, durations)
+    if not args.ray:
+        durations.expect(on_a_card(jobs))
     print_costs(
         plan.cells,
         results=args.results,
         durations=durations,
-        jobs=jobs_of(args, tasks),
+        jobs=jobs,
         console=console,
     )
     for line in advice(plan.cells, found, plan.baseline):

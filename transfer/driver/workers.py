@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from backbones.common import hardware
 from backbones.common.errors import UserError
 from backbones.runtime import stopping
 from backbones.runtime.console import StepBar
@@ -18,7 +16,15 @@ from transfer.datasets import catalogue
 from transfer.driver.arguments import looks_of
 from transfer.driver.checks import unrecorded
 from transfer.driver.earlier import durations_of, read_records
-from transfer.driver.outlook import SMALL, print_outlook
+from transfer.driver.fitting import (
+    is_packed,
+    jobs_of,
+    learn_needs,
+    on_a_card,
+    room_of,
+    sentence,
+)
+from transfer.driver.outlook import print_outlook
 from transfer.plan.durations import Durations
 from transfer.plan.request import Plan, load_data
 from transfer.records.cells import Task
@@ -30,8 +36,6 @@ from transfer.scheduling.view import SuiteView
 if TYPE_CHECKING:
     from transfer.scheduling.cluster import ClusterExecutor
 
-_SMALL_BYTES = 2 * 10**9  # peak memory of a run of SMALL, with the libraries
-
 
 def run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Console) -> bool:
     """Run every cell in workers, and return whether some failed.
@@ -41,19 +45,32 @@ def run_in_workers(tasks: list[Task], args: argparse.Namespace, console: Console
         KeyboardInterrupt: The user stopped the runs; their checkpoints are saved.
     """
     durations = durations_of(read_records(args.results, {task.cell.data for task in tasks})[0])
-    executor = _executor(args, tasks, durations)
-    jobs = min(executor.jobs, len(tasks))
     todo = [] if args.ray else unrecorded(tasks)
     if any(task.data == catalogue.SAMPLE for task in todo):
         with StepBar("the sample") as bar:  # here, or each worker would draw it
             load_data(catalogue.SAMPLE, Path(), partial(bar.step, "draw"))
+    if todo and is_packed(args):
+        learn_needs(todo, durations, console)
+    executor = _executor(args, tasks, durations)
+    jobs = min(executor.jobs, len(tasks))
+    if not args.ray:
+        durations.expect(on_a_card(jobs))
+    if todo and is_packed(args):
+        console.print(sentence(jobs), highlight=False, soft_wrap=True)
     outlook = print_outlook(todo, jobs, console)
     forecasted = (outlook, [task.name for task in todo]) if outlook else None
     with (
         stopping.on_signals(),
         SuiteView(len(tasks), console, durations, jobs, forecasted) as view,
     ):
-        schedule = Schedule(tasks, jobs=jobs, retry=args.retry, executor=executor, watcher=view)
+        schedule = Schedule(
+            tasks,
+            jobs=jobs,
+            retry=args.retry,
+            executor=executor,
+            watcher=view,
+            room=None if args.ray else room_of(args, durations),
+        )
         tally = schedule.run()
     if tally.failed and not args.suite:
         raise UserError("\n".join(dict.fromkeys(reason for _, reason in tally.failed)))
@@ -78,7 +95,7 @@ def _executor(
 ) -> ProcessExecutor | ClusterExecutor:
     """The executor of a suite's cells."""
     if not args.ray:
-        return ProcessExecutor(jobs_of(args, tasks), args.work_dir)
+        return ProcessExecutor(jobs_of(args, tasks, durations), args.work_dir)
     from transfer.scheduling.cluster import ClusterExecutor
 
     estimates = [durations.of(task.cell) for task in tasks]
@@ -86,16 +103,3 @@ def _executor(
     executor = ClusterExecutor(args.ray, args.jobs, max(peaks, default=None))
     executor.require_fit(task for task in tasks if not record_path(task).exists())
     return executor
-
-
-def jobs_of(args: argparse.Namespace, tasks: Sequence[Task]) -> int:
-    """Number of cells that run in parallel."""
-    jobs = args.jobs or max(1, hardware.cuda_devices() or _jobs_of_the_sample(tasks))
-    return min(jobs, len(tasks))
-
-
-def _jobs_of_the_sample(tasks: Sequence[Task]) -> int:
-    """Runs of the sample that this machine can hold without a GPU; 1 if others are among them."""
-    if any((task.cell.data, task.cell.protocol) != SMALL for task in tasks):
-        return 1
-    return min(hardware.cpu_cores(), hardware.available_memory() // _SMALL_BYTES)

@@ -27,6 +27,7 @@ from transfer.protocols.protocols import HEADLINE
 from transfer.records import provenance, records
 from transfer.records.cells import Task
 from transfer.records.lease import Leases, owned_together
+from transfer.records.shared_card import COMPANY
 
 
 def run_cell(task: Task, listener: Listener | None = None) -> Path:
@@ -92,6 +93,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
         )
     content = _content(task, data=data, ready=ready, cfg=cfg, outcome=outcome, started=started)
     content["memory"] = memory.peaks()
+    content["side_by_side"] = round(COMPANY.mean(), 2)
     ranks.on_main(lambda: _write(task, path, content, outcomes))
 
 

@@ -40,8 +40,16 @@ class Estimate:
 
 @dataclass
 class Durations:
-    """Estimates from records of the same task, data, protocol, precision, settings and hardware."""
+    """Estimates from records of the same task, data, protocol, precision, settings and hardware.
 
+    A run that shared its card took longer than alone. So times come from the records whose number
+    of runs side by side is nearest to the planned one, and memory from all records.
+
+    Attributes:
+        side_by_side: Planned number of runs on a card; without GPUs, on this machine.
+    """
+
+    side_by_side: int = 1
     known: dict[str, dict[_Network, list[Record]]] = field(default_factory=dict)
     here: dict[str, Any] = field(default_factory=lambda: _like(machine()))
     _paces: dict[str, dict[_Network, Estimate]] = field(default_factory=dict)
@@ -66,6 +74,11 @@ class Durations:
         """Add timed probes of networks that no record times."""
         self.add([one for one in probes if _is_timed(one) and not self._known(one.cell)])
 
+    def expect(self, side_by_side: int) -> None:
+        """Plan for so many runs on a card; without GPUs, on this machine."""
+        self.side_by_side = side_by_side
+        self._estimates.clear()
+
     def knows(self, cell: Cell) -> bool:
         """Whether the same network was timed here."""
         return self._known(vars(cell))
@@ -82,7 +95,7 @@ class Durations:
 
     def _estimate(self, setting: str, wanted: _Network) -> Estimate | None:
         recorded = self.known.get(setting, {})
-        timed = {network: _mean(records) for network, records in recorded.items()}
+        timed = {network: self._mean(records) for network, records in recorded.items()}
         timed = timed or self._paces.get(setting, {})
         if wanted in timed:
             return timed[wanted]
@@ -92,8 +105,24 @@ class Durations:
         if own is None or not work:
             return None
         nearest = min(work, key=lambda network: abs(work[network] - own.multiply_adds))
-        seconds = timed[nearest].seconds * own.multiply_adds / work[nearest]
-        return replace(timed[nearest], seconds=seconds, same_network=False)
+        near, ratio = timed[nearest], own.multiply_adds / work[nearest]
+        more = near.gpu_bytes and near.gpu_bytes * max(1.0, ratio)  # no less than the other's
+        return replace(near, seconds=near.seconds * ratio, gpu_bytes=more, same_network=False)
+
+    def _mean(self, records: list[Record]) -> Estimate:
+        nearest = min(self._distance(record) for record in records)
+        alike = [record for record in records if self._distance(record) == nearest]
+        memory = [record.content.get("memory", {}) for record in records]
+        return Estimate(
+            fmean(sum(record.content["seconds"].values()) for record in alike),
+            max((m["host"] for m in memory if "host" in m), default=None),
+            max((m["gpu"] for m in memory if "gpu" in m), default=None),
+            same_network=True,
+        )
+
+    def _distance(self, record: Record) -> int:
+        """Between the runs beside a record and the planned ones; older records state no number."""
+        return abs(round(record.content.get("side_by_side", 1)) - self.side_by_side)
 
     def total(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """Total seconds of the cells that have an estimate, and the number of cells without one."""
@@ -108,16 +137,6 @@ class Durations:
             if estimate := self.of(cell):
                 heapq.heapreplace(places, places[0] + estimate.seconds)
         return max(places)
-
-
-def _mean(records: list[Record]) -> Estimate:
-    memory = [record.content.get("memory", {}) for record in records]
-    return Estimate(
-        fmean(sum(record.content["seconds"].values()) for record in records),
-        max((m["host"] for m in memory if "host" in m), default=None),
-        max((m["gpu"] for m in memory if "gpu" in m), default=None),
-        same_network=True,
-    )
 
 
 @cache
@@ -148,7 +167,7 @@ def _is_timed(record: Record) -> bool:
         return False
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(number, int | float) and 0 <= number <= _MOST
-        for number in (*seconds.values(), *memory.values())
+        for number in (*seconds.values(), *memory.values(), content.get("side_by_side", 1))
     )
 
 

@@ -33,9 +33,6 @@ from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
 
-"""A segmenter's heads."""
-
-
 def compose(
     cell: Cell,
     data: DataSet,

@@ -115,6 +115,7 @@ def _costs(record: Record) -> Row:
     return {
         **{f"seconds_{name}": seconds.get(name) for name in ("start_up", "train", "evaluate")},
         **{f"memory_{name}_bytes": memory.get(name) for name in ("gpu", "host")},
+        "side_by_side": content.get("side_by_side"),
         "gpus": len(gpus),
         "gpu": ", ".join(dict.fromkeys(map(str, gpus))) or None,
         "cpu": hardware.get("cpu") or None,

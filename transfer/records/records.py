@@ -80,6 +80,7 @@ _SHAPE: dict[str, _Form] = {
     "classifier.recipe": _form(dict, *_NONE, *_PERHAPS),
     "seconds": _form(dict, *_PERHAPS),
     "memory": _form(dict, *_PERHAPS),
+    "side_by_side": _form(*_NUMBER, *_PERHAPS, of=_COUNT),
     "hardware": _form(dict, *_PERHAPS),
     "hardware.gpus": _form(list, *_NONE, *_PERHAPS),
     "classifier.training": _form(dict, *_NONE, *_PERHAPS),

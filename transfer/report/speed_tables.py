@@ -38,7 +38,7 @@ PARTS = ("start_up", "load", "forward", "backward", "step", "evaluate", "other")
 KEYS = ("task", "data", "protocol", "backbone", "image_size", "batch_size", "precision", "images")
 """By which the work of two records is the same."""
 
-_NOT_WHOLE = (
+NOT_WHOLE = (
     OSError,
     UnfitFile,
     ValueError,
@@ -65,12 +65,12 @@ def collect(results: Path) -> tuple[list[Bench], list[str]]:
     for path in files(results / "records" / "bench"):
         try:
             record = read_json(path)
-            key = (*(record["work"][name] for name in KEYS), record["against"], _machine(record))
+            key = (*(record["work"][name] for name in KEYS), record["against"], machine_of(record))
             datetime.fromisoformat(record["finished"])
             for tables in (_speeds, breakdowns, gains_of_parts):
                 tables([record])  # a record that gives tables is complete
             rank = _rank(record)
-        except _NOT_WHOLE as error:
+        except NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench", error)))
             continue
         if key not in latest or latest[key][0] <= rank:
@@ -152,11 +152,17 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
             part = markdown(record["against"].removeprefix(LEAVING_OUT))
             spread = f"{min(ratios):.2f} … {max(ratios):.2f}"
             rows.append(
-                (part, _work(record), f"{statistics.median(ratios):.2f}", spread, f"{len(ratios)}")
+                (
+                    part,
+                    work_of(record),
+                    f"{statistics.median(ratios):.2f}",
+                    spread,
+                    f"{len(ratios)}",
+                )
             )
         heading = ("part", "measured", "a step without it takes, times", "from … to", "pairs")
         rows.sort(key=lambda row: -float(row[2]))
-        made += [f"{markdown(machine)}\n", _table(heading, rows)]
+        made += [f"{markdown(machine)}\n", table(heading, rows)]
     return "\n".join(made) or "There are no measurements yet.\n"
 
 
@@ -170,7 +176,7 @@ def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
     """Records of each machine; the most recently measured machine first."""
     groups = [
         (machine, list(records))
-        for machine, records in itertools.groupby(sorted(found, key=_machine), key=_machine)
+        for machine, records in itertools.groupby(sorted(found, key=machine_of), key=machine_of)
     ]
     return sorted(groups, key=lambda group: _finished(group[1]), reverse=True)
 
@@ -254,10 +260,10 @@ def differences(results: Path) -> tuple[str, list[str]]:
                     markdown(f"{found['verdict']}"),
                 )
             )
-        except _NOT_WHOLE as error:
+        except NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench --equivalence", error)))
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
-    return _table(head, rows) if rows else "", bad
+    return table(head, rows) if rows else "", bad
 
 
 def no_record(path: Path, command: str, error: Exception) -> UserError:
@@ -283,7 +289,7 @@ def _ratios(found: list[Bench]) -> str:
         ]
         rows.append(
             (
-                _work(record),
+                work_of(record),
                 markdown(record["against"]),
                 *(f"{_median(record[side], whole):.1f}" for side in ("ours", "other")),
                 f"**{statistics.median(ratios):.2f}**",
@@ -293,7 +299,7 @@ def _ratios(found: list[Bench]) -> str:
                 *_shares(record),
             )
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _breakdown(found: list[Bench]) -> str:
@@ -308,16 +314,18 @@ def _breakdown(found: list[Bench]) -> str:
                 )
                 for part in PARTS
             )
-            rows.append((_work(record), name, *(f"{share:.1f}" for share in shares)))
-    return _table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
+            rows.append((work_of(record), name, *(f"{share:.1f}" for share in shares)))
+    return table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown, whose texts are escaped."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _work(record: Bench) -> str:
+def work_of(record: Bench) -> str:
+    """What was measured, in Markdown."""
     work = record["work"]
     protocol = "" if work["task"] == "classification" else f"{work['protocol']}, "
     return markdown(
@@ -326,7 +334,8 @@ def _work(record: Bench) -> str:
     )
 
 
-def _machine(record: Bench) -> str:
+def machine_of(record: Bench) -> str:
+    """The machine of a record, for people."""
     hardware = record["hardware"]
     gpus = "".join(f", {gpu}" for gpu in hardware.get("gpus", ()))
     return f"{hardware['cpu']} ({hardware['cores']} cores){gpus}"

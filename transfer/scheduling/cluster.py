@@ -157,6 +157,9 @@ class NodeWorker:
         )
         self.pending = self.actor.run.remote(there, _LISTEN_SECONDS)
 
+    def share(self, runs: int) -> None:
+        """Nothing: Ray gives each worker a place of its own."""
+
     def stop(self) -> None:
         """Ask it to save a checkpoint and leave its task."""
         self.actor.stop.remote()
@@ -246,7 +249,7 @@ class _NodeActor:
             shutil.rmtree(self.task.results, ignore_errors=True)
 
     def _with_record(self, message: tuple) -> tuple:
-        if message[0] in ("died", "failed") and (message[0] == "died" or message[2]):
+        if message[0] in ("died", "memory") or (message[0] == "failed" and message[2]):
             self._end_process()
         if message[0] != "done":
             return message

@@ -22,6 +22,9 @@ class Worker(Protocol):
     def hand(self, task: Task) -> None:
         """Start a task; :meth:`messages` reports a worker that died."""
 
+    def share(self, runs: int) -> None:
+        """From now on, so many runs are side by side on its card, its own included."""
+
     def stop(self) -> None:
         """Ask it to save a checkpoint and leave its task."""
 
@@ -29,7 +32,8 @@ class Worker(Protocol):
         """Its new messages.
 
         ``("step", phase, done, total)`` now and then; for each task one of ``("done",)``,
-        ``("failed", reason, detail)`` and ``("stopped",)``; at its end ``("died", reason)``, or
+        ``("failed", reason, detail)``, ``("stopped",)`` and ``("memory", reason, place)``, the last
+        if memory of the ``"gpu"`` or of the ``"host"`` ran out; at its end ``("died", reason)``, or
         ``("lost", reason)`` if the cell did not cause it.
         """
 

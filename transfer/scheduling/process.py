@@ -105,19 +105,27 @@ class WorkerProcess:
         """Start a task; :meth:`messages` reports a worker that died."""
         self._send(task)
 
+    def share(self, runs: int) -> None:
+        """From now on, so many runs are side by side on its card, its own included."""
+        self._send(worker.Share(runs))
+
     def stop(self) -> None:
         """Ask it to save a checkpoint and leave its task."""
         self._send(worker.STOP)
 
     def messages(self) -> list[tuple]:
-        """Its new messages; the last is ``("died", reason)`` if it ended."""
+        """Its new messages.
+
+        If it ended, the last is ``("died", reason)``, or ``("memory", reason, "host")`` if it was
+        killed.
+        """
         _bound(self.log)
         messages: list[tuple] = []
         try:
             while self.connection.poll():
                 messages.append(self.connection.recv())
         except (EOFError, OSError):
-            messages.append(("died", self._why_dead()))
+            messages.append(self._end())
         return messages
 
     def kill(self) -> None:
@@ -130,18 +138,17 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
-    def _why_dead(self) -> str:
+    def _end(self) -> tuple[str, ...]:
+        """The last message of a process that ended; the system kills one when memory runs out."""
         self.process.join(10)
         code = self.process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = (
-                ": the system does this when memory runs out; use fewer --jobs or a smaller batch"
-                if -code == signal.SIGKILL
-                else ""
-            )
-            return f"its process was ended by {name}{hint}"
-        return f"its process ended with code {code}; its output is in '{self.log}'"
+        if code is None or code >= 0:
+            return ("died", f"its process ended with code {code}; its output is in '{self.log}'")
+        reason = f"its process was ended by {signal.Signals(-code).name}"
+        if -code != signal.SIGKILL:
+            return ("died", reason)
+        hint = "the system does this when memory runs out; use fewer --jobs or a smaller batch"
+        return ("memory", f"{reason}: {hint}", "host")
 
 
 def _bound(log: Path) -> None:

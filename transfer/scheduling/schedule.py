@@ -20,9 +20,10 @@ from typing import Protocol
 from backbones.common.errors import UserError
 from backbones.runtime import state_files, stopping
 from transfer.records import failures, records
-from transfer.records.cells import Task
+from transfer.records.cells import Cell, Task
 from transfer.records.lease import Lease, Leases
 from transfer.scheduling.executor import Executor, Worker
+from transfer.scheduling.room import Room
 
 _LOOK_EVERY = 2.0  # seconds between two checks of a cell that another driver runs
 _LOSSES = 5  # losses of its machine after which a cell itself is blamed
@@ -110,6 +111,9 @@ class Watcher(Protocol):
     def finished(self, task: Task, here: bool) -> None:
         """A cell has its record."""
 
+    def crowded(self, task: Task, reason: str, most: int) -> None:
+        """Memory ran out beside other runs: the cell waits, with fewer side by side from now on."""
+
     def failed(self, task: Task, reason: str, again: bool) -> None:
         """A cell has failed."""
 
@@ -132,6 +136,7 @@ class _Slot:
     number: int
     worker: Worker | None = None
     run: _Run | None = None
+    sharing: int = 1  # runs on its card, as the worker was informed
 
 
 def _has_no_place(slot: _Slot) -> bool:
@@ -148,6 +153,8 @@ class Schedule:
         retry: Retries of a cell that fails.
         executor: Starts the workers.
         watcher: Is notified of the progress.
+        room: Which cells may run side by side on this machine; None if every worker has a place of
+            its own.
     """
 
     def __init__(
@@ -158,6 +165,7 @@ class Schedule:
         retry: int,
         executor: Executor,
         watcher: Watcher,
+        room: Room | None = None,
     ) -> None:
         self.tally = Tally()
         for task in tasks:
@@ -170,6 +178,7 @@ class Schedule:
         self.retry = retry
         self.executor = executor
         self.watcher = watcher
+        self.room = room
         self.slots = [_Slot(number) for number in range(jobs)]
         self.leases: dict[Path, Leases] = {}
         self.unplaced: list[str] = []  # reasons of workers lost before any took a cell
@@ -210,13 +219,15 @@ class Schedule:
         if len(self.unplaced) > _LOSSES * len(self.slots):
             raise UserError(f"No worker can be started: {self.unplaced[-1]}.")
         idle = [slot for slot in self.slots if not slot.run and not _has_no_place(slot)]
-        idle.reverse()
         now = time.monotonic()
         due = [job for job in self.tally.waiting if job.look_at <= now] if idle else []
         for job in due:
             try:
-                if self._begin(idle[-1], job) or _has_no_place(idle[-1]):
-                    idle.pop()
+                slot = self._slot_for(job, idle)
+                if slot is None:
+                    break
+                if self._begin(slot, job) or _has_no_place(slot):
+                    idle.remove(slot)
             except (UserError, OSError) as error:
                 self._hold_back(job, error)
                 return  # wait before the next: a disk may refuse thousands
@@ -224,6 +235,37 @@ class Schedule:
                 break
         if due or self._running():
             self.well_at = now
+        if self.room:
+            self._share_out(self.room, idle)
+
+    def _cells(self) -> dict[int, Cell]:
+        """The running cells by the numbers of their workers."""
+        return {slot.number: slot.run.job.task.cell for slot in self.slots if slot.run}
+
+    def _slot_for(self, job: Job, idle: list[_Slot]) -> _Slot | None:
+        """The idle slot for a cell, on the card with the fewest runs; None if none has room."""
+        if self.room is None:
+            return idle[0]
+        room, cells = self.room, self._cells()
+        free = [slot for slot in idle if room.admits(job.task.cell, slot.number, cells)]
+        return min(
+            free,
+            key=lambda slot: (len(room.beside(slot.number, cells)), slot.number),
+            default=None,
+        )
+
+    def _share_out(self, room: Room, idle: list[_Slot]) -> None:
+        """Inform workers of the runs on their cards; end idle ones, which hold memory there."""
+        cells = self._cells()
+        for slot in idle:
+            if room.beside(slot.number, cells):
+                self._end_worker(slot)
+        for slot in self._running():
+            sharing = 1 + len(room.beside(slot.number, cells))
+            if sharing != slot.sharing:
+                slot.sharing = sharing
+                assert slot.worker
+                slot.worker.share(sharing)
 
     def _hold_back(self, job: Job, error: Exception) -> None:
         """A disk refused a cell: running cells continue, and the driver retries for a while.
@@ -282,6 +324,7 @@ class Schedule:
             self._finish(task, here=False)
             return False
         slot.run = _Run(job, lease)
+        slot.sharing = 1
         slot.worker.hand(task)
         self.watcher.started(task, slot.worker.where)
         self.unplaced.clear()
@@ -317,11 +360,18 @@ class Schedule:
         elif kind == "lost" and run.job.lost < _LOSSES:  # the cell did not cause it
             run.job.lost += 1
             self._put_back(slot, run)
+        elif kind == "memory" and (most := self._most_beside(slot, rest[1])):
+            self.watcher.crowded(run.job.task, rest[0], most)
+            self._put_back(slot, run)
         else:
             reason, detail = (rest[0], rest[1] if kind == "failed" else "")
             self._failed(slot, run, reason, detail)
-            if kind in ("died", "lost") or detail:  # after a defect the process is not reliable
+            if kind != "failed" or detail:  # after a defect the process is not reliable
                 self._end_worker(slot)
+
+    def _most_beside(self, slot: _Slot, place: str) -> int | None:
+        """The most runs side by side after memory ran out; None if that run was alone."""
+        return self.room.ran_out(slot.number, place, self._cells()) if self.room else None
 
     def _done(self, slot: _Slot, run: _Run) -> None:
         task = run.job.task

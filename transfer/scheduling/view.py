@@ -132,6 +132,11 @@ class SuiteView:
         took = f"in {time.monotonic() - cell.since:.0f} s" if cell and here else "by another driver"
         self._say(f"done    {task.name}: {record.measure} {record.value:.2f} % {took}")
 
+    def crowded(self, task: Task, reason: str, most: int) -> None:
+        """Memory ran out beside other runs: the cell waits, with fewer side by side from now on."""
+        reason = reason.removesuffix(".")
+        self._say(f"delayed {task.name}: {reason}; from now on, at most {most} go side by side")
+
     def failed(self, task: Task, reason: str, again: bool) -> None:
         """A cell has failed."""
         self.running.pop(task.name, None)

@@ -10,23 +10,33 @@ import gc
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from backbones.common.errors import BrokenProcess, UserError
+from backbones.common.errors import BrokenProcess, OutOfMemory, UserError
 from backbones.runtime import stopping
 from backbones.runtime.child_processes import die_with
 from transfer.records.cells import Task
+from transfer.records.shared_card import COMPANY
 
 STOP = "stop"
 """Sent to a worker: save a checkpoint and leave the task."""
 
 _REPORT_EVERY = 0.5  # seconds between two reports of progress
+
+
+@dataclass(frozen=True)
+class Share:
+    """Sent to a worker: from now on, so many runs are side by side, its own included."""
+
+    runs: int
 
 
 RunCell = Callable[[Task, Callable[[str, int, int], None]], object]
@@ -44,7 +54,8 @@ def serve(
     """Run every task that arrives through the pipe, until it is closed.
 
     Sends ``("step", phase, done, total)``, and for each task one of ``("done",)``,
-    ``("failed", reason, detail)`` and ``("stopped",)``.
+    ``("failed", reason, detail)``, ``("stopped",)`` and ``("memory", reason, place)``, the last if
+    the memory of a ``"gpu"`` or of the ``"host"`` ran out.
 
     Args:
         connection: To the driver.
@@ -65,7 +76,16 @@ def serve(
     assert run_cell
     while True:
         connection.send(_run(tasks.get(), connection, run_cell))
-        gc.collect()  # runners have reference cycles that keep their memory
+        _release_memory()
+
+
+def _release_memory() -> None:
+    """Return what the last run took: on a shared card, others may need it now."""
+    gc.collect()  # runners have reference cycles that keep their memory
+    if "torch" in sys.modules:
+        from backbones.runtime.allocation import give_freed_memory_back
+
+        give_freed_memory_back()
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
@@ -74,7 +94,10 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
             message = connection.recv()
             if message == STOP:
                 stopping.request()
+            elif isinstance(message, Share):
+                COMPANY.share(message.runs)
             else:
+                COMPANY.begin()
                 tasks.put(message)
     except (EOFError, OSError):
         os._exit(0)  # the driver has closed the pipe, or is dead
@@ -87,13 +110,20 @@ def _run(task: Task, connection: Connection, run_cell: RunCell) -> tuple[str, ..
         run_cell(task, _Teller(connection))
     except stopping.Interrupted:
         return ("stopped",)
+    except OutOfMemory as error:
+        return ("memory", str(error), error.place)
     except BrokenProcess as error:
         return ("failed", str(error), traceback.format_exc())
     except UserError as error:
         return ("failed", str(error), "")
     except Exception as error:
+        from backbones.runtime import memory  # imports torch, as the run has done
+
         first_line = (str(error).splitlines() or [""])[0]
-        return ("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
+        reason = f"{type(error).__name__}: {first_line}"
+        if memory.is_exhausted(error):  # outside of training and evaluation
+            return ("memory", reason, memory.place(error))
+        return ("failed", reason, traceback.format_exc())
     return ("done",)
 
 

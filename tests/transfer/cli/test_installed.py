@@ -66,7 +66,7 @@ def machine(monkeypatch):
 
     def pretend(cuda, capability, torch_cuda, kernels=()):
         forget()
-        monkeypatch.setattr(hardware, "_driver", lambda: Driver(cuda, capability))
+        monkeypatch.setattr(hardware, "cuda_driver", lambda: Driver(cuda, capability))
         monkeypatch.setattr(hardware, "torch_cuda", lambda: torch_cuda)
         pool = SimpleNamespace(submit=lambda _: SimpleNamespace(result=lambda: list(kernels)))
         monkeypatch.setattr(installed.child_processes, "pool", lambda _: _Context(pool))

@@ -659,11 +659,31 @@ def test_durations_come_from_records_of_the_same_hardware_and_setting(here):
     assert durations.of(large).seconds == pytest.approx(7.0)
 
 
+def test_a_time_beside_other_runs_is_not_taken_for_one_alone(here):
+    text = QUICK + 'rows = ["resnet18_scratch", "resnet50_scratch"]\ntasks = ["detection"]'
+    small, large = plan_of(text, here).cells
+    memory = {"host": 1 << 30, "gpu": 5 << 30}
+    durations = Durations()
+    durations.add([record_of(small, 400.0, side_by_side=3.9, memory=memory)])
+    assert durations.of(small).seconds == 400, "there is no other"
+    durations.add([record_of(small, 100.0), record_of(small, 110.0, side_by_side=1.0)])
+    assert durations.of(small).seconds == pytest.approx(105.0)
+    assert durations.of(small).gpu_bytes == 5 << 30, "memory is that of all"
+    durations.expect(5)
+    assert durations.of(small).seconds == 400
+    ratio = size_of("resnet50").multiply_adds / size_of("resnet18").multiply_adds
+    assert durations.of(large).gpu_bytes == pytest.approx(ratio * (5 << 30)), "a larger network"
+    of_large = Durations()
+    of_large.add([record_of(large, 400.0, memory=memory)])
+    assert of_large.of(small).gpu_bytes == 5 << 30, "a smaller network may take as much"
+
+
 ODD_TIMES = {
     "nothing of the cell": {"cell": {}},
     "a network that is a list": {"cell": {"architecture": []}},
     "no seconds": {"seconds": {}},
     "seconds of text": {"seconds": {"train": "9"}},
+    "company of text": {"side_by_side": "2"},
     "seconds below 0": {"seconds": {"train": -9}},
     "endless seconds": {"seconds": {"train": 1e300, "evaluate": 1e308}},
     "memory of a list": {"memory": []},
@@ -803,8 +823,8 @@ def test_a_worker_that_is_killed_says_what_that_means(tmp_path):
     worker = WorkerProcess(0, {}, tmp_path / "worker.log")
     os.kill(worker.pid, signal.SIGKILL)
     assert worker.connection.poll(20)
-    ((kind, reason),) = worker.messages()
-    assert kind == "died"
+    ((kind, reason, place),) = worker.messages()
+    assert (kind, place) == ("memory", "host")
     assert reason.startswith("its process was ended by SIGKILL: the system does this when memory")
     worker.kill()
 

@@ -22,6 +22,7 @@ from transfer.records import lease as leasing
 from transfer.records.cells import Task
 from transfer.records.lease import Leases
 from transfer.scheduling import schedule
+from transfer.scheduling.room import Room
 from transfer.scheduling.schedule import Schedule, leases_of, record_path
 from transfer.scheduling.view import SuiteView
 
@@ -343,3 +344,79 @@ def test_a_log_without_room_does_not_stop_a_suite(tasks):
     view = SuiteView(1, Console(file=Full()), Durations(), 1)
     view.started(tasks[0], "here")
     view.refused(tasks[0], "a full disk")
+
+
+# --- Runs side by side ----------------------------------------------------------------------------
+
+SHORT = ("memory", "Memory ran out.", "gpu")
+
+
+class Stepwise(Scripted):
+    """Workers that answer in the order that a test plans, one message at a time.
+
+    Args:
+        plan: The seed of a cell that runs then, and its answer.
+    """
+
+    def __init__(self, plan):
+        super().__init__({})
+        self.plan, self.shares = list(plan), []
+
+    def start(self, number):
+        worker = super().start(number)
+        worker.share = lambda runs: self.shares.append((number, runs))
+        worker.hand = lambda task: self.handed.append((task.cell.seed, worker, task))
+        return worker
+
+    def wait(self, workers, seconds):
+        wanted, answer = self.plan.pop(0)
+        worker, task = next((w, t) for seed, w, t in reversed(self.handed) if seed == wanted)
+        assert not worker.killed
+        worker.said.append(answer(task) if callable(answer) else answer)
+
+
+def side_by_side(tasks, plan, jobs, room):
+    executor, watcher = Stepwise(plan), Silent()
+    tally = Schedule(tasks, jobs=jobs, retry=0, executor=executor, watcher=watcher, room=room).run()
+    assert executor.plan == []
+    return tally, executor, watcher
+
+
+def test_a_run_whose_memory_ran_out_costs_no_other_and_runs_again_with_fewer_beside_it(tasks):
+    plan = [(1, SHORT), (0, record), (1, SHORT), (2, record), (1, record)]
+    tally, executor, watcher = side_by_side(tasks, plan, 3, Room(1))
+    assert [task.cell.seed for task in tally.done] == [0, 2, 1]
+    assert tally.failed == []
+    assert [seed for seed, *_ in executor.handed] == [0, 1, 2, 1, 1], "the others ran once"
+    crowded = [event for event in watcher.events if event[0] == "crowded"]
+    assert crowded == [("crowded", 1, SHORT[1], 2), ("crowded", 1, SHORT[1], 1)]
+    together = [(0, 3), (1, 3), (2, 3), (0, 2), (2, 2), (0, 2), (2, 1)]
+    assert executor.shares == together, "who runs is informed of how many share the card"
+    without_memory = [worker for seed, worker, _ in executor.handed if seed == 1][:2]
+    assert all(worker.killed for worker in without_memory), "its process may still hold memory"
+    assert failures.read(record_path(tasks[1])) is None
+
+
+@pytest.mark.parametrize("place", ["gpu", "host"])
+def test_a_run_without_memory_that_was_alone_has_failed(place, tasks):
+    short = ("memory", "Memory ran out.", place)
+    for room in (Room(1), Room(0), None):  # None as on a cluster
+        tally, executor, _ = side_by_side(tasks[:1], [(0, short)], 2, room)
+        assert [(task.cell.seed, why) for task, why in tally.failed] == [(0, "Memory ran out.")]
+        assert executor.handed[0][1].killed
+
+
+def test_runs_start_where_there_is_room_on_the_emptiest_card_and_idle_workers_end(tasks):
+    """Of two cards, the second takes no two runs; the third run goes to the first."""
+
+    class Small:
+        def admits(self, cell, card, beside):
+            return len(beside) < (2, 1)[card]
+
+    plan = [(0, record), (1, record), (2, record)]
+    tally, executor, _ = side_by_side(tasks, plan, 4, Room(2, Small()))
+    assert len(tally.done) == 3
+    numbers = [executor.started.index(worker) for _, worker, _ in executor.handed]
+    assert numbers == [0, 1, 2], "workers 0 and 2 share a card"
+    assert executor.shares == [(0, 2), (2, 2), (2, 1)]
+    assert executor.started[0].killed, "it would hold memory beside the third run"
