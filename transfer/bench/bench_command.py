@@ -41,7 +41,7 @@ from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
 from transfer.records import provenance
-from transfer.report import speed_tables
+from transfer.report import speed_parts, speed_tables
 from transfer.report.speed_tables import LEAVING_OUT
 
 AGAINST = {
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: There is nothing to measure against, or a side failed.
     """
     if args.table:
-        for sentence in speed_tables.write(args.results, args.readme):
+        for sentence in speed_parts.write(args.results, args.readme):
             print(f"Left out: {terminal(sentence)}", file=sys.stderr)
         return 0
     if args.recorded and not args.equivalence:

@@ -1,4 +1,4 @@
-"""The basis of a table: data, protocol, classifiers, machines, versions, commands."""
+"""The basis of the figures: runs, data, protocol, machines, versions, commands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,28 @@ from typing import Any
 from transfer.records.records import Record
 from transfer.records.wording import count
 from transfer.report import how_trained
+from transfer.report.answer import Group, asked
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
+from transfer.stats.rows import SEVERAL
+
+_MOST_ROWS = 4  # whose top-1 is in the line below an answer
+
+
+def in_one_line(group: Group) -> str:
+    """What an answer rests on: runs, units, top-1, test images, and the kind of its intervals."""
+    first = group[0]
+    runs = _records(group)
+    lengths = dict.fromkeys(" and ".join(one.setting.changes) for one in group)
+    how = f" ({'; '.join(filter(None, lengths))})" if any(lengths) else ""
+    images = [text for text in dict.fromkeys(_test_images(table) for table in group) if text]
+    parts = [
+        f"{count(len(runs), 'run')} of protocol {first.setting.protocol}{how}",
+        *dict.fromkeys(_units(table) for table in group),
+        *_accuracies(group),
+        *([f"{' and '.join(images)} test images"] if images else []),
+    ]
+    return f"{', '.join(parts)}. {_certainty(group)}"
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:
@@ -36,7 +56,7 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
 
 def rests_on(gains: GainTable, name: str) -> Table:
     """The differences between the rows of a table: network, cost, tricks, weights, seeds."""
-    columns = ("backbone", "network", "M parameters", "G mult-adds", "tricks", "weights", "seeds")
+    columns = ("backbone", "network", "tricks", "weights", "seeds")
     return table(name, title=f"Basis of the rows, {gains.setting.title}", columns=columns,
                  rows=[_row(row) for row in gains.rows])  # fmt: skip
 
@@ -45,6 +65,46 @@ def commands(tables: Sequence[GainTable]) -> list[str]:
     """The commands that produced a setting's records, without duplicates."""
     recorded = (record.content.get("command") for record in _records(tables))
     return sorted({command for command in recorded if isinstance(command, str) and command})
+
+
+def _test_images(table: GainTable) -> str:
+    images = table.rows[0].records[0].content["training"]["images"]["test"]
+    return f"{images:,}" if images else ""
+
+
+def _units(table: GainTable) -> str:
+    """``3 classifiers per row``, or their range."""
+    counts = sorted({row.statistics.n for row in table.rows})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    unit = {row.statistics.unit for row in table.rows}
+    what = "classifiers or fine-tunings" if len(unit) > 1 else SEVERAL[unit.pop()]
+    return f"{number} {what} per row"
+
+
+def _accuracies(group: Group) -> list[str]:
+    """Top-1 of the rows in question and of the baseline, by data set; of a few rows only."""
+    rows = {row.name: row for table in group for row in table.rows}
+    names = [row.name for table in group for row in asked(table)]
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys([*names, group[0].baseline]):
+        row = rows.get(name)
+        if row and row.top1:
+            found.setdefault(row.top1_on, []).append(f"{name} {row.top1:.2f} %")
+    if sum(map(len, found.values())) > _MOST_ROWS:
+        return []
+    return [
+        f"top-1{f' on {on}' if on else ''}: {' and '.join(texts)}" for on, texts in found.items()
+    ]
+
+
+def _certainty(group: Group) -> str:
+    if all(table.analysis.method is None for table in group):
+        reasons = dict.fromkeys(table.analysis.reason for table in group)
+        return f"No verdicts: {'; '.join(reasons)}."
+    return (
+        "The intervals hold at 95 % for all rows of a task together and for each control alone, "
+        "over classifiers and seeds, on these test images."
+    )
 
 
 def _hours(found: Sequence[dict[str, Any]]) -> str:
@@ -69,8 +129,6 @@ def _row(row: GainRow) -> list[str]:
     return [
         row.name,
         row.architecture,
-        f"{row.parameters / 1e6:.2f}" if row.parameters else "unknown",
-        f"{row.multiply_adds / 1e9:.2f}" if row.multiply_adds else "unknown",
         how_trained.tricks(row),
         "; ".join(sorted(weights)),
         ", ".join(str(seed) for seed in sorted({r.cell["seed"] for r in row.records})),
