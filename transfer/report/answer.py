@@ -148,7 +148,7 @@ def _of_task(table: GainTable, task: str, *, is_first: bool) -> TaskAnswer:
     if not rows:
         verdict, finding = NO_CLAIM, f"{on}no row was compared with {table.baseline}"
     elif len(rows) == 1:
-        finding = f"{on}{_claim(rows[0], table)}"
+        finding = f"{on}{_claim(rows[0], table, with_top1=is_first)}"
     else:
         finding = f"{on}{'; '.join(_figures(rows, table))}"
     return TaskAnswer(
@@ -156,9 +156,10 @@ def _of_task(table: GainTable, task: str, *, is_first: bool) -> TaskAnswer:
     )
 
 
-def _claim(row: GainRow, table: GainTable) -> str:
+def _claim(row: GainRow, table: GainTable, *, with_top1: bool) -> str:
     """What the interval says of a single row, no stronger than it allows."""
-    found, name, base = row.statistics, row.name, table.baseline
+    found = row.statistics
+    name, base = _with_top1(row, table) if with_top1 else (row.name, table.baseline)
     makes = _MAKES[table.setting.task]
     verdict = verdict_of(row)
     if verdict in ("gain", "loss"):
@@ -175,6 +176,14 @@ def _claim(row: GainRow, table: GainTable) -> str:
     if found.detectable is not None:
         words += f" (a gain of {found.detectable:.2f} would have been found with 80 % power)"
     return words
+
+
+def _with_top1(row: GainRow, table: GainTable) -> tuple[str, str]:
+    """A row and its baseline with their top-1, if both are of one data set."""
+    base = next((one for one in table.rows if one.name == table.baseline), None)
+    if base is None or not row.top1 or not base.top1 or row.top1_on != base.top1_on:
+        return row.name, table.baseline
+    return f"{row.name} (top-1 {row.top1:.2f} %)", f"{base.name} ({base.top1:.2f} %)"
 
 
 def _figures(rows: Sequence[GainRow], table: GainTable) -> list[str]:

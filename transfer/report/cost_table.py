@@ -30,7 +30,7 @@ def cost_table(gains: GainTable, name: str) -> Table:
     )
     return table(
         name,
-        title=f"Cost of one run, {gains.setting.title}",
+        title=f"{gains.setting.title}: cost of one run",
         columns=columns,
         rows=[_line(row) for row in gains.rows],
         notes=[

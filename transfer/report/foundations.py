@@ -32,6 +32,18 @@ def in_one_line(group: Group) -> str:
     return f"{', '.join(parts)}. {_certainty(group)}"
 
 
+def rows_in_words(group: Group) -> str:
+    """The network and the training of the rows in question and of the baseline; of a few rows."""
+    rows = {row.name: row for table in group for row in table.rows}
+    names = dict.fromkeys(row.name for table in group for row in asked(table))
+    chosen = [rows[name] for name in (*names, group[0].baseline) if name in rows]
+    if len(chosen) > _MOST_ROWS:
+        return ""
+    return " ".join(
+        f"{row.name}: {row.architecture}, tricks: {how_trained.tricks(row)}." for row in chosen
+    )
+
+
 def foundations(tables: Sequence[GainTable]) -> list[str]:
     """Sentences about one setting, with every value that occurs in its records.
 
@@ -57,7 +69,7 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
 def rests_on(gains: GainTable, name: str) -> Table:
     """The differences between the rows of a table: network, cost, tricks, weights, seeds."""
     columns = ("backbone", "network", "tricks", "weights", "seeds")
-    return table(name, title=f"Basis of the rows, {gains.setting.title}", columns=columns,
+    return table(name, title=f"{gains.setting.title}: basis of the rows", columns=columns,
                  rows=[_row(row) for row in gains.rows])  # fmt: skip
 
 

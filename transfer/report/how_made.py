@@ -8,7 +8,7 @@ from pathlib import Path
 from backbones.common.escape import html
 from transfer.report.foundations import commands, foundations, rests_on
 from transfer.report.gains import GainTable
-from transfer.report.layout import to_html
+from transfer.report.layout import to_html, under
 from transfer.report.record_table import record_table
 
 _METHOD = """
@@ -33,6 +33,10 @@ on the paper's own data and protocol.</dd>
 five rows.</dd>
 </dl>
 """
+_RESUME = (
+    "Each command skips a fine-tuning that has a record, and resumes an interrupted one. "
+    "<code>transfer report</code> writes this page, <code>transfer table all</code> the tables."
+)
 
 
 def how_made(several: Iterable[tuple[str, Sequence[GainTable]]], page: Path) -> Iterator[str]:
@@ -44,20 +48,17 @@ def how_made(several: Iterable[tuple[str, Sequence[GainTable]]], page: Path) -> 
     """
     yield folded("Figures, intervals and verdicts", _METHOD)
     for name, tables in several:
-        content = bullets(foundations(tables))
+        content, heading = bullets(foundations(tables)), tables[0].setting.title
         for place, table in enumerate(tables, start=1):
-            content += to_html(rests_on(table, f"{name}-rests{place}"))
-            content += to_html(record_table(table, f"{name}-records{place}", page))
+            for shown in (
+                rests_on(table, f"{name}-rests{place}"),
+                record_table(table, f"{name}-records{place}", page),
+            ):
+                content += to_html(under(shown, heading))
         lines = commands(tables)
         content += f"<h3>Commands</h3><p>{_RESUME}</p><pre>{html(chr(10).join(lines))}</pre>"
         task = html(tables[0].setting.task)
-        yield f'<div data-task="{task}">{folded(html(tables[0].setting.title), content)}</div>'
-
-
-_RESUME = (
-    "Each command skips a fine-tuning that has a record, and resumes an interrupted one. "
-    "<code>transfer report</code> writes this page, <code>transfer table all</code> the tables."
-)
+        yield f'<div data-task="{task}">{folded(html(heading), content)}</div>'
 
 
 def folded(summary: str, content: str) -> str:

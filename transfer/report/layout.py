@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backbones.common import escape
 
@@ -199,6 +199,12 @@ def to_html(shown: Table, *, fold_notes: bool = False) -> str:
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
         f"{_html_notes(shown.notes, fold_notes)}</figure>\n"
     )
+
+
+def under(shown: Table, heading: str) -> Table:
+    """A table whose title does not repeat the heading above it."""
+    rest = shown.title.removeprefix(heading).lstrip(",: ")
+    return replace(shown, title=rest[:1].upper() + rest[1:]) if rest else shown
 
 
 def _shape(shown: Table) -> str:

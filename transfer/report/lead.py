@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from backbones.common.escape import html
 from transfer.records.wording import interval
 from transfer.report.answer import Group, TaskAnswer, answer, asked
-from transfer.report.foundations import in_one_line
+from transfer.report.foundations import in_one_line, rows_in_words
 from transfer.report.gains import GainTable
 from transfer.report.image_noise import Noises, total
 
@@ -38,7 +38,7 @@ def _article(name: str, group: Group, picture: str, noises: Noises) -> str:
     lines = "".join(map(_line, found.tasks))
     controls = f'<p class="controls">{html(found.controls)}</p>' if found.controls else ""
     basis = " ".join([in_one_line(group), *_totals(group, noises)])
-    kicker = f"On {setting.data}, protocol {setting.protocol}, against {group[0].baseline}"
+    kicker = f"On {setting.data}, protocol {setting.protocol}. {rows_in_words(group)}"
     return (
         f'<article class="lead" id="{html(name)}">\n<div>\n<p class="kicker">{html(kicker)}</p>\n'
         f'<ul class="answers">{lines}</ul>\n{controls}\n'

@@ -18,7 +18,7 @@ from transfer.report.gain_layout import gain_table
 from transfer.report.gains import GainTable
 from transfer.report.how_made import bullets, folded, how_made
 from transfer.report.image_noise import Noises
-from transfer.report.layout import Table, to_html
+from transfer.report.layout import Table, to_html, under
 from transfer.report.lead import lead
 from transfer.report.pictures import style
 from transfer.report.pictures.gallery import Picture, answer_picture, pictures, ranks_picture
@@ -148,12 +148,14 @@ def _measured(
 
 def _of_table(table: GainTable, name: str, noises: Noises) -> Iterator[str]:
     """The verdicts, the gains, and the costs of one table, and its figures class by class."""
-    yield f'<p class="summary">{html(verdict(table))}</p>'
-    noise = noises[table.setting, table.baseline]
-    yield to_html(gain_table(table, name % "table", noise), fold_notes=True)
+    heading = table.setting.title
+    words = verdict(table).removeprefix(f"{heading}: ")
+    yield f'<p class="summary">{html(words[:1].upper() + words[1:])}</p>'
+    gains = gain_table(table, name % "table", noises[table.setting, table.baseline])
+    yield to_html(under(gains, heading), fold_notes=True)
     if by_class := class_table(table, name % "classes"):
-        yield _folded_if_long(by_class)
-    yield to_html(cost_table(table, name % "cost"))
+        yield _folded_if_long(under(by_class, heading))
+    yield to_html(under(cost_table(table, name % "cost"), heading))
 
 
 def _folded_if_long(shown: Table) -> str:
@@ -161,6 +163,7 @@ def _folded_if_long(shown: Table) -> str:
     if len(shown.rows) <= _LONG:
         return to_html(shown)
     return folded(f"{html(shown.title)}: {len(shown.rows)} lines", to_html(shown))
+
 
 
 def _gallery(several: Iterable[Picture]) -> str:

@@ -22,7 +22,7 @@ def record_table(gains: GainTable, name: str, page: Path) -> Table:
     """
     columns = ("record", "backbone", "classifier", "seed", gains.setting.measure, "finished")
     rows = [_line(record, page) for row in gains.rows for record in row.records]
-    title = f"Records, {gains.setting.title}, against {gains.baseline}"
+    title = f"{gains.setting.title}: records of the table against {gains.baseline}"
     return table(name, title=title, columns=columns, rows=rows)
 
 
