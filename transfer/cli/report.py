@@ -107,7 +107,8 @@ def _images(
     """The shown images of each setting, and a sentence for each setting that cannot have any."""
     from transfer.cli.shown_images import shown_images  # imports the toolboxes
 
-    shown, without = {}, []
+    shown: dict[str, list[ShownImage]] = {}
+    without: list[str] = []
     for name, tables in settings(found):
         try:
             shown[name] = shown_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transfer.records.wording import in_brackets, signed
 from transfer.report.answer import Group, asked, controls, task_of, verdict_of
@@ -107,7 +107,7 @@ def _draw(axes: Axes, panel: _Panel, most: int) -> None:
     for place, row in enumerate(panel.rows):
         found, colour = row.statistics, _COLOURS.get(verdict_of(row), GREY)
         assert found.gain is not None
-        words = {"transform": across, "va": "bottom", "fontsize": 9}
+        words: dict[str, Any] = {"transform": across, "va": "bottom", "fontsize": 9}
         weight = "normal" if found.control else "bold"
         axes.text(0, place - 0.02, row.name, ha="left", fontweight=weight, **words)
         axes.text(1, place - 0.02, _figures(row), ha="right", color=colour, **words)
