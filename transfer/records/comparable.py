@@ -58,6 +58,11 @@ class Setting:
         changed = "".join(f", {one}" for one in self.changes)
         return f"{text}, {self.precision}{changed}{sample}"
 
+    @property
+    def changes(self) -> list[str]:
+        """What the suite changes in the protocol, in words for a title."""
+        return settings.in_title(json.loads(self.overrides), self.variant)
+
     @classmethod
     def of(cls, record: Record) -> Setting:
         """The setting of a record."""

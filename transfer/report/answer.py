@@ -123,9 +123,7 @@ def _traits(table: GainTable) -> list[str]:
 
 def asked(table: GainTable) -> list[GainRow]:
     """The rows in question: neither the baseline nor a control."""
-    return [
-        row for row in table.rows if row.name != table.baseline and not row.statistics.control
-    ]
+    return [row for row in table.rows if row.name != table.baseline and not row.statistics.control]
 
 
 def controls(table: GainTable) -> list[GainRow]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.escape import html
-from transfer.report import paper_tables
 from transfer.report import notes as own_notes
+from transfer.report import paper_tables
 from transfer.report.across_data import across_data, across_tables
 from transfer.report.answer import groups
 from transfer.report.class_table import class_table
@@ -128,9 +128,7 @@ def _filter(found: Collection) -> str:
     return f'<fieldset class="filter"><legend>Show</legend>{buttons}</fieldset>'
 
 
-def _measured(
-    found: Collection, drawn: Pictures, noises: Noises, images: Images
-) -> Iterator[str]:
+def _measured(found: Collection, drawn: Pictures, noises: Noises, images: Images) -> Iterator[str]:
     for name, tables in settings(found):
         setting = tables[0].setting
         yield f'<div data-task="{html(setting.task)}">\n'
@@ -139,8 +137,8 @@ def _measured(
             yield from _of_table(table, f"{name}-%s{number}", noises)
         yield _gallery(drawn.others[name])
         if several := images.get(name):
-            shown = on_page.to_html(several, _SCORES[setting.task])
-            yield f'<h4>Predictions beside the truth</h4><div class="shown">{shown}</div>'
+            figures = on_page.to_html(several, _SCORES[setting.task])
+            yield f'<h4>Predictions beside the truth</h4><div class="shown">{figures}</div>'
         yield "</div>\n"
     for shown in across_tables(found.gains):
         yield to_html(shown) + _gallery(drawn.others[shown.name])
@@ -163,7 +161,6 @@ def _folded_if_long(shown: Table) -> str:
     if len(shown.rows) <= _LONG:
         return to_html(shown)
     return folded(f"{html(shown.title)}: {len(shown.rows)} lines", to_html(shown))
-
 
 
 def _gallery(several: Iterable[Picture]) -> str:

@@ -20,8 +20,10 @@ RESULTS = Path(__file__).resolve().parents[3] / "results"
         ([("epochs", 1), ("a.b", 2)], ["1 epoch", "1 changed setting"]),
         ([("a.b", 2), ("train_cfg.max_iters", 100)], ["100 iterations", "1 changed setting"]),
         ([("optim_wrapper.optimizer.lr", 0.04), ("epochs", 8)], ["8 epochs", "learning rate 0.04"]),
-        ([("without", ["GroupedNms"]), ("a", 1), ("b", 2)],
-         ["without GroupedNms", "2 changed settings"]),
+        (
+            [("without", ["GroupedNms"]), ("a", 1), ("b", 2)],
+            ["without GroupedNms", "2 changed settings"],
+        ),
         (
             [
                 ("param_scheduler.1.T_max", 3),

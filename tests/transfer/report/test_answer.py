@@ -149,7 +149,6 @@ def test_controls_that_all_lose_take_half_a_sentence(results):
     )
 
 
-
 def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
     for path in (results / "records").glob("*.json"):
         content = json.loads(path.read_text())
@@ -222,7 +221,10 @@ def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(resu
     assert text.startswith(f"# Mine\n\n{front.PART.begin}\n")
     assert text.endswith(f"{front.PART.end}\n\nThe rest.\n")
     assert "\nold\n" not in text
-    assert "**Detection: gain.** Fine-tuned on voc2012-animals, resnet18d_tricks (top-1 8.30 %) makes" in text
+    assert (
+        "**Detection: gain.** Fine-tuned on voc2012-animals, resnet18d_tricks (top-1 8.30 %) makes"
+        in text
+    )
     assert main.main(["report", "--results", str(results)]) == 0
     drawn = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if "![" in line]
     assert len(drawn) == 1

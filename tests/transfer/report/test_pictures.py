@@ -109,7 +109,9 @@ def test_one_seed_is_drawn_without_an_interval(tmp_path):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:3], seeds=[0])
     figure = answer_plot.draw(collect(tmp_path).gains)
     assert not any(line.get_lw() == 3 for line in figure.axes[0].lines)
-    assert all("no claim" in text for text in texts(figure) if text.startswith(("+", "-")) and "." in text)
+    assert all(
+        "no claim" in text for text in texts(figure) if text.startswith(("+", "-")) and "." in text
+    )
     assert any("gain without an interval" in text for text in texts(figure))
 
 

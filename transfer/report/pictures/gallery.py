@@ -80,7 +80,9 @@ def answer_picture(group: Group, name: str) -> Picture | None:
     if figure is None:
         return None
     words = " ".join(answer(group).sentences)
-    return Picture(name, f"Gains with their 95 % intervals, beside the paper's gains. {words}", figure)
+    return Picture(
+        name, f"Gains with their 95 % intervals, beside the paper's gains. {words}", figure
+    )
 
 
 def ranks_picture(found: AcrossData) -> Picture:
