@@ -8,7 +8,7 @@ from typing import Any
 from transfer.records.records import Record
 from transfer.records.wording import count
 from transfer.report import how_trained
-from transfer.report.answer import Group, asked
+from transfer.report.answer import Group, asked, task_of
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
 from transfer.stats.rows import SEVERAL
@@ -18,13 +18,14 @@ _MOST_ROWS = 4  # whose top-1 is in the line below an answer
 
 def in_one_line(group: Group) -> str:
     """What an answer rests on: runs, units, top-1, test images, and the kind of its intervals."""
-    first = group[0]
-    runs = _records(group)
-    lengths = dict.fromkeys(" and ".join(one.setting.changes) for one in group)
-    how = f" ({'; '.join(filter(None, lengths))})" if any(lengths) else ""
+    protocol, runs = group[0].setting.protocol, _records(group)
+    changes = {task_of(one, group): ", ".join(one.setting.changes) for one in group}
+    how = "; ".join(f"{task} {words}" for task, words in changes.items() if words)
+    if len(set(changes.values())) == 1:
+        how = next(iter(changes.values()))
     images = [text for text in dict.fromkeys(_test_images(table) for table in group) if text]
     parts = [
-        f"{count(len(runs), 'run')} of protocol {first.setting.protocol}{how}",
+        f"{count(len(runs), 'run')} of protocol {protocol}{f' ({how})' if how else ''}",
         *dict.fromkeys(_units(table) for table in group),
         *_accuracies(group),
         *([f"{' and '.join(images)} test images"] if images else []),

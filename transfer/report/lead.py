@@ -18,6 +18,8 @@ _NOTHING = (
 )
 _GAIN = re.compile(r"(?<![\w.+-])[+-]\d+\.\d\d(?![\d.])")
 
+_FIGURE = re.compile(r"top-1 [\d.]+ %|-?\d+\.\d\d … -?\d+\.\d\d|\d+\.\d\d %|ResNet-50|top-1|95 %")
+
 
 def lead(groups: dict[str, Group], drawn: dict[str, str], noises: Noises) -> str:
     """The answers of a results folder.
@@ -37,20 +39,20 @@ def _article(name: str, group: Group, picture: str, noises: Noises) -> str:
     found, setting = answer(group), group[0].setting
     lines = "".join(map(_line, found.tasks))
     controls = f'<p class="controls">{html(found.controls)}</p>' if found.controls else ""
-    basis = " ".join([in_one_line(group), *_totals(group, noises)])
-    kicker = f"On {setting.data}, protocol {setting.protocol}. {rows_in_words(group)}"
+    basis = " ".join([rows_in_words(group), in_one_line(group), *_totals(group, noises)])
+    kicker = f"On {setting.data}, protocol {setting.protocol}, against {group[0].baseline}"
     return (
         f'<article class="lead" id="{html(name)}">\n<div>\n<p class="kicker">{html(kicker)}</p>\n'
-        f'<ul class="answers">{lines}</ul>\n{controls}\n'
-        f'<p class="basis"><b>Basis.</b> {html(basis)}</p>\n</div>\n{picture}</article>\n'
+        f'<ul class="answers">{lines}</ul>\n{controls}</div>\n{picture}\n'
+        f'<p class="basis"><b>Basis.</b> {_whole(basis)}</p>\n</article>\n'
     )
 
 
 def _line(one: TaskAnswer) -> str:
     """A sentence, with its verdict as a coloured label and its gain in the same colour."""
     kind = one.verdict if one.verdict in ("gain", "loss") else "unsure"
-    finding = _GAIN.sub(rf'<b class="{kind}">\g<0></b>', html(one.finding))
-    beside = f'; <span class="soft">{html(one.beside)}</span>' if one.beside else ""
+    finding = _GAIN.sub(rf'<b class="{kind}">\g<0></b>', _whole(one.finding))
+    beside = f'; <span class="soft">{_whole(one.beside)}</span>' if one.beside else ""
     return (
         f'<li data-task="{html(one.table.setting.task)}">'
         f'<span class="task">{html(one.title)}</span> '
@@ -58,11 +60,16 @@ def _line(one: TaskAnswer) -> str:
     )
 
 
+def _whole(text: str) -> str:
+    """A text as HTML whose figures are not broken at the end of a line."""
+    return _FIGURE.sub(r'<span class="whole">\g<0></span>', html(text))
+
+
 def _totals(group: Group, noises: Noises) -> Iterator[str]:
     """The intervals that hold on other test images too."""
     found = [text for table in group for text in _totals_of(table, noises)]
     if found:
-        yield f"On other test images of the same kind: {'; '.join(found)}."
+        yield f"95 % intervals that hold on other test images too: {'; '.join(found)}."
 
 
 def _totals_of(table: GainTable, noises: Noises) -> Iterator[str]:

@@ -29,7 +29,7 @@ from transfer.report.verdicts import verdict
 _HERE = Path(__file__).resolve().parent
 _TITLE = "Does a better classifier make a better detector and a better segmenter?"
 _SCORES = {"detection": "F1 of the boxes", "segmentation": "Mean IoU of the classes"}
-_LONG = 32  # lines of a table that are shown without a click
+_LONG = 12  # lines of a table that are shown without a click
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 Images = Mapping[str, Sequence[ShownImage]]

@@ -53,7 +53,7 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
     if not classes:
         return None
     setting = tables[0].setting
-    margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
+    margins = Margins(left=0.2 + text_width(classes), bottom=0.55 if len(found) == 1 else 0.95)
     high = margins.top + margins.bottom + 0.21 * len(classes)
     with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -70,10 +70,12 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.grid(color="#8a8a8a", alpha=0.25)
         some = "" if len(classes) == of else f", {len(classes)} of {of} classes"
-        axes.set_xlabel(f"change against {against(tables)}, points{some}")
+        of_row = f" of {next(iter(found))}" if len(found) == 1 else ""
+        axes.set_xlabel(f"change{of_row} against {against(tables)}, points{some}")
         kind = "AP" if setting.task == "detection" else "IoU"
         title(figure, f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
-        figure.legend(loc="lower center", ncols=3)
+        if len(found) > 1:
+            figure.legend(loc="lower center", ncols=3)
         return figure
 
 
