@@ -181,7 +181,8 @@ def _with_top1(row: GainRow, table: GainTable) -> tuple[str, str]:
     base = next((one for one in table.rows if one.name == table.baseline), None)
     if base is None or not row.top1 or not base.top1 or row.top1_on != base.top1_on:
         return row.name, table.baseline
-    return f"{row.name} (top-1 {row.top1:.2f} %)", f"{base.name} ({base.top1:.2f} %)"
+    on = f" on {row.top1_on}" if row.top1_on else ""
+    return f"{row.name} (top-1 {row.top1:.2f} %{on})", f"{base.name} ({base.top1:.2f} %)"
 
 
 def _figures(rows: Sequence[GainRow], table: GainTable) -> list[str]:

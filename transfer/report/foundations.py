@@ -13,11 +13,11 @@ from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
 from transfer.stats.rows import SEVERAL
 
-_MOST_ROWS = 4  # whose top-1 is in the line below an answer
+_MOST_ROWS = 4  # that the first screen describes
 
 
 def in_one_line(group: Group) -> str:
-    """What an answer rests on: runs, units, top-1, test images, and the kind of its intervals."""
+    """What an answer rests on: runs, units, test images, and the kind of its intervals."""
     protocol, runs = group[0].setting.protocol, _records(group)
     changes = {task_of(one, group): ", ".join(one.setting.changes) for one in group}
     how = "; ".join(f"{task} {words}" for task, words in changes.items() if words)
@@ -27,7 +27,6 @@ def in_one_line(group: Group) -> str:
     parts = [
         f"{count(len(runs), 'run')} of protocol {protocol}{f' ({how})' if how else ''}",
         *dict.fromkeys(_units(table) for table in group),
-        *_accuracies(group),
         *([f"{' and '.join(images)} test images"] if images else []),
     ]
     return f"{', '.join(parts)}. {_certainty(group)}"
@@ -40,9 +39,14 @@ def rows_in_words(group: Group) -> str:
     chosen = [rows[name] for name in (*names, group[0].baseline) if name in rows]
     if len(chosen) > _MOST_ROWS:
         return ""
-    return " ".join(
-        f"{row.name}: {row.architecture}, tricks: {how_trained.tricks(row)}." for row in chosen
-    )
+    return " ".join(_in_words(row) for row in chosen)
+
+
+def _in_words(row: GainRow) -> str:
+    """A row's network, its top-1 and the tricks of its training."""
+    on = f" on {row.top1_on}" if row.top1_on else ""
+    known = f", top-1 {row.top1:.2f} %{on}" if row.top1 else ""
+    return f"{row.name}: {row.architecture}{known}, tricks: {how_trained.tricks(row)}."
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:
@@ -94,29 +98,13 @@ def _units(table: GainTable) -> str:
     return f"{number} {what} per row"
 
 
-def _accuracies(group: Group) -> list[str]:
-    """Top-1 of the rows in question and of the baseline, by data set; of a few rows only."""
-    rows = {row.name: row for table in group for row in table.rows}
-    names = [row.name for table in group for row in asked(table)]
-    found: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*names, group[0].baseline]):
-        row = rows.get(name)
-        if row and row.top1:
-            found.setdefault(row.top1_on, []).append(f"{name} {row.top1:.2f} %")
-    if sum(map(len, found.values())) > _MOST_ROWS:
-        return []
-    return [
-        f"top-1{f' on {on}' if on else ''}: {' and '.join(texts)}" for on, texts in found.items()
-    ]
-
-
 def _certainty(group: Group) -> str:
     if all(table.analysis.method is None for table in group):
         reasons = dict.fromkeys(table.analysis.reason for table in group)
         return f"No verdicts: {'; '.join(reasons)}."
     return (
-        "The intervals hold at 95 % for all rows of a task together and for each control alone, "
-        "over classifiers and seeds, on these test images."
+        "Intervals: over classifiers and seeds, on these test images, for all rows of a task "
+        "together and for each control alone."
     )
 
 

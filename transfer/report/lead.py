@@ -39,12 +39,14 @@ def _article(name: str, group: Group, picture: str, noises: Noises) -> str:
     found, setting = answer(group), group[0].setting
     lines = "".join(map(_line, found.tasks))
     controls = f'<p class="controls">{html(found.controls)}</p>' if found.controls else ""
-    basis = " ".join([rows_in_words(group), in_one_line(group), *_totals(group, noises)])
+    basis = " ".join([in_one_line(group), *_totals(group, noises)])
+    rows = rows_in_words(group)
+    compared = f'<p class="basis"><b>Compared.</b> {_whole(rows)}</p>\n' if rows else ""
     kicker = f"On {setting.data}, protocol {setting.protocol}, against {group[0].baseline}"
     return (
         f'<article class="lead" id="{html(name)}">\n<div>\n<p class="kicker">{html(kicker)}</p>\n'
         f'<ul class="answers">{lines}</ul>\n{controls}</div>\n{picture}\n'
-        f'<p class="basis"><b>Basis.</b> {_whole(basis)}</p>\n</article>\n'
+        f'<div><p class="basis"><b>Basis.</b> {_whole(basis)}</p>\n{compared}</div>\n</article>\n'
     )
 
 
@@ -69,7 +71,7 @@ def _totals(group: Group, noises: Noises) -> Iterator[str]:
     """The intervals that hold on other test images too."""
     found = [text for table in group for text in _totals_of(table, noises)]
     if found:
-        yield f"95 % intervals that hold on other test images too: {'; '.join(found)}."
+        yield f"On other test images too: {'; '.join(found)}."
 
 
 def _totals_of(table: GainTable, noises: Noises) -> Iterator[str]:

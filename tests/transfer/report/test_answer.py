@@ -12,7 +12,7 @@ from transfer.records.outcomes import DetectionOutcomes
 from transfer.report import class_table, front, readme
 from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
-from transfer.report.foundations import in_one_line
+from transfer.report.foundations import in_one_line, rows_in_words
 
 ROOT = Path(__file__).resolve().parents[3]
 MAP = "mAP (11-point, IoU .5)"
@@ -60,8 +60,9 @@ def answered(found):
 
 def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
     group, found = answered(collect(results))
-    named = f"{TRICKS} (top-1 8.30 %) makes a better detector than {CONTROL} (8.30 %): +4.00"
-    assert named in found.tasks[0].finding
+    first = found.tasks[0].finding
+    assert f"{TRICKS} (top-1 8.30 % on ImageNet) makes a better detector than" in first
+    assert f"{CONTROL} (8.30 %): +4.00" in first
     assert f"{TRICKS} makes a better segmenter than {CONTROL}: +4.00" in found.tasks[1].finding
     for table, one in zip(group, found.tasks, strict=True):
         row = next(row for row in table.rows if row.name == TRICKS).statistics
@@ -77,7 +78,7 @@ def test_the_basis_is_one_line(results):
     group, _ = answered(collect(results))
     text = in_one_line(group)
     assert text.startswith("24 runs of protocol openmmlab, 3 classifiers per row, ")
-    assert f"top-1 on ImageNet: {TRICKS} 8.30 % and {CONTROL} 8.30 %" in text
+    assert f"{TRICKS}: resnet18d, top-1 8.30 % on ImageNet, tricks: " in rows_in_words(group)
     assert "4,952 test images" in text
     assert "\n" not in text
 
@@ -222,7 +223,7 @@ def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(resu
     assert text.endswith(f"{front.PART.end}\n\nThe rest.\n")
     assert "\nold\n" not in text
     assert (
-        "**Detection: gain.** Fine-tuned on voc2012-animals, resnet18d_tricks (top-1 8.30 %) makes"
+        "**Detection: gain.** Fine-tuned on voc2012-animals, resnet18d_tricks (top-1 8.30 % on ImageNet) makes"
         in text
     )
     assert main.main(["report", "--results", str(results)]) == 0
