@@ -47,7 +47,7 @@ _BACKBONE, _C4_HEAD = "backbones.openmmlab.backbone", "backbones.openmmlab.c4_he
 _RUNNER, _MMCV_OPS = "backbones.runtime.runner", "transfer.speed.mmcv_ops"
 _BREAKDOWN, _LOADING = "transfer.bench.breakdown", "transfer.compat.safe_loading"
 _CEILING, _DRAWS = "transfer.bench.ceiling", "transfer.protocols.placed_sampler"
-_GRAPHS, _NMS = "transfer.speed.graphed_features", "transfer.speed.grouped_nms"
+_GRAPHS = "transfer.speed.graphed_features"
 _GPU, _STEP = "transfer.speed.gpu_convolutions", "transfer.speed.two_stage_step"
 _INPUTS, _DETECTORS = "transfer.speed.non_blocking_inputs", "transfer.speed.known_detectors"
 _SEGMENTATION, _WINOGRAD = "transfer.speed.fused_segmentation_loss", "transfer.speed.winograd"
@@ -135,11 +135,9 @@ RELIED_ON = (
     ),
     Name("mmcv.utils.ext_loader", "load_ext", (_MMCV_OPS,), "finds the stand-in 'mmcv._ext'"),
     Name("mmdet.models.detectors", "TwoStageDetector.loss", (_STEP,), "replaced"),
-    Name("mmdet.models.dense_heads", "RPNHead.loss_by_feat", (_STEP,), "replaced"),
     Name(
         "mmdet.models.dense_heads", "AnchorHead.forward", ("transfer.speed.sparse_rpn",), "replaced"
     ),
-    Name("mmdet.models.dense_heads", "RPNHead._bbox_post_process", (_NMS,), "replaced"),
     Name(
         "mmdet.models.dense_heads",
         "AnchorHead.sampler",

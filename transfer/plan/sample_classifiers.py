@@ -46,7 +46,7 @@ class SampleTraining:
     epochs: int = 4
     batch_size: int = 16
     image_size: int = 48
-    base_lr: float = 0.5
+    base_lr: float = 0.25
     min_area: float = 0.8
     warmup: float = 0.1
 

@@ -118,9 +118,9 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
                 for ours, other in zip(record["ours"], record["other"], strict=True)
             ]
             part = markdown(record["against"].removeprefix(LEAVING_OUT))
-            spread = f"{min(ratios):.3f} … {max(ratios):.3f}"
+            spread = f"{min(ratios):.2f} … {max(ratios):.2f}"
             rows.append(
-                (part, _work(record), f"{statistics.median(ratios):.3f}", spread, f"{len(ratios)}")
+                (part, _work(record), f"{statistics.median(ratios):.2f}", spread, f"{len(ratios)}")
             )
         heading = ("part", "measured", "a step without it takes, times", "from … to", "pairs")
         rows.sort(key=lambda row: -float(row[2]))

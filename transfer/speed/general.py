@@ -9,7 +9,7 @@ import torch
 from backbones.runtime import fused_sgd
 from backbones.runtime.allocation import keep_freed_memory
 from backbones.runtime.precision import lay_out_channels_last
-from transfer.speed.part import Inactive, Part, computed_dtype
+from transfer.speed.part import Inactive, Part, computed_dtype, require_gpu
 
 
 class KeptMemory(Part):
@@ -30,6 +30,7 @@ class FusedSteps(Part):
 
     def install(self, runner: Any) -> str:
         """Replace the optimizer's steps, once."""
+        require_gpu(runner)
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if optimizer is None:
             raise Inactive("nothing is trained by one optimizer")

@@ -58,7 +58,7 @@ class GraphedFeatures(Part):
         """Replace the step's computation on whole images."""
         step = getattr(unwrapped(runner.model), "loss", None)
         if not isinstance(step, TwoStageStep):
-            raise Inactive("HostSampling does not train the detector, which it does only on a GPU")
+            raise Inactive("HostSampling does not train the detector")
         if unwrapped(runner.model) is not runner.model:
             raise Inactive("several processes share a batch")
         if not isinstance(runner.optim_wrapper, OptimWrapper):

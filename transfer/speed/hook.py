@@ -38,16 +38,15 @@ PARTS = {
     # Single modules of a model.
     "SparseRoIExtraction": Listed("sparse_roi_align", "SparseRoIExtraction", "mmdet"),
     "SparseRpnGradients": Listed("sparse_rpn", "SparseRpnGradients", "mmdet"),
-    "GroupedNms": Listed("grouped_nms", "GroupedNms", "mmdet"),
     "FusedSegmentationLoss": Listed("fused_segmentation_loss", "FusedSegmentationLoss", "mmseg"),
     "WinogradConvolutions": Listed("winograd", "WinogradConvolutions"),
     "PointwiseProducts": Listed("gpu_convolutions", "PointwiseProducts", gpu=True),
     "NoBenchmarkInEvaluation": Listed("gpu_convolutions", "NoBenchmarkInEvaluation", gpu=True),
     # A detector's whole step, then the parts that depend on its replacement.
-    "HostSampling": Listed("two_stage_step", "HostSampling", "mmdet"),
+    "HostSampling": Listed("two_stage_step", "HostSampling", "mmdet", gpu=True),
     "GraphedFeatures": Listed("graphed_features", "GraphedFeatures", "mmdet", gpu=True),
     "NonBlockingInputs": Listed("non_blocking_inputs", "NonBlockingInputs", gpu=True),
-    "FusedSgd": Listed("general", "FusedSteps"),
+    "FusedSgd": Listed("general", "FusedSteps", gpu=True),
     # Last: it may wrap the model again.
     "ChannelsLast": Listed("general", "ChannelsLastMaps"),
 }

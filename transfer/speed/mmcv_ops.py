@@ -41,30 +41,13 @@ def install() -> str:
     return "torchvision"
 
 
-Suppression = Callable[[Tensor, Tensor, float, int], Tensor]
-"""A function with the signature of :func:`nms`."""
-
-
-def serve_nms(function: Suppression) -> bool:
-    """Make the stand-in use another non-maximum suppression.
-
-    Returns:
-        Whether it is used; a compiled mmcv keeps its own.
-    """
-    stand_in = sys.modules.get(NAME)
-    if not isinstance(stand_in, _StandIn):
-        return False
-    stand_in.nms = function
-    return True
-
-
 class _StandIn(ModuleType):
     """Three operators from torchvision; any other name raises a clear error when called."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, doc=__doc__)
         self.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
-        self.nms: Suppression = nms
+        self.nms = nms
         self.roi_align_forward = roi_align_forward
         self.roi_align_backward = roi_align_backward
 

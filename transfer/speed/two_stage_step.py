@@ -30,7 +30,7 @@ from backbones.runtime.checkpoint import unwrapped
 from transfer.speed import mmcv_ops
 from transfer.speed.anchors import Anchors, Inside
 from transfer.speed.known_detectors import unlike
-from transfer.speed.part import Inactive, Part, device_of
+from transfer.speed.part import Inactive, Part, require_gpu
 from transfer.speed.pinned import sent
 from transfer.speed.sparse_roi_align import SparseRoIExtractor
 
@@ -41,22 +41,16 @@ _EPSILON = torch.finfo(torch.float32).eps  # what the toolbox adds to its diviso
 
 
 class HostSampling(Part):
-    """Trains a two-stage detector with :class:`TwoStageStep`.
-
-    On the CPU, where boxes are on the host anyway, only the proposal network's loss.
-    """
+    """Trains a two-stage detector with :class:`TwoStageStep`."""
 
     def install(self, runner: Any) -> str:
-        """Replace the detector's ``loss``, or its proposal head's."""
+        """Replace the detector's ``loss``."""
         detector = unwrapped(runner.model)
         if reason := unlike(detector):
             raise Inactive(reason)
-        step = TwoStageStep(detector)
-        if device_of(runner).type == "cuda":
-            detector.loss = step
-            return "the detector's loss; boxes are sampled on the host"
-        detector.rpn_head.loss_by_feat = step.rpn_loss_by_feat
-        return "the proposal head's loss"
+        require_gpu(runner)
+        detector.loss = TwoStageStep(detector)
+        return "the detector's loss; boxes are sampled on the host"
 
 
 Sizes = tuple[tuple[int, int], ...]
@@ -138,22 +132,6 @@ class TwoStageStep:
         with torch.no_grad():
             found = self.candidates(*flat, sizes, limits)
         return WholeImages(tuple(maps), *flat, *found)
-
-    def rpn_loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict[str, Any]],
-        batch_gt_instances_ignore: list[InstanceData | None] | None = None,
-    ) -> dict[str, Tensor]:
-        """The proposal head's ``loss_by_feat``."""
-        ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
-        sizes = tuple((each.shape[2], each.shape[3]) for each in cls_scores)
-        flat = _flat(cls_scores, bbox_preds)
-        return self._rpn_losses(
-            sizes, *flat, truths=batch_gt_instances, ignored=ignored, metas=batch_img_metas
-        )
 
     def candidates(
         self, scores: Tensor, deltas: Tensor, sizes: Sizes, limits: Tensor

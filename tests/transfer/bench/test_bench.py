@@ -115,7 +115,7 @@ def test_each_machine_has_a_table_of_its_own_the_one_measured_last_the_first(tmp
     ("side", "precision"),
     [
         ("ours", "bfloat16"),
-        ("without GroupedNms", "bfloat16"),
+        ("without KeptMemory", "bfloat16"),
         ("stock", "float32"),
         ("stock amp", "bfloat16"),
     ],
@@ -560,7 +560,7 @@ def test_each_part_is_left_out_once_a_round_and_shares_our_run(tmp_path, monkeyp
 
     def side(work):
         order.append(work.side)
-        seconds = {"ours": 2.0, "without FusedSgd": 3.0}.get(work.side, 2.5)
+        seconds = {"ours": 2.0, "without KeptMemory": 3.0}.get(work.side, 2.5)
         steps = [9.0, seconds, seconds]  # the first one is disturbed
         return Run(seconds={"train": sum(steps)}, images=72, peak_mb=100.0, steps=steps)
 
@@ -575,9 +575,9 @@ def test_each_part_is_left_out_once_a_round_and_shares_our_run(tmp_path, monkeyp
     assert {r["against"] for r in records} == set(sides[1:])
     assert "without" not in tables(tmp_path), "a part is not an opponent"
     made = speed_tables.gains_of_parts(collected(tmp_path)).splitlines()[4:]
-    assert made[0].startswith("| FusedSgd | segmentation, ")
-    assert made[0].endswith(" | 1.500 | 1.500 … 1.500 | 2 |")
-    assert {line.split(" | ")[2] for line in made[1:]} == {"1.250"}
+    assert made[0].startswith("| KeptMemory | segmentation, ")
+    assert made[0].endswith(" | 1.50 | 1.50 … 1.50 | 2 |")
+    assert {line.split(" | ")[2] for line in made[1:]} == {"1.25"}
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

@@ -182,7 +182,7 @@ def test_the_versions_are_those_of_the_dependencies():
 
 
 GONE = {
-    "mmdet.models.dense_heads.RPNHead._bbox_post_process": "mmdet",
+    "mmdet.models.dense_heads.AnchorHead.forward": "mmdet",
     "mmseg.models.decode_heads.decode_head.BaseDecodeHead._stack_batch_gt": "mmseg",
     "mmengine.runner.checkpoint._safe_torch_load": "mmengine",
 }

@@ -172,7 +172,7 @@ def test_a_dry_run_refuses_overrides_that_cannot_be_merged(here, small_sample, c
     ("task", "protocol", "overrides"),
     [
         ("detection", "quick", {"train_cfg.max_epochs": 1, "optim_wrapper.optimizer.lr": 0.1}),
-        ("detection", "quick", {"without": ("GroupedNms",), "train_dataloader.batch_size": 4}),
+        ("detection", "quick", {"without": ("KeptMemory",), "train_dataloader.batch_size": 4}),
         # Keys that the config does not have, of parameters that the classes have.
         ("segmentation", "quick", {"model.backbone.norm_eval": True}),
         ("segmentation", "quick", {"model.decode_head.loss_decode.avg_non_ignore": False}),

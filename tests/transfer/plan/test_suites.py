@@ -117,7 +117,7 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         ),
         (QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = nan', "a finite number"),
         (QUICK + 'rows = ["a"]\n[vary]\n"a.b" = [1, [inf]]', "a finite number"),
-        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["GroupNms"]', "GroupedNms"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nwithout = ["KeepMemory"]', "KeptMemory"),
         (QUICK + 'rows = ["a"]\n[overrides]\nwithout = "FusedSgd"', "must be a list of parts"),
         (QUICK + 'rows = ["a"]\n[vary]\nwithout = ["FusedSgd"]', "must be a list of parts"),
         (

@@ -423,7 +423,7 @@ def test_a_protocol_as_it_is_stands_before_changes_to_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("overrides", "judged"),
-    [((("train_cfg.max_epochs", 1),), False), ((("without", ("GroupedNms",)),), True)],
+    [((("train_cfg.max_epochs", 1),), False), ((("without", ("KeptMemory",)),), True)],
 )
 def test_a_protocol_that_was_changed_is_not_judged_by_the_papers_gain(overrides, judged, tmp_path):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS, protocol="paper", overrides=overrides)

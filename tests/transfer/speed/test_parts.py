@@ -6,138 +6,26 @@ import types
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
-from mmengine.structures import InstanceData
-from torchvision.ops import nms as torchvision_nms
 
+from backbones.runtime import fused_sgd
 from tests.support import processes
 from transfer.speed import mmcv_ops
 
 mmcv_ops.install()
 
-from mmcv.ops import batched_nms  # noqa: E402
 from mmdet.models.dense_heads import RPNHead  # noqa: E402
 
 from transfer.records import records  # noqa: E402
 from transfer.speed import sparse_rpn  # noqa: E402
 from transfer.speed.general import FusedSteps  # noqa: E402
-from transfer.speed.grouped_nms import GroupedNms, grouped_nms  # noqa: E402
 from transfer.speed.part import Inactive  # noqa: E402
-
-coordinate = st.integers(0, 12)  # few values: boxes that touch, coincide or have no extent
-box = st.tuples(coordinate, coordinate, coordinate, coordinate, st.integers(0, 3))
-
-
-@given(
-    st.lists(st.tuples(box, st.integers(0, 4)), max_size=40),
-    st.sampled_from([0.0, 0.3, 0.5, 0.7]),
-    st.sampled_from([0, 1]),
-    st.sampled_from([1, 13, 20]),
-)
-def test_suppressing_group_by_group_keeps_the_same_boxes_in_the_same_order(
-    drawn, threshold, offset, apart
-):
-    rows = [(x, y, x + w, y + h, level) for (x, y, w, h, level), _ in drawn]
-    boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
-    boxes = boxes[:, :4] + apart * boxes[:, 4:]
-    scores = torch.tensor([score / 4 for _, score in drawn])
-    wide = boxes + torch.tensor([0, 0, offset, offset])
-    expected = torchvision_nms(wide, scores, threshold)
-    assert torch.equal(grouped_nms(boxes, scores, threshold, offset), expected)
-
-
-def test_boxes_that_are_no_numbers_are_left_to_the_plain_operator():
-    boxes = torch.tensor([[0.0, 0, 1, 1], [float("nan")] * 4, [20, 20, 21, 21]])
-    scores = torch.tensor([0.1, 0.2, 0.3])
-    expected = mmcv_ops.nms(boxes, scores, 0.5, 0)
-    assert torch.equal(grouped_nms(boxes, scores, 0.5, 0), expected)
-
-
-def test_the_toolboxes_suppress_so_during_a_run_and_not_after(monkeypatch):
-    seen = []
-    plain = mmcv_ops.nms
-
-    def counted(boxes, *arguments, **settings):
-        seen.append(len(boxes))
-        return plain(boxes, *arguments, **settings)
-
-    monkeypatch.setattr(mmcv_ops, "nms", counted)
-    if mmcv_ops.install() != "torchvision":
-        pytest.skip("mmcv has its own operators")
-    boxes = torch.rand(30, 4).cumsum(dim=1)
-    levels = torch.arange(30) % 3
-    settings = {"type": "nms", "iou_threshold": 0.5}
-    hook = GroupedNms()
-    hook.install(types.SimpleNamespace(model=torch.nn.Module()))
-    try:
-        _, inside = batched_nms(boxes, torch.arange(30.0), levels, settings)
-        assert seen == [10, 10, 10]
-    finally:
-        hook.after_run()
-    _, outside = batched_nms(boxes, torch.arange(30.0), levels, settings)
-    assert seen == [10, 10, 10, 30]
-    assert torch.equal(inside, outside)
 
 
 def build(**settings):
     anchors = {"type": "AnchorGenerator", "scales": [8], "ratios": [0.5, 1, 2], "strides": [4]}
     with DefaultScope.overwrite_default_scope("mmdet"):  # whatever ran before
         return RPNHead(in_channels=8, anchor_generator=anchors, **settings)
-
-
-@pytest.mark.parametrize("split_thr", [10_000, 100])
-@pytest.mark.parametrize("most", [20, 60, 300, 4000, -1])
-@pytest.mark.parametrize("spread", [4, 60])  # few are left of boxes that lie close together
-def test_the_proposals_that_are_taken_are_the_toolboxes_own(spread, most, split_thr, monkeypatch):
-    draws = torch.Generator().manual_seed(0)
-    count, levels = 1200, 3
-    corners = spread * torch.rand(count, 2, generator=draws)
-    sides = 4 + 8 * torch.rand(count, 2, generator=draws)
-    proposals = InstanceData(
-        bboxes=torch.cat([corners, corners + sides], dim=1),
-        scores=torch.randint(0, 500, (count,), generator=draws) / 500,  # many of them equal
-        level_ids=torch.randint(0, levels, (count,), generator=draws),
-    )
-    nms = {"type": "nms", "iou_threshold": 0.5, "split_thr": split_thr}
-    cfg = ConfigDict(nms=nms, max_per_img=most, min_bbox_size=0)
-    plain, hook = build(), GroupedNms()
-    head = copy.deepcopy(plain)
-    expected = plain._bbox_post_process(proposals.clone(), cfg)
-    seen = []
-    suppress = mmcv_ops.nms
-    hook.install(types.SimpleNamespace(model=head))
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                mmcv_ops,
-                "nms",
-                lambda boxes, *rest: seen.append(len(boxes)) or suppress(boxes, *rest),
-            )
-            found = head._bbox_post_process(proposals.clone(), cfg)
-    finally:
-        hook.after_run()
-    for part in ("bboxes", "scores", "labels"):
-        assert torch.equal(found[part], expected[part])
-    if mmcv_ops.install() == "torchvision" and split_thr > count and spread > most == 20:
-        assert sum(seen) == 3 * most
-
-
-def test_proposals_that_nothing_is_to_suppress_are_left_as_they_are():
-    proposals = InstanceData(
-        bboxes=torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [1, 0, 9, 9]]),
-        scores=torch.tensor([0.1, 0.3, 0.2]),
-        level_ids=torch.zeros(3, dtype=torch.long),
-    )
-    head, hook = build(), GroupedNms()
-    hook.install(types.SimpleNamespace(model=head))
-    try:
-        found = head._bbox_post_process(proposals, ConfigDict(nms=None, max_per_img=2))
-    finally:
-        hook.after_run()
-    assert found.scores.tolist() == pytest.approx([0.3, 0.2])
 
 
 def a_head(channels_last=False):
@@ -235,8 +123,7 @@ def an_optimiser(model, fused, **settings):
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2, **settings}
     optimizer = torch.optim.SGD(model.parameters(), **settings)
     if fused:
-        wrapper = types.SimpleNamespace(optimizer=optimizer)
-        FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
+        fused_sgd.take_over(optimizer)
     return optimizer
 
 
@@ -379,8 +266,7 @@ def test_steps_under_a_loss_scale_are_plain_ones_but_for_those_that_it_leaves_ou
     settings = {"lr": 0.1, "momentum": 0.9, "nesterov": True}
     optimizers = [torch.optim.SGD(plain.parameters(), **settings)]
     optimizers += [torch.optim.SGD(fused.parameters(), **settings, fused=True)]
-    wrapper = types.SimpleNamespace(optimizer=optimizers[1])
-    FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
+    fused_sgd.take_over(optimizers[1])
     del [torch.full_like(weight, 1e9) for weight in fused.parameters()][:]  # lies in memory now
     for optimizer in optimizers:
         scaler = torch.amp.GradScaler("cpu")
@@ -420,9 +306,13 @@ def test_an_evaluation_and_other_optimisers_have_nothing_to_fuse():
     layer = torch.nn.Linear(2, 2)
     others = torch.optim.Adam(layer.parameters()), Own(layer.parameters(), momentum=0.9)
     wrappers = [types.SimpleNamespace(optimizer=optimizer) for optimizer in others]
+    on_gpu = types.SimpleNamespace(device=torch.device("cuda"))
+    model = types.SimpleNamespace(parameters=lambda: iter([on_gpu]))
     for wrapper in (None, {"optimizer": {"type": "SGD"}}, *wrappers):
         with pytest.raises(Inactive, match="optimizer"):
-            FusedSteps().install(types.SimpleNamespace(optim_wrapper=wrapper))
+            FusedSteps().install(types.SimpleNamespace(model=model, optim_wrapper=wrapper))
+    with pytest.raises(Inactive, match="GPU"):
+        FusedSteps().install(types.SimpleNamespace(model=layer, optim_wrapper=None))
     layer.weight.grad = torch.ones_like(layer.weight)
     for optimizer in others:
         optimizer.step()
@@ -445,7 +335,7 @@ def test_what_only_saves_time_does_not_set_records_apart():
     assert other["comparable_sha256"] != plain["comparable_sha256"]
 
 
-@pytest.mark.parametrize("without", [[], ["GroupedNms"], ["SparseRoIExtraction", "ChannelsLast"]])
+@pytest.mark.parametrize("without", [[], ["KeptMemory"], ["SparseRoIExtraction", "ChannelsLast"]])
 @pytest.mark.parametrize("scope", ["mmdet", "mmseg"])
 @pytest.mark.parametrize("wrapper", ["OptimWrapper", "Bfloat16OptimWrapper"])
 def test_the_hook_counts_as_those_of_its_parts_that_published_hashes_count(scope, wrapper, without):
