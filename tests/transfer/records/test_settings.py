@@ -21,8 +21,8 @@ RESULTS = Path(__file__).resolve().parents[3] / "results"
         ([("a.b", 2), ("train_cfg.max_iters", 100)], ["100 iterations", "1 changed setting"]),
         ([("optim_wrapper.optimizer.lr", 0.04), ("epochs", 8)], ["8 epochs", "learning rate 0.04"]),
         (
-            [("without", ["GroupedNms"]), ("a", 1), ("b", 2)],
-            ["without GroupedNms", "2 changed settings"],
+            [("without", ["KeptMemory"]), ("a", 1), ("b", 2)],
+            ["without KeptMemory", "2 changed settings"],
         ),
         (
             [
