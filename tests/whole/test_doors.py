@@ -40,7 +40,7 @@ DOORS = {
         "transfer/metrics/metrics.py",  # to write
         "transfer/records/array_file.py",  # a member of an archive that is open
         "transfer/records/merge.py",  # to write
-        "transfer/report/page.py",  # a browser
+        "transfer/cli/report.py",  # a browser
         "transfer/scheduling/process.py",  # a worker's log, to write
         "transfer/scheduling/worker.py",  # likewise
     },

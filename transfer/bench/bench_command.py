@@ -40,7 +40,7 @@ from transfer.bench.pairs import (
 from transfer.bench.subset import link_subset
 from transfer.datasets.catalogue import default_data_root
 from transfer.plan.request import data_name
-from transfer.report import speed_tables, suite_speed, verdict_cost
+from transfer.report import speed_parts, speed_tables, suite_speed, verdict_cost
 from transfer.report.speed_tables import LEAVING_OUT
 
 AGAINST = {
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: There is nothing to measure against, or a side failed.
     """
     if args.table:
-        left_out = speed_tables.write(args.results, args.readme)
+        left_out = speed_parts.write(args.results, args.readme)
         for sentence in [*left_out, *suite_speed.write(args.results, args.readme)]:
             print(f"Left out: {terminal(sentence)}", file=sys.stderr)
         verdict_cost.write(args.results, args.readme)

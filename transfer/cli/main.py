@@ -18,7 +18,7 @@ COMMANDS = {
     "show": "transfer.cli.show",
     "table": "transfer.cli.table",
     "export": "transfer.cli.export",
-    "report": "transfer.report.page",
+    "report": "transfer.cli.report",
     "merge": "transfer.records.merge",
     "import": "transfer.records.imported",
     "doctor": "transfer.cli.doctor",

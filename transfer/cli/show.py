@@ -11,6 +11,7 @@ from backbones.common.errors import UserError
 from backbones.common.regular_file import is_hidden
 from backbones.common.screen import screen
 from transfer.datasets import catalogue
+from transfer.datasets.data_set import DataSet
 from transfer.plan.request import load_data
 from transfer.records import records
 from transfer.records.records import Record
@@ -70,19 +71,7 @@ def run(args: argparse.Namespace) -> int:
             f"'{record.path.name}' was imported: its run left no weights here, so there are no "
             "predictions to draw."
         )
-    name = record.cell["data"]
-    if not args.data and name not in catalogue.names():
-        raise UserError(
-            f"The run used '{name}', a data set of your own: pass its .toml file with --data."
-        )
-    data = load_data(args.data or name, args.data_root)
-    if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
-        name != "sample"
-    ):
-        raise UserError(
-            f"'{data.root}' lists other images than the run used, or your .toml file has changed "
-            "since; pass the run's data set with --data and --data-root."
-        )
+    data = data_of(record, args.data, args.data_root)
     # The toolboxes take seconds to import; the errors above come at once.
     from transfer.finetune.predict import FinishedCell
     from transfer.report.predictions.sheet import write_sheets
@@ -105,6 +94,33 @@ def run(args: argparse.Namespace) -> int:
     for line in _remarks(comparisons, cell.classes):
         screen().print(line, highlight=False, soft_wrap=True)
     return 0
+
+
+def data_of(record: Record, own: str | None, data_root: Path) -> DataSet:
+    """The data set of a run.
+
+    Args:
+        record: The run's record.
+        own: The user's own .toml file, if the run used one.
+        data_root: Folder that holds the data sets.
+
+    Raises:
+        UserError: It is not on this machine, or lists other images than the run used.
+    """
+    name = record.cell["data"]
+    if not own and name not in catalogue.names():
+        raise UserError(
+            f"The run used '{name}', a data set of your own: pass its .toml file with --data."
+        )
+    data = load_data(own or name, data_root)
+    if data.fingerprint(record.cell["task"]) != record.cell["data_fingerprint"] and (
+        name != "sample"
+    ):
+        raise UserError(
+            f"'{data.root}' lists other images than the run used, or your .toml file has changed "
+            "since; pass the run's data set with --data and --data-root."
+        )
+    return data
 
 
 def _refuse_score(score: float | None, record: Record) -> None:

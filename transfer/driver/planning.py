@@ -78,6 +78,7 @@ def tasks_of(plan: Plan, args: argparse.Namespace) -> list[Task]:
             evaluate_every=args.evaluate_every,
             storage=args.state_storage,
             baseline=plan.baseline,
+            variant=plan.variant,
         )
         for cell in plan.cells
     ]

@@ -154,6 +154,7 @@ def _content(
             "id": cell.id,
         },
         "baseline": task.baseline,
+        "variant": task.variant,
         "headline": {"metric": metric, "value": outcome.metrics[metric]},
         "metrics": _finite(outcome.metrics),
         "curve": outcome.curve,

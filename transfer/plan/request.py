@@ -71,6 +71,7 @@ class Plan:
         remarks: Sentences for the user.
         data: The argument of :func:`load_data` for each data set's name in a cell.
         margin: Largest difference, in points, that does not matter; None if none is fixed.
+        variant: Name of a suite's settings for titles, or empty.
     """
 
     cells: tuple[Cell, ...]
@@ -79,6 +80,7 @@ class Plan:
     remarks: tuple[str, ...]
     data: dict[str, str]
     margin: float | None = None
+    variant: str = ""
 
 
 def make_plan(request: Request) -> Plan:

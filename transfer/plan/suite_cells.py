@@ -125,6 +125,7 @@ class _Planner:
             rows=rows,
             baseline=self._baseline(),
             margin=self.suite.margin,
+            variant=self.suite.variant,
             remarks=tuple(dict.fromkeys((*notes, *self.remarks, *self._other_lengths()))),
             data=by_name(self.data.values()),
         )

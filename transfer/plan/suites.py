@@ -25,6 +25,7 @@ A row's ``classifiers`` are files, or patterns of files. The i-th is fine-tuned 
 in every row; a single seed is for all. The files are searched beside the suite's file, then in the
 output folder of ``backbones/train.py``.
 ``classifier_seeds`` does the same on the sample, where missing classifiers are trained.
+``variant`` names the overrides for titles.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Suite:
         precision: ``"auto"`` or a precision.
         baseline: Row that gains are computed against, or empty.
         margin: Largest difference, in points, that does not matter; None if none is fixed.
+        variant: Name of its settings for titles, or empty.
         settings: For each task, the sets of overrides that its cells run with.
     """
 
@@ -103,6 +105,7 @@ class Suite:
     precision: str
     baseline: str
     margin: float | None
+    variant: str
     settings: Mapping[str, tuple[Overrides, ...]]
 
 
@@ -141,7 +144,7 @@ class _Reader:
 
     def suite(self, content: dict[str, Any]) -> Suite:
         keys = ("tasks", "data", "protocol", "precision", "baseline", "margin", "rows", EPOCHS)
-        self._known(content, (*keys, *_OF_A_ROW, "overrides", "vary"), "")
+        self._known(content, (*keys, *_OF_A_ROW, "variant", "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:
@@ -165,6 +168,7 @@ class _Reader:
             precision=self._precision(content.get("precision", "auto")),
             baseline=self._beside(self._text(content.get("baseline", ""), "baseline")),
             margin=self._margin(content.get("margin")),
+            variant=self._variant(content),
             settings=settings,
         )
 
@@ -353,6 +357,14 @@ class _Reader:
         if type(value) not in (int, float) or not 0 < value <= 100:
             raise self._wrong("margin", "a number of points above 0 and at most 100")
         return float(value)
+
+    def _variant(self, content: dict[str, Any]) -> str:
+        name = self._text(content.get("variant", ""), "variant")
+        if name and "vary" in content:
+            raise self._wrong("variant", "left out: 'vary' has a table for each value")
+        if name and name != brief(name):
+            raise self._wrong("variant", "one line of at most 100 letters")
+        return name
 
     def _wrong(self, key: str, wanted: str) -> UserError:
         return UserError(f"In the suite '{self.path}', '{key}' must be {wanted}.")

@@ -33,6 +33,7 @@ from transfer.protocols.training_length import set_epochs
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
 
+
 def compose(
     cell: Cell,
     data: DataSet,

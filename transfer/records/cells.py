@@ -120,6 +120,7 @@ class Task:
         storage: fsspec URL of a folder for copies of checkpoints; empty for none.
         evaluate_every: Epochs or iterations between evaluations during training; 0 for none.
         baseline: Row that its run computes gains against; empty for none.
+        variant: The suite's name for its settings, for titles; empty for none.
     """
 
     cell: Cell
@@ -134,6 +135,7 @@ class Task:
     evaluate_every: int = 0
     storage: str = ""
     baseline: str = ""
+    variant: str = ""
 
     @property
     def state_copy(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.escape import one_line
 from transfer.records import settings
 from transfer.records.records import UNKNOWN, Record, compared, measure
 
@@ -30,6 +31,7 @@ class Setting:
         metric: The headline metric.
         overrides: Further settings of the config, as JSON.
         form: Form of average precision; see :attr:`Record.form`.
+        variant: A suite's name for its overrides, which distinguishes nothing.
     """
 
     task: str
@@ -41,6 +43,7 @@ class Setting:
     metric: str
     overrides: str = "[]"
     form: str = ""
+    variant: str = field(default="", compare=False, repr=False)
 
     @property
     def measure(self) -> str:
@@ -52,8 +55,13 @@ class Setting:
         """The table's title."""
         text = f"{self.task.capitalize()} on {self.data}, protocol {self.protocol}"
         sample = " (SAMPLE: drawn images, not VOC or ADE20K)" if self.data == "sample" else ""
-        changed = "".join(f", {one}" for one in settings.in_title(json.loads(self.overrides)))
+        changed = "".join(f", {one}" for one in self.changes)
         return f"{text}, {self.precision}{changed}{sample}"
+
+    @property
+    def changes(self) -> list[str]:
+        """What the suite changes in the protocol, in words for a title."""
+        return settings.in_title(json.loads(self.overrides), self.variant)
 
     @classmethod
     def of(cls, record: Record) -> Setting:
@@ -73,6 +81,7 @@ class Setting:
             metric=record.metric,
             overrides=overrides,
             form=record.form,
+            variant=one_line(str(record.content.get("variant") or "")),
         )
 
 

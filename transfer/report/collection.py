@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
 
 from backbones.common.errors import UserError
@@ -21,6 +20,7 @@ from transfer.report import classification
 from transfer.report.across_data import with_notes
 from transfer.report.gains import GainTable, gain_table, paper_row
 from transfer.report.remarks import PAPER_DATA
+from transfer.report.short_names import short_name
 
 BASELINE = "resnet50_baseline"
 """The paper's baseline, and that of rows without a recorded one or a control in the zoo."""
@@ -96,12 +96,7 @@ def settings(found: Collection) -> list[tuple[str, list[GainTable]]]:
     """The tables of each setting, with a short, unique name of the setting."""
     named: dict[str, list[GainTable]] = {}
     for setting, tables in groupby(found.gains, key=lambda table: table.setting):
-        long_name = f"{setting.task}-{setting.data}-{setting.protocol}"
-        stem = name = re.sub(r"[^\w.-]", "-", long_name)  # for a file and for links to it
-        for number in count(2):
-            if name not in named:
-                break
-            name = f"{stem}-{number}"
+        name = short_name(f"{setting.task}-{setting.data}-{setting.protocol}", named)
         named[name] = list(tables)
     return list(named.items())
 

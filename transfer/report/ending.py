@@ -12,7 +12,7 @@ from transfer.report.gains import GainRow, GainTable
 
 _NEXT = (
     "Next, your images: transfer run --backbone {row} --data FILE.toml (docs/data.md)",
-    "Next, your backbone: transfer run --backbone FILE.toml (README, 'Your own backbone')",
+    "Next, your backbone: transfer run --backbone FILE.toml (docs/own-backbone.md)",
     "Next, the real data: transfer prepare voc0712 --root data, then transfer run --backbone {row} "
     "--data-root data",
 )
@@ -73,7 +73,8 @@ def _on_real_images(results: Path) -> list[str]:
     found = collection.collect(results)
     if not found.gains:
         return []
-    result = " ".join(answer(groups(found.gains)[0])[:1])
+    first = next(iter(groups(found.gains).values()))
+    result = " ".join(answer(first).sentences)
     return [f"Earlier result on real images: {result}", f"  {_look(results)} shows all results."]
 
 

@@ -1,4 +1,4 @@
-"""The basis of a table: data, protocol, classifiers, machines, versions, commands."""
+"""The basis of the figures: runs, data, protocol, machines, versions, commands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,45 @@ from typing import Any
 from transfer.records.records import Record
 from transfer.records.wording import count
 from transfer.report import how_trained
+from transfer.report.answer import Group, asked, task_of
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
+from transfer.stats.rows import SEVERAL
+
+_MOST_ROWS = 4  # that the first screen describes
+
+
+def in_one_line(group: Group) -> str:
+    """What an answer rests on: runs, units, test images, and the kind of its intervals."""
+    protocol, runs = group[0].setting.protocol, _records(group)
+    changes = {task_of(one, group): ", ".join(one.setting.changes) for one in group}
+    how = "; ".join(f"{task} {words}" for task, words in changes.items() if words)
+    if len(set(changes.values())) == 1:
+        how = next(iter(changes.values()))
+    images = [text for text in dict.fromkeys(_test_images(table) for table in group) if text]
+    parts = [
+        f"{count(len(runs), 'run')} of protocol {protocol}{f' ({how})' if how else ''}",
+        *dict.fromkeys(_units(table) for table in group),
+        *([f"{' and '.join(images)} test images"] if images else []),
+    ]
+    return f"{', '.join(parts)}. {_certainty(group)}"
+
+
+def rows_in_words(group: Group) -> str:
+    """The network and the training of the rows in question and of the baseline; of a few rows."""
+    rows = {row.name: row for table in group for row in table.rows}
+    names = dict.fromkeys(row.name for table in group for row in asked(table))
+    chosen = [rows[name] for name in (*names, group[0].baseline) if name in rows]
+    if len(chosen) > _MOST_ROWS:
+        return ""
+    return " ".join(_in_words(row) for row in chosen)
+
+
+def _in_words(row: GainRow) -> str:
+    """A row's network, its top-1 and the tricks of its training."""
+    on = f" on {row.top1_on}" if row.top1_on else ""
+    known = f", top-1 {row.top1:.2f} %{on}" if row.top1 else ""
+    return f"{row.name}: {row.architecture}{known}, tricks: {how_trained.tricks(row)}."
 
 
 def foundations(tables: Sequence[GainTable]) -> list[str]:
@@ -36,8 +73,8 @@ def foundations(tables: Sequence[GainTable]) -> list[str]:
 
 def rests_on(gains: GainTable, name: str) -> Table:
     """The differences between the rows of a table: network, cost, tricks, weights, seeds."""
-    columns = ("backbone", "network", "M parameters", "G mult-adds", "tricks", "weights", "seeds")
-    return table(name, title=f"Basis of the rows, {gains.setting.title}", columns=columns,
+    columns = ("backbone", "network", "tricks", "weights", "seeds")
+    return table(name, title=f"{gains.setting.title}: basis of the rows", columns=columns,
                  rows=[_row(row) for row in gains.rows])  # fmt: skip
 
 
@@ -45,6 +82,30 @@ def commands(tables: Sequence[GainTable]) -> list[str]:
     """The commands that produced a setting's records, without duplicates."""
     recorded = (record.content.get("command") for record in _records(tables))
     return sorted({command for command in recorded if isinstance(command, str) and command})
+
+
+def _test_images(table: GainTable) -> str:
+    images = table.rows[0].records[0].content["training"]["images"]["test"]
+    return f"{images:,}" if images else ""
+
+
+def _units(table: GainTable) -> str:
+    """``3 classifiers per row``, or their range."""
+    counts = sorted({row.statistics.n for row in table.rows})
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    unit = {row.statistics.unit for row in table.rows}
+    what = "classifiers or fine-tunings" if len(unit) > 1 else SEVERAL[unit.pop()]
+    return f"{number} {what} per row"
+
+
+def _certainty(group: Group) -> str:
+    if all(table.analysis.method is None for table in group):
+        reasons = dict.fromkeys(table.analysis.reason for table in group)
+        return f"No verdicts: {'; '.join(reasons)}."
+    return (
+        "Intervals: over classifiers and seeds, on these test images, for all rows of a task "
+        "together and for each control alone."
+    )
 
 
 def _hours(found: Sequence[dict[str, Any]]) -> str:
@@ -69,8 +130,6 @@ def _row(row: GainRow) -> list[str]:
     return [
         row.name,
         row.architecture,
-        f"{row.parameters / 1e6:.2f}" if row.parameters else "unknown",
-        f"{row.multiply_adds / 1e9:.2f}" if row.multiply_adds else "unknown",
         how_trained.tricks(row),
         "; ".join(sorted(weights)),
         ", ".join(str(seed) for seed in sorted({r.cell["seed"] for r in row.records})),

@@ -12,7 +12,7 @@ from transfer.records.comparable import Setting
 from transfer.records.records import Record, measure
 from transfer.records.wording import figure, interval, signed
 from transfer.report.gains import GainRow, GainTable, observation, paper_row
-from transfer.report.image_noise import noise_sentences
+from transfer.report.image_noise import RowNoise, noise_sentences
 from transfer.report.layout import Cell, Missing, Table, table
 from transfer.report.remarks import PAPER_PROTOCOL, is_papers_protocol, judged_agreement, remarks
 from transfer.stats.rows import RowResult
@@ -34,13 +34,13 @@ _DRAWN_ANEW = "Every run draws its own random weights: the spread is between run
 _METRIC_DATA = {"mAP": "VOC", "mIoU": "ADE20K"}
 
 
-def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Table:
+def gain_table(gains: GainTable, name: str, noise: Sequence[RowNoise] = ()) -> Table:
     """Every row of a setting, with mean, gain and verdict.
 
     Args:
         gains: The table.
         name: Its short name.
-        image_noise: Whether to resample the test images, which takes minutes on large test sets.
+        noise: The noise of the test images, for the notes; empty if it was not computed.
     """
     metric = gains.setting.metric
     columns = (
@@ -59,8 +59,8 @@ def gain_table(gains: GainTable, name: str, *, image_noise: bool = False) -> Tab
     )
     rows = [_line(gains, row) for row in gains.rows]
     title = gains.setting.title + f", against {gains.baseline}"
-    noise = noise_sentences(gains) if image_noise else []
-    return table(name, title=title, columns=columns, rows=rows, notes=(*remarks(gains), *noise))
+    notes = (*remarks(gains), *noise_sentences(gains, noise))
+    return table(name, title=title, columns=columns, rows=rows, notes=notes)
 
 
 def _line(gains: GainTable, row: GainRow) -> list[Cell]:

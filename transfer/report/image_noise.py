@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from backbones.common.errors import UserError
 from transfer.records import per_image
-from transfer.records.comparable import classifier
+from transfer.records.comparable import Setting, classifier
 from transfer.records.outcomes import SegmentationOutcomes
 from transfer.records.per_image import Outcomes
 from transfer.records.records import Record
@@ -40,6 +41,15 @@ class RowNoise:
     reason: str = ""
 
 
+Noises = Mapping[tuple[Setting, str], Sequence[RowNoise]]
+"""The noise of several tables, by setting and baseline."""
+
+
+def noises_of(tables: Iterable[GainTable]) -> Noises:
+    """The noise of every gain of several tables, which takes minutes on large test sets."""
+    return {(table.setting, table.baseline): image_noise(table) for table in tables}
+
+
 def image_noise(table: GainTable) -> list[RowNoise]:
     """The noise of every gain of a table.
 
@@ -57,17 +67,24 @@ def image_noise(table: GainTable) -> list[RowNoise]:
     return [_of_row(row, before, table.setting.metric) for row in others]
 
 
-def noise_sentences(table: GainTable) -> list[str]:
-    """The noise of a table in sentences."""
+def noise_sentences(table: GainTable, noise: Sequence[RowNoise]) -> list[str]:
+    """The noise of a table in sentences.
+
+    Args:
+        table: The table.
+        noise: The noise of its gains.
+    """
     known: list[str] = []
-    total: list[str] = []
+    together: list[str] = []
     silent: dict[str, list[str]] = {}
-    for one in image_noise(table):
+    for one in noise:
         if one.noise:
-            ends = interval(one.noise.low, one.noise.high)
-            known.append(f"{one.row} {signed(one.noise.difference)} ({ends})")
+            alone = interval(one.noise.low, one.noise.high)
+            known.append(f"{one.row} {signed(one.noise.difference)} ({alone})")
             images, draws = one.noise.images, one.noise.resamples
-            total += _total(table, one.row, one.noise)
+            if ends := total(table, one):
+                gain = row_of(table, one.row).statistics.gain
+                together.append(f"{one.row} {signed(gain)} ({interval(*ends)})")
         else:
             silent.setdefault(one.reason, []).append(one.row)
     lines = [
@@ -79,24 +96,36 @@ def noise_sentences(table: GainTable) -> list[str]:
             f"Gains with 95 % intervals over test images alone ({draws} halves of "
             f"{images} images): {'; '.join(known)}.",
         )
-    if total:
+    if together:
         lines.insert(
             0,
             "Gains with 95 % intervals over classifiers, seeds and test images together: "
-            f"{'; '.join(total)}. The table's own intervals are for these test images only.",
+            f"{'; '.join(together)}. The table's own intervals are for these test images only.",
         )
     return lines
 
 
-def _total(table: GainTable, name: str, noise: ImageNoise) -> list[str]:
-    """A row's gain with its total interval; empty if its seeds give none."""
-    row = next(one.statistics for one in table.rows if one.name == name)
-    if row.gain is None or row.gain_low is None or row.gain_high is None:
-        return []
+def total(table: GainTable, one: RowNoise) -> tuple[float, float] | None:
+    """A gain's interval over classifiers, seeds and test images together.
+
+    Args:
+        table: The table.
+        one: The noise of one of its gains.
+
+    Returns:
+        Its ends, or None if the seeds or the test images give no interval.
+    """
+    row = row_of(table, one.row).statistics
+    if one.noise is None or row.gain is None or row.gain_low is None or row.gain_high is None:
+        return None
     rows = 1 if row.control else max(1, len(table.analysis.family))
-    around = noise.low - noise.difference + row.gain, noise.high - noise.difference + row.gain
-    ends = total_interval(row.gain, (row.gain_low, row.gain_high), around, rows)
-    return [f"{name} {signed(row.gain)} ({interval(*ends)})"]
+    low, high = (end - one.noise.difference + row.gain for end in (one.noise.low, one.noise.high))
+    return total_interval(row.gain, (row.gain_low, row.gain_high), (low, high), rows)
+
+
+def row_of(table: GainTable, name: str) -> GainRow:
+    """A row of a table by its name."""
+    return next(row for row in table.rows if row.name == name)
 
 
 def _of_row(row: GainRow, before: list[Any], metric: str) -> RowNoise:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backbones.common import escape
 
@@ -18,7 +18,15 @@ class Missing:
     reason: str
 
 
-Cell = str | Missing
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file on the page; plain text in other formats."""
+
+    text: str
+    address: str
+
+
+Cell = str | Missing | Link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,9 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     cells: tuple[tuple[Cell, ...], ...] = ()
+
+
+_MOST_COLUMNS = 8  # that a narrow window shows side by side
 
 
 def table(
@@ -68,6 +79,8 @@ def table(
 def _text(cell: Cell, marks: dict[str, str]) -> str:
     if isinstance(cell, str):
         return cell
+    if isinstance(cell, Link):
+        return cell.text
     return f"– [{marks.setdefault(cell.reason, _letter(len(marks)))}]"
 
 
@@ -123,6 +136,8 @@ def _plain(cell: Cell) -> dict[str, str | float]:
     """A cell's parts, by their columns."""
     if isinstance(cell, Missing):
         return {"missing": cell.reason}
+    if isinstance(cell, Link):
+        return {"text": cell.text}
     ends = [_number(part) for part in cell.split(" … ")]
     if len(ends) == 1 and ends[0] is not None:
         return {"value": ends[0]}
@@ -162,25 +177,70 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(escape.latex(cell) for cell in cells) + r" \\"
 
 
-def to_html(shown: Table) -> str:
-    """A ``figure`` with the table and its notes; rows and columns are marked for screen readers."""
+def to_html(shown: Table, *, fold_notes: bool = False) -> str:
+    """A ``figure`` with the table and its notes; rows and columns are marked for screen readers.
+
+    Each cell knows its column's heading, so that a narrow window can show rows as cards.
+
+    Args:
+        shown: The table.
+        fold_notes: Whether a click opens the notes.
+    """
     heads = "".join(f'<th scope="col">{escape.html(column)}</th>' for column in shown.columns)
-    body = "\n".join(_html_row(row) for row in shown.rows)
-    notes = "".join(f"<li>{escape.html(note)}</li>" for note in shown.notes)
+    body = "\n".join(
+        _html_row(shown.columns, row, cells)
+        for row, cells in zip(shown.rows, shown.cells or shown.rows, strict=True)
+    )
+    title = escape.html(shown.title)
     return (
         f'<figure id="{escape.html(shown.name)}" class="table">\n'
-        f'<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{escape.html(shown.title)}">\n'
-        f"<table>\n<caption><span>{escape.html(shown.title)}</span></caption>\n"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">\n'
+        f"<table{_shape(shown)}>\n<caption><span>{title}</span></caption>\n"
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
-        + (f"<figcaption><ul>{notes}</ul></figcaption>\n" if notes else "")
-        + "</figure>\n"
+        f"{_html_notes(shown.notes, fold_notes)}</figure>\n"
     )
 
 
-def _html_row(cells: Sequence[str]) -> str:
-    first, *rest = (escape.html(cell) for cell in cells)
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{c}</td>" for c in rest)}</tr>'
+def under(shown: Table, heading: str) -> Table:
+    """A table whose title does not repeat the heading above it."""
+    rest = shown.title.removeprefix(heading).lstrip(",: ")
+    return replace(shown, title=rest[:1].upper() + rest[1:]) if rest else shown
+
+
+def _shape(shown: Table) -> str:
+    """The class of a table with so many columns that a narrow window shows its rows as cards."""
+    return ' class="wide"' if len(shown.columns) > _MOST_COLUMNS else ""
+
+
+def _html_notes(notes: Sequence[str], fold: bool) -> str:
+    if not notes:
+        return ""
+    items = f"<ul>{''.join(f'<li>{escape.html(note)}</li>' for note in notes)}</ul>"
+    if not fold:
+        return f"<figcaption>{items}</figcaption>\n"
+    summary = f"How these figures were made: {len(notes)} note{'s'[: len(notes) > 1]}"
+    return f"<figcaption><details><summary>{summary}</summary>{items}</details></figcaption>\n"
+
+
+def _html_row(columns: Sequence[str], row: Sequence[str], cells: Sequence[Cell]) -> str:
+    places = zip(columns, row, cells, strict=True)
+    first, *rest = ((column, _html_cell(text, cell)) for column, text, cell in places)
+    tail = "".join(
+        f'<td data-column="{escape.html(column)}"{_colour(column, content)}>{content}</td>'
+        for column, content in rest
+    )
+    return f'<tr><th scope="row">{first[1]}</th>{tail}</tr>'
+
+
+def _html_cell(text: str, cell: Cell) -> str:
+    if not isinstance(cell, Link):
+        return escape.html(text)
+    return f'<a href="{escape.html(cell.address)}">{escape.html(text)}</a>'
+
+
+def _colour(column: str, content: str) -> str:
+    """The class of a verdict's cell."""
+    return f' class="{content}"' if column == "verdict" and content in ("gain", "loss") else ""
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -27,6 +27,7 @@ function sort(table, column, descending) {
   body.append(...rows.map(({ row }) => row));
 }
 
+document.documentElement.classList.add("sorts");
 for (const table of document.querySelectorAll("table")) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = document.createElement("button");

@@ -8,11 +8,12 @@ from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import UserError
 from backbones.common.escape import markdown
 from backbones.common.regular_file import read_text
-from transfer.report import front, image_noise, paper_tables
-from transfer.report.answer import answer, groups
+from transfer.report import front, paper_tables
+from transfer.report.answer import groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import foundations
+from transfer.report.image_noise import image_noise, noise_sentences
 from transfer.report.layout import to_markdown
 from transfer.report.notes import NOTES, read_notes
 
@@ -30,7 +31,7 @@ def text(results: Path) -> str:
     """The README of a results folder: the answer, our tables, then the paper's."""
     found = collect(results)
     parts = ["# Results\n"]
-    parts += [f"{markdown(' '.join(answer(group)))}\n" for group in groups(found.gains)]
+    parts += [front.in_markdown(group) for group in groups(found.gains).values()]
     own_notes, unreadable = read_notes(results)
     if own_notes:
         parts.append(own_notes)
@@ -56,7 +57,7 @@ def _foundations(found: Collection) -> list[str]:
     """For each setting: noise of the test set, classes, machines, versions, hours."""
     parts = []
     for name, tables in settings(found):
-        lines = [line for one in tables for line in image_noise.noise_sentences(one)]
+        lines = [line for one in tables for line in noise_sentences(one, image_noise(one))]
         by_class = [class_table(one, f"{name}-classes-{place}") for place, one in enumerate(tables)]
         parts.append(f"### {markdown(tables[0].setting.title)}: images, machines, hours\n")
         parts.append("".join(f"- {markdown(line)}\n" for line in [*lines, *foundations(tables)]))

@@ -1,7 +1,4 @@
-"""Tables of speed from the records of ``transfer bench``.
-
-The README has the ratios and intervals, ``docs/speed.md`` the breakdown of the time.
-"""
+"""Tables of speed from the records of ``transfer bench``."""
 
 from __future__ import annotations
 
@@ -18,16 +15,6 @@ from backbones.common.escape import brief, markdown
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from transfer.records.records import files
-from transfer.report.made_part import MadePart
-
-PART = MadePart("speed", "transfer bench --table")
-"""The part in the README."""
-
-BREAKDOWN = MadePart("breakdown", "transfer bench --table")
-"""The part in ``docs/speed.md``."""
-
-LEFT_OUT = MadePart("left-out", "transfer bench --table")
-"""The part in ``docs/speed.md`` with what each part of the speed layer gains."""
 
 LEAVING_OUT = "without "
 """Prefix of a side that leaves out a part of the speed layer, whose name follows."""
@@ -83,25 +70,6 @@ def _rank(record: Bench) -> tuple[bool, str]:
     return len(record["ours"]) >= int(record.get("asked", 0)), record["finished"]
 
 
-def write(results: Path, readme: Path) -> list[str]:
-    """Write the tables into README and docs.
-
-    Returns:
-        A sentence for each file that is left out.
-
-    Raises:
-        UserError: The README lacks the marks.
-    """
-    found, bad = collect(results)
-    same, bad_pairs = differences(results)
-    PART.put(readme, text(found, same))
-    docs = readme.parent / "docs" / "speed.md"
-    for part, made in ((BREAKDOWN, breakdowns(found)), (LEFT_OUT, gains_of_parts(found))):
-        if part.is_in(docs):
-            part.put(docs, made)
-    return bad + bad_pairs
-
-
 def text(found: Sequence[Bench], same: str) -> str:
     """Tables in Markdown: the ratios, machine by machine, and equivalence.
 
@@ -119,7 +87,7 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
     """The ratios, machine by machine."""
     return [
         part
-        for machine, records in _by_machine([one for one in found if not _leaves_out(one)])
+        for machine, records in by_machine([one for one in found if not leaves_out(one)])
         for part in (markdown(f"{machine}{_about_machine(records)}") + "\n", _ratios(records))
     ]
 
@@ -127,10 +95,10 @@ def _speeds(found: Sequence[Bench]) -> list[str]:
 def breakdowns(found: Sequence[Bench]) -> str:
     """The breakdown of the time, machine by machine, in Markdown."""
     with_breakdown = [
-        one for one in found if one["ours"][0].get("breakdown") and not _leaves_out(one)
+        one for one in found if one["ours"][0].get("breakdown") and not leaves_out(one)
     ]
     parts = ["Percent of each side's own time.\n"]
-    for machine, records in _by_machine(with_breakdown):
+    for machine, records in by_machine(with_breakdown):
         parts += [f"{markdown(machine)}\n", _breakdown(records)]
     return "\n".join(parts)
 
@@ -142,7 +110,7 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
     machine. The largest gain comes first.
     """
     made = []
-    for machine, records in _by_machine([one for one in found if _leaves_out(one)]):
+    for machine, records in by_machine([one for one in found if leaves_out(one)]):
         rows: list[tuple[str, ...]] = []
         for record in records:
             ratios = [
@@ -162,17 +130,17 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
             )
         heading = ("part", "measured", "a step without it takes, times", "from … to", "pairs")
         rows.sort(key=lambda row: -float(row[2]))
-        made += [f"{markdown(machine)}\n", table(heading, rows)]
+        made += [f"{markdown(machine)}\n", markdown_table(heading, rows)]
     return "\n".join(made) or "There are no measurements yet.\n"
 
 
-def _leaves_out(record: Bench) -> bool:
+def leaves_out(record: Bench) -> bool:
     """Whether our side is compared with itself without a part."""
     against: str = record["against"]
     return against.startswith(LEAVING_OUT)
 
 
-def _by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
+def by_machine(found: Sequence[Bench]) -> list[tuple[str, list[Bench]]]:
     """Records of each machine; the most recently measured machine first."""
     groups = [
         (machine, list(records))
@@ -263,7 +231,7 @@ def differences(results: Path) -> tuple[str, list[str]]:
         except NOT_WHOLE as error:
             bad.append(str(no_record(path, "transfer bench --equivalence", error)))
     head = ("default", "against", "difference", "90 % interval", "pairs", "within 0.5 points")
-    return table(head, rows) if rows else "", bad
+    return markdown_table(head, rows) if rows else "", bad
 
 
 def no_record(path: Path, command: str, error: Exception) -> UserError:
@@ -274,6 +242,21 @@ def no_record(path: Path, command: str, error: Exception) -> UserError:
     )
 
 
+def ratios_of(record: Bench) -> list[float]:
+    """The other side's time divided by ours, pair by pair."""
+    whole = _whole_of(record)
+    return [
+        whole(other) / whole(ours)
+        for ours, other in zip(record["ours"], record["other"], strict=True)
+    ]
+
+
+def _whole_of(record: Bench) -> Callable[[Bench], float]:
+    """The time of a run, in the parts that both sides have."""
+    parts = record["ours"][0]["seconds"].keys() & record["other"][0]["seconds"].keys()
+    return functools.partial(_whole, parts=parts)
+
+
 def _ratios(found: list[Bench]) -> str:
     head = (
         *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
@@ -281,12 +264,7 @@ def _ratios(found: list[Bench]) -> str:
     )
     rows = []
     for record in found:
-        parts = record["ours"][0]["seconds"].keys() & record["other"][0]["seconds"].keys()
-        whole = functools.partial(_whole, parts=parts)
-        ratios = [
-            whole(other) / whole(ours)
-            for ours, other in zip(record["ours"], record["other"], strict=True)
-        ]
+        whole, ratios = _whole_of(record), ratios_of(record)
         rows.append(
             (
                 work_of(record),
@@ -299,7 +277,7 @@ def _ratios(found: list[Bench]) -> str:
                 *_shares(record),
             )
         )
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _breakdown(found: list[Bench]) -> str:
@@ -315,11 +293,11 @@ def _breakdown(found: list[Bench]) -> str:
                 for part in PARTS
             )
             rows.append((work_of(record), name, *(f"{share:.1f}" for share in shares)))
-    return table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
+    return markdown_table(("measured", "side", *(part.replace("_", "-") for part in PARTS)), rows)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table in Markdown, whose texts are escaped."""
+def markdown_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table without a title; cells are Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

@@ -8,7 +8,7 @@ from backbones.common.escape import markdown
 from backbones.common.json_file import read_json
 from transfer.records.records import files
 from transfer.report.made_part import MadePart
-from transfer.report.speed_tables import NOT_WHOLE, machine_of, no_record, table
+from transfer.report.speed_tables import NOT_WHOLE, machine_of, markdown_table, no_record
 
 FOLDER = "suite_pace"
 """The folder of the records, beside those of runs."""
@@ -48,7 +48,7 @@ def text(results: Path) -> tuple[str, list[str]]:
         return "There are no measurements yet.\n", bad
     head = ("machine", "suite", "runs an hour, alone", "side by side", "how many", "ratio")
     rows = [latest[key][1] for key in sorted(latest)]
-    return table((*head, "same metrics"), rows), bad
+    return markdown_table((*head, "same metrics"), rows), bad
 
 
 def write(results: Path, readme: Path) -> list[str]:

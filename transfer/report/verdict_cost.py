@@ -16,7 +16,7 @@ from backbones.common.escape import markdown
 from transfer.report.collection import collect
 from transfer.report.gains import GainTable
 from transfer.report.made_part import MadePart
-from transfer.report.speed_tables import Bench, machine_of, table, work_of
+from transfer.report.speed_tables import Bench, machine_of, markdown_table, work_of
 from transfer.report.speed_tables import collect as collect_speeds
 from transfer.stats.power import POWER, units_needed
 
@@ -127,7 +127,7 @@ def text(found: Sequence[Cost]) -> str:
         for one in found
     ]
     settings = sorted({markdown(one.spread.setting) for one in found})
-    return f"Spreads: {'; '.join(settings)}.\n\n{table(head, rows)}"
+    return f"Spreads: {'; '.join(settings)}.\n\n{markdown_table(head, rows)}"
 
 
 def figure(found: Sequence[Cost]) -> str:

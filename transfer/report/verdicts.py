@@ -1,4 +1,4 @@
-"""The verdict of each table in plain sentences."""
+"""The verdicts of a table in plain words."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ def verdict(table: GainTable) -> str:
     others = [row for row in table.rows if row.name != table.baseline]
     if not others:
         return f"{table.setting.title}: only {table.baseline} was measured, so there is no gain."
-    judged = [row for row in others if row.statistics.verdict]
-    if not judged:
+    if not any(row.statistics.verdict for row in others):
         return f"{table.setting.title}: no verdicts: {table.analysis.reason}."
+    return f"{table.setting.title}: {'; '.join(shares(others, table))}."
+
+
+def shares(rows: Sequence[GainRow], table: GainTable) -> list[str]:
+    """How many rows have which verdict, gains first, with the largest gain and loss.
+
+    Args:
+        rows: Rows of the table, without the baseline.
+        table: The table.
+    """
+    judged = [row for row in rows if row.statistics.verdict]
     kinds = ["gain", "loss", *sorted({str(row.statistics.verdict) for row in judged}, reverse=True)]
-    parts = [_share(kind, others, table) for kind in dict.fromkeys(kinds)]
-    silent = len(others) - len(judged)
-    if silent:
-        parts.append(f"{silent} of {count(len(others), 'row')} without a verdict")
-    return f"{table.setting.title}: {'; '.join(part for part in parts if part)}."
+    parts = [_share(kind, rows, table) for kind in dict.fromkeys(kinds)]
+    if silent := len(rows) - len(judged):
+        parts.append(f"{silent} of {count(len(rows), 'row')} without a verdict")
+    return [part for part in parts if part]
 
 
 def _share(kind: str, others: Sequence[GainRow], table: GainTable) -> str:

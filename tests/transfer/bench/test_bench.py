@@ -18,7 +18,7 @@ from transfer.bench.breakdown import PARTS, Stopwatch, completed
 from transfer.bench.pairs import Arithmetic, Run, Work, run_side
 from transfer.cli import main
 from transfer.finetune.finetune import build_runner
-from transfer.report import speed_tables
+from transfer.report import speed_parts, speed_tables
 from transfer.speed import hook as speed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,9 +73,10 @@ def tables(results):
 def test_the_tables_of_speed_are_not_stale():
     found = collected(ROOT / "results")
     for name, part, text in (
-        ("README.md", speed_tables.PART, tables(ROOT / "results")),
-        ("docs/speed.md", speed_tables.BREAKDOWN, speed_tables.breakdowns(found)),
-        ("docs/speed.md", speed_tables.LEFT_OUT, speed_tables.gains_of_parts(found)),
+        ("README.md", speed_parts.PART, speed_parts.summary(found)),
+        ("docs/speed.md", speed_parts.RATIOS, tables(ROOT / "results")),
+        ("docs/speed.md", speed_parts.BREAKDOWN, speed_tables.breakdowns(found)),
+        ("docs/speed.md", speed_parts.LEFT_OUT, speed_tables.gains_of_parts(found)),
     ):
         content = (ROOT / name).read_text(encoding="utf-8")
         between = content.split(part.begin)[1].split(part.end)[0]
@@ -232,13 +233,13 @@ def test_the_command_writes_between_the_marks_and_nowhere_else(tmp_path, capsys)
     readme = tmp_path / "README.md"
     bench_command = ["bench", "--table", "--results", str(tmp_path), "--readme", str(readme)]
     assert main.main(bench_command) == 2
-    assert speed_tables.PART.begin in capsys.readouterr().err
-    readme.write_text(f"before\n{speed_tables.PART.begin}\nold\n{speed_tables.PART.end}\nafter\n")
+    assert speed_parts.PART.begin in capsys.readouterr().err
+    readme.write_text(f"before\n{speed_parts.PART.begin}\nold\n{speed_parts.PART.end}\nafter\n")
     assert main.main(bench_command) == 0
     content = readme.read_text()
     assert content.startswith("before\n")
-    assert content.endswith(f"{speed_tables.PART.end}\nafter\n")
-    assert "**4.00**" in content
+    assert content.endswith(f"{speed_parts.PART.end}\nafter\n")
+    assert "| A processor (2 cores) | 4.00 |" in content
     assert "old" not in content
 
 
@@ -251,10 +252,10 @@ def test_one_bad_file_among_the_records_ends_no_table(tmp_path, capsys):
         (folder / "odd.json").mkdir()
         (folder / "._a.json").write_bytes(b"\0\5\26\7")
     readme = tmp_path / "README.md"
-    readme.write_text(f"{speed_tables.PART.begin}\n{speed_tables.PART.end}\n")
+    readme.write_text(f"{speed_parts.PART.begin}\n{speed_parts.PART.end}\n")
     asked = ["bench", "--table", "--results", str(tmp_path), "--readme", str(readme)]
     assert main.main(asked) == 0
-    assert "**4.00**" in readme.read_text()
+    assert "| 4.00 |" in readme.read_text()
     printed = capsys.readouterr().err
     assert [f"{kind}/{name}.json'" in printed for kind in ("bench", "equivalence")
             for name in ("bad", "odd")] == [True] * 4  # fmt: skip

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import shutil
 
 import numpy as np
@@ -152,6 +153,44 @@ def test_pictures_are_written(copy_of, task, capsys):
         shown = [sign * figure[name] for name in names]
         assert shown == sorted(shown)
         assert len(shown) == sum(np.isfinite(list(figure.values())))
+
+
+def with_a_second_row(here):
+    """The run's record as that of another row too, whose weights give the same predictions."""
+    record = record_of(here, "segmentation")
+    twin = record.path.with_name(record.path.name.replace("resnet18_scratch", "mine"))
+    content = json.loads(record.path.read_text())
+    content["baseline"] = "resnet18_scratch"
+    record.path.write_text(json.dumps(content))
+    content["cell"]["backbone"] = "mine"
+    twin.write_text(json.dumps(content))
+    shutil.copy(record.path.with_suffix(".npz"), twin.with_suffix(".npz"))
+    shutil.copytree(here / "work_dirs" / record.path.stem, here / "work_dirs" / twin.stem)
+    return twin
+
+
+def test_a_report_shows_the_images_with_both_predictions_only_when_asked(here):
+    with_a_second_row(here)
+    for images in (0, 2):
+        assert main.main(["report", "--sample", "--images", str(images)]) == 0
+        page = (here / "results" / "sample" / "report.html").read_text(encoding="utf-8")
+        assert page.count("data:image/jpeg") == 3 * images
+    captions = re.findall(r"<figcaption>((?:Best|Worst|Most changed): .*?)</figcaption>", page)
+    assert [one.split(":")[0] for one in captions] == [
+        kind for kind in ("Best", "Worst", "Most changed") for _ in range(2)
+    ]
+    for caption in captions:
+        ours, theirs = re.search(r"mine ([\d.]+), resnet18_scratch ([\d.]+)\.", caption).groups()
+        assert ours == theirs
+
+
+def test_a_report_without_weights_is_written_and_says_what_is_missing(here):
+    with_a_second_row(here)
+    shutil.rmtree(here / "work_dirs")
+    assert main.main(["report", "--sample", "--images", "1"]) == 0
+    page = (here / "results" / "sample" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in page
+    assert "has no weights of its runs" in page
 
 
 def without_weights(here, record):

@@ -510,6 +510,19 @@ def test_the_margin_of_a_suite_reaches_its_plan(here):
     assert plan_of(QUICK + 'rows = ["resnet18_scratch"]', here).margin is None
 
 
+@pytest.mark.parametrize("text", ["3", '"a\\nb"', f'"{"x" * 101}"', '"a"\n[vary]\n"a.b" = [1, 2]'])
+def test_a_variant_is_a_line_of_text_and_names_one_set_of_settings(here, text):
+    with pytest.raises(UserError, match="'variant' must be"):
+        plan_of(f'{QUICK}rows = ["resnet18_scratch"]\nvariant = {text}', here)
+
+
+def test_the_variant_of_a_suite_names_its_runs_and_changes_no_identity(here):
+    plain = QUICK + 'rows = ["resnet18_scratch"]'
+    named = plan_of(f'{plain}\nvariant = "gentle"', here)
+    assert named.variant == "gentle"
+    assert [cell.id for cell in named.cells] == [cell.id for cell in plan_of(plain, here).cells]
+
+
 def test_a_classifier_of_another_row_is_refused_and_a_missing_one_reported(here):
     given = '{backbone = "resnet18_baseline", classifiers = "c*.safetensors"}'
     row = f'rows = ["resnet18_scratch", {given}]'

@@ -12,6 +12,7 @@ from transfer.records.outcomes import DetectionOutcomes
 from transfer.report import class_table, front, readme
 from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
+from transfer.report.foundations import in_one_line, rows_in_words
 
 ROOT = Path(__file__).resolve().parents[3]
 MAP = "mAP (11-point, IoU .5)"
@@ -51,22 +52,102 @@ def results(tmp_path):
     return folder
 
 
+def answered(found):
+    """The answer of the only group of tables."""
+    (group,) = groups(found.gains).values()
+    return group, answer(group)
+
+
 def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
-    found = collect(results)
-    ((detection, segmentation),) = groups(found.gains)
-    transferred, sure, controls = answer((detection, segmentation))
-    for table in (detection, segmentation):
+    group, found = answered(collect(results))
+    first = found.tasks[0].finding
+    assert f"{TRICKS} (top-1 8.30 % on ImageNet) makes a better detector than" in first
+    assert f"{CONTROL} (8.30 %): +4.00" in first
+    assert f"{TRICKS} makes a better segmenter than {CONTROL}: +4.00" in found.tasks[1].finding
+    for table, one in zip(group, found.tasks, strict=True):
         row = next(row for row in table.rows if row.name == TRICKS).statistics
-        assert row.verdict == "gain"
-        measure = "mAP (11-point, IoU .5; " if table is detection else "mIoU ("
-        text = f"{table.setting.task} +4.00 {measure}{row.gain_low:.2f} … "
-        assert text in transferred
-    assert "(top-1 on ImageNet 8.30 against 8.30 %)" in transferred
-    assert "3 classifiers per row" in sure
-    assert controls.startswith(f"2 controls against {CONTROL}: ")
-    assert "resnet18_scratch: detection -6.00 mAP" in controls
-    assert f"{CONTROL}_shuffled: detection +0.00 mAP" in controls
-    assert "inconclusive" in controls
+        assert (one.task, one.verdict, row.verdict) == (table.setting.task, "gain", "gain")
+        assert f"95 % interval {row.gain_low:.2f} … {row.gain_high:.2f}" in one.finding
+    assert found.tasks[0].finding.startswith("Fine-tuned on voc2012-animals, ")
+    assert "resnet18_scratch: detection -6.00 mAP" in found.controls
+    assert f"{CONTROL}_shuffled: detection +0.00 mAP" in found.controls
+    assert "inconclusive" in found.controls
+
+
+def test_the_basis_is_one_line(results):
+    group, _ = answered(collect(results))
+    text = in_one_line(group)
+    assert text.startswith("24 runs of protocol openmmlab, 3 classifiers per row, ")
+    assert f"{TRICKS}: resnet18d, top-1 8.30 % on ImageNet, tricks: " in rows_in_words(group)
+    assert "4,952 test images" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("row", "detection", "segmentation", "subject"),
+    [
+        (TRICKS, 81.10 - 77.54, 37.99 - 37.05, "the same tricks"),  # those of resnet50d_mixup
+        ("efficientnet_lite1", 81.33 - 77.54, 38.40 - 37.05, "all tricks"),
+    ],
+)
+def test_the_papers_gain_is_that_of_the_same_tricks_or_of_all(
+    row, detection, segmentation, subject, tmp_path
+):
+    for task in ("detection", "segmentation"):
+        write(tmp_path, task, {CONTROL: VALUES[CONTROL], row: VALUES[TRICKS]})
+    _, found = answered(collect(tmp_path, against=CONTROL))
+    for one, gain, data in zip(
+        found.tasks, (detection, segmentation), ("VOC", "ADE20K"), strict=True
+    ):
+        expected = f"in the paper, ResNet-50 with {subject} gained {gain:+.2f} on {data}"
+        assert one.beside == expected
+
+
+def test_a_row_of_the_paper_has_its_own_gain_beside_it(tmp_path):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], seeds=range(3))
+    _, found = answered(collect(tmp_path))
+    assert found.tasks[0].beside == "in the paper, resnet50d_efficient gained +0.76 on VOC"
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict", "claim"),
+    [
+        (4.0, "gain", "makes a better detector than"),
+        (-4.0, "loss", "makes a worse detector than"),
+        (0.3, "inconclusive", "may make a better or a worse detector than"),
+    ],
+)
+def test_the_claim_is_no_stronger_than_the_verdict(shift, verdict, claim, tmp_path):
+    base = VALUES[CONTROL]
+    write(tmp_path, "detection", {CONTROL: base, "mine": [value + shift for value in base[::-1]]})
+    _, found = answered(collect(tmp_path, against=CONTROL))
+    (one,) = found.tasks
+    assert (one.verdict, claim in one.finding) == (verdict, True)
+    assert ("would have been found with 80 % power" in one.finding) == (verdict == "inconclusive")
+
+
+def test_several_rows_are_listed_and_many_are_counted(tmp_path):
+    rows = {f"mine{i}": [value + 5 * i for value in VALUES[CONTROL]] for i in range(1, 7)}
+    write(tmp_path, "detection", {CONTROL: VALUES[CONTROL], **dict(list(rows.items())[:2])})
+    _, found = answered(collect(tmp_path, against=CONTROL))
+    assert all(f"mine{i} +{5 * i}.00 mAP" in found.tasks[0].finding for i in (1, 2))
+    write(tmp_path, "detection", rows)
+    _, found = answered(collect(tmp_path, against=CONTROL))
+    assert "6 of 6 rows gain against" in found.tasks[0].finding
+    assert found.tasks[0].verdict == "gain"
+
+
+def test_controls_that_all_lose_take_half_a_sentence(results):
+    for path in (results / "records").glob("*shuffled*.json"):
+        content = json.loads(path.read_text())
+        content["headline"]["value"] -= 7
+        path.write_text(json.dumps(content))
+    _, found = answered(collect(results))
+    names = f"{CONTROL}_shuffled, resnet18_scratch"
+    assert found.controls in (
+        f"Both controls lose in both tasks ({names}).",
+        "Both controls lose in both tasks (resnet18_scratch, resnet18_baseline_shuffled).",
+    )
 
 
 def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
@@ -74,13 +155,12 @@ def test_shuffled_and_random_weights_of_an_own_row_are_controls_too(results):
         content = json.loads(path.read_text())
         content["cell"]["backbone"] = content["cell"]["backbone"].replace("resnet18", "mine")
         path.write_text(json.dumps(content))
-    (group,) = groups(collect(results, against=CONTROL.replace("resnet18", "mine")).gains)
-    transferred, _, controls = answer(group)
-    assert "mine" in transferred
-    assert "shuffled" not in transferred
-    assert controls.startswith("2 controls against mine_baseline: ")
-    assert "mine_scratch: detection -6.00 mAP" in controls
-    assert "mine_baseline_shuffled: detection +0.00 mAP" in controls
+    _, found = answered(collect(results, against=CONTROL.replace("resnet18", "mine")))
+    for one in found.tasks:
+        assert "mined_tricks " in one.finding
+        assert "shuffled" not in one.finding
+    assert "mine_scratch: detection -6.00 mAP" in found.controls
+    assert "mine_baseline_shuffled: detection +0.00 mAP" in found.controls
 
 
 def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_path):
@@ -93,10 +173,10 @@ def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_
         content["classifier"] |= {"sha256": "", "source": "", "top1": None}
         content["headline"]["value"] += 4 * (content["cell"]["backbone"] == "one_scratch")
         path.write_text(json.dumps(content))
-    (group,) = groups(collect(tmp_path, against="mine").gains)
-    transferred, sure = answer(group)
-    assert "one_scratch instead of mine: detection +4.00 mAP" in transferred
-    assert "3 runs from random weights per row" in sure
+    group, found = answered(collect(tmp_path, against="mine"))
+    assert "one_scratch makes a better detector than mine: +4.00 mAP" in found.tasks[0].finding
+    assert not found.controls
+    assert "3 runs from random weights per row" in in_one_line(group)
 
 
 def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(results):
@@ -104,8 +184,8 @@ def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(res
         content = json.loads(path.read_text())
         content["cell"]["backbone"] = "from_nothing"
         path.write_text(json.dumps(content))
-    (group,) = groups(collect(results).gains)
-    assert any("from_nothing instead of" in sentence for sentence in answer(group)[:2])
+    _, found = answered(collect(results))
+    assert all("from_nothing -6.00" in one.finding for one in found.tasks)
 
 
 def test_tables_of_one_task_are_distinguished_by_what_they_differ_in(results):
@@ -114,25 +194,22 @@ def test_tables_of_one_task_are_distinguished_by_what_they_differ_in(results):
         content["cell"]["overrides"] = [["optim_wrapper.optimizer.lr", "0.04"]]
         content["cell"]["id"] = content["cell"]["id"][::-1]
         path.with_name(f"other_{path.name}").write_text(json.dumps(content))
-    found = collect(results)
-    (group,) = groups(found.gains)
-    transferred, _, controls = answer(group)
-    changed = "detection with optim_wrapper.optimizer.lr = 0.04"
-    plain = "detection with optim_wrapper.optimizer.lr as in the protocol"
-    for title in (changed, plain, "segmentation"):
-        assert f"{title} +4.00" in transferred
-        assert f"{title} -6.00" in controls
-    head = next(line for line in front.front(found, "").splitlines() if line.startswith("| back"))
-    for title in (f"{changed}, {MAP} %", f"{plain}, {MAP} %", "segmentation, mIoU %"):
-        assert f"| {title} |" in head
+    _, found = answered(collect(results))
+    assert [one.task for one in found.tasks] == [
+        "detection with the protocol's settings",
+        "detection with learning rate 0.04",
+        "segmentation",
+    ]
+    assert all("+4.00" in one.finding for one in found.tasks)
+    assert "detection with learning rate 0.04 -6.00" in found.controls
 
 
 def test_one_run_a_row_claims_nothing(tmp_path):
     write(tmp_path, "detection", {row: values[:1] for row, values in VALUES.items()})
-    (group,) = groups(collect(tmp_path).gains)
-    transferred, sure, _ = answer(group)
-    assert f"+4.00 {MAP}, no claim" in transferred
-    assert sure.startswith("No verdicts: the baseline ")
+    group, found = answered(collect(tmp_path))
+    assert found.tasks[0].verdict == "no claim"
+    assert f"too few runs for a verdict: +4.00 {MAP}" in found.tasks[0].finding
+    assert "No verdicts: the baseline " in in_one_line(group)
 
 
 def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):
@@ -145,10 +222,12 @@ def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(resu
     assert text.startswith(f"# Mine\n\n{front.PART.begin}\n")
     assert text.endswith(f"{front.PART.end}\n\nThe rest.\n")
     assert "\nold\n" not in text
-    assert "| resnet18d_tricks | 8.30 | 15.00 | +4.00 (" in text
+    assert (
+        "**Detection: gain.** Fine-tuned on voc2012-animals, resnet18d_tricks (top-1 8.30 %" in text
+    )
     assert main.main(["report", "--results", str(results)]) == 0
     drawn = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if "![" in line]
-    assert len(drawn) == 2
+    assert len(drawn) == 1
     for path in drawn:
         assert (results.parent / path).read_text().startswith("<?xml")
 
@@ -180,7 +259,7 @@ def test_notes_of_the_folder_stand_below_the_answer(results):
     assert main.main(["table", "all", "--write", "--results", str(results)]) == 0
     text = (results / "README.md").read_text()
     assert (
-        text.index("95 % intervals in brackets")
+        text.index("**Detection: gain.**")
         < text.index("What this cannot say.")
         < text.index("### Table 1")
     )

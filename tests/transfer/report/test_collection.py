@@ -530,7 +530,7 @@ def write_proxies(results, **changed):
 def test_tricks_that_public_weights_were_not_trained_with_are_claimed_nowhere(tmp_path):
     write_proxies(tmp_path)
     table = only_table(tmp_path)
-    tricks = {row[0]: row[4] for row in rests_on(table, "t").rows}
+    tricks = {row[0]: row[2] for row in rests_on(table, "t").rows}
     note = "step schedule, zero gamma, no warmup, decay on everything"
     assert tricks["resnet50d_efficient"] == f"public weights close to the row: {note}"
     assert tricks["resnet50d_mixup"].startswith("large batch, warmup")
@@ -572,7 +572,7 @@ def test_tricks_are_reported_of_weights_of_which_they_are_known(stated, shown, t
     content = json.loads(path.read_text())
     content["classifier"] |= stated
     records.write(path, content)
-    assert rests_on(only_table(tmp_path), "t").rows[0][4] == shown
+    assert rests_on(only_table(tmp_path), "t").rows[0][2] == shown
 
 
 def test_rows_of_other_depths_are_compared_with_their_own_control(tmp_path):
@@ -732,7 +732,7 @@ def test_the_noise_of_the_test_set_stands_beside_the_gains_or_says_why_not(tmp_p
     assert noise.difference == pytest.approx(row_of(table, "resnet50d_mixup").statistics.gain)
     assert noise.low < noise.difference < noise.high
     assert "there are no per-image results beside" in found["resnet50d_smooth"].reason
-    total, of_images, missing = noise_sentences(table)
+    total, of_images, missing = noise_sentences(table, image_noise(table))
     widths = [
         high - low
         for low, high in (

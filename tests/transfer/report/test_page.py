@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import webbrowser
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
 
@@ -62,7 +63,7 @@ class Outline(HTMLParser):
             self.headings.append(int(tag[1]))
         self.fetched += [
             value for name, value in attributes
-            if name in ("src", "href", "xlink:href", "srcset", "action", "data")
+            if tag != "a" and name in ("src", "href", "xlink:href", "srcset", "action", "data")
             and value and not value.startswith(("#", "data:"))
         ]  # fmt: skip
 
@@ -94,16 +95,19 @@ def test_headings_go_down_one_at_a_time(page):
     assert all(b <= a + 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
 
 
-def test_the_verdict_comes_first_and_in_words(page):
-    verdict = page.index("6 of 6 rows gain against resnet50_baseline")
-    assert page.index("<h1>") < verdict < page.index("<table>")
-    assert "no verdicts" in page
+def test_the_answer_comes_first_with_its_verdict_in_colour(page):
+    chip = page.index('<span class="chip gain">gain</span> Fine-tuned on voc0712')
+    picture, basis, table = (page.index(text) for text in ("<svg", "Basis.", "<table"))
+    assert page.index("<h1>") < chip < picture < basis < table
+    assert "6 of 6 rows gain against resnet50_baseline" in page
+    assert '<span class="chip unsure">no claim</span>' in page
+    assert page.count('<article class="lead"') == 3
 
 
-def test_what_people_say_of_it_stands_before_the_tables_as_words_alone(page):
+def test_what_people_say_of_it_stands_on_the_page_as_words_alone(page):
     text = "<strong>Not</strong> this, a picture or &lt;b&gt;that&lt;/b&gt;."
     assert "<h3>What it cannot say</h3>" in page
-    assert page.index('id="verdict"') < page.index(text) < page.index("<table")
+    assert page.index("<table") < page.index(text)
 
 
 def test_links_within_the_page_lead_somewhere(page):
@@ -124,9 +128,45 @@ def test_what_was_left_out_and_what_was_run_is_reported(page):
     assert "commit 9ac45b25c203" in page
 
 
-def test_the_same_records_make_the_same_page(page, results, tmp_path):
-    assert main.main(["report", "--results", str(results), "--out", str(tmp_path / "x.html")]) == 0
-    assert (tmp_path / "x.html").read_text(encoding="utf-8") == page
+def test_the_same_records_make_the_same_page(page, results):
+    out = results / "again.html"
+    assert main.main(["report", "--results", str(results), "--out", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("place", [".", "else where/deep"])
+def test_each_record_is_linked_from_wherever_the_page_is(place, results):
+    out = results / place / "p.html"
+    assert main.main(["report", "--results", str(results), "--out", str(out)]) == 0
+    links = re.findall(r'<a href="([^"#]+)"', out.read_text(encoding="utf-8"))
+    linked = {(out.parent / unquote(link)).resolve() for link in links}
+    whole = set((results / "records").glob("*.json")) - {results / "records" / "half.json"}
+    assert linked == whole
+
+
+def test_titles_have_no_keys_of_a_config(tmp_path):
+    for lr in (0.01, 0.02):
+        synthetic.write_suite(
+            tmp_path, ["resnet50_baseline", "resnet50d_mixup"], seeds=range(2),
+            overrides=(("optim_wrapper.optimizer.lr", lr), ("model.neck.num_outs", 4)),
+        )  # fmt: skip
+    assert main.main(["report", "--results", str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    titles = re.findall(r"<(?:h3|caption|summary)[^>]*>(.*?)</", text)
+    assert any("learning rate 0.01, 1 changed setting" in title for title in titles)
+    assert not any("optim" in title or "num_outs" in title for title in titles)
+    assert "model.neck.num_outs = 4" in text, "it is in the folded notes"
+
+
+def test_a_filter_by_task_needs_two_tasks_and_no_script(page, results, tmp_path):
+    assert page.count('type="radio"') == 3
+    parts = re.findall(r'data-task="(\w*)"', page)
+    assert parts.count("detection") > 2
+    assert parts.count("segmentation") > 2
+    one = tmp_path / "one"
+    synthetic.write_suite(one, synthetic.PAPER_ROWS[:2], seeds=range(2))
+    assert main.main(["report", "--results", str(one)]) == 0
+    assert 'type="radio"' not in (one / "report.html").read_text(encoding="utf-8")
 
 
 def test_without_records_the_page_says_so(tmp_path, capsys):
@@ -144,7 +184,7 @@ def test_pictures_are_written_on_request(results, tmp_path):
     command = ["report", "--results", str(results), "--out", str(tmp_path / "r.html")]
     assert main.main([*command, "--pictures", str(tmp_path / "p")]) == 0
     names = sorted(path.name for path in (tmp_path / "p").iterdir())
-    assert "detection-voc0712-paper-gains.png" in names
+    assert "answer-voc0712-paper-resnet50_baseline.png" in names
     assert len([n for n in names if n.endswith(".svg")]) == len(names) // 2
 
 
@@ -158,7 +198,7 @@ def test_the_folders_pictures_are_those_of_its_own_page(results, tmp_path):
         assert main.main([*command, *options]) == 0
         assert drawn() == before
     assert main.main(command) == 0
-    assert "detection-voc0712-paper-gains.svg" in drawn()
+    assert "answer-voc0712-paper-resnet50_baseline.svg" in drawn()
 
 
 def test_a_folder_that_cannot_be_written_is_named(results, tmp_path, capsys):
@@ -190,16 +230,25 @@ def test_in_a_browser_tables_sort_and_the_console_is_silent(page, results, tmp_p
         (cell) => cell.textContent.trim() === "gain");
       const values = () => [...table.tBodies[0].rows].map(
         (row) => row.cells[column].textContent).join(" ");
+      const shown = (task) => [...document.querySelectorAll(`main [data-task=${task}]`)].filter(
+        (part) => getComputedStyle(part).display !== "none").length > 0;
+      const only = (task) => {
+        document.querySelector(`#only-${task}`).click();
+        return [shown("detection"), shown("segmentation")];
+      };
       const button = table.tHead.rows[0].cells[column].querySelector("button");
       button.click(); const up = values();
       button.click(); const down = values();
       document.title = [up, down, table.tHead.rows[0].cells[column].getAttribute("aria-sort"),
-        document.documentElement.scrollWidth <= innerWidth].join("|");
+        document.documentElement.scrollWidth <= innerWidth,
+        ...only("segmentation"), ...only("all")].join("|");
     </script></body>"""
     tried = tmp_path / "tried.html"
     tried.write_text(page.replace("</body>", press), encoding="utf-8")
-    done = chromium(tried, tmp_path / "a", "--dump-dom", "--window-size=500,900")
-    up, down, order, fits = re.search(r"<title>(.*?)</title>", done.stdout)[1].split("|")
+    done = chromium(tried, tmp_path / "a", "--dump-dom", "--window-size=390,900")
+    found = re.search(r"<title>(.*?)</title>", done.stdout)[1].split("|")
+    up, down, order, fits, *filtered = found
+    assert filtered == ["false", "true", "true", "true"], "one task alone, then both"
     rising = [float(v) for v in up.split() if v != "baseline"]
     assert rising == sorted(rising)
     assert len(rising) >= 1

@@ -1,3 +1,4 @@
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 from tests.support import synthetic
 from transfer.records.records import Record
 from transfer.report.collection import collect, families
-from transfer.report.pictures import choice, correlation_plot, curves, gains_plot, per_class, style
-from transfer.report.pictures.gallery import pictures
+from transfer.report.pictures import answer_plot, choice, correlation_plot, curves, per_class, style
+from transfer.report.pictures.gallery import answer_picture, pictures
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,17 +28,17 @@ def texts(figure):
 
 
 def test_the_same_figures_make_the_same_bytes(tables):
-    for draw in (gains_plot.draw, correlation_plot.draw, curves.draw, per_class.draw):
+    for draw in (answer_plot.draw, correlation_plot.draw, curves.draw, per_class.draw):
         first, second = draw(tables), draw(tables)
         assert style.svg(first) == style.svg(second)
         assert b"<dc:date>" not in style.svg(first)
-    printed = style.png(gains_plot.draw(tables))
-    assert printed == style.png(gains_plot.draw(tables))
+    printed = style.png(answer_plot.draw(tables))
+    assert printed == style.png(answer_plot.draw(tables))
     assert b"Software" not in printed
 
 
 def test_gains_are_drawn_where_they_are_and_the_papers_dots_beside_them(tables):
-    figure = gains_plot.draw(tables)
+    figure = answer_plot.draw(tables)
     (axes,) = figure.axes
     rows = [row for row in tables[0].rows if row.name != "resnet50_baseline"]
     ours = sorted(line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o")
@@ -47,11 +48,16 @@ def test_gains_are_drawn_where_they_are_and_the_papers_dots_beside_them(tables):
     ends = sorted(
         tuple(line.get_xdata())
         for line in axes.lines
-        if len(line.get_xdata()) == 2 and line.get_lw() == 2
+        if len(line.get_xdata()) == 2 and line.get_lw() == 3
     )
     wanted = sorted((r.statistics.gain_low, r.statistics.gain_high) for r in rows)
     assert np.allclose(ends, wanted)
-    assert {row.name for row in rows} <= set(texts(figure))
+    shown = " ".join(texts(figure))
+    for row in rows:
+        found = row.statistics
+        words = f"{found.gain:+.2f} ({found.gain_low:.2f} … {found.gain_high:.2f}) {found.verdict}"
+        assert row.name in shown
+        assert words in shown
 
 
 @pytest.mark.parametrize(
@@ -73,12 +79,40 @@ def test_a_long_title_stands_on_two_lines_and_inside_the_picture(text, lines, sm
     assert style.text_width(title_lines, size) <= 7.0
 
 
+def test_a_gain_and_a_loss_have_their_own_colours(tmp_path):
+    rows = {"resnet50_baseline": 0.0, "better": 9.0, "worse": -9.0, "same": 0.0}
+    synthetic.write_suite(tmp_path, list(rows), seeds=range(4), gain=rows, spread=0.5)
+    figure = answer_plot.draw(collect(tmp_path, against="resnet50_baseline").gains)
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    colours = {round(line.get_xdata()[0] / 9): line.get_color() for line in marks}
+    assert colours == {1: style.GAIN, -1: style.LOSS, 0: style.GREY}
+
+
+def test_the_classes_of_the_headline_are_drawn_for_the_rows_in_question(tmp_path):
+    rows = ["resnet50_baseline", "resnet50d_mixup", "resnet50_scratch"]
+    synthetic.write_suite(tmp_path, rows, seeds=range(2))
+    for path in (tmp_path / "records").glob("*.json"):
+        content = json.loads(path.read_text())
+        config = json.loads(content["config"]["json"])
+        config["test_evaluator"]["headline_classes"] = ["dog", "cat"]
+        content["config"]["json"] = json.dumps(config)
+        path.write_text(json.dumps(content))
+    figure = per_class.draw(collect(tmp_path).gains)
+    shown = texts(figure)
+    assert {"dog", "cat"} <= set(shown)
+    assert "bus" not in shown
+    assert "resnet50_scratch" not in shown
+    assert any("2 of 20 classes" in text for text in shown)
+
+
 def test_one_seed_is_drawn_without_an_interval(tmp_path):
     synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:3], seeds=[0])
-    figure = gains_plot.draw(collect(tmp_path).gains)
-    assert not any(line.get_lw() == 2 for line in figure.axes[0].lines)
-    assert "ours, no claim" in texts(figure)
-    assert not any("interval" in text for text in texts(figure))
+    figure = answer_plot.draw(collect(tmp_path).gains)
+    assert not any(line.get_lw() == 3 for line in figure.axes[0].lines)
+    assert all(
+        "no claim" in text for text in texts(figure) if text.startswith(("+", "-")) and "." in text
+    )
+    assert any("gain without an interval" in text for text in texts(figure))
 
 
 def test_the_papers_correlations_are_those_of_its_seven_points(tables):
@@ -160,7 +194,8 @@ def test_rows_beyond_six_are_counted_not_hidden(tmp_path):
     kept = [pair.row.name for pair in choice.largest(choice.compared(tables))]
     assert kept == [f"mine{i}" for i in range(3, 9)]
     assert any("6 of 9 rows" in text for text in texts(per_class.draw(tables)))
-    assert len(gains_plot.draw(tables).axes[0].get_yticks()) == 9, "gains show every row"
+    marks = [line for line in answer_plot.draw(tables).axes[0].lines if line.get_marker() == "o"]
+    assert len(marks) == 9, "gains show every row"
 
 
 def test_no_line_is_recognised_by_its_colour_alone():
@@ -169,8 +204,8 @@ def test_no_line_is_recognised_by_its_colour_alone():
 
 
 def test_every_picture_has_a_caption_and_is_written_twice(tables, tmp_path):
-    found = list(pictures(tables, "x"))
-    assert [p.name for p in found] == ["x-gains", "x-classes", "x-curves", "x-correlation"]
+    found = [answer_picture(tuple(tables), "y"), *pictures(tables, "x")]
+    assert [p.name for p in found] == ["y", "x-classes", "x-curves", "x-correlation"]
     svg = style.save(tmp_path / found[0].name, ".svg", found[0].svg)
     png = style.save(tmp_path / found[0].name, ".png", style.png(found[0].figure))
     assert png.read_bytes().startswith(b"\x89PNG")

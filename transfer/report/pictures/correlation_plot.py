@@ -45,14 +45,14 @@ def paper_points(metric: str) -> dict[str, tuple[float, float]]:
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """Two panels, ours and the paper's; None with fewer than two rows with known top-1.
+    """Two panels, ours and the paper's; None with too few rows for a correlation.
 
     Args:
         tables: All tables of one setting.
     """
     setting = tables[0].setting
     ours = points(tables)
-    if len(ours) < 2 or setting.metric not in _PAPER:
+    if setting.metric not in _PAPER or correlate(ours).pearson is None:
         return None
     on = _commonest([row for table in tables for row in table.rows if row.top1 is not None])
     with canvas(7.2, 3.7, margins=Margins(top=0.65, bottom=0.5), panels=2) as (

@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from transfer.report.across_data import AcrossData
+from transfer.report.answer import Group, answer
 from transfer.report.gains import GainTable
 from transfer.report.pictures import (
+    answer_plot,
     correlation_plot,
     curves,
-    gains_plot,
     per_class,
     ranks_plot,
     style,
@@ -55,8 +56,6 @@ def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
         correlation_plot.correlate(correlation_plot.points(tables))
     )
     drawn = (
-        ("gains", gains_plot.draw, f"Gains in {metric} over {control}, with simultaneous 95 % "
-         "intervals for two runs or more, beside the paper's gains."),
         ("classes", per_class.draw, f"Change of each class against {control}, mean over runs; the "
          "largest gains first."),
         ("curves", curves.draw, "Learning curves: mean training loss over runs, with a band from "
@@ -68,6 +67,22 @@ def pictures(tables: Sequence[GainTable], name: str) -> Iterator[Picture]:
         figure = draw(tables)
         if figure is not None:
             yield Picture(f"{name}-{kind}", caption, figure)
+
+
+def answer_picture(group: Group, name: str) -> Picture | None:
+    """The picture of an answer; None if no row has a gain.
+
+    Args:
+        group: The tables of the answer.
+        name: The picture's name.
+    """
+    figure = answer_plot.draw(group)
+    if figure is None:
+        return None
+    words = " ".join(answer(group).sentences)
+    return Picture(
+        name, f"Gains with their 95 % intervals, beside the paper's gains. {words}", figure
+    )
 
 
 def ranks_picture(found: AcrossData) -> Picture:

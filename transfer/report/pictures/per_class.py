@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transfer.records import per_image
 from transfer.report.gains import GainRow, GainTable, observation
 from transfer.report.pictures.choice import Pair, against, compared, how_many, largest
 from transfer.report.pictures.style import (
@@ -39,23 +40,28 @@ def changes(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
 
 
 def draw(tables: Sequence[GainTable]) -> Figure | None:
-    """One line for each class, one mark for each row; None if there is nothing to compare.
+    """One line for each class, one mark for each row in question; None if nothing was compared.
+
+    Classes outside of the headline are too rare to be measured, so the picture leaves them out.
 
     Args:
         tables: All tables of one setting.
     """
-    pairs = compared(tables)
+    pairs = [pair for pair in compared(tables) if not pair.row.statistics.control]
     found = changes(largest(pairs))
-    classes, of = _classes(found)
+    classes, of = _classes(found, per_image.headline_classes(tables[0].rows[0].records[0]))
     if not classes:
         return None
     setting = tables[0].setting
-    margins = Margins(left=0.2 + text_width(classes), bottom=0.95)
+    margins = Margins(left=0.2 + text_width(classes), bottom=0.55 if len(found) == 1 else 0.95)
     high = margins.top + margins.bottom + 0.21 * len(classes)
     with canvas(max(7.0, margins.left + 4.0), high, margins=margins) as (figure, (axes,)):
         axes.axvline(0, color=INK, linewidth=0.8)
         for place, (row, change) in enumerate(found.items()):
             at = [(change[name], y) for y, name in enumerate(classes) if name in change]
+            if len(found) == 1:
+                for x, y in at:
+                    axes.plot([0, x], [y, y], color=COLOURS[place], lw=2)
             axes.plot(
                 *zip(*at, strict=True), MARKERS[place], color=COLOURS[place], mfc="none", label=row
             )
@@ -64,20 +70,31 @@ def draw(tables: Sequence[GainTable]) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.grid(color="#8a8a8a", alpha=0.25)
         some = "" if len(classes) == of else f", {len(classes)} of {of} classes"
-        axes.set_xlabel(f"change against {against(tables)}, points{some}")
+        of_row = f" of {next(iter(found))}" if len(found) == 1 else ""
+        axes.set_xlabel(f"change{of_row} against {against(tables)}, points{some}")
         kind = "AP" if setting.task == "detection" else "IoU"
         title(figure, f"{kind}. {setting.title}{how_many(len(found), len(pairs))}")
-        figure.legend(loc="lower center", ncols=3)
+        if len(found) > 1:
+            figure.legend(loc="lower center", ncols=3)
         return figure
 
 
-def _classes(found: Mapping[str, Mapping[str, float]]) -> tuple[list[str], int]:
-    """The classes to show, largest mean change first, and their total number."""
+def _classes(
+    found: Mapping[str, Mapping[str, float]], headline: Sequence[str]
+) -> tuple[list[str], int]:
+    """The classes to show, largest mean change first, and their total number.
+
+    Args:
+        found: The change of each class, by row.
+        headline: The classes in the headline; empty for all.
+    """
     names = sorted({name for change in found.values() for name in change})
+    of = len(names)
+    names = [name for name in names if name in headline] or names
     mean = {name: np.mean([c[name] for c in found.values() if name in c]) for name in names}
     names.sort(key=lambda name: -mean[name])
     half = _MOST_CLASSES // 2
-    return (names[:half] + names[-half:] if len(names) > _MOST_CLASSES else names), len(names)
+    return (names[:half] + names[-half:] if len(names) > _MOST_CLASSES else names), of
 
 
 def _means(row: GainRow | None) -> dict[str, float]:

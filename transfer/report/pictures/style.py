@@ -26,6 +26,10 @@ INK = "#1a1a1b"
 """Colour of text and axes; becomes the page's text colour in an SVG within a page."""
 PAPER = "#d55e00"
 OURS = "#0072b2"
+GAIN = "#00684a"
+"""Colour of a gain; becomes the page's own, as do the next two."""
+LOSS = "#a33c00"
+GREY = "#55595f"
 COLOURS = (OURS, PAPER, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 MARKERS = "osD^vP*"
 
@@ -196,6 +200,8 @@ def inline(drawn: bytes, prefix: str, described: str) -> str:
     text = text.replace(INK, "currentColor").replace("fill: #ffffff", "fill: none")
     for place, colour in enumerate(COLOURS):  # page.css has brighter ones for dark mode
         text = text.replace(colour, f"var(--row-{place})")
+    for name, colour in (("gain", GAIN), ("loss", LOSS), ("soft", GREY)):
+        text = text.replace(colour, f"var(--{name})")
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would apply to the whole page
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)

@@ -1,4 +1,4 @@
-"""A picture: ground truth on the left, prediction on the right, legend below."""
+"""A picture: ground truth on the left, predictions to the right of it, legend below."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transfer.report.predictions.boxes import boxes_on
 from transfer.report.predictions.colours import INK, PAPER, Colour, choose_colours
 from transfer.report.predictions.lettering import TEXT, font, legible
 from transfer.report.predictions.masks import mask_on
-from transfer.report.predictions.side_by_side import Boxes, Comparison
+from transfer.report.predictions.side_by_side import Boxes, Comparison, Mask
 
 _LONG_SIDE = 640  # longest side of an image on the sheet, in pixels
 _MARGIN = 12
@@ -63,9 +63,9 @@ def sheet(
         boxes_on(large, boxes=side, scale=scale, classes=classes, colours=colours)
         if isinstance(side, Boxes)
         else mask_on(large, side, classes, colours)
-        for side in (comparison.truth, comparison.found)
+        for _, side in comparison.sides()
     ]
-    width = 2 * size[0] + _MARGIN
+    width = len(panels) * (size[0] + _MARGIN) - _MARGIN
     legend = _legend(
         [
             (classes[label], colours[label])
@@ -81,7 +81,8 @@ def sheet(
     pen = ImageDraw.Draw(page)
     name = legible(comparison.name or comparison.path.name)
     pen.text((_MARGIN, _MARGIN), name, INK, font(name))
-    for number, title in enumerate(("truth", _found_title(comparison))):
+    for number, (heading, side) in enumerate(comparison.sides()):
+        title = legible(_title(heading, side))
         left = _MARGIN + number * (size[0] + _MARGIN)
         pen.text((left, _MARGIN + _LINE), title, INK, font(title))
         page.paste(panels[number], (left, top))
@@ -89,13 +90,12 @@ def sheet(
     return page
 
 
-def _found_title(comparison: Comparison) -> str:
-    """The heading above a prediction."""
-    found = comparison.found
-    if not isinstance(found, Boxes):
-        return "prediction"
-    shown = f"score of at least {found.least_score:g}"
-    return f"prediction, {shown}" if found.shown() else f"prediction: nothing with a {shown}"
+def _title(heading: str, side: Boxes | Mask) -> str:
+    """The words above a panel."""
+    if not isinstance(side, Boxes) or side.scores is None:
+        return heading
+    shown = f"score of at least {side.least_score:g}"
+    return f"{heading}, {shown}" if side.shown() else f"{heading}: nothing with a {shown}"
 
 
 def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Image.Image:

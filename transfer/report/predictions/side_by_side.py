@@ -84,16 +84,24 @@ class Comparison:
         truth: Boxes, or (height, width) labels, 255 for ignored pixels.
         found: Likewise.
         name: Name of the image; empty for its file name.
+        title: Heading of the predictions.
+        others: Further predictions with their headings.
     """
 
     path: Path
     truth: Boxes | Mask
     found: Boxes | Mask
     name: str = ""
+    title: str = "prediction"
+    others: tuple[tuple[str, Boxes | Mask], ...] = ()
+
+    def sides(self) -> list[tuple[str, Boxes | Mask]]:
+        """The truth, then all predictions, with their headings."""
+        return [("truth", self.truth), (self.title, self.found), *self.others]
 
     def labels(self) -> Iterator[int]:
         """Every drawn label, once for each side."""
-        for side in (self.truth, self.found):
+        for _, side in self.sides():
             if isinstance(side, Boxes):
                 yield from sorted({box.label for box in side.shown()})
             else:
