@@ -121,7 +121,7 @@ def way_to_stride(architecture: str, output_stride: int) -> str:
     options = {"out_indices": shape.levels, "output_stride": output_stride, **shape.options}
     with torch.device("meta"):
         try:
-            network = timm.create_model(architecture, features_only=True, **options)
+            network: Any = timm.create_model(architecture, features_only=True, **options)
         except _REFUSALS:
             return "resized"
     return "dilated" if max(network.feature_info.reduction()) == output_stride else "resized"
@@ -183,7 +183,8 @@ def _of_plain(architecture: str, network: Any) -> FeatureShape:
         grid = getattr(embedding, "grid_size", (14, 14))
         options = {"patch_size": STRIDE, "img_size": tuple(STRIDE * count for count in grid)}
     images = torch.zeros(2, 3, *_ANOTHER_SIZE)
-    for more in ({"dynamic_img_size": True}, {}):
+    choices: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {})
+    for more in choices:
         try:
             model = timm.create_model(architecture, **options, **more)
             parts = PlainNetwork(model, ends, norm=False)

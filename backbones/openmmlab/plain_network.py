@@ -34,6 +34,6 @@ class PlainNetwork(nn.Module):
 
 def build_plain(architecture: str, level: int, options: dict[str, Any]) -> PlainNetwork:
     """A network up to a block and with its final norm, without its classifier."""
-    classifier = timm.create_model(architecture, **options)
+    classifier: Any = timm.create_model(architecture, **options)
     classifier.prune_intermediate_layers([level], prune_norm=False)
     return PlainNetwork(classifier, (level,), norm=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 import timm
 import torch
@@ -48,9 +48,10 @@ def classifier_cost(architecture: str) -> Cost:
     """
     require_known(architecture)
     with torch.device("meta"):
-        network = timm.create_model(architecture).eval()
+        network: Any = timm.create_model(architecture).eval()
         parameters = sum(p.numel() for p in network.parameters())
-        for options in ({}, {"dynamic_img_size": True}):
+        choices: tuple[dict[str, Any], ...] = ({}, {"dynamic_img_size": True})
+        for options in choices:
             try:
                 of_any_size = timm.create_model(architecture, **options).eval()
                 return Cost(parameters, _multiply_adds(of_any_size, IMAGE_SIZE))
