@@ -171,14 +171,12 @@ def with_a_second_row(here):
 
 def test_a_report_shows_the_images_with_both_predictions_only_when_asked(here):
     with_a_second_row(here)
-    for images in (0, 2):
+    for images in (0, 1):
         assert main.main(["report", "--sample", "--images", str(images)]) == 0
         page = (here / "results" / "sample" / "report.html").read_text(encoding="utf-8")
         assert page.count("data:image/jpeg") == 3 * images
     captions = re.findall(r"<figcaption>((?:Best|Worst|Most changed): .*?)</figcaption>", page)
-    assert [one.split(":")[0] for one in captions] == [
-        kind for kind in ("Best", "Worst", "Most changed") for _ in range(2)
-    ]
+    assert [one.split(":")[0] for one in captions] == ["Best", "Worst", "Most changed"]
     for caption in captions:
         ours, theirs = re.search(r"mine ([\d.]+), resnet18_scratch ([\d.]+)\.", caption).groups()
         assert ours == theirs
