@@ -14,9 +14,6 @@ from transfer.records.cells import Cell
 
 ROOT = Path(__file__).resolve().parents[3]
 UNFIT = [
-    ("timm/vit_base_patch16_224", "detection", "openmmlab"),
-    ("timm/swin_tiny_patch4_window7_224", "segmentation", "quick"),
-    ("inception_v3_baseline", "segmentation", "openmmlab"),
     ("timm/levit_128s", "detection", "openmmlab", "strides [16, 32, 64] but not at 4"),
     ("timm/hiera_tiny_224", "segmentation", "quick", "only images of 224 x 224 pixels"),
     ("timm/convnext_tiny", "detection", "paper", "no stage 'layer4'"),
@@ -24,6 +21,9 @@ UNFIT = [
     ("mobilenet_baseline", "detection", "paper", "no stage 'layer4'"),
 ]
 FIT = [
+    ("timm/vit_base_patch16_224", "detection", "openmmlab"),
+    ("timm/swin_tiny_patch4_window7_224", "segmentation", "quick"),
+    ("inception_v3_baseline", "segmentation", "openmmlab"),
     ("timm/convnext_tiny", "segmentation", "paper"),
     ("resnet50d_tricks", "detection", "paper"),
     ("inception_v3_baseline", "detection", "openmmlab"),
