@@ -19,7 +19,7 @@ from backbones.zoo import zoo
 
 KIND = "classification"
 
-_FORM = {"kind": str, "rows": [str], "seeds": [int]}
+FORM = {"kind": str, "rows": [str], "seeds": [int]}
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def load(name: str) -> ClassifierSuite:
             f"The suite '{path}' is not a suite of classifiers (kind = \"{KIND}\"); run it with "
             "'transfer run --suite'."
         )
-    if wrong := misfit(content, _FORM):
+    if wrong := misfit(content, FORM):
         raise UserError(f"In the suite '{path}' {wrong}.")
-    for key, known in unknown(content, _FORM):
+    for key, known in unknown(content, FORM):
         raise UserError(f"The suite '{path}' has an unknown key '{key}': {suggestion(key, known)}")
     rows, seeds = tuple(content.get("rows", ())), tuple(content.get("seeds", (0,)))
     for values, what in ((rows, "row"), (seeds, "seed")):

@@ -22,7 +22,7 @@ from backbones.common.toml_file import misfit, read_toml
 from backbones.zoo.entry import BY_SHAPE, PerChannel, Rename, Variant, Weights
 from backbones.zoo.sources import is_public, is_random, weights_file
 
-_FORM = {
+FORM = {
     **dict.fromkeys(("name", "architecture", "weights", "control", "top1_on", "reference"), str),
     "mean": [float],
     "std": [float],
@@ -42,14 +42,14 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         UserError: The file is missing, is not TOML, or has unknown entries.
     """
     content = _content(path)
-    unknown = content.keys() - _FORM.keys() - {"rename"}
+    unknown = content.keys() - FORM.keys() - {"rename"}
     if unknown or not content.get("architecture"):
         fault = f"has the unknown entry '{sorted(unknown)[0]}'" if unknown else "names no network"
         raise UserError(
             f"'{path}' {fault}; a backbone's file has architecture, and may have name, weights, "
             "mean, std, top1, top1_on, control, rename and reference."
         )
-    if wrong := misfit(content, _FORM):
+    if wrong := misfit(content, FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
     top1 = content.get("top1", 0)
     if not 0 <= top1 <= 100 or 0 < top1 < 1:

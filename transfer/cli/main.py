@@ -23,7 +23,7 @@ COMMANDS = {
     "import": "transfer.records.imported",
     "doctor": "transfer.cli.doctor",
 }
-_SUMMARIES = {
+SUMMARIES = {
     "run": "fine-tune a backbone and its control, or a suite, and print the gain",
     "backbones": "list the backbones, or show one",
     "prepare": "download and unpack the public data sets",
@@ -51,7 +51,7 @@ def _command(given: list[str]) -> int:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     wanted = next((word for word in given if word in COMMANDS), "")
-    for name, summary in _SUMMARIES.items():
+    for name, summary in SUMMARIES.items():
         sub = subparsers.add_parser(name, help=summary, description=summary)
         if name == wanted:
             importlib.import_module(COMMANDS[name]).add_arguments(sub)

@@ -32,7 +32,7 @@ LAYOUTS = ("voc", "coco")
 
 _BOXES = [{"folder": str, "split": str, "images": int, "suffix": str}]
 _MASKS = {"images": str, "masks": str, "list": str, "count": int, "suffix": str}
-_FORM = {
+FORM = {
     "name": str,
     "title": str,
     "root": str,
@@ -118,9 +118,9 @@ def load(name: str, data_root: Path) -> DataSet:
         content = read_toml(path)
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror}).") from error
-    if wrong := misfit(content, _FORM):
+    if wrong := misfit(content, FORM):
         raise UserError(f"In '{path}' {wrong}; see 'Your own data' in docs/data.md.")
-    for entry, known in unknown(content, _FORM):
+    for entry, known in unknown(content, FORM):
         raise UserError(f"'{path}' has an unknown entry '{entry}': {suggestion(entry, known)}")
     try:
         root = _find_root(content, path, data_root)
