@@ -288,7 +288,7 @@ def test_a_name_that_is_no_protocol_is_one_sentence(name, said, tmp_path, monkey
 
 MISFITS = {
     "a backbone without maps of these strides": (
-        'model = dict(backbone=dict(_delete_=True, type="SSDVGG", depth=16))',
+        "model = dict(backbone=dict(strides=(1, 1, 1, 1)))",
         "model.backbone",
     ),
     "an unknown backbone": (
