@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from backbones.common.errors import UserError
 from backbones.common.hardware import cuda_driver
+from backbones.common.regular_file import read_text
 
 _PCI_LETTERS = 32
+_PID_BYTES = 32
 _MPS_PIPES = "/tmp/nvidia-mps"  # NVIDIA's default of CUDA_MPS_PIPE_DIRECTORY
 
 
@@ -70,8 +73,8 @@ def mps_is_on() -> bool:
     Without it, they take turns on a GPU.
     """
     pipes = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or _MPS_PIPES)
-    with suppress(OSError, ValueError):
-        process = int((pipes / "nvidia-cuda-mps-control.pid").read_text(encoding="ascii"))
+    with suppress(OSError, ValueError, UserError):
+        process = int(read_text(pipes / "nvidia-cuda-mps-control.pid", _PID_BYTES))
         return Path(f"/proc/{process}").exists() and (pipes / "control").exists()
     return False
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--backbone", help="row of the zoo, timm/<name>, or your own .toml file")
-    what.add_argument("--suite", help="quick, paper, animals, imagenet, lr-sweep, or your own .toml file")
+    what.add_argument("--suite", help="quick, paper, animals, imagenet, or your own .toml file")
     add = parser.add_argument
     add("--task", choices=(*TASKS, "all"), default="all")
     add(

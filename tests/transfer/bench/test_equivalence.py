@@ -98,7 +98,7 @@ def sides(monkeypatch):
         return {**fields, "git": state["git"], "versions": state["versions"]}
 
     monkeypatch.setattr(equivalence, "run_side", run_side)
-    monkeypatch.setattr(bench_command, "_circumstances", circumstances)
+    monkeypatch.setattr(bench_command, "circumstances", circumstances)
     return state
 
 

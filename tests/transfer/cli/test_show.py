@@ -402,7 +402,7 @@ def test_where_nothing_passes_the_threshold_a_word_says_so(image):
     assert "0.21" in remark
     strong = Comparison(image, found, dataclasses.replace(found, least_score=0.2))
     assert not list(show._remarks([strong], CLASSES))
-    titles = [sheet_module._found_title(one) for one in (weak, strong)]
+    titles = [sheet_module._title(*one.sides()[-1]) for one in (weak, strong)]
     assert titles == [
         "prediction: nothing with a score of at least 0.3",
         "prediction, score of at least 0.2",

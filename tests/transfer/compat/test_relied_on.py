@@ -144,7 +144,8 @@ OF_OTHERS = {
 
 def test_what_is_set_by_name_is_known():
     by_name = {module for module, tree in modules().items() if list(set_by_name(tree))}
-    assert by_name == {"transfer.bench.breakdown", "transfer.protocols.placed_sampler"}
+    of_timm = {"backbones.tricks.resnet_d"}  # parts of a network that it finds by their class
+    assert by_name - of_timm == {"transfer.bench.breakdown", "transfer.protocols.placed_sampler"}
     assert listed("transfer.bench.breakdown") >= {
         *("__next__", "_run_forward", "backward", "step", "zero_grad", "run")
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backbones.common.atomic_write import write_atomically
-from backbones.common.escape import terminal
+from backbones.common.escape import html, terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,5 +208,4 @@ def inline(drawn: bytes, prefix: str, described: str) -> str:
     text = re.sub(r"url\(#", f"url(#{prefix}-", text)
     text = re.sub(r'href="#', f'href="#{prefix}-', text)
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
-    label = described.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html(described)}" ', 1)
