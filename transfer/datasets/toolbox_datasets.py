@@ -21,6 +21,7 @@ from backbones.common.regular_file import UnfitFile
 from backbones.common.resources import cache_dir
 from transfer.datasets.coco_json import load_json
 from transfer.datasets.listing import Item, keep, mask_items, voc_items
+from transfer.datasets.object_masks import fault_of_mask, rectangle
 from transfer.datasets.readers import check_image, mask_size, read_voc_xml
 from transfer.datasets.sample import ensure_sample
 
@@ -39,12 +40,17 @@ class NamesFaults:
         An object without a mask has its box as its mask, for detectors that also learn masks.
 
         Raises:
-            UserError: The image or its mask is missing or damaged, or the annotation is for
+            UserError: The image or a mask is missing or damaged, or the annotation is for
                 another image size.
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         for thing in info.get("instances", ()):
-            thing.setdefault("mask", _rectangle(*thing["bbox"]))
+            own = thing.setdefault("mask", rectangle(*thing["bbox"]))
+            if fault := fault_of_mask(own, info["width"], info["height"]):
+                raise UserError(
+                    f"An object's mask of '{info['img_path']}' {brief(fault)}; correct its "
+                    "'segmentation', or remove it to use the box instead."
+                )
         files = [Path(info[key]) for key in ("img_path", "seg_map_path") if info.get(key)]
         with _naming(files):
             for path in files:
@@ -65,11 +71,6 @@ class NamesFaults:
     def _stated_size(self, info: dict) -> tuple[int, int]:
         """Width and height of the image according to its annotation or mask, in pixels."""
         return info["width"], info["height"]
-
-
-def _rectangle(left: float, top: float, right: float, bottom: float) -> list[list[float]]:
-    """A box as one polygon."""
-    return [[left, top, right, top, right, bottom, left, bottom]]
 
 
 @contextlib.contextmanager
