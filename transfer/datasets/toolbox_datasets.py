@@ -45,8 +45,9 @@ class NamesFaults:
         """
         info = self.get_data_info(index)  # type: ignore[attr-defined]
         for thing in info.get("instances", ()):
-            own = thing.setdefault("mask", rectangle(*thing["bbox"]))
-            if fault := fault_of_mask(own, info["width"], info["height"]):
+            if "mask" not in thing:
+                thing["mask"] = rectangle(*thing["bbox"])
+            elif fault := fault_of_mask(thing["mask"], info["width"], info["height"]):
                 raise UserError(
                     f"An object's mask of '{info['img_path']}' {brief(fault)}; correct its "
                     "'segmentation', or remove it to use the box instead."
