@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from backbones.common.atomic_write import write_atomically
 from backbones.common.errors import Untrusted, UserError
 from backbones.common.versions import versions
@@ -68,6 +66,7 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
     )
     if cell.task == "detection":
         ranks.on_each_machine(lambda: require_large_boxes(data, compose.smallest_box(cfg)))
+    config = compose.resolved(cfg)  # MMDetection changes it while it builds the model
     memory = PeakMemory()
     try:
         outcome = finetune(
@@ -91,7 +90,9 @@ def _run(task: Task, path: Path, listener: Listener | None) -> None:
             "in the "
             "test set."
         )
-    content = _content(task, data=data, ready=ready, cfg=cfg, outcome=outcome, started=started)
+    content = _content(
+        task, data=data, ready=ready, config=config, outcome=outcome, started=started
+    )
     content["memory"] = memory.peaks()
     content["side_by_side"] = round(COMPANY.mean(), 2)
     ranks.on_main(lambda: _write(task, path, content, outcomes))
@@ -139,7 +140,7 @@ def _content(
     *,
     data: DataSet,
     ready: classifiers.Ready,
-    cfg: Config,
+    config: dict[str, Any],
     outcome: Outcome,
     started: datetime,
 ) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def _content(
         "evaluations": [_finite(point) for point in outcome.evaluations],
         "classifier": ready.provenance,
         "data": {"name": cell.data, "title": data.title, "fingerprint": cell.data_fingerprint},
-        "config": records.config_entry(compose.resolved(cfg)),
+        "config": records.config_entry(config),
         "training": {
             "lr": outcome.lr,
             "batch_size": outcome.batch_size,

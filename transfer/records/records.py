@@ -225,6 +225,11 @@ def compared(resolved: dict[str, Any]) -> dict[str, Any]:
         part.pop("in_channels", None)
         part.pop("c1_in_channels", None)
     roi_head = model.get("roi_head")
+    if isinstance(roi_head, dict):
+        # MMDetection sets these while it builds the detector, after which older records were made.
+        for name in ("train_cfg", "test_cfg"):
+            if (settings := _at(model, f"{name}.rcnn")) is not ...:
+                roi_head[name] = settings
     if isinstance(roi_head, dict) and isinstance(last := roi_head.get("shared_head"), dict):
         # The classifier's last stage: only the class that makes a head of it is the protocol's.
         roi_head["shared_head"] = {"type": last.get("type")}
