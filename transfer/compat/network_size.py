@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -22,5 +23,5 @@ def weights_in(model: Any, scope: str) -> int:
         Exception: It cannot be built; the toolboxes may raise anything.
     """
     with DefaultScope.overwrite_default_scope(scope), torch.device("meta"):
-        network = MODELS.build(model)
+        network = MODELS.build(copy.deepcopy(model))  # detectors change their config
     return sum(part.numel() for part in network.state_dict().values())
