@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -111,7 +112,7 @@ class Neighbours:
         self.endings = endings
         self.with_ending = with_ending
         self.longer = longer
-        self._folders: dict[Path, dict[str, str]] = {}
+        self._folders: dict[Path, tuple[dict[str, str], list[str]]] = {}
 
     def instead_of(self, name: str) -> tuple[str, str] | None:
         """The likely file for a missing one.
@@ -126,18 +127,19 @@ class Neighbours:
         for listed in dict.fromkeys([name, *columns]):
             plain = PurePosixPath(listed.replace("\\", "/"))
             near = self.folder / plain.parent
-            files = self._files(near if near.is_dir() else self.folder)
+            files, keys = self._files(near if near.is_dir() else self.folder)
             for last in dict.fromkeys([plain.name, _without_ending(plain.name)]):
                 if found := files.get(folded(last)):
                     return found, self._difference(name, listed, found)
             if self.longer:
-                start = tuple(f"{folded(plain.name)}{sign}" for sign in "_-. ")
-                if found := next((files[key] for key in files if key.startswith(start)), None):
-                    return found, "the file's name is longer"
+                for start in (f"{folded(plain.name)}{sign}" for sign in "_-. "):
+                    at = bisect_left(keys, start)
+                    if at < len(keys) and keys[at].startswith(start):
+                        return files[keys[at]], "the file's name is longer"
         return None
 
-    def _files(self, folder: Path) -> dict[str, str]:
-        """Files by their names without extension and case."""
+    def _files(self, folder: Path) -> tuple[dict[str, str], list[str]]:
+        """Files by their names without extension and case, and these names in order."""
         if folder not in self._folders:
             try:
                 names = sorted(
@@ -145,7 +147,8 @@ class Neighbours:
                 )
             except OSError:
                 names = []
-            self._folders[folder] = {folded(os.path.splitext(name)[0]): name for name in names}
+            files = {folded(os.path.splitext(name)[0]): name for name in names}
+            self._folders[folder] = files, sorted(files)
         return self._folders[folder]
 
     def _difference(self, name: str, listed: str, found: str) -> str:

@@ -1,0 +1,154 @@
+"""Top-1 of a classifier with its head, on the validation images of an ImageFolder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from scipy.stats import binomtest
+from timm.data import ImageNetInfo
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from backbones.common.errors import UserError
+from backbones.training.image_folder import ImageFolder, collate
+from backbones.weights import weights
+from backbones.weights.blueprint import blueprint
+from backbones.weights.safetensors_header import read_own_metadata
+from backbones.zoo.entry import Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Top1:
+    """A measured top-1.
+
+    Attributes:
+        hits: Number of images whose label is the best of the folder's classes.
+        images: Number of images.
+        classes: Number of the folder's classes.
+        of_head: Number of classes that the head knows.
+    """
+
+    hits: int
+    images: int
+    classes: int
+    of_head: int
+
+    @property
+    def percent(self) -> float:
+        """Top-1 in percent."""
+        return 100 * self.hits / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval in percent, over images (Wilson 1927)."""
+        found = binomtest(self.hits, self.images).proportion_ci(0.95, method="wilson")
+        return 100 * found.low, 100 * found.high
+
+
+def measure(
+    row: Variant,
+    source: str,
+    data: Path,
+    *,
+    size: int = 224,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Top1:
+    """Evaluate a classifier on centre crops.
+
+    A head with more classes than the folder is restricted to the folder's: classes that do not occur
+    cannot win.
+
+    Args:
+        row: The classifier's row.
+        source: Its weights, as for :func:`backbones.weights.weights.locate`.
+        data: Folder with ``train/<class>/<image>`` and ``val/<class>/<image>``.
+        size: Side of the crops in pixels; images are resized to 256 / 224 of it.
+        batch_size: Images per batch.
+        progress: Notified of the evaluated images and of all.
+
+    Raises:
+        UserError: The weights have no head or belong to another network, an image or a folder is
+            unusable, or no class of the head belongs to a folder.
+    """
+    path = weights.locate(source)
+    own = read_own_metadata(path)
+    network = _with_head(row, path, source).eval()
+    mean, std = _preprocessing(row, source, own)
+    folder = ImageFolder(str(data), "val", size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    of_head = int(network.num_classes)
+    columns = torch.tensor(_columns(folder.classes, of_head, own), device=device)
+    hits = 0
+    loader: DataLoader[Any] = DataLoader(folder, batch_size=batch_size, collate_fn=collate)
+    for number, batch in enumerate(loader, 1):
+        images = (batch["images"].permute(0, 3, 1, 2).float() - mean) / std
+        with torch.inference_mode():
+            best = network(images.to(device))[:, columns].argmax(1)
+        hits += int((best.cpu() == batch["labels"]).sum())
+        if progress:
+            progress(min(number * batch_size, len(folder)), len(folder))
+    return Top1(hits=hits, images=len(folder), classes=len(folder.classes), of_head=of_head)
+
+
+def _with_head(row: Variant, path: Path, source: str) -> nn.Module:
+    """The network with its weights, and a head of as many classes as they have.
+
+    Raises:
+        UserError: The weights belong to another network, or have no head.
+    """
+    checkpoint = weights.read(path, row.architecture, row.rename)
+    tensors = weights.of_network(row.architecture, checkpoint, source)
+    heads = [f"{head}weight" for head in blueprint(row.architecture).heads]
+    if not heads or any(name not in tensors for name in heads):
+        raise UserError(
+            f"'{source}' has no {' and no '.join(heads) or 'head'}: it is a backbone without the "
+            "classifier's head. Give weights that include it."
+        )
+    network = timm.create_model(row.architecture, num_classes=len(tensors[heads[0]]))
+    network.load_state_dict({**network.state_dict(), **tensors})
+    return network
+
+
+def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]:
+    """The head's outputs for the folder's classes.
+
+    Raises:
+        UserError: They are unknown.
+    """
+    names = own.get("classes") or (ImageNetInfo().label_names() if of_head == 1000 else [])
+    place = {name: index for index, name in enumerate(names)}
+    if all(name in place for name in classes):
+        return [place[name] for name in classes]
+    if of_head == len(classes):
+        return list(range(of_head))
+    known = [name for name in classes if name in place]
+    raise UserError(
+        f"The head knows {of_head} classes, of which {len(known)} are among the {len(classes)} class "
+        f"folders; '{next(name for name in classes if name not in place)}' is not. Folders of "
+        "ImageNet's classes have WordNet ids as names, such as 'n01443537'."
+    )
+
+
+def _preprocessing(row: Variant, source: str, own: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1), 0 to 255: the file's own, the row's, or timm's."""
+    if "mean" in own and "std" in own:
+        values = np.array([own["mean"], own["std"]])
+    else:
+        name = source.removeprefix("timm:") if source.startswith("timm:") else row.architecture
+        config = timm.get_pretrained_cfg(name)
+        mean, std = row.mean or (config and config.mean), row.std or (config and config.std)
+        if mean is None or std is None:
+            raise UserError(
+                f"timm has no preprocessing for '{source}'; set mean and std in a .toml file."
+            )
+        values = 255 * np.array([mean, std])
+    mean_and_std = torch.from_numpy(values).float()[:, :, None, None]
+    return mean_and_std[0], mean_and_std[1]
