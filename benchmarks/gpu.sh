@@ -25,9 +25,9 @@ if [ -n "${SMALL:-}" ]; then
   detector=(--backbone resnet18_baseline --images 4 --image-size 64)
   segmenter=(--backbone resnet18_baseline --images 4 --image-size 64 --batch-size 2)
   classifier=(--backbone resnet18_baseline --images 16 --image-size 32 --batch-size 8)
-  pairs=1
+  pairs=1 equal_images=8
 else
-  stock="stock, stock amp" jobs=auto seeds=6 pairs=3
+  stock="stock, stock amp" jobs=auto seeds=6 pairs=3 equal_images=96
   detector=(--backbone resnet50_baseline --images 200)
   segmenter=(--backbone resnet50_baseline --images 320)
   classifier=(--backbone resnet50d_tricks --images 40960 --image-size 64 --batch-size 256)
@@ -51,5 +51,5 @@ bench 45 "classification" --task classification --data "$images" "${classifier[@
   --against "timm, network alone"
 bench 75 "parts of the speed layer" --task detection --data "$data" "${detector[@]}" --pairs 1 \
   --against "$parts"
-bench 120 "equivalence" --equivalence --task segmentation --data "$data" --images 96 --pairs 2 \
+bench 120 "equivalence" --equivalence --task segmentation --data "$data" --images $equal_images --pairs 2 \
   --backbone resnet18_baseline

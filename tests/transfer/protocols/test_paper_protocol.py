@@ -32,8 +32,8 @@ SMALL = {
         },
         "val_dataloader.dataset.pipeline.1.scale": (160, 96),
         "model.rpn_head.feat_channels": 32,
-        "model.train_cfg.rcnn.sampler.num": 16,
-        "model.test_cfg.rpn.max_per_img": 20,
+        "model.train_cfg.rcnn.sampler.num": 8,
+        "model.test_cfg.rpn.max_per_img": 8,
     },
     "segmentation": {
         "train_dataloader.dataset.dataset.pipeline.3.scale": [(2080, 52), (2080, 208)],

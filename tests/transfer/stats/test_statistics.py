@@ -917,12 +917,17 @@ def test_importing_stays_light():
 def test_twice_the_rows_are_at_most_three_times_the_work():
     """Of a table: the critical value takes a little longer with each row."""
     rng = np.random.default_rng(0)
-    seconds = []
-    for count in (5, 10):
-        rows = {f"row{i}": list(rng.normal(78 + i / 5, 0.5, size=5)) for i in range(count)}
-        analyse(observe(rows), "row0", targets={})  # what is computed once is not counted
-        started = time.process_time()
-        for table in range(50):
-            analyse(observe(rows), "row0", targets=dict.fromkeys(rows, table / 100))
-        seconds.append(time.process_time() - started)
-    assert seconds[1] <= 3 * seconds[0]
+    tables = {
+        count: {f"row{i}": list(rng.normal(78 + i / 5, 0.5, size=5)) for i in range(count)}
+        for count in (5, 10)
+    }
+    seconds = {count: [] for count in tables}
+    for turn in range(5):  # in turns, and the least of each: other processes only add to it
+        for count, rows in tables.items():
+            analyse(observe(rows), "row0", targets={})  # what is computed once is not counted
+            started = time.process_time()
+            for table in range(10):
+                figures = dict.fromkeys(rows, turn + table / 100)
+                analyse(observe(rows), "row0", targets=figures)
+            seconds[count].append(time.process_time() - started)
+    assert min(seconds[10]) <= 3 * min(seconds[5])
