@@ -1,4 +1,4 @@
-"""Measure the top-1 of a row: ``python backbones/evaluate.py --backbone ROW --data IMAGEFOLDER``."""
+"""Measure a row's top-1: ``python backbones/evaluate.py --backbone ROW --data IMAGEFOLDER``."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _relinked(source: Path, pages: dict[Path, str]) -> str:
 
 def _commands() -> Iterator[str]:
     """The options of every command."""
-    from backbones import train
+    from backbones import evaluate, train
     from transfer.cli.main import COMMANDS, SUMMARIES
 
     yield "# Commands\n"
@@ -84,6 +84,7 @@ def _commands() -> Iterator[str]:
         importlib.import_module(COMMANDS[name]).add_arguments(parser)
         yield from _command(parser)
     yield from _command(train.build_parser())
+    yield from _command(evaluate.build_parser())
 
 
 def _command(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -62,8 +62,7 @@ def measure(
 ) -> Top1:
     """Evaluate a classifier on centre crops.
 
-    A head with more classes than the folder is restricted to the folder's: classes that do not occur
-    cannot win.
+    A head with more classes than the folder is restricted to the folder's.
 
     Args:
         row: The classifier's row.
@@ -131,8 +130,8 @@ def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]
         return list(range(of_head))
     known = [name for name in classes if name in place]
     raise UserError(
-        f"The head knows {of_head} classes, of which {len(known)} are among the {len(classes)} class "
-        f"folders; '{next(name for name in classes if name not in place)}' is not. Folders of "
+        f"The head knows {of_head} classes; {len(known)} of the {len(classes)} class folders are "
+        f"among them, '{next(name for name in classes if name not in place)}' is not. Folders of "
         "ImageNet's classes have WordNet ids as names, such as 'n01443537'."
     )
 
