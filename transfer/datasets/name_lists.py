@@ -8,7 +8,7 @@ from backbones.common.regular_file import UnfitFile, read_bytes
 from backbones.common.text_encoding import decoded
 
 _MAX_BYTES = 1 << 25
-"""Most bytes of a list: some two million names."""
+_MOST_NAMES = 1 << 21
 
 
 def read_names(path: Path, errors: str = "strict") -> list[str]:
@@ -34,4 +34,7 @@ def read_names(path: Path, errors: str = "strict") -> list[str]:
     except ValueError as error:
         raise UnfitFile(path, str(error)) from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [name for line in lines if (name := line.strip())]
+    names = [name for line in lines if (name := line.strip())]
+    if len(names) > _MOST_NAMES:
+        raise UnfitFile(path, f"has more than the {_MOST_NAMES:,} names that are allowed")
+    return names

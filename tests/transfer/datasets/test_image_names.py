@@ -253,3 +253,24 @@ def test_a_list_that_is_no_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "list", tmp_path / "none"):
         with pytest.raises(UnfitFile, match=str(path)):
             read_names(path)
+
+
+def test_a_list_of_too_many_names_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("transfer.datasets.name_lists._MOST_NAMES", 3)
+    path = tmp_path / "train.txt"
+    path.write_text("a\nb\n\nc\n")
+    assert read_names(path) == ["a", "b", "c"]
+    path.write_text("a\nb\nc\nd\n")
+    with pytest.raises(UnfitFile, match="more than the 3 names"):
+        read_names(path)
+
+
+def test_a_longer_name_is_found_among_many_as_by_brute_force(tmp_path):
+    files = sorted(f"{stem}{end}.png" for stem in ("a", "ab", "b.c") for end in ("_m", "-m", "x"))
+    for name in files:
+        (tmp_path / name).touch()
+    near = Neighbours(tmp_path, longer=True)
+    for name in ("a", "ab", "b", "b.c", "c", "abx_"):
+        longer = [file for file in files if file.startswith(tuple(name + sign for sign in "_-. "))]
+        found = near.instead_of(name)
+        assert (found[0] in longer) if found and longer else not longer, name
