@@ -25,9 +25,9 @@ if [ -n "${SMALL:-}" ]; then
   detector=(--backbone resnet18_baseline --images 4 --image-size 64)
   segmenter=(--backbone resnet18_baseline --images 4 --image-size 64 --batch-size 2)
   classifier=(--backbone resnet18_baseline --images 16 --image-size 32 --batch-size 8)
-  pairs=1 equal_images=8
+  pairs=1 equal_images=8 minutes=20
 else
-  stock="stock, stock amp" jobs=auto seeds=6 pairs=3 equal_images=96
+  stock="stock, stock amp" jobs=auto seeds=6 pairs=3 equal_images=96 minutes=1
   detector=(--backbone resnet50_baseline --images 200)
   segmenter=(--backbone resnet50_baseline --images 320)
   classifier=(--backbone resnet50d_tricks --images 40960 --image-size 64 --batch-size 256)
@@ -46,10 +46,10 @@ bench 85 "segmentation" --task segmentation --data "$data" "${segmenter[@]}" --p
   --against "$stock"
 step 30 "memory of the suite's runs" python -m transfer.cli.main run --suite "$suite" --dry-run \
   --probe --data-root "$data_root" --results "$results"
-bench 125 "a suite side by side" --suite "$suite" --jobs $jobs --seeds $seeds --minutes 1
+bench 125 "a suite side by side" --suite "$suite" --jobs $jobs --seeds $seeds --minutes $minutes
 bench 45 "classification" --task classification --data "$images" "${classifier[@]}" --pairs $pairs \
   --against "timm, network alone"
 bench 75 "parts of the speed layer" --task detection --data "$data" "${detector[@]}" --pairs 1 \
   --against "$parts"
-bench 120 "equivalence" --equivalence --task segmentation --data "$data" --images $equal_images --pairs 2 \
-  --backbone resnet18_baseline
+bench 120 "equivalence" --equivalence --task segmentation --data "$data" --pairs 2 \
+  --images $equal_images --backbone resnet18_baseline
