@@ -124,7 +124,9 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
             )
         old, new = entry(old, part), entry(new, part)
         if old is None and new is not None:
-            return  # new from here on: its class decides
+            if part != "paramwise_cfg":
+                return  # new from here on: its class decides
+            old = {}  # a table of rules, of which unknown ones would be ignored
         path = (*path, part)
     if _has_tables(old) and not (isinstance(new, dict) or new in ([], ()) or _has_tables(new)):
         keys = list(old) if isinstance(old, dict) else ["0"]

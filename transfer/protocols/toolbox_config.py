@@ -198,8 +198,9 @@ def _adapt_training(cfg: Config) -> None:
         raise Misfit(
             "optim_wrapper.constructor",
             f"is {constructor}, which knows other backbones only",
-            'write optim_wrapper = dict(constructor="LayerDecay", paramwise_cfg=dict(_delete_=True, '
-            "layer_decay=0.9)), or dict(_delete_=True, optimizer=dict(…)) without a constructor",
+            'write optim_wrapper = dict(constructor="LayerDecay", paramwise_cfg=dict('
+            "_delete_=True, layer_decay=0.9)), which knows all backbones here, or "
+            "dict(_delete_=True, optimizer=dict(…)) without a constructor",
         )
     for of_amp in ("loss_scale", "dtype"):  # the precision is the run's
         wrapper.pop(of_amp, None)
