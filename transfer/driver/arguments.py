@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab or paper; for detection also paper-long, quick-coco and "
-        "openmmlab-coco; or a config of MMDetection or MMSegmentation, as FILE.py or "
+        help="quick, openmmlab, paper, modern, modern-quick or frozen; for detection also "
+        "paper-long, quick-coco and openmmlab-coco; or a config of MMDetection or MMSegmentation, as FILE.py or "
         "mmdet::… (default: chosen by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
