@@ -12,6 +12,7 @@ model = dict(
         bbox_head=dict(in_channels=64),
     ),
 )
+train_dataloader = dict(batch_size=4)  # for more steps in two epochs
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
@@ -26,3 +27,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+auto_scale_lr = dict(base_batch_size=4)

@@ -2,7 +2,7 @@
 # fixed backbone, resized to stride 8. The backbone is in evaluation mode and gets no gradient, also
 # with random weights. The batch norm between them removes the scale of its maps.
 _base_ = "quick.py"
-max_epochs = 3
+max_epochs = 6
 model = dict(
     backbone=dict(output_stride=32, frozen_stages=4),
     decode_head=dict(
@@ -13,7 +13,6 @@ model = dict(
     ),
     auxiliary_head=None,
 )
-train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
 )
