@@ -97,6 +97,8 @@ def test_the_learning_rate_ends_at_0_and_layers_keep_their_proportions(
 ):
     cfg = composed(cell(task, protocol, "resnet18"), small_sample)
     cfg.model.backbone.weights = None
+    # Several iterations an epoch, for which the learning rate is as stated.
+    cfg.auto_scale_lr.base_batch_size = cfg.train_dataloader.batch_size = 2
     runner = ready_to_train(cfg, tmp_path)
     rates = learning_rates(runner)
     full = cfg.optim_wrapper.optimizer.lr
