@@ -112,7 +112,7 @@ def _rules(model: nn.Module, layer_decay: float) -> dict[str, tuple[float, bool]
 def _of_classifier(architecture: str, layer_decay: float) -> dict[str, tuple[float, bool]]:
     """Share of the learning rate, and whether weight decay applies, by a parameter's plain name."""
     with torch.device("meta"):
-        classifier = timm.create_model(architecture)
+        classifier: Any = timm.create_model(architecture)
     names = {id(parameter): name for name, parameter in classifier.named_parameters()}
     listed = classifier.no_weight_decay() if hasattr(classifier, "no_weight_decay") else ()
     groups = param_groups_layer_decay(
