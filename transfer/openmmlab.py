@@ -22,6 +22,7 @@ _TOOLBOXES = (
 _OURS = (
     "backbones.openmmlab.backbone",
     "backbones.openmmlab.c4_head",
+    "backbones.openmmlab.layer_decay",
     "backbones.runtime.evaluation",
     "backbones.runtime.fused_sgd",
     "backbones.runtime.loop",

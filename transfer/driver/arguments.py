@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--protocol",
         default="auto",
-        help="quick, openmmlab or paper; for detection also paper-long, quick-coco and "
-        "openmmlab-coco; or a config of MMDetection or MMSegmentation, as FILE.py or "
-        "mmdet::… (default: chosen by data and machine)",
+        help="quick, openmmlab, paper, modern, modern-quick or frozen; for detection also "
+        "paper-long, quick-coco and openmmlab-coco; or a config of MMDetection or "
+        "MMSegmentation, as FILE.py or mmdet::… (default: chosen by data and machine)",
     )
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
     add("--work-dir", type=Path, default=Path("work_dirs"), help="folder for logs and checkpoints")

@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.common.errors import UserError
 from backbones.common.escape import brief
-from backbones.openmmlab.backbone import feature_shape
+from backbones.openmmlab.feature_shape import STRIDES, feature_shape
 from transfer.compat.foreign_configs import fault_of_setting, nested
 from transfer.compat.registered import require_registered
 from transfer.datasets.data_set import (
@@ -219,18 +219,24 @@ def _with_tuples(value: Any) -> Any:
 
 
 def _set_backbone(model: ConfigDict, cell: Cell, weights: str) -> None:
-    """Set the network, the channels of neck or heads, and unfreeze random weights."""
+    """Set the network, the channels of neck or heads, and unfreeze random weights.
+
+    A protocol that freezes the whole backbone freezes random weights too: its control is random
+    features.
+    """
     shape = feature_shape(cell.architecture)
     channels = shape.channels
     indices = model.backbone.get("out_indices", range(len(channels)))
     place_channels(model, [channels[index] for index in indices], channels[-1])
     shared = model.get("roi_head", {}).get("shared_head")
+    is_fixed = model.backbone.get("frozen_stages", -1) == len(STRIDES)
+    trained_from_scratch = cell.scratch and not is_fixed
     for part in (model.backbone, shared) if shared else (model.backbone,):
         part.update(architecture=cell.architecture, weights=weights or None)
-        if cell.scratch:
+        if trained_from_scratch:
             # Random weights with a frozen stem and fixed BN cannot be trained.
             part.update(norm_eval=False, norm_frozen=False)
-    if cell.scratch:
+    if trained_from_scratch:
         model.backbone.frozen_stages = -1
     if shape.adds_parts and (read := read_maps(model, len(indices))) is not None:
         # The parts of other maps would be computed for nothing and get no gradient.

@@ -109,7 +109,7 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
         if isinstance(old, list | tuple):
             known = [str(place) for place in range(len(old))]
         elif isinstance(old, dict):
-            known = [*old, *_taken(path, new, before.default_scope)]
+            known = [*old, *_taken(path, new, after)]
         else:
             known = []
         if part not in known and path[-1:] != (
@@ -124,7 +124,9 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
             )
         old, new = entry(old, part), entry(new, part)
         if old is None and new is not None:
-            return  # new from here on: its class decides
+            if part != "paramwise_cfg":
+                return  # new from here on: its class decides
+            old = {}  # a table of rules, of which unknown ones would be ignored
         path = (*path, part)
     if _has_tables(old) and not (isinstance(new, dict) or new in ([], ()) or _has_tables(new)):
         keys = list(old) if isinstance(old, dict) else ["0"]
@@ -141,16 +143,23 @@ def _has_tables(node: Any) -> bool:
     )
 
 
-def _taken(path: tuple[str, ...], node: Any, scope: str) -> list[str]:
-    """Parameters of the class built from a table that the table does not set yet."""
+def _taken(path: tuple[str, ...], node: Any, cfg: Config) -> list[str]:
+    """Parameters of the class built from a table that the table does not set yet.
+
+    Args:
+        path: Place of the table in the config.
+        node: The table.
+        cfg: The whole config, with the overrides.
+    """
     if not path:
         return sorted(_parameters(Runner))
     if path[-1] in _LOADERS:
         return sorted(_parameters(DataLoader))
     if path[-1] == "paramwise_cfg":
-        return list(_RULES)
+        layered = cfg.optim_wrapper.get("constructor") == "LayerDecay"
+        return ["layer_decay"] if layered else list(_RULES)
     kind = node.get("type") if isinstance(node, dict) else None
-    taken = {name for built in registered(kind, scope) for name in _parameters(built)}
+    taken = {name for built in registered(kind, cfg.default_scope) for name in _parameters(built)}
     if path == ("optim_wrapper",):
         taken |= {"paramwise_cfg", "constructor"}  # read by its builder
     return sorted(taken)

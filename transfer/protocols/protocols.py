@@ -12,7 +12,7 @@ from backbones.common.paths import unknown_name
 from backbones.common.resources import resource_dir
 
 TASKS = ("detection", "segmentation")
-QUICK = ("quick", "quick-coco")
+QUICK = ("quick", "quick-coco", "modern-quick", "frozen")
 """Protocols for machines without a GPU, in the number format that is fast there."""
 
 HEADLINE = {"detection": "mAP", "segmentation": "mIoU"}

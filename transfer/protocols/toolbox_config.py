@@ -32,7 +32,8 @@ _OF_ANY_DATA = ("type", "pipeline", "filter_cfg", "test_mode", "difficult_is_pos
 _CHECKING_HOOKS = ("NumClassCheckHook", "CheckInvalidLossHook", "SeedIterations")
 """Hooks that change no result, and the one that every protocol has."""
 
-_CONSTRUCTOR = "DefaultOptimWrapperConstructor"
+_CONSTRUCTORS = (None, "DefaultOptimWrapperConstructor", "LayerDecay")
+"""Constructors of optimizers that serve any backbone."""
 
 _OTHER_ANNOTATIONS = ("with_seg", "with_keypoints", "with_text", "with_track")
 _OTHER_LOADERS = ("LoadPanopticAnnotations", "LoadProposals", "LoadTrackAnnotations")
@@ -193,12 +194,13 @@ def _adapt_training(cfg: Config) -> None:
     wrapper = cfg.get("optim_wrapper") or ConfigDict()
     if "optimizer" not in wrapper:
         raise Misfit("optim_wrapper.optimizer", "is missing", "write one")
-    constructor = wrapper.get("constructor") or _CONSTRUCTOR
-    if constructor != _CONSTRUCTOR:
+    if (constructor := wrapper.get("constructor")) not in _CONSTRUCTORS:
         raise Misfit(
             "optim_wrapper.constructor",
             f"is {constructor}, which knows other backbones only",
-            "write optim_wrapper = dict(_delete_=True, optimizer=dict(…)), without one",
+            'write optim_wrapper = dict(constructor="LayerDecay", paramwise_cfg=dict('
+            "_delete_=True, layer_decay=0.9)), which knows all backbones here, or "
+            "dict(_delete_=True, optimizer=dict(…)) without a constructor",
         )
     for of_amp in ("loss_scale", "dtype"):  # the precision is the run's
         wrapper.pop(of_amp, None)

@@ -129,8 +129,11 @@ def test_rows_of_a_table_differ_in_the_backbone_alone(task, protocol, other, sma
     assert hashed({}, ("optim_wrapper.optimizer.lr", 0.123)) != hashed({})
 
 
-COUNT_ITERATIONS = {("segmentation", "openmmlab"): (80_000 * 16, 0.01)}
-"""Images seen and the rate; the others count epochs, which are as long for any batch."""
+COUNT_ITERATIONS = {
+    ("segmentation", "openmmlab"): (80_000 * 16, 0.01),
+    ("segmentation", "modern"): (160_000 * 16, 6e-5),
+}
+"""Images seen and the learning rate; the others count epochs, which are as long for any batch."""
 
 
 def test_which_protocols_count_iterations(small_sample):
