@@ -109,8 +109,8 @@ def _bilinear(plane: Tensor, points: Tensor) -> Tensor:
     """
     size = points.new_tensor([plane.shape[2], plane.shape[1]])[:, None, None]
     grid = ((2 * points + 1) / size - 1).permute(0, 2, 3, 1).flatten(0, 1)[None]
-    sampled = functional.grid_sample(
-        plane[None], grid, padding_mode="border", align_corners=False
-    )[0].unflatten(1, points[:, 0].shape[:2])
+    sampled = functional.grid_sample(plane[None], grid, padding_mode="border", align_corners=False)[
+        0
+    ].unflatten(1, points[:, 0].shape[:2])
     near = ((points >= -1) & (points <= size)).all(dim=1)
     return sampled.transpose(0, 1) * near[:, None]

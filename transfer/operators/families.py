@@ -47,7 +47,7 @@ FAMILIES = (
     ),
     Family("deformable attention", "torch", "deformable_attention", _both_ways("ms_deform_attn")),
     Family("soft-NMS", "torch", "suppression", ("softnms",)),
-    Family("NMS groups", "torch", "suppression", ("nms_match",)),
+    Family("NMS matching", "torch", "suppression", ("nms_match",)),
     Family(
         "masked convolution",
         "torch",
@@ -58,7 +58,7 @@ FAMILIES = (
     Family(
         "deformable RoI pooling", "torch", "deformable_roi_pooling", _both_ways("deform_roi_pool")
     ),
-    Family("point-wise attention masks", "torch", "attention_masks", _both_ways("psamask")),
+    Family("attention masks of PSANet", "torch", "attention_masks", _both_ways("psamask")),
 )
 
 

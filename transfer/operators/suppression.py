@@ -106,7 +106,5 @@ def _overlaps(box: Tensor, others: Tensor, offset: int) -> Tensor:
     """IoU of a box (4,) with others (N, 4), (N,); 0 where neither has an area."""
     inner = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
     inter = (inner + offset).clamp(min=0).prod(dim=1)
-    area, areas = (
-        (each[..., 2:] - each[..., :2] + offset).prod(dim=-1) for each in (box, others)
-    )
+    area, areas = ((each[..., 2:] - each[..., :2] + offset).prod(dim=-1) for each in (box, others))
     return (inter / (area + areas - inter)).nan_to_num(0)

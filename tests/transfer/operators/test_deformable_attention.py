@@ -19,7 +19,7 @@ def attention(*given):
 
 
 def given(dtype=torch.float64):
-    """Values, sampling locations that also lie outside, and weights: 2 images, 3 queries, 2 heads."""
+    """Values, sampling locations, some of them outside, and weights of 2 images and 3 queries."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):

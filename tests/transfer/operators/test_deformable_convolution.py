@@ -46,7 +46,9 @@ def layers(geometry, seed=0, size=(5, 6)):
 def bilinear(plane, y, x):
     """A sample of (H, W), with zeros around it."""
     total = plane.new_zeros(())
-    for row, column in product(range(math.floor(y), math.floor(y) + 2), range(math.floor(x), math.floor(x) + 2)):
+    for row, column in product(
+        range(math.floor(y), math.floor(y) + 2), range(math.floor(x), math.floor(x) + 2)
+    ):
         if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
             total = total + (1 - abs(y - row)) * (1 - abs(x - column)) * plane[row, column]
     return total
@@ -80,9 +82,7 @@ def test_deformable_convolutions_equal_brute_force(geometry):
     given = {name: tensor.detach() for name, tensor in layers(geometry).items()}
     ones, none = torch.ones_like(given["mask"]), torch.zeros_like(given["bias"])
     v1 = deform_conv2d(given["input"], given["offset"], given["weight"], *geometry)
-    expected = brute_force(
-        given["input"], given["offset"], given["weight"], ones, none, geometry
-    )
+    expected = brute_force(given["input"], given["offset"], given["weight"], ones, none, geometry)
     torch.testing.assert_close(v1, expected)
     order = ("input", "offset", "mask", "weight", "bias")
     v2 = modulated_deform_conv2d(*(given[name] for name in order), *geometry)

@@ -146,12 +146,8 @@ def test_coordinates_are_computed_in_float32(given):
         v2 |= {"dilation_h": 1, "dilation_w": 1, "group": 1, "deformable_group": 1}
         given_v2 = (features, weight, bias, none, offset, mask)
         deform_conv_forward(features, weight, offset, features, none, none, **v1)
-        deform_conv_backward_input(
-            features, offset, features, features, offset, weight, none, **v1
-        )
+        deform_conv_backward_input(features, offset, features, features, offset, weight, none, **v1)
         modulated_deform_conv_forward(*given_v2, features, none, with_bias=True, **v2)
-        modulated_deform_conv_backward(
-            *given_v2, none, *grads, features, with_bias=True, **v2
-        )
+        modulated_deform_conv_backward(*given_v2, none, *grads, features, with_bias=True, **v2)
     assert set(types.given) == {"roi_pool", "deform_conv2d", "_deform_conv2d_backward"}
     assert set().union(*types.given.values()) == {torch.float32}
