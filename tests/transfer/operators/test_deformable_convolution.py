@@ -46,9 +46,8 @@ def layers(geometry, seed=0, size=(5, 6)):
 def bilinear(plane, y, x):
     """A sample of (H, W), with zeros around it."""
     total = plane.new_zeros(())
-    for row, column in product(
-        range(math.floor(y), math.floor(y) + 2), range(math.floor(x), math.floor(x) + 2)
-    ):
+    top, left = math.floor(y), math.floor(x)
+    for row, column in product((top, top + 1), (left, left + 1)):
         if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
             total = total + (1 - abs(y - row)) * (1 - abs(x - column)) * plane[row, column]
     return total
