@@ -76,13 +76,13 @@ def _places(
     *,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """The place of each pixel (rows) in the window around each (columns), and whether it is inside."""
+    """The place of each pixel (rows) in the window around each (columns); whether it is inside."""
     steps = []
     for length in size:
         along = torch.arange(length, device=device)
         steps.append(along[:, None] - along)
     places = [step + before for step, before in zip(steps, half, strict=True)]
-    inside = [(0 <= place) & (place < side) for place, side in zip(places, window, strict=True)]
+    inside = [(place >= 0) & (place < side) for place, side in zip(places, window, strict=True)]
     both = inside[0][:, None, :, None] & inside[1][None, :, None, :]
     place = places[0][:, None, :, None] * window[1] + places[1][None, :, None, :]
     pixels = size[0] * size[1]

@@ -1,4 +1,4 @@
-"""Deformable RoI pooling: RoIAlign whose bins are shifted ("Deformable ConvNets", arXiv 1703.06211)."""
+"""Deformable RoI pooling, RoIAlign whose bins are shifted (arXiv 1703.06211)."""
 
 from __future__ import annotations
 

@@ -64,8 +64,7 @@ FAMILIES = (
 
 def provided() -> str:
     """All families by package, as a phrase: ``"NMS, RoIAlign by torchvision; … by torch"``."""
-    packages = dict.fromkeys(family.package for family in FAMILIES)
-    return "; ".join(
-        f"{', '.join(family.title for family in FAMILIES if family.package == package)} by {package}"
-        for package in packages
-    )
+    titles: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        titles.setdefault(family.package, []).append(family.title)
+    return "; ".join(f"{', '.join(own)} by {package}" for package, own in titles.items())

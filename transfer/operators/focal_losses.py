@@ -50,12 +50,18 @@ def _answers(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The logit of each true answer, its sign in the input, and its α times its weight; (N, C)."""
     input = widened(input)
-    true = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    sign = torch.where(true, 1.0, -1.0).to(input.dtype)
-    factor = torch.where(true, alpha, 1 - alpha).to(input.dtype)
+    true = _is_target(input, target)
+    sign = 2 * true - 1
+    factor = alpha * true + (1 - alpha) * (1 - true)
     if weight.numel():
         factor *= weight[target, None]
     return input * sign, sign, factor
+
+
+def _is_target(input: Tensor, target: Tensor) -> Tensor:
+    """1 for the class that is each sample's target, else 0; (N, C)."""
+    classes = torch.arange(input.shape[1], device=input.device)
+    return (target[:, None] == classes).to(input.dtype)
 
 
 def softmax_focal_loss_forward(
@@ -93,18 +99,18 @@ def softmax_focal_loss_backward(
     q = 1 - p
     power = _positive(q) ** (gamma - 1)
     slope = factor * (gamma * p * power * _positive(p).log() - q**gamma)
-    true = target[:, None] == torch.arange(input.shape[1], device=input.device)
     buff.copy_(slope)
-    grad_input.copy_(slope[:, None] * (true.to(slope.dtype) - widened(input)))
+    input = widened(input)
+    grad_input.copy_(slope[:, None] * (_is_target(input, target) - input))
 
 
 def _probabilities(
     input: Tensor, target: Tensor, weight: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """The probability of each target, and its α times its weight, which is 0 if it has none; (N,)."""
+    """The probability of each target, and its α times its weight, 0 for negative targets; (N,)."""
     index = target.clamp(min=0)
     p = widened(input).gather(1, index[:, None])[:, 0]
-    factor = torch.where(target >= 0, alpha, 0.0).to(p.dtype)
+    factor = alpha * (target >= 0).to(p.dtype)
     return p, factor * weight[index] if weight.numel() else factor
 
 

@@ -19,9 +19,8 @@ def write_gradients(
     """Overwrite ``gradients`` by those of a function.
 
     Args:
-        function: Computes the output from the tensors of ``given``, which it is passed in float32 or
-            float64.
-        given: Its arguments.
+        function: Computes the output.
+        given: Its arguments; it is passed those of low precision in float32.
         grad_output: The gradient of its output.
         gradients: One for each of ``given``.
     """

@@ -117,7 +117,7 @@ def roi_pool_forward(
 
     Args:
         input: (B, C, H, W) feature map.
-        rois: (K, 5), batch index and x1 y1 x2 y2 in image pixels; the last pixel belongs to the RoI.
+        rois: (K, 5), batch index and x1 y1 x2 y2 in image pixels, the last pixel included.
         output: (K, C, pooled_height, pooled_width), overwritten; 0 where a bin is empty.
         argmax: Same shape, int32, overwritten: the place y W + x of each maximum; -1 where a bin is
             empty.
@@ -144,12 +144,12 @@ def roi_pool_forward(
         features.contiguous(), (bins - last).reshape(-1, 5), 1.0, 1, 1
     )
     for result, of_bins, nothing in ((output, pooled, 0), (argmax, places, -1)):
-        by_roi = of_bins.reshape(*shape, -1).permute(0, 3, 1, 2)
+        by_roi = of_bins.reshape(*shape, input.shape[1]).permute(0, 3, 1, 2)
         result.copy_(by_roi.masked_fill(empty[:, None], nothing))
 
 
 def _windows(start: Tensor, size: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
-    """First pixel of each bin and the first after it, (K, bins) each, along an axis of ``length``."""
+    """First pixel of each bin along an axis, and the first after it; (K, bins) each."""
     steps = torch.arange(bins + 1, device=start.device, dtype=start.dtype)
     edges = steps * (size / bins)[:, None] + start[:, None]
     return edges[:, :-1].floor().clamp(0, length), edges[:, 1:].ceil().clamp(0, length)

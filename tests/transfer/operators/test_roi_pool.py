@@ -20,7 +20,8 @@ def brute_force(features, rois, bins, scale):
     """The maximum of each bin, pixel by pixel: edges as real numbers, widened to whole pixels."""
     height, width = features.shape[2:]
     rows = []
-    for image, x1, y1, x2, y2 in rois.tolist():
+    scale = rois.numpy().dtype.type(scale)  # edges are of the RoIs' precision
+    for image, x1, y1, x2, y2 in rois.numpy():
         left, top = x1 * scale, y1 * scale
         wide, high = (x2 + 1) * scale - left, (y2 + 1) * scale - top
         for by in range(bins[0]):
@@ -50,7 +51,7 @@ def test_roi_pool_equals_brute_force(dtype, bins, scale):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 9, 12, generator=generator, dtype=dtype, requires_grad=True)
     pooled = RoIPool(bins, scale)(features, ROIS.to(dtype))
-    expected = brute_force(features, ROIS, bins, scale)
+    expected = brute_force(features, ROIS.to(dtype), bins, scale)
     torch.testing.assert_close(pooled, expected, rtol=0, atol=0)
     weights = torch.randn(pooled.shape, generator=generator, dtype=dtype)
     (gradient,) = torch.autograd.grad(pooled, features, weights)
