@@ -1,6 +1,7 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d, deform_conv2d, modulated_deform_conv2d
@@ -18,7 +19,7 @@ def pair(value):
     return value if isinstance(value, tuple) else (value, value)
 
 
-def layers(geometry, seed=0, size=(5, 6)):
+def layers(geometry, seed=0, size=(4, 5)):
     """Input, offsets, masks, weights and biases of a 3 × 2 kernel, in float64."""
     stride, padding, dilation, groups, offset_groups = geometry
     generator = torch.Generator().manual_seed(seed)
@@ -45,50 +46,45 @@ def layers(geometry, seed=0, size=(5, 6)):
 
 def bilinear(plane, y, x):
     """A sample of (H, W), with zeros around it."""
-    total = plane.new_zeros(())
+    total = 0.0
     top, left = math.floor(y), math.floor(x)
     for row, column in product((top, top + 1), (left, left + 1)):
         if 0 <= row < plane.shape[0] and 0 <= column < plane.shape[1]:
-            total = total + (1 - abs(y - row)) * (1 - abs(x - column)) * plane[row, column]
+            total += (1 - abs(y - row)) * (1 - abs(x - column)) * plane[row, column]
     return total
 
 
-def brute_force(input, offset, weight, mask, bias, geometry):
+def brute_force(*tensors, geometry):
     """Equation 1 of the second paper, tap by tap."""
+    input, offset, mask, weight, bias = (tensor.detach().numpy() for tensor in tensors)
     stride, padding, dilation, groups, offset_groups = geometry
     (count, channels), (outputs, _, high, wide) = input.shape[:2], weight.shape
-    result = input.new_zeros(count, outputs, *offset.shape[2:])
+    result = np.zeros((count, outputs, *offset.shape[2:]))
     taps = list(product(range(high), range(wide)))
-    for b, o, y, x in product(*map(range, result.shape)):
+    for b, o, y, x in np.ndindex(result.shape):
         first = o // (outputs // groups) * (channels // groups)
         for c, (k, (i, j)) in product(range(channels // groups), enumerate(taps)):
             group = (first + c) // (channels // offset_groups)
             at = 2 * (group * len(taps) + k)
             row = y * pair(stride)[0] - pair(padding)[0] + i * pair(dilation)[0]
             column = x * pair(stride)[1] - pair(padding)[1] + j * pair(dilation)[1]
-            sample = bilinear(
-                input[b, first + c],
-                row + float(offset[b, at, y, x]),
-                column + float(offset[b, at + 1, y, x]),
-            )
+            shift_y, shift_x = offset[b, at : at + 2, y, x]
+            sample = bilinear(input[b, first + c], row + shift_y, column + shift_x)
             result[b, o, y, x] += weight[o, c, i, j] * sample * mask[b, at // 2, y, x]
         result[b, o, y, x] += bias[o]
-    return result
+    return torch.from_numpy(result)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_deformable_convolutions_equal_brute_force(geometry):
-    given = {name: tensor.detach() for name, tensor in layers(geometry).items()}
-    ones, none = torch.ones_like(given["mask"]), torch.zeros_like(given["bias"])
-    v1 = deform_conv2d(given["input"], given["offset"], given["weight"], *geometry)
-    expected = brute_force(given["input"], given["offset"], given["weight"], ones, none, geometry)
+    given = layers(geometry)
+    input, offset, mask, weight, bias = given.values()
+    v1 = deform_conv2d(input, offset, weight, *geometry)
+    ones, zeros = torch.ones_like(mask), torch.zeros_like(bias)
+    expected = brute_force(input, offset, ones, weight, zeros, geometry=geometry)
     torch.testing.assert_close(v1, expected)
-    order = ("input", "offset", "mask", "weight", "bias")
-    v2 = modulated_deform_conv2d(*(given[name] for name in order), *geometry)
-    expected = brute_force(
-        *(given[name] for name in ("input", "offset", "weight", "mask", "bias")), geometry
-    )
-    torch.testing.assert_close(v2, expected)
+    v2 = modulated_deform_conv2d(*given.values(), *geometry)
+    torch.testing.assert_close(v2, brute_force(*given.values(), geometry=geometry))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

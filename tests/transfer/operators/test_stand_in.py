@@ -62,11 +62,12 @@ BY_NAME = ("RoIAlign", "RoIPool", "DeformRoIPoolPack", "DeformConv2dPack", "CARA
 
 
 def imported_from_mmcv(package):
-    """The names that a toolbox imports from mmcv.ops."""
+    """What a toolbox imports from mmcv.ops."""
     for path in Path(package.__file__).parent.joinpath("models").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "mmcv.ops" in text else ():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmcv.ops"):
-                yield from (alias.name for alias in node.names)
+                yield from (getattr(import_module(node.module), each.name) for each in node.names)
 
 
 def home_of(operator):
@@ -83,13 +84,13 @@ def compiled_names(path):
 
 @pytest.mark.parametrize("package", [mmdet, mmseg])
 def test_operators_that_the_toolboxes_import_are_provided(package):
-    names = {*imported_from_mmcv(package), *BY_NAME}
-    assert names >= {"RoIAlign", "point_sample"}
+    operators = [*imported_from_mmcv(package), *(getattr(ops, name) for name in BY_NAME)]
+    assert ops.point_sample in operators
     have = {operator for family in FAMILIES for operator in family.operators}
-    for name in names:
-        home = Path(import_module(home_of(getattr(ops, name))).__file__)
+    for operator in operators:
+        home = Path(import_module(home_of(operator)).__file__)
         if home.parent.name == "ops":
-            assert set(compiled_names(home)) <= have | UNUSED, name
+            assert set(compiled_names(home)) <= have | UNUSED, operator
 
 
 class TorchvisionTypes(TorchDispatchMode):
@@ -156,3 +157,30 @@ def test_coordinates_are_computed_in_float32(given):
         modulated_deform_conv_backward(*given_v2, none, *grads, features, with_bias=True, **v2)
     assert set(types.given) == {"roi_pool", "deform_conv2d", "_deform_conv2d_backward"}
     assert set().union(*types.given.values()) == {torch.float32}
+
+
+def in_both_directions(operator, *given):
+    output = operator(*given)
+    leaves = [each for each in given if isinstance(each, torch.Tensor) and each.requires_grad]
+    gradients = torch.autograd.grad(output.sum(), leaves)
+    return [output, *gradients]
+
+
+def test_operators_on_a_gpu_stay_there():
+    """With tensors that have a device but no values, which may not be mixed with the CPU's."""
+    with FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda"):
+        logits = torch.zeros(5, 3, requires_grad=True)
+        targets = torch.zeros(5, dtype=torch.long)
+        maps = torch.zeros(2, 4, 9, 12, requires_grad=True)
+        rois = torch.zeros(5, 5)
+        offset = torch.zeros(2, 18, 9, 12, requires_grad=True)
+        weight = torch.zeros(4, 4, 3, 3, requires_grad=True)
+        results = [
+            *in_both_directions(ops.sigmoid_focal_loss, logits, targets),
+            *in_both_directions(ops.softmax_focal_loss, logits, targets),
+            *in_both_directions(ops.RoIPool(7, 0.25), maps, rois),
+            *in_both_directions(ops.deform_conv2d, maps, offset, weight, 1, 1),
+            *in_both_directions(ops.CARAFE(3, 1, 2), maps, torch.zeros(2, 9, 18, 24)),
+            *in_both_directions(ops.PSAMask("collect", (2, 2)), maps),
+        ]
+    assert {each.device.type for each in results} == {"cuda"}
