@@ -35,8 +35,7 @@ class _StandIn(ModuleType):
         self.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
         for family in FAMILIES:
             module = importlib.import_module(f"transfer.operators.{family.module}")
-            for operator in family.operators:
-                setattr(self, operator, getattr(module, operator))
+            vars(self).update({name: getattr(module, name) for name in family.operators})
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith("__"):

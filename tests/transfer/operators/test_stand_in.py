@@ -166,21 +166,21 @@ def in_both_directions(operator, *given):
     return [output, *gradients]
 
 
-def test_operators_on_a_gpu_stay_there():
-    """With tensors that have a device but no values, which may not be mixed with the CPU's."""
-    with FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda"):
-        logits = torch.zeros(5, 3, requires_grad=True)
-        targets = torch.zeros(5, dtype=torch.long)
-        maps = torch.zeros(2, 4, 9, 12, requires_grad=True)
-        rois = torch.zeros(5, 5)
-        offset = torch.zeros(2, 18, 9, 12, requires_grad=True)
-        weight = torch.zeros(4, 4, 3, 3, requires_grad=True)
-        results = [
-            *in_both_directions(ops.sigmoid_focal_loss, logits, targets),
-            *in_both_directions(ops.softmax_focal_loss, logits, targets),
-            *in_both_directions(ops.RoIPool(7, 0.25), maps, rois),
-            *in_both_directions(ops.deform_conv2d, maps, offset, weight, 1, 1),
-            *in_both_directions(ops.CARAFE(3, 1, 2), maps, torch.zeros(2, 9, 18, 24)),
-            *in_both_directions(ops.PSAMask("collect", (2, 2)), maps),
-        ]
-    assert {each.device.type for each in results} == {"cuda"}
+def test_operators_stay_on_the_device_of_their_tensors():
+    """Tensors of the meta device may not be mixed with the CPU's."""
+    maps, logits = torch.zeros(2, 4, 9, 12), torch.zeros(5, 3)
+    offset, weight = torch.zeros(2, 18, 9, 12), torch.zeros(4, 4, 3, 3)
+    maps, logits, offset, weight = (
+        each.to("meta").requires_grad_() for each in (maps, logits, offset, weight)
+    )
+    targets = torch.zeros(5, dtype=torch.long, device="meta")
+    rois, masks = torch.zeros(5, 5, device="meta"), torch.zeros(2, 9, 18, 24, device="meta")
+    results = [
+        *in_both_directions(ops.sigmoid_focal_loss, logits, targets),
+        *in_both_directions(ops.softmax_focal_loss, logits, targets),
+        *in_both_directions(ops.RoIPool(7, 0.25), maps, rois),
+        *in_both_directions(ops.deform_conv2d, maps, offset, weight, 1, 1),
+        *in_both_directions(ops.CARAFE(3, 1, 2), maps, masks),
+        *in_both_directions(ops.PSAMask("collect", (2, 2)), maps),
+    ]
+    assert {each.device.type for each in results} == {"meta"}
