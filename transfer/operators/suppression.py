@@ -62,7 +62,7 @@ def softnms(
     """
     boxes, scores = widened(boxes), widened(scores).clone()
     left = torch.arange(len(boxes))
-    kept = []
+    kept: list[int] = []
     while len(left):
         best = int(scores[left].argmax())
         chosen = int(left[best])
@@ -93,7 +93,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """
     boxes = widened(dets)
     left = boxes[:, 4].argsort(descending=True, stable=True)
-    groups = []
+    groups: list[list[int]] = []
     while len(left):
         first, rest = left[:1], left[1:]
         matched = _overlaps(boxes[first[0], :4], boxes[rest, :4], 0) >= iou_threshold
