@@ -191,6 +191,7 @@ class _Bounded:
 
     Attributes:
         in_headers: Whether headers are read now, and not a file.
+        last: The bytes of the last read.
     """
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int) -> None:
@@ -198,6 +199,7 @@ class _Bounded:
         self._most = most
         self._long = 0
         self.in_headers = True
+        self.last = b""
 
     def read(self, count: int) -> bytes:
         if not 0 <= count <= (_LONG_HEADER if self.in_headers else _CHUNK):
@@ -206,7 +208,8 @@ class _Bounded:
             self._long += count
             if self._long > _LONG_HEADERS:
                 raise _Refused(f"has over {_LONG_HEADERS:,} bytes of long names and other headers")
-        return self._stream.read(count)
+        self.last = self._stream.read(count)
+        return self.last
 
     def seek(self, position: int) -> int:
         if not 0 <= position <= self._most:
@@ -226,6 +229,8 @@ def _tar_entries(stream: _Bounded, stack: ExitStack) -> Iterator[_Entry]:
         yield _Entry(member.name, member.size, _tar_kind(member), partial(_body, archive, member))
         stream.in_headers = True
         archive.members.clear()  # otherwise it keeps every entry
+    if stream.last.strip(b"\0"):  # tarfile takes an invalid header for the end of the archive
+        raise _Refused("is damaged: one of its headers is invalid")
 
 
 def _body(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

@@ -174,7 +174,7 @@ def test_brackets_in_paths_are_printed_as_they_stand(tmp_path, capsys):
     [
         ("http://localhost:99999", "", "is not a valid address"),
         ("https://hub.example", "http://proxy.example:3128", "behind the proxy"),
-        ("http://localhost:9", "", "not reachable (ConnectionRefusedError)"),
+        ("http://127.0.0.1:9", "", "not reachable (ConnectionRefusedError)"),
     ],
 )
 def test_doctor_tells_of_the_hub_whatever_its_address(address, proxy, message, monkeypatch):

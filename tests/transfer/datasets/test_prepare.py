@@ -117,6 +117,16 @@ def test_tar_entries_that_are_refused(tmp_path: Path, odd: tarfile.TarInfo, said
     assert (tmp_path / "evil").read_text() == "untouched"
 
 
+@pytest.mark.parametrize("suffix", ["tar", "tgz"])
+def test_an_invalid_header_is_not_the_end_of_an_archive(tmp_path: Path, suffix: str) -> None:
+    whole = pack(tmp_path / "a.tar", {**FILES, "VOCdevkit/2": b"two"}).read_bytes()
+    start = whole.index(b"VOCdevkit/2")
+    damaged = whole[:start] + b"\xff" * 512 + whole[start + 512 :]
+    archive = tmp_path / f"b.{suffix}"
+    archive.write_bytes(gzip.compress(damaged) if suffix == "tgz" else damaged)
+    refused(archive, tmp_path, "is damaged")
+
+
 def test_link_that_nobody_asked_for_is_passed_over(tmp_path: Path) -> None:
     link = entry("code/latest", type=tarfile.SYMTYPE, linkname="1.0")
     archive = pack(tmp_path / "a.tar", FILES, link)
