@@ -19,6 +19,7 @@ from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir, resource_dir
 from transfer.cli.installed import BAD, NOTE, OK, Diagnosis, gpu, packages
 from transfer.datasets import catalogue
+from transfer.operators.families import provided
 from transfer.plan.request import DEFAULT_DATA
 
 _HUB_TIMEOUT = 3.0  # seconds
@@ -67,7 +68,7 @@ def examine(data_root: Path) -> list[Diagnosis]:
 def _operators() -> Diagnosis:
     if _compiled_operators():
         return Diagnosis("mmcv's operators", OK, "compiled")
-    return Diagnosis("mmcv's operators", OK, "not compiled; torchvision provides NMS and RoIAlign")
+    return Diagnosis("mmcv's operators", OK, f"not compiled; provided: {provided()}")
 
 
 def _compiled_operators() -> bool:

@@ -44,7 +44,7 @@ TESTED = {
 """Versions of each package that this project is tested with."""
 
 _BACKBONE, _C4_HEAD = "backbones.openmmlab.backbone", "backbones.openmmlab.c4_head"
-_RUNNER, _MMCV_OPS = "backbones.runtime.runner", "transfer.speed.mmcv_ops"
+_RUNNER, _STAND_IN = "backbones.runtime.runner", "transfer.operators.stand_in"
 _BREAKDOWN, _LOADING = "transfer.bench.breakdown", "transfer.compat.safe_loading"
 _CEILING, _DRAWS = "transfer.bench.ceiling", "transfer.protocols.placed_sampler"
 _GRAPHS = "transfer.speed.graphed_features"
@@ -85,8 +85,14 @@ RELIED_ON = (
     Name(
         "torchvision",
         "torch.ops.torchvision._roi_align_backward",
-        (_MMCV_OPS,),
+        ("transfer.operators.roi_pooling",),
         "the gradient of RoIAlign, which torchvision gives no public name",
+    ),
+    Name(
+        "torchvision",
+        "torch.ops.torchvision._deform_conv2d_backward",
+        ("transfer.operators.deformable_convolution",),
+        "the gradients of deformable convolution, which torchvision gives no public name",
     ),
     Name("timm.models.resnet", "Bottleneck.conv1", ("backbones.tricks.resnet_b",), "its stride"),
     Name("timm.models.resnet", "Bottleneck.conv2", ("backbones.tricks.resnet_b",), "its stride"),
@@ -139,7 +145,7 @@ RELIED_ON = (
         Name("mmengine.visualization", f"Visualizer.{name}", (_RUNNER,), "set, to draw nothing")
         for name in ("_dataset_meta", "_vis_backends")
     ),
-    Name("mmcv.utils.ext_loader", "load_ext", (_MMCV_OPS,), "finds the stand-in 'mmcv._ext'"),
+    Name("mmcv.utils.ext_loader", "load_ext", (_STAND_IN,), "finds the stand-in 'mmcv._ext'"),
     Name("mmdet.models.detectors", "TwoStageDetector.loss", (_STEP,), "replaced"),
     Name(
         "mmdet.models.dense_heads", "AnchorHead.forward", ("transfer.speed.sparse_rpn",), "replaced"

@@ -5,11 +5,13 @@ In a config of either toolbox::
     custom_imports = dict(imports=["transfer.speed"])
     custom_hooks = [dict(type="Speed")]
 
-:data:`transfer.speed.hook.PARTS` has all parts. The layer needs nothing else of ``transfer``.
+:data:`transfer.speed.hook.PARTS` has all parts. Of ``transfer``, the layer
+needs only :mod:`transfer.operators`.
 """
 
-from transfer.speed import hook, mmcv_ops
+from transfer.operators import stand_in
+from transfer.speed import hook
 
-__all__ = ["hook", "mmcv_ops"]
+__all__ = ["hook"]
 
-mmcv_ops.install()
+stand_in.install()

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones.runtime.checkpoint import unwrapped
-from transfer.speed import mmcv_ops
+from transfer.operators.suppression import nms
 from transfer.speed.anchors import Anchors, Inside
 from transfer.speed.known_detectors import unlike
 from transfer.speed.part import Inactive, Part, require_gpu
@@ -180,7 +180,7 @@ class TwoStageStep:
         count: int = 3 * cfg.max_per_img
         while True:
             scores = candidates[:count, 4].contiguous()
-            kept = mmcv_ops.nms(apart[:count], scores, cfg.nms.iou_threshold, 0)
+            kept = nms(apart[:count], scores, cfg.nms.iou_threshold, 0)
             rows = candidates.index_select(0, kept).cpu()
             proposals = rows[rows[:, 5] > 0, :4][: cfg.max_per_img]
             if count >= len(candidates) or len(proposals) == cfg.max_per_img:

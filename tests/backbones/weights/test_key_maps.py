@@ -58,8 +58,8 @@ def timm_keys(name: str) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def toolboxes() -> dict[str, type[nn.Module]]:
-    operators = pytest.importorskip("transfer.speed.mmcv_ops")
-    operators.install()
+    stand_in = pytest.importorskip("transfer.operators.stand_in")
+    stand_in.install()
     from mmdet.models.backbones import ResNet as DetectorResNet
     from mmseg.models.backbones import ResNet as SegmenterResNet
 

@@ -137,7 +137,7 @@ OF_OTHERS = {
     "backbones.runtime.storage": {"_parent"},  # fsspec's
     "transfer.bench.torchvision_detection": {"dataset"},  # a new attribute, for our own sampler
     "backbones.runtime.runner": {"handleError"},  # logging's
-    "transfer.speed.mmcv_ops": {"_ext", "nms"},  # of the stand-in, which is ours
+    "transfer.operators.stand_in": {"_ext"},  # the stand-in, which is ours
     "backbones.runtime.randomness": {"dataset"},
 }
 

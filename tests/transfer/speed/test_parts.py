@@ -10,9 +10,9 @@ from mmengine.registry import DefaultScope
 
 from backbones.runtime import fused_sgd
 from tests.support import processes
-from transfer.speed import mmcv_ops
+from transfer.operators import stand_in
 
-mmcv_ops.install()
+stand_in.install()
 
 from mmdet.models.dense_heads import RPNHead  # noqa: E402
 
