@@ -91,7 +91,8 @@ def _rules(model: nn.Module, layer_decay: float) -> dict[str, tuple[float, bool]
     """For each parameter of a model's classifier: its share of the learning rate, and decay.
 
     Raises:
-        UserError: The model has no ``TimmPyramid``.
+        UserError: The model has no ``TimmPyramid``, or its network has other parameters than the
+            classifier.
     """
     rules = {}
     for path, part in model.named_modules():
@@ -99,7 +100,12 @@ def _rules(model: nn.Module, layer_decay: float) -> dict[str, tuple[float, bool]
             inner = "network." if isinstance(part, TimmPyramid) else ""
             of_layer = _of_classifier(part.architecture, layer_decay)
             for name, _ in part.get_submodule(inner.rstrip(".")).named_parameters():
-                rules[f"{path}.{inner}{name}"] = of_layer[plain_name(name)]
+                if (rule := of_layer.get(plain_name(name))) is None:
+                    raise UserError(
+                        f"The constructor LayerDecay does not know the layer of '{name}' in "
+                        f"{part.architecture}; leave out 'constructor' and 'paramwise_cfg'."
+                    )
+                rules[f"{path}.{inner}{name}"] = rule
     if not rules:
         raise UserError(
             "The constructor LayerDecay knows the layers of the backbone TimmPyramid only; leave "

@@ -78,27 +78,27 @@ def measure(
     """
     path = weights.locate(source)
     own = read_own_metadata(path)
-    network = _with_head(row, path, source).eval()
+    network, of_head = _with_head(row, path, source)
     mean, std = _preprocessing(row, source, own)
     folder = ImageFolder(str(data), "val", size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    of_head = int(network.num_classes)
+    network.to(device).eval()
     columns = torch.tensor(_columns(folder.classes, of_head, own), device=device)
     hits = 0
-    loader: DataLoader[Any] = DataLoader(folder, batch_size=batch_size, collate_fn=collate)
+    images: Any = folder  # torch's loader takes anything with a length and items
+    loader: DataLoader[Any] = DataLoader(images, batch_size=batch_size, collate_fn=collate)
     for number, batch in enumerate(loader, 1):
-        images = (batch["images"].permute(0, 3, 1, 2).float() - mean) / std
+        normalised = (batch["images"].permute(0, 3, 1, 2).float() - mean) / std
         with torch.inference_mode():
-            best = network(images.to(device))[:, columns].argmax(1)
+            best = network(normalised.to(device))[:, columns].argmax(1)
         hits += int((best.cpu() == batch["labels"]).sum())
         if progress:
             progress(min(number * batch_size, len(folder)), len(folder))
     return Top1(hits=hits, images=len(folder), classes=len(folder.classes), of_head=of_head)
 
 
-def _with_head(row: Variant, path: Path, source: str) -> nn.Module:
-    """The network with its weights, and a head of as many classes as they have.
+def _with_head(row: Variant, path: Path, source: str) -> tuple[nn.Module, int]:
+    """The network with its weights, and the number of classes that its head knows.
 
     Raises:
         UserError: The weights belong to another network, or have no head.
@@ -111,9 +111,10 @@ def _with_head(row: Variant, path: Path, source: str) -> nn.Module:
             f"'{source}' has no {' and no '.join(heads) or 'head'}: it is a backbone without the "
             "classifier's head. Give weights that include it."
         )
-    network = timm.create_model(row.architecture, num_classes=len(tensors[heads[0]]))
+    classes = len(tensors[heads[0]])
+    network = timm.create_model(row.architecture, num_classes=classes)
     network.load_state_dict({**network.state_dict(), **tensors})
-    return network
+    return network, classes
 
 
 def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]:
