@@ -225,10 +225,10 @@ def _choose_data(request: Request, remarks: list[str]) -> dict[str, str]:
         )
         root = shlex.quote(str(request.data_root))
         fetch = [f"'transfer prepare {name} --root {root}'" for name in missing]
+        consequence = "this task is left out" if found else "the built-in sample is used instead"
         remarks.append(
-            f"{lacking} ({' and '.join(fetch)} "
-            + ("download them" if len(missing) > 1 else "downloads it")
-            + ("; this task is left out)." if found else "; running the built-in sample instead).")
+            f"{lacking}; {consequence}. {' and '.join(fetch)} "
+            + ("download them." if len(missing) > 1 else "downloads it.")
         )
     return found or dict.fromkeys(request.tasks, catalogue.SAMPLE)
 
