@@ -44,19 +44,34 @@ def turns(form: str) -> bool:
     Args:
         form: Pillow's name of the format, such as ``"WEBP"``. Versions of OpenCV differ.
     """
+    return _load(_turned("JPEG" if form == "MPO" else form)).shape == (2, 1, 3)
+
+
+def _turned(form: str) -> bytes:
+    """An image of 2 × 1 pixels that is shown turned by a quarter."""
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # by a quarter
+    exif[ExifTags.Base.Orientation] = 6
     file = io.BytesIO()
-    Image.new("RGB", (2, 1)).save(file, "JPEG" if form == "MPO" else form, exif=exif)
-    return _load(file.getvalue()).shape == (2, 1, 3)
+    Image.new("RGB", (2, 1)).save(file, form, exif=exif)
+    return file.getvalue()
 
 
 def loaded_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of the loaded image, in pixels."""
     width, height = image.size
-    if image.format == "TIFF" or orientation(image) < _QUARTER or not turns(image.format or ""):
-        return width, height  # Pillow reports those of a TIFF after the rotation
+    if orientation(image) < _QUARTER:
+        return width, height
+    reported_as_turned = image.format == "TIFF" and _pillow_turns_tiffs()
+    if reported_as_turned == turns(image.format or ""):
+        return width, height
     return height, width
+
+
+@cache
+def _pillow_turns_tiffs() -> bool:
+    """Whether the installed Pillow reports the size of a TIFF as rotated; older ones do not."""
+    with Image.open(io.BytesIO(_turned("TIFF"))) as image:
+        return image.size == (1, 2)
 
 
 def bits(image: Image.Image, content: bytes) -> int:

@@ -107,6 +107,16 @@ class TorchvisionTypes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture
+def pretended_gpu():
+    try:
+        with FakeTensorMode():
+            torch.zeros(1, device="cuda")
+    except RuntimeError:
+        pytest.skip("torch before 2.7 cannot pretend to have a GPU")
+
+
+@pytest.mark.usefixtures("pretended_gpu")
 @pytest.mark.parametrize(
     ("device", "given", "asked"),
     [
@@ -135,6 +145,7 @@ def test_torchvision_is_asked_for_types_that_its_kernels_have(device, given, ask
     }
 
 
+@pytest.mark.usefixtures("pretended_gpu")
 @pytest.mark.parametrize("given", [torch.bfloat16, torch.float16, torch.float32])
 def test_coordinates_are_computed_in_float32(given):
     with FakeTensorMode(shape_env=ShapeEnv()), TorchvisionTypes() as types:

@@ -191,7 +191,7 @@ def test_against_scipys_dunnett(sizes):
     rng = np.random.default_rng(len(sizes))
     groups = [rng.normal(80 + i / 3, 0.5, n) for i, n in enumerate(sizes)]
     ours = compare(groups[0], groups[1:])
-    theirs = stats.dunnett(*groups[1:], control=groups[0], rng=np.random.default_rng(0))
+    theirs = stats.dunnett(*groups[1:], control=groups[0], random_state=np.random.default_rng(0))
     interval = theirs.confidence_interval()
     assert [gain.p for gain in ours] == pytest.approx(theirs.pvalue, abs=4e-3)
     assert [gain.low for gain in ours] == pytest.approx(interval.low, abs=2e-2)
@@ -876,7 +876,7 @@ def test_the_interval_of_a_correlation_is_scipys_percentile_bootstrap():
             vectorized=False,
             n_resamples=2000,
             method="percentile",
-            rng=np.random.default_rng(1),
+            random_state=np.random.default_rng(1),
         ).confidence_interval
         ends = getattr(found, f"{name}_low"), getattr(found, f"{name}_high")
         assert ends == pytest.approx((drawn.low, drawn.high), abs=0.04)
