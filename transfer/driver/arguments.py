@@ -19,7 +19,7 @@ from transfer.scheduling.until_decided import DEFAULT_LOOKS, parse_looks
 _OF_A_BACKBONE = {"against": "auto", "weights": "auto", "seed": 0, "classifier_seed": 0}
 _OF_A_SUITE = {
     **{"seeds": None, "only": "", "shard": None, "ray": None, "retry": 0},
-    **{"until_decided": False, "looks": "", "margin": None},
+    **{"until_decided": False, "looks": None, "margin": None},
 }
 
 
@@ -109,7 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     many(
         "--looks",
-        default="",
         metavar="N,N,…",
         help="with --until-decided: units of each row at the looks (default: "
         f"{','.join(map(str, DEFAULT_LOOKS))})",
@@ -184,7 +183,7 @@ def _refuse_unfit_looks(args: argparse.Namespace) -> None:
     """Refuse options that do not go with planned looks, and a margin that is none."""
     if args.margin is not None and not 0 < args.margin <= 100:
         raise UserError("--margin takes a number of points above 0 and at most 100.")
-    if args.looks and not args.until_decided:
+    if args.looks is not None and not args.until_decided:
         raise UserError("--looks only works with --until-decided.")
     if not args.until_decided:
         return
@@ -199,4 +198,4 @@ def _refuse_unfit_looks(args: argparse.Namespace) -> None:
 
 def looks_of(args: argparse.Namespace) -> tuple[int, ...]:
     """The planned looks of ``--looks``, in units of each row."""
-    return parse_looks(args.looks) if args.looks else DEFAULT_LOOKS
+    return DEFAULT_LOOKS if args.looks is None else parse_looks(args.looks)

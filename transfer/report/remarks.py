@@ -116,9 +116,7 @@ def _method(table: GainTable) -> list[str]:
         others = any(row.name != table.baseline for row in table.rows)
         return [f"No verdicts: {analysis.reason}."] if others else []
     rows = count(len(analysis.family), "row")
-    together = (
-        "; the 95 % intervals hold for all of them together" if len(analysis.family) > 1 else ""
-    )
+    together = "; the intervals hold for all of them together" if len(analysis.family) > 1 else ""
     controls = [row.name for row in table.rows if row.statistics.control]
     lines = []
     if analysis.family:

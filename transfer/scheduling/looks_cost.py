@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transfer.records.cells import Cell
+from transfer.scheduling.until_decided import require_fit
 from transfer.stats.looks import course, critical_values
 
 _GAINS = (0.0, 1.0, 2.0)
@@ -22,12 +23,14 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
         cells: The runs of all planned looks.
         baseline: Row that gains are computed against.
         looks: Units of each row at the looks.
+
+    Raises:
+        UserError: The plan does not fit the suite.
     """
+    require_fit(cells, baseline, looks)
     lines = []
     for task in dict.fromkeys(cell.task for cell in cells):
         rows = {cell.backbone for cell in cells if cell.task == task} - {baseline}
-        if not rows:
-            continue
         most = (len(rows) + 1) * looks[-1]
         values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
         none, one, two = (f"{_runs(len(rows), looks, gain):.0f}" for gain in _GAINS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backbones.common.errors import UserError
 from transfer.records import look_log, records
-from transfer.records.cells import Task
+from transfer.records.cells import Cell, Task
 from transfer.records.look_log import LookLog
 from transfer.report.gains import controls_of, observation
 from transfer.report.looks_at import at_look, is_decided, look_of
@@ -26,7 +26,7 @@ def parse_looks(text: str) -> tuple[int, ...]:
     """The planned looks.
 
     Raises:
-        UserError: They are not increasing numbers of 2 or more.
+        UserError: They are not increasing numbers of 2 or more, or too large for any table.
     """
     try:
         looks = tuple(int(part) for part in text.split(","))
@@ -37,7 +37,39 @@ def parse_looks(text: str) -> tuple[int, ...]:
             f"--looks takes increasing numbers of units, the first at least 2, such as "
             f"{','.join(map(str, DEFAULT_LOOKS))}; it was '{text}'."
         )
+    _refuse_too_large(looks, 2)
     return looks
+
+
+def require_fit(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) -> None:
+    """Check that planned looks can judge the tables of a suite.
+
+    Args:
+        cells: The runs of all planned looks.
+        baseline: Row that gains are computed against.
+        looks: Units of each row at the looks.
+
+    Raises:
+        UserError: There is no baseline, a table has no row beside it, or the plan is too large.
+    """
+    if not baseline:
+        raise UserError("--until-decided needs a suite with a 'baseline'.")
+    for task in dict.fromkeys(cell.task for cell in cells):
+        rows = {cell.backbone for cell in cells if cell.task == task}
+        if baseline not in rows or len(rows) < 2:
+            raise UserError(
+                f"--until-decided compares rows with the baseline '{baseline}', but {task} "
+                f"has no other row or lacks it; its rows: {', '.join(sorted(rows))}."
+            )
+        _refuse_too_large(looks, len(rows))
+
+
+def _refuse_too_large(looks: tuple[int, ...], rows: int) -> None:
+    if look_log.is_too_large(looks, rows):
+        raise UserError(
+            f"--looks {','.join(map(str, looks))} is too large for a table of {rows} rows: plan "
+            "fewer looks, or fewer units."
+        )
 
 
 @dataclass
@@ -102,18 +134,11 @@ class UntilDecided:
         """Find the looks that were taken before.
 
         Raises:
-            UserError: There is no baseline, the plan is too large, or earlier looks followed
-            another plan.
+            UserError: The plan does not fit the suite, or earlier looks followed another one.
         """
-        if not baseline:
-            raise UserError("--until-decided needs a suite with a 'baseline'.")
+        require_fit([task.cell for task in tasks], baseline, looks)
         self.tables: list[_Table] = []
         for path, group in by_table(tasks, baseline).items():
-            if look_log.is_too_large(looks, len({task.cell.backbone for task in group})):
-                raise UserError(
-                    f"--looks {','.join(map(str, looks))} is too large for a table of this suite: "
-                    "plan fewer looks, or fewer units."
-                )
             log = look_log.read(path, baseline)
             if log is None or not (log.plan or log.looks):
                 log = LookLog(baseline=baseline, plan=looks, margin=margin)

@@ -13,9 +13,12 @@ def design_in_words(design: Design, rows: Sequence[RowResult]) -> str:
     if design.blocked:
         words = f"{design.sizes[0]} {units} a row, the i-th with the same seed in every row"
     else:
-        words = f"{units}, compared as independent, because rows do not share their seeds"
+        words = f"{units}, compared as independent, because the rows do not all share their seeds"
         if len(design.sizes) == 2 and min(design.sizes) < FEWEST_UNITS:
-            words = f"{units}, compared as independent"
+            words = (
+                f"{units}, compared as independent, because a single row is compared within "
+                f"blocks of seeds only from {FEWEST_UNITS} units on"
+            )
     if design.robust:
         return words
     few = min(design.sizes)

@@ -152,7 +152,9 @@ def _obstacle(baseline: str, rows: Mapping[str, RowResult], family: Sequence[str
             return "no baseline was named"
         return f"the baseline {baseline} has no finished fine-tuning"
     if rows[baseline].no_claim:
-        return f"the baseline {baseline} has {rows[baseline].no_claim}"
+        if rows[baseline].n == 1:
+            return f"the baseline {baseline} has {rows[baseline].no_claim}"
+        return f"in the baseline {baseline}, {rows[baseline].no_claim}"
     if not family:
         return "no row besides the baseline has two units that differ"
     return None

@@ -378,7 +378,7 @@ def test_a_plan_that_would_take_minutes_to_calibrate_is_refused(tmp_path):
     assert not (tmp_path / look_log.FOLDER).exists()
 
 
-@pytest.mark.parametrize("text", ["", "3,3", "5,3", "1,2", "a", "3;5"])
+@pytest.mark.parametrize("text", ["", "3,3", "5,3", "1,2", "a", "3;5", "3,1000000"])
 def test_looks_are_increasing_numbers(text):
     with pytest.raises(UserError, match="--looks"):
         parse_looks(text)
@@ -389,6 +389,17 @@ def test_the_cost_is_given_on_average_and_at_most(tmp_path):
     cells = [task.cell for task in tasks(tmp_path)]
     (line,) = cost_of_looks(cells, ROWS[0], (3, 5, 8))
     assert "at most 24 runs" in line
+
+
+@pytest.mark.parametrize(
+    ("rows", "baseline"), [(ROWS[:1], ROWS[0]), (ROWS[1:2], ROWS[0]), (ROWS, "")]
+)
+def test_a_dry_run_refuses_a_suite_without_gains_as_the_run_does(rows, baseline, tmp_path):
+    fitting = [task for task in tasks(tmp_path) if task.cell.backbone in rows]
+    with pytest.raises(UserError, match="baseline"):
+        cost_of_looks([task.cell for task in fitting], baseline, (3, 5))
+    with pytest.raises(UserError, match="baseline"):
+        UntilDecided(fitting, baseline, (3, 5), None)
 
 
 def looked_at(results, seeds):

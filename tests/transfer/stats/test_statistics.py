@@ -358,7 +358,10 @@ def test_other_seeds_than_the_baselines_are_reported():
 
 @pytest.mark.parametrize(
     ("base", "reason"),
-    [([77.0], "has only one fine-tuning"), ([77.0] * 3, "gave the same figure")],
+    [
+        ([77.0], "has only one fine-tuning"),
+        ([77.0] * 3, "in the baseline base, all 3 fine-tunings gave the same figure"),
+    ],
 )
 def test_a_baseline_without_spread_gives_no_verdicts(base, reason):
     with warnings.catch_warnings():
