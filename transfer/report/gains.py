@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backbones.zoo import zoo
 from backbones.zoo.paper_figures import figures
@@ -126,7 +127,7 @@ def gain_table(
     for record in usable:
         by_row.setdefault(record.cell["backbone"], []).append(record)
     observations = [observation(record, record.value) for record in usable]
-    controls = controls_of(by_row)
+    controls = controls_of({name: records[0].cell for name, records in by_row.items()})
     log = None
     try:
         log = look_log.read(looks_path(records, baseline), baseline)
@@ -164,13 +165,15 @@ def observation(record: Record, value: float) -> Observation:
     return Observation(record.cell["backbone"], classifier(record), record.cell["seed"], value)
 
 
-def controls_of(rows: Mapping[str, Sequence[Record]]) -> set[str]:
+def controls_of(cells: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Controls for the effect of pretraining: rows with random or shuffled weights.
 
     ``<network>_scratch`` is a control beside pretrained weights of the same network. Without such
     weights, and in a user's own file, random weights are a row like any other.
+
+    Args:
+        cells: A cell of each row, as in a record.
     """
-    cells = {name: records[0].cell for name, records in rows.items()}
     pretrained = {cell.get("architecture") for cell in cells.values() if not cell.get("scratch")}
     return {
         name

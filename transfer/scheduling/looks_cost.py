@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transfer.records.cells import Cell
+from transfer.report.gains import controls_of
 from transfer.scheduling.until_decided import require_fit
 from transfer.stats.looks import course, critical_values
 
@@ -30,14 +31,17 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
     require_fit(cells, baseline, looks)
     lines = []
     for task in dict.fromkeys(cell.task for cell in cells):
-        rows = {cell.backbone for cell in cells if cell.task == task} - {baseline}
-        most = (len(rows) + 1) * looks[-1]
-        values = ", ".join(f"{value:.2f}" for value in critical_values(len(rows), looks))
-        none, one, two = (f"{_runs(len(rows), looks, gain):.0f}" for gain in _GAINS)
+        of_task = {cell.backbone: cell.plain() for cell in cells if cell.task == task}
+        controls = controls_of(of_task) - {baseline}
+        rows = max(1, len(of_task) - 1 - len(controls))  # controls are judged each by itself
+        values = ", ".join(f"{value:.2f}" for value in critical_values(rows, looks))
+        none, one, two = (f"{_runs(rows, looks, gain):.0f}" for gain in _GAINS)
+        without = " without the controls" if controls else ""
         lines.append(
-            f"{task}, until decided: at most {most} runs. On average {none} if no row gains, {one} "
-            f"if all gain 1 and {two} if all gain 2 standard deviations of a run (without the "
-            f"effect of its seed). Critical values at looks {', '.join(map(str, looks))}: {values}."
+            f"{task}, until decided: at most {len(of_task) * looks[-1]} runs. On average{without} "
+            f"{none} if no row gains, {one} if all gain 1 and {two} if all gain 2 standard "
+            "deviations of a run (without the effect of its seed). Critical values at looks "
+            f"{', '.join(map(str, looks))}: {values}."
         )
     return lines
 

@@ -118,7 +118,7 @@ class _Table:
             self.log,
             self.active,
             self.number,
-            controls=controls_of(by_row),
+            controls=controls_of({row: records[0].cell for row, records in by_row.items()}),
         )
         self.log = self.log.after(look_of(found))
         look_log.write(self.path, self.log)

@@ -391,6 +391,18 @@ def test_the_cost_is_given_on_average_and_at_most(tmp_path):
     assert "at most 24 runs" in line
 
 
+def test_controls_count_in_no_family_of_the_cost(tmp_path):
+    """As at the looks: the critical values are those of the other rows."""
+    cells = [task.cell for task in tasks(tmp_path)]
+    (alone,) = cost_of_looks(cells, ROWS[0], (3, 5))
+    changes = {"backbone": "resnet18_shuffled", "weights": "shuffled:x", "weights_id": "x"}
+    more = [dataclasses.replace(c, **changes) for c in cells if c.backbone == ROWS[1]]
+    (line,) = cost_of_looks([*cells, *more], ROWS[0], (3, 5))
+    assert line.partition("Critical")[2] == alone.partition("Critical")[2]
+    assert "at most 20 runs" in line
+    assert "without the controls" in line
+
+
 @pytest.mark.parametrize(
     ("rows", "baseline"), [(ROWS[:1], ROWS[0]), (ROWS[1:2], ROWS[0]), (ROWS, "")]
 )
