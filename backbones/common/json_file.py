@@ -36,7 +36,7 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
     try:
         return parse_json(decoded(content))
     except ValueError as error:
-        raise UnfitFile(path, f"is not JSON that can be read ({error})") from error
+        raise UnfitFile(path, f"is not valid JSON ({error})") from error
 
 
 def parse_json(text: str) -> Any:

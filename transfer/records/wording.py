@@ -10,7 +10,7 @@ def figure(value: float | None) -> str:
 
 def signed(value: float | None) -> str:
     """A gain, with its sign."""
-    return "–" if value is None else f"{value:+.2f}"
+    return "–" if value is None else f"{round(value, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -57,7 +57,7 @@ def test_a_long_integer_is_refused_in_our_words(digits):
 def test_the_sentence_names_the_file(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"value": 1e999}')
-    with pytest.raises(UnfitFile, match=f"'{path}' is not JSON that can be read .*number inf"):
+    with pytest.raises(UnfitFile, match=f"'{path}' is not valid JSON .*number inf"):
         read_json(path)
 
 
