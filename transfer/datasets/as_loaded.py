@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from backbones.common.image_file import DECODING_ERRORS
+from backbones.common.image_file import DECODING_ERRORS, header
 from backbones.common.regular_file import UnfitFile
 
 _BITS_PER_SAMPLE = 258  # tag of a TIFF
@@ -70,8 +70,7 @@ def loaded_size(image: Image.Image) -> tuple[int, int]:
 @cache
 def _pillow_turns_tiffs() -> bool:
     """Whether the installed Pillow reports the size of a TIFF as rotated; older ones do not."""
-    with Image.open(io.BytesIO(_turned("TIFF"))) as image:
-        return image.size == (1, 2)
+    return header(Path("turned.tif"), _turned("TIFF")).size == (1, 2)
 
 
 def bits(image: Image.Image, content: bytes) -> int:

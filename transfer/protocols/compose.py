@@ -170,9 +170,20 @@ def _settings(cell: Cell, scope: str) -> dict[str, Any]:
     return settings
 
 
+_READ = ("data_root", "dataset_type", "default_scope", "log_level")
+"""Texts at the top of configs that records keep."""
+
+
 def resolved(cfg: Config) -> dict[str, Any]:
-    """The config as plain data, without file locations."""
+    """The config as plain data, without the locations of files.
+
+    Texts at the top are left out where no run reads them: variables of the file, such as the
+    address of a Swin's weights, which the file puts in several places.
+    """
     plain = json.loads(json.dumps(cfg.to_dict()))
+    unread = [key for key, value in plain.items() if isinstance(value, str) and key not in _READ]
+    for key in unread:
+        del plain[key]
     for evaluator in (plain["val_evaluator"], plain["test_evaluator"]):
         evaluator["outcomes"] = None
     for part in nodes(plain):
