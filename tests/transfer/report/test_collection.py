@@ -893,16 +893,19 @@ def test_twice_the_records_are_at_most_2_2_times_the_work(tmp_path, monkeypatch)
 
     rows = list(zoo.CATALOGUE)[:50]
     settings = (("voc0712", "paper"), ("voc0712", "openmmlab"), ("a", "openmmlab"))
-    seconds = []
     for folder, data_sets in ((tmp_path / "half", ("b",)), (tmp_path / "whole", ("b", "c"))):
         for copy, task in itertools.product(data_sets, ("detection", "segmentation")):
             for data, protocol in settings:
                 name = f"{data}{copy}" if data == "a" else f"{data}-{copy}"
                 synthetic.write_suite(folder, rows, range(7), task, data=name, protocol=protocol)
-        seconds.append(seconds_of_a_report(folder))
     (tmp_path / "none" / "records").mkdir(parents=True)
-    start = seconds_of_a_report(tmp_path / "none")
-    assert seconds[1] - start <= 2.2 * (seconds[0] - start)
+    # In turns, and the least of each: other processes only add to it.
+    seconds = [
+        [seconds_of_a_report(tmp_path / name) for name in ("none", "half", "whole")]
+        for turn in range(3)
+    ]
+    none, half, whole = map(min, zip(*seconds, strict=True))
+    assert whole - none <= 2.2 * (half - none)
     page = (tmp_path / "whole" / "report.html").read_text()
     for number in range(1, 10):
         assert f'id="table{number}"' in page
