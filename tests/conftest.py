@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core each
-
-
-def pytest_runtest_setup() -> None:
-    """Skip what has not started when a script's time is over."""
-    if time.time() > float(os.environ.get("TESTS_START_UNTIL", "inf")):
-        pytest.skip("no time left")
 
 
 @pytest.fixture(autouse=True)
