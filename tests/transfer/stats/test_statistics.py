@@ -917,8 +917,8 @@ def test_importing_stays_light():
 
 
 @pytest.mark.slow
-def test_twice_the_rows_are_at_most_three_times_the_work():
-    """Of a table: the critical value takes a little longer with each row."""
+def test_the_work_of_a_table_grows_at_most_with_the_square_of_its_rows():
+    """Each row has a p-value, an integral over a product with a factor for each row."""
     rng = np.random.default_rng(0)
     tables = {
         count: {f"row{i}": list(rng.normal(78 + i / 5, 0.5, size=5)) for i in range(count)}
@@ -933,4 +933,4 @@ def test_twice_the_rows_are_at_most_three_times_the_work():
                 figures = dict.fromkeys(rows, turn + table / 100)
                 analyse(observe(rows), "row0", targets=figures)
             seconds[count].append(time.process_time() - started)
-    assert min(seconds[10]) <= 3 * min(seconds[5])
+    assert min(seconds[10]) <= 1.1 * (9 / 4) ** 2 * min(seconds[5])  # rows beside the baseline
