@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from scipy.stats import binomtest
 from timm.data import ImageNetInfo
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
 from backbones.training.image_folder import ImageFolder, collate
 from backbones.weights import weights
 from backbones.weights.blueprint import blueprint
+from backbones.weights.preprocessing import preprocessing
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo.entry import Variant
 
@@ -79,7 +79,17 @@ def measure(
     path = weights.locate(source)
     own = read_own_metadata(path)
     network, of_head = _with_head(row, path, source)
-    mean, std = _preprocessing(row, source, own)
+    stated = row.own or not source.startswith("timm:")
+    mean, std = (
+        torch.tensor(values)[:, None, None]
+        for values in preprocessing(
+            own,
+            mean=row.mean if stated else None,
+            std=row.std if stated else None,
+            sources=[source, row.weights.source if row.weights else ""],
+            architecture=row.architecture,
+        )
+    )
     folder = ImageFolder(str(data), "val", size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).eval()
@@ -135,20 +145,3 @@ def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]
         f"among them, '{next(name for name in classes if name not in place)}' is not. Folders of "
         "ImageNet's classes have WordNet ids as names, such as 'n01443537'."
     )
-
-
-def _preprocessing(row: Variant, source: str, own: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (3, 1, 1), 0 to 255: the file's own, the row's, or timm's."""
-    if "mean" in own and "std" in own:
-        values = np.array([own["mean"], own["std"]])
-    else:
-        name = source.removeprefix("timm:") if source.startswith("timm:") else row.architecture
-        config = timm.get_pretrained_cfg(name)
-        mean, std = row.mean or (config and config.mean), row.std or (config and config.std)
-        if mean is None or std is None:
-            raise UserError(
-                f"timm has no preprocessing for '{source}'; set mean and std in a .toml file."
-            )
-        values = 255 * np.array([mean, std])
-    mean_and_std = torch.from_numpy(values).float()[:, :, None, None]
-    return mean_and_std[0], mean_and_std[1]

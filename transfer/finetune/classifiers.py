@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from backbones.common import hardware
-from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.runtime import child_processes, ranks, stopping
@@ -22,6 +19,7 @@ from backbones.runtime.progress import Listener, notifier
 from backbones.training import training
 from backbones.training.known_images import recorded_name_of_images
 from backbones.weights import weights
+from backbones.weights.preprocessing import preprocessing
 from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.shuffled import shuffled
@@ -34,7 +32,6 @@ from transfer.plan.sample_classifiers import OF_SAMPLE, SAMPLE_TRAINING
 from transfer.records.cells import SHUFFLED, Cell
 from transfer.records.lease import Leases, owned, wait_for
 
-_PIXEL_RANGE = 255.0
 _LOOK_EVERY = 0.5  # seconds between checks whether to stop
 
 
@@ -193,26 +190,16 @@ def _of_classifier(listener: Listener | None) -> Listener | None:
 def _preprocessing(
     cell: Cell, row: zoo.Variant, own: dict[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation, 0 to 255, from the file itself, a user's own row or timm.
-
-    Other files, without metadata, get the preprocessing of the row's public weights.
-    """
-    if "mean" in own and "std" in own:
-        return tuple(own["mean"]), tuple(own["std"])
+    """Mean and deviation, 0 to 255, from the file itself, a user's own row or timm."""
     given = cell.weights.removeprefix(f"{SHUFFLED}:")
     stated = cell if row.own or given.startswith("timm:") else row
-    mean: Any = stated.mean
-    std: Any = stated.std
-    if mean is None or std is None:
-        sources = [given, row.weights.source if row.weights else ""]
-        names = [s.removeprefix("timm:") for s in sources if s.startswith("timm:")]
-        config = timm.get_pretrained_cfg([*names, cell.architecture][0])
-        if config is None:
-            raise UserError(
-                f"timm has no preprocessing for '{cell.weights}'; set mean and std in a .toml file."
-            )
-        mean, std = mean or config.mean, std or config.std
-    return tuple(_PIXEL_RANGE * m for m in mean), tuple(_PIXEL_RANGE * s for s in std)
+    return preprocessing(
+        own,
+        mean=stated.mean,
+        std=stated.std,
+        sources=[given, row.weights.source if row.weights else ""],
+        architecture=cell.architecture,
+    )
 
 
 def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Recipe | None:
