@@ -2,7 +2,8 @@
 
 A suite's ``epochs = 8`` keeps the proportions of the protocol's schedule: everything in the unit of
 the training's length is scaled with it. A warm-up in iterations keeps its length if the training
-counts epochs.
+counts epochs. A training of one epoch begins and ends a schedule inside it if the schedule can be
+converted to iterations.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def _move(scheduler: dict[str, Any], before: int, after: int) -> None:
     spans = {name: scheduler[name] for name in _SPANS if name in scheduler}
     begin, end = scheduler.get("begin", 0), scheduler.get("end", before)
     for name in _MARKS:
-        if name in scheduler:
-            scheduler[name] = moved(scheduler[name])
+        if mark := scheduler.get(name, 0):
+            part = mark / before if scheduler.get("convert_to_iter_based") else 0
+            scheduler[name] = moved(mark) or part  # 0: inside the only epoch
     for name, span in spans.items():
         whole = scheduler.get("end", after) - scheduler.get("begin", 0)
         scheduler[name] = whole if span == end - begin else moved(span)
@@ -95,10 +97,11 @@ def _fault(scheduler: dict[str, Any]) -> str:
     marks = list(scheduler.get("milestones", []))
     if marks != sorted(set(marks)) or any(not begin < mark < end for mark in marks):
         return f"has its milestones at {', '.join(map(str, marks))}"
+    in_iterations = scheduler.pop("convert_to_iter_based", False)  # needs an epoch's iterations
     for name in _SPANS:
-        if scheduler.get(name, 1) < 1:
-            return f"has {name} = {scheduler[name]}"
-    scheduler.pop("convert_to_iter_based", None)  # needs the number of iterations per epoch
+        span = scheduler.get(name, 1)
+        if span <= 0 or (span < 1 and not in_iterations):
+            return f"has {name} = {span}"
     weight = torch.nn.Parameter(torch.zeros(1))
     try:
         PARAM_SCHEDULERS.build({**scheduler, "optimizer": torch.optim.SGD([weight], lr=1.0)})

@@ -34,6 +34,7 @@ def data(tmp_path):
     [
         ("detection", "quick", 4, [(0, 1, None, None), (1, 4, 3, None)]),
         ("detection", "quick", 16, [(0, 2, None, None), (2, 16, 14, None)]),
+        ("detection", "quick", 1, [(0, 1 / 8, None, None), (1 / 8, 1, 7 / 8, None)]),
         ("detection", "paper", 10, [(0, 10, None, [7])]),
         ("detection", "paper", 8, [(0, 8, None, [6])]),
         ("detection", "openmmlab", 8, [(0, 8, None, [6])]),
@@ -102,10 +103,32 @@ def test_the_rate_falls_to_the_end_of_the_shorter_training(data):
     assert optimizer.param_groups[0]["lr"] < 0.2
 
 
+def test_the_rate_rises_and_falls_within_a_single_epoch(data):
+    """MMEngine's own schedulers, stepped by iteration: an eighth of 80 steps is the warm-up."""
+    cell, cfg = composed(data["detection"], "detection", "quick", epochs=1)
+    require_settings(cell, data["detection"])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build({**config, "optimizer": optimizer, "epoch_length": 80})
+        for config in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(80):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
 @pytest.mark.parametrize(
     ("task", "protocol", "overrides", "fact"),
     [
-        ("detection", "quick", {"epochs": 1}, "param_scheduler.0"),
+        ("detection", "openmmlab", {"epochs": 1}, "milestones at 0"),
         ("detection", "openmmlab-coco", {"epochs": 2}, "milestones"),
         ("detection", "quick", {"train_cfg.max_epochs": 0}, "0 epochs"),
         ("detection", "quick", {"param_scheduler.1.begin": 9}, "begins at 9 and ends at 8"),
