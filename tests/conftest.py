@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,42 @@ def no_scope_of_another_test() -> None:
         from mmengine.registry import DefaultScope
 
         DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def unformatted_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stock runner formats its config as Python five times, each of which takes a second."""
+    if "mmengine" in sys.modules:
+        monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture
+def checks_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks before the first run happen in this process, which has imported what they need."""
+    from backbones.runtime import child_processes
+
+    class Here:
+        """A pool without processes."""
+
+        def __init__(self, processes: int) -> None:
+            pass
+
+        def __enter__(self) -> Here:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+            """Call now."""
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*args))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    monkeypatch.setattr(child_processes, "pool", Here)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +46,7 @@ def children_seconds():
 
 def start(command, count=2, of_rank=None, **variables):
     """Processes as torchrun would start them, with pipes for what they print."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     started = []
     for rank in range(count):
         own = {
@@ -68,6 +68,15 @@ def start(command, count=2, of_rank=None, **variables):
             )
         )
     return started
+
+
+def _free_port():
+    """A port that the kernel gives to nobody else while the processes import what they need."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def ends(started, seconds=240):

@@ -27,11 +27,17 @@ HEADS = {
         "mAP",
         "model = dict(num_queries=60)",  # positions of small images; 6 classes each, 300 boxes
     ),
+    "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py": ("detection", "mAP", ""),
+    "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py": ("detection", "mAP", ""),
+    "mmdet::faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py": ("detection", "mAP", ""),
+    "mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py": ("detection", "mAP", ""),
     "mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py": (
         "segmentation",
         "mIoU",
         "",
     ),
+    "mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py": ("segmentation", "mIoU", ""),
+    "mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py": ("segmentation", "mIoU", ""),
 }
 
 RESUMED = {

@@ -20,7 +20,7 @@ from transfer.records.cells import Task
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, small_sample):
+def here(tmp_path, monkeypatch, small_sample, checks_here):
     monkeypatch.chdir(tmp_path)
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "r18.pth")
     own("plain", 'architecture = "resnet18"\nweights = "r18.pth"')
