@@ -4,9 +4,9 @@
 
 A GPU that waits for the host needs fewer operator calls, whatever their sizes. This counts the
 calls that compute something (not views) in each part of a step, on any machine, with the step that
-runs use on a GPU (``HostSampling``). ``GraphedFeatures`` replays the parts marked "graph", and
-their share of the backward pass, with one call each. The seconds are those of this machine's host;
-without a GPU, they include the computation.
+runs use on a GPU (``HostSampling``). There, ``GraphedFeatures`` replays the parts marked "graph",
+and their share of the backward pass, with one call each, and ``FusedSgd`` updates all weights in a
+few calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import wraps
@@ -37,14 +36,12 @@ GRAPHED = ("backbone", "neck", "proposal head", "best proposals")
 
 
 class Calls(TorchDispatchMode):
-    """Counts operator calls and seconds by part; a part inside another counts for the inner one."""
+    """Counts operator calls by part; a part inside another counts for the inner one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
         self.parts = ["everything else"]
-        self.since = time.perf_counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         returned = func._schema.returns
@@ -52,29 +49,15 @@ class Calls(TorchDispatchMode):
         self.counts[self.parts[-1]] += not is_view
         return func(*args, **(kwargs or {}))
 
-    def clear(self) -> None:
-        """Forget what was counted."""
-        self.counts.clear()
-        self.seconds.clear()
-        self.since = time.perf_counter()
-
-    def switch(self) -> None:
-        """Give the seconds since the last switch to the present part."""
-        now = time.perf_counter()
-        self.seconds[self.parts[-1]] += now - self.since
-        self.since = now
-
     def within(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function whose calls count for a part."""
 
         @wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self.switch()
             self.parts.append(part)
             try:
                 return function(*args, **kwargs)
             finally:
-                self.switch()
                 self.parts.pop()
 
         return counted
@@ -115,7 +98,7 @@ class Watch(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Begin after the first steps."""
         if runner.iter == WARM_UP:
-            self.calls.clear()
+            self.calls.counts.clear()
             self.steps = 0
 
     def after_train_iter(
@@ -152,13 +135,10 @@ def main() -> None:
         build_runner(config(work), Path(place), [watch]).train()
     total = sum(calls.counts.values())
     print(f"{total / watch.steps:.0f} operator calls a step ({watch.steps} steps)")
-    print("| part | calls a step | share | ms a step here |\n|---|---|---|---|")
+    print("| part | calls a step | share |\n|---|---|---|")
     for part, count in calls.counts.most_common():
-        graph = " (graph)" if part in GRAPHED else ""
-        print(
-            f"| {part}{graph} | {count / watch.steps:.0f} | {100 * count / total:.0f} % | "
-            f"{1000 * calls.seconds[part] / watch.steps:.1f} |"
-        )
+        note = " (graph)" if part in GRAPHED else " (FusedSgd)" if part == "optimizer" else ""
+        print(f"| {part}{note} | {count / watch.steps:.0f} | {100 * count / total:.0f} % |")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_the_experiment_trains_fine_tunes_and_records(here, small_sample):
     printed = go_through("experiment.sh", here, small_sample, SUITE=str(suite), ROWS=" ".join(rows))
     assert len(records_in(here, "records/classifiers")) == 2, printed
     assert len(chaos_suite.records_of(here)) == 4, printed
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_hosts_work_add_up(here, small_sample):
+    command = [sys.executable, ROOT / "benchmarks" / "host_work.py", "--data-root", here]
+    small = ["--backbone", "resnet18_baseline", "--images", "10", "--image-size", "64"]
+    done = subprocess.run([*command, *small], capture_output=True, text=True, check=True)
+    first, _, _, *rows = done.stdout.splitlines()
+    total, steps = map(int, re.findall(r"\d+", first))
+    calls = {row.split("|")[1].split(" (")[0].strip(): int(row.split("|")[2]) for row in rows}
+    assert steps == 3 * 5 - 3, "three passes over ten images; the first three steps do not count"
+    assert abs(sum(calls.values()) - total) <= len(calls), "of rounding"
+    assert list(calls.values()) == sorted(calls.values(), reverse=True)
+    assert {"backbone", "suppression", "region losses", "backward", "optimizer"} <= calls.keys()
+    assert calls["backbone"] > 20 * 2, "convolutions and batch norms of ResNet-18"
 
 
 def test_the_suites_of_the_scripts_are_sound(here, monkeypatch):

@@ -111,7 +111,7 @@ class TorchvisionTypes(TorchDispatchMode):
 def pretended_gpu():
     try:
         with FakeTensorMode():
-            torch.zeros(1, device="cuda")
+            torch.zeros(1, device="cuda").copy_(torch.ones(1, device="cuda"))
     except RuntimeError:
         pytest.skip("torch before 2.7 cannot pretend to have a GPU")
 
