@@ -45,7 +45,7 @@ def records_in(here, folder):
     return [json.loads(p.read_text()) for p in sorted((here / "results").rglob(f"{folder}/*.json"))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_step_on_a_gpu_measures_and_records(here, small_sample):
     printed = go_through("gpu.sh", here, small_sample)
     codes = [line for line in printed.splitlines() if line.startswith("== ") and "code" in line]
@@ -89,7 +89,7 @@ def test_a_step_ends_with_its_time_and_the_next_ones_with_all_of_it():
     assert "late: no time left" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_experiment_trains_fine_tunes_and_records(here, small_sample):
     rows = ("resnet18_baseline", "resnet18d_tricks")
     written = chaos_suite.write_suite(here, small_sample, rows=rows, seeds=[0], epochs=1)

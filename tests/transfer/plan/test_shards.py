@@ -239,7 +239,7 @@ def test_a_disk_that_fails_while_files_are_moved_is_reported_and_gone_on_from(
     assert files(tmp_path / "r") == files(tmp_path / "a")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_shards_run_by_themselves_and_merged_are_the_suite_run_whole(tmp_path, cache):
     suite = chaos_suite.write_suite(
         tmp_path, cache / "sample", rows=["resnet18_scratch", "resnet18d_scratch"], seeds=[0]

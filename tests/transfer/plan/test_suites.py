@@ -1007,7 +1007,7 @@ def test_what_looks_at_the_cells_before_the_first_dies_with_its_driver(here, cac
     assert gone_within_20_seconds(begun)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kills_at_random_moments_of_both_tasks_lose_nothing(here, cache):
     suite = quick_suite(here, cache, epochs=3)
     victims, faults = chaos_suite.run_with_kills(suite, here, 5, random.Random(), longest=20)

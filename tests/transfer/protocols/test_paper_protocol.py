@@ -93,8 +93,13 @@ def test_fewer_images_than_a_batch_are_reported(small_sample, tmp_path):
         finetune(cfg, "identity", tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        pytest.param("float32", marks=pytest.mark.slow),
+        pytest.param("bfloat16", marks=pytest.mark.long),  # without such a processor
+    ],
+)
 @pytest.mark.parametrize("task", protocols.TASKS)
 def test_a_cell_trains_and_is_tested(task, precision, small_sample, tmp_path):
     torch.manual_seed(0)

@@ -885,7 +885,7 @@ def seconds_of_a_report(folder):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twice_the_records_are_at_most_2_2_times_the_work(tmp_path, monkeypatch):
     """Two and four thousand records; the time of an empty folder is subtracted."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
