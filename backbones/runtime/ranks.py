@@ -30,6 +30,12 @@ ARRIVAL_SECONDS = 600.0
 
 _PATIENCE = timedelta(days=30)  # a run of another driver may take long
 _REASON_SECONDS = 3.0  # wait for the reason of a failed process
+_RELEASE_SECONDS = 0.5
+"""Pause in which gloo's threads free the tensors of the last collective.
+
+For that they need the interpreter's lock, which the main thread holds while it destroys a group and
+waits for them: with torch 2.6, both then wait for ever.
+"""
 _LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "store")
 _T = TypeVar("_T")
 
@@ -345,6 +351,7 @@ def _leave(together: bool = False) -> None:
         return
     from torch import distributed
 
+    time.sleep(_RELEASE_SECONDS)
     distributed.destroy_process_group(_group.control)
     _group.control = None
     if together or distributed.get_backend() == "gloo":
