@@ -20,6 +20,7 @@ from transfer.scheduling.schedule import record_path
 
 SCRATCH = ["--backbone", "resnet18_scratch", "--against", "none", "--data", "sample"]
 
+C4 = "mmdet::faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py"  # each RoI goes through a stage
 HEADS = {
     "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py": ("detection", "mAP", ""),
     "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": (
@@ -29,7 +30,7 @@ HEADS = {
     ),
     "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py": ("detection", "mAP", ""),
     "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py": ("detection", "mAP", ""),
-    "mmdet::faster_rcnn/faster-rcnn_r50-caffe-c4_ms-1x_coco.py": ("detection", "mAP", ""),
+    C4: ("detection", "mAP", ""),
     "mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py": ("detection", "mAP", ""),
     "mmseg::deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512.py": (
         "segmentation",
@@ -59,8 +60,13 @@ def here(tmp_path, monkeypatch, small_sample):
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("protocol", HEADS)
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in HEADS if name != C4),
+        pytest.param(C4, marks=pytest.mark.long),
+    ],
+)
 def test_a_packaged_head_is_trained_tested_recorded_and_shown(protocol, here, capsys):
     task, metric, more = HEADS[protocol]
     Path("mine.py").write_text(small(protocol, more))

@@ -1017,7 +1017,7 @@ def test_kills_at_random_moments_of_both_tasks_lose_nothing(here, cache):
     assert chaos_suite.compare(here, here / "calm") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_four_drivers_together_run_every_cell_once(here, cache):
     suite = chaos_suite.write_suite(
         here, cache / "sample", rows=["resnet18_scratch"], seeds=range(4), tasks=["segmentation"]

@@ -142,7 +142,7 @@ NAMED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("task", protocols.TASKS)
 def test_the_toolboxes_own_tool_trains_the_named_config(task, small_sample, voc, tmp_path):
     toolbox = {"detection": mmdet, "segmentation": mmseg}[task]
