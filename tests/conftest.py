@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,28 +34,7 @@ def checks_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks before the first run happen in this process, which has imported what they need."""
     from backbones.runtime import child_processes
 
-    class Here:
-        """A pool without processes."""
-
-        def __init__(self, processes: int) -> None:
-            pass
-
-        def __enter__(self) -> Here:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-            """Call now."""
-            future: Future[Any] = Future()
-            try:
-                future.set_result(function(*args))
-            except Exception as error:
-                future.set_exception(error)
-            return future
-
-    monkeypatch.setattr(child_processes, "pool", Here)
+    monkeypatch.setattr(child_processes, "pool", ThreadPoolExecutor)
 
 
 @pytest.fixture(scope="session")

@@ -613,9 +613,9 @@ def test_power_agrees_with_simulated_tables_and_rises_to_one():
         units[1] = units[1] + 2.0
         found = np.mean([
             compare(*_split(units, i), blocked=design.blocked)[0].verdict == "gain"
-            for i in range(300)
+            for i in range(600)
         ])  # fmt: skip
-        assert found == pytest.approx(power(2.0, design, 1), abs=4 * math.sqrt(0.25 / 300))
+        assert found == pytest.approx(power(2.0, design, 1), abs=4 * math.sqrt(0.25 / 600))
         effects = [power(effect, design) for effect in np.geomspace(0.1, 400, 30)]
         assert np.all(np.diff(effects) >= 0)
         assert effects[-1] == pytest.approx(1)
