@@ -25,6 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.hooks import Hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from backbones.common.arguments import require_at_least
+from backbones.common.errors import UserError
+from backbones.runtime.command import guarded
 from transfer.bench.configs import config
 from transfer.bench.pairs import Work
 from transfer.finetune.finetune import build_runner
@@ -76,7 +79,7 @@ class Watch(Hook):
         """Install the step of a GPU, and name the parts."""
         model, within = runner.model, self.calls.within
         if why := unlike(model):
-            sys.exit(f"This detector has no such step: {why}.")
+            raise UserError(f"This detector has no such step: {why}.")
         step = TwoStageStep(model)
         named = {
             (model.data_preprocessor, "forward"): "inputs",
@@ -112,15 +115,30 @@ class Watch(Hook):
         self.calls.__exit__(None, None, None)
 
 
-def main() -> None:
-    """Train some steps and print the table."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet50_baseline")
     parser.add_argument("--data", default="sample")
     parser.add_argument("--data-root", default="data")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--images", type=int, default=16)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Count and print; 0 if done, 2 if the user must correct something."""
+    return guarded(run, build_parser().parse_args())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train some steps and print the table.
+
+    Raises:
+        UserError: The row, the data or a number cannot be used.
+    """
+    # Two images a step, and the first steps are not counted.
+    require_at_least(args, {"image_size": 1, "images": 2 * WARM_UP + 1})
     work = Work(
         task="detection",
         side="ours",
@@ -139,7 +157,8 @@ def main() -> None:
     for part, count in calls.counts.most_common():
         note = " (graph)" if part in GRAPHED else " (FusedSgd)" if part == "optimizer" else ""
         print(f"| {part}{note} | {count / watch.steps:.0f} | {100 * count / total:.0f} % |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
