@@ -40,6 +40,7 @@ PARTS = {
     "SparseRpnGradients": Listed("sparse_rpn", "SparseRpnGradients", "mmdet"),
     "FusedSegmentationLoss": Listed("fused_segmentation_loss", "FusedSegmentationLoss", "mmseg"),
     "WinogradConvolutions": Listed("winograd", "WinogradConvolutions"),
+    "DepthwiseGradients": Listed("depthwise", "DepthwiseGradients"),
     "PointwiseProducts": Listed("gpu_convolutions", "PointwiseProducts", gpu=True),
     "NoBenchmarkInEvaluation": Listed("gpu_convolutions", "NoBenchmarkInEvaluation", gpu=True),
     # A detector's whole step, then the parts that depend on its replacement.
