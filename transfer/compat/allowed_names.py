@@ -124,7 +124,7 @@ RECORDED = {
 
 REPLACED = frozenset(
     {"ann_file", "classes", "data_root", "exclude", "headline_classes", "img", "img_path",
-     "seg_map_path", "sub_data_root", "suffix"}
+     "seg_map_path", "sub_data_root", "suffix", "mask_suffix"}
 )  # fmt: skip
 """Keys for which a record may have any text: before the config is built, the data set's own values
 replace them, and nothing else reads them."""

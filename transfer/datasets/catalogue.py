@@ -31,7 +31,10 @@ SAMPLE = "sample"
 LAYOUTS = ("voc", "coco")
 
 _BOXES = [{"folder": str, "split": str, "images": int, "suffix": str}]
-_MASKS = {"images": str, "masks": str, "list": str, "count": int, "suffix": str}
+_MASKS = {
+    **{"images": str, "masks": str, "list": str, "count": int},
+    **{"suffix": str, "mask_suffix": str},
+}
 FORM = {
     "name": str,
     "title": str,
@@ -318,4 +321,5 @@ def _masks(split: dict[str, Any]) -> MaskSplit:
         list=split.get("list", ""),
         count=split.get("count"),
         suffix=split.get("suffix", ""),
+        mask_suffix=split.get("mask_suffix", ""),
     )

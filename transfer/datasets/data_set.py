@@ -43,6 +43,7 @@ class MaskSplit:
         list: File with one name per line; empty for every image in the folder.
         count: Number of images in the original; None if unknown.
         suffix: Suffix after an image's name; empty for any known extension.
+        mask_suffix: Suffix after a mask's name; empty for any known extension.
     """
 
     images: str
@@ -50,6 +51,7 @@ class MaskSplit:
     list: str = ""
     count: int | None = None
     suffix: str = ""
+    mask_suffix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +142,8 @@ class DataSet:
     def _listing(self, path: Path) -> Iterator[bytes]:
         """The bytes of a list, or the names in a folder, in pieces."""
         try:
-            if path.is_dir():  # hidden files are not images, and come and go
-                names = (entry.name for entry in path.iterdir() if entry.name[0] != ".")
-                yield os.fsencode("\n".join(sorted(names)))
+            if path.is_dir():
+                yield os.fsencode("\n".join(_names(path)))
                 return
             with open_regular(path) as file:
                 while part := file.read(_CHUNK):
@@ -197,12 +198,22 @@ class DataSet:
         )
 
 
+def _names(folder: Path) -> list[str]:
+    """The names in a folder, and those in its folders if it has nothing else; hidden ones vary."""
+    paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    names = [path.name for path in paths]
+    if all(path.is_dir() for path in paths):
+        names += [f"{path.name}/{name}" for path in paths for name in _names(path)]
+    return names
+
+
 def _texts(entry: Any) -> Any:
     """Only the texts of an entry or list of entries: folders and names, not counts."""
     if isinstance(entry, dict):
         texts = {name: value for name, value in entry.items() if isinstance(value, str)}
-        if not texts["suffix"]:  # as in older versions, which lacked this entry
-            del texts["suffix"]
+        for name in ("suffix", "mask_suffix"):  # older versions lacked these entries
+            if not texts.get(name):
+                texts.pop(name, None)
         return texts
     return [_texts(one) for one in entry]
 

@@ -15,6 +15,11 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Extensions of images, in small or capital letters."""
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, ordered by name, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
+
+
 class ImageFinder:
     """Finds the images of a folder by their names without the extension.
 
@@ -23,10 +28,19 @@ class ImageFinder:
         suffix: Suffix after every name, such as ``".png"``; empty for any of :data:`ENDINGS`.
         rather: The preferred extension if files of one name have several.
         but: An extension of masks, not of images.
+        choice: The entry of a data set's file that sets the suffix.
     """
 
-    def __init__(self, folder: Path, suffix: str = "", rather: str = "", but: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        suffix: str = "",
+        rather: str = "",
+        but: str = "",
+        choice: str = "suffix",
+    ) -> None:
         self.folder = folder
+        self.choice = choice
         self.suffix = suffix
         self.rather = rather
         self.but = but
@@ -35,16 +49,24 @@ class ImageFinder:
     def names(self) -> list[str]:
         """The names of its images, ordered by file name, without hidden files.
 
+        If a folder has no image but folders, as in Cityscapes, their images are meant, and names
+        start with the folder's.
+
         Raises:
             UnfitFile: Not a folder, or not readable.
         """
         if not self.folder.is_dir():
             raise UnfitFile(self.folder, "is no folder")
         try:
-            found = self._names_in(self.folder)
+            if found := self._names_in(self.folder):
+                return sorted(found, key=lambda name: found[name][0])
+            return [
+                f"{folder.name}/{name}"
+                for folder in folders_in(self.folder)
+                for name in sorted(self._names_in(folder))
+            ]
         except OSError as error:
             raise UnfitFile(self.folder, f"could not be read ({error.strerror})") from error
-        return sorted(found, key=lambda name: found[name][0])
 
     def find(self, name: str) -> Path:
         """The file of an image, which may be missing.
@@ -66,7 +88,7 @@ class ImageFinder:
             names = self._names_in(place.parent).values()
             several = sum(len(files) > 1 for files in names)
             choices = f"could be {' or '.join(found)} ({several} such names there)"
-            raise UnfitFile(place, f"{choices}; choose one with 'suffix' in the split")
+            raise UnfitFile(place, f"{choices}; choose one with '{self.choice}' in the split")
         missing = place.name + (self.suffix or self.rather or ENDINGS[0])
         return place.parent / (found[0] if found else missing)
 

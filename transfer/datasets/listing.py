@@ -129,7 +129,9 @@ def voc_items(folder: Path, source: Path, suffix: str = "") -> Iterator[Item]:
         )
 
 
-def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "") -> Iterator[Item]:
+def mask_items(
+    images: Path, masks: Path, source: Path | None, suffix: str = "", mask_suffix: str = ""
+) -> Iterator[Item]:
     """The images of a folder, or of a list, with their masks.
 
     Args:
@@ -137,12 +139,13 @@ def mask_items(images: Path, masks: Path, source: Path | None, suffix: str = "")
         masks: Folder of the masks.
         source: The list; None for every image of the folder.
         suffix: Suffix after an image's name; empty for any known extension.
+        mask_suffix: Suffix after a mask's name; empty for any known extension.
 
     Raises:
         BadFile: The list or the folder cannot be read, or a name has two images.
     """
     finder = ImageFinder(images, suffix, but=".png" if images == masks else "")
-    labels = ImageFinder(masks, rather=".png")
+    labels = ImageFinder(masks, mask_suffix, rather=".png", choice="mask_suffix")
     for name in read_names(source) if source else finder.names():
         yield Item(name=name, image=finder.find(name), mask=labels.find(name))
 
@@ -206,7 +209,7 @@ def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit
             data=data,
             near=near,
         ),
-        mask_items(images, masks, source, split.suffix),
+        mask_items(images, masks, source, split.suffix, split.mask_suffix),
     )
 
 

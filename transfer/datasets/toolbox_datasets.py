@@ -275,6 +275,7 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         data_root: Folder of the relative prefixes, or ``"sample"`` for the built-in sample.
         ignore_index: Value of ignored pixels in the files, 0 to 255.
         suffix: Suffix after an image's name; empty for any known extension.
+        mask_suffix: Suffix after a mask's name; empty for any known extension.
         exclude: Excluded images, relative to ``data_root``.
         options: Options of MMSegmentation's ``BaseSegDataset``.
 
@@ -287,11 +288,12 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         data_root: str,
         ignore_index: int = 255,
         suffix: str = "",
+        mask_suffix: str = "",
         exclude: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self.ignored_value = ignore_index
-        self.suffix, self.exclude = suffix, exclude
+        self.suffix, self.mask_suffix, self.exclude = suffix, mask_suffix, exclude
         super().__init__(data_root=_root(data_root, "ADEChallengeData2016"), **options)
 
     def load_data_list(self) -> list[dict]:
@@ -302,9 +304,8 @@ class IndexMasks(NamesFaults, BaseSegDataset):
         if ignored >= 0 and self.ignored_value != _IGNORED:
             self.label_map = {ignored: _IGNORED}
         images, masks = (Path(self.data_prefix[key]) for key in ("img_path", "seg_map_path"))
-        items = mask_items(
-            images, masks, Path(self.ann_file) if self.ann_file else None, self.suffix
-        )
+        source = Path(self.ann_file) if self.ann_file else None
+        items = mask_items(images, masks, source, self.suffix, self.mask_suffix)
         return [
             {
                 "img_path": str(item.image),

@@ -202,7 +202,11 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
     loader = ConfigDict(_with_tuples(config["test_dataloader"]))
     for node in nodes(loader.dataset):
         if "data_root" in node:
-            for choice in ("suffix", "exclude"):  # a data set without one has no such key
+            for choice in (
+                "suffix",
+                "mask_suffix",
+                "exclude",
+            ):  # a data set without one has no such key
                 node.pop(choice, None)
     if config["default_scope"] == "mmdet":
         assert data.detection is not None
@@ -330,9 +334,9 @@ def _reader(layout: str, split: DetectionSplit) -> dict[str, Any]:
     }
 
 
-def _choice(suffix: str, excluded: Sequence[str]) -> dict[str, Any]:
+def _choice(suffix: str, excluded: Sequence[str], mask_suffix: str = "") -> dict[str, Any]:
     """The files of a split that its data set's file selects."""
-    chosen = {"suffix": suffix, "exclude": list(excluded)}
+    chosen = {"suffix": suffix, "mask_suffix": mask_suffix, "exclude": list(excluded)}
     return {name: value for name, value in chosen.items() if value}
 
 
@@ -366,7 +370,7 @@ def _masks(leaf: ConfigDict, *, data: Segmentation, split: MaskSplit) -> ConfigD
             "reduce_zero_label": data.zero_is_ignored,
             "ignore_index": data.ignore_index,
             "metainfo": {"classes": list(data.classes)},
-            **_choice(split.suffix, data.excluded),
+            **_choice(split.suffix, data.excluded, split.mask_suffix),
         }
     )
 

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
+from mmseg.datasets import CityscapesDataset, PascalContextDataset59
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -24,6 +25,7 @@ from backbones.zoo import zoo
 from transfer import run
 from transfer.datasets import catalogue
 from transfer.datasets.findings import SMALLEST_BOX
+from transfer.datasets.listing import list_all
 from transfer.datasets.requirements import require_large_boxes, require_usable
 from transfer.datasets.toolbox_datasets import CocoBoxes, IndexMasks
 from transfer.metrics.metrics import BoxAP
@@ -808,3 +810,106 @@ def test_a_machine_with_a_gpu_runs_coco_under_its_own_protocol(coco, monkeypatch
         "type": "BoxAP",
         "form": "coco",
     }
+
+
+def drawn_pair(images, masks, name, endings, classes, seed):
+    """An image and a mask with all kinds of values, written as a data set has them."""
+    values = np.random.default_rng(seed)
+    for folder, ending in zip((images, masks), endings, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        is_mask = folder is masks
+        drawn = values.choice([*range(classes), 255], (48, 64)) if is_mask else None
+        pixels = drawn if is_mask else values.integers(0, 256, (48, 64, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}{ending}")
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    """Three images of two cities, with the other files that Cityscapes has beside its masks."""
+    root = tmp_path / "cityscapes"
+    names = {"train": ["bochum/bochum_0_1", "aachen/aachen_0_2"], "val": ["ulm/ulm_0_1"]}
+    for split, listed in names.items():
+        for seed, name in enumerate(listed):
+            masks = root / "gtFine" / split
+            endings = ("_leftImg8bit.png", "_gtFine_labelTrainIds.png")
+            drawn_pair(root / "leftImg8bit" / split, masks, name, endings, 19, seed)
+            for other in ("color", "labelIds", "instanceIds"):
+                shutil.copy(
+                    masks / f"{name}_gtFine_labelTrainIds.png", masks / f"{name}_gtFine_{other}.png"
+                )
+            (masks / f"{name}_gtFine_polygons.json").write_text("{}")
+    return root
+
+
+@pytest.fixture
+def pascal_context(tmp_path):
+    """Three images of Pascal Context, and one of VOC2010 that it leaves out."""
+    root = tmp_path / "VOCdevkit" / "VOC2010"
+    lists = root / "ImageSets" / "SegmentationContext"
+    lists.mkdir(parents=True)
+    for split, listed in {"train": ["2008_1", "2008_2"], "val": ["2009_1"]}.items():
+        (lists / f"{split}.txt").write_text("\n".join(listed))
+        for seed, name in enumerate(listed):
+            folders = root / "JPEGImages", root / "SegmentationClassContext"
+            drawn_pair(*folders, name, (".jpg", ".png"), 60, seed)
+    shutil.copy(root / "JPEGImages" / "2008_1.jpg", root / "JPEGImages" / "2010_1.jpg")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "folders"),
+    [
+        ("cityscapes", CityscapesDataset, ("leftImg8bit/{}", "gtFine/{}")),
+        ("pascal-context", PascalContextDataset59, ("JPEGImages", "SegmentationClassContext")),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_public_segmentation_sets_are_read_as_by_the_toolbox(
+    name, theirs, folders, split, request, tmp_path
+):
+    root = request.getfixturevalue(name.replace("-", "_"))
+    data = catalogue.load(name, tmp_path)
+    assert data.segmentation.classes == theirs.METAINFO["classes"]
+    cfg = composed("segmentation", data)
+    loader = cfg.train_dataloader if split == "train" else cfg.test_dataloader
+    steps = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+    pipeline = [{"type": step} for step in steps]
+    ours = loader.dataset
+    while "data_prefix" not in ours:
+        ours = ours.dataset
+    images, masks = (folder.format(split) for folder in folders)
+    listed = {"ann_file": f"ImageSets/SegmentationContext/{split}.txt"}
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        found = DATASETS.build({**ours, "pipeline": pipeline})
+        reference = theirs(
+            data_root=str(root),
+            data_prefix={"img_path": images, "seg_map_path": masks},
+            pipeline=pipeline,
+            **listed if name == "pascal-context" else {},
+        )
+    samples, expected = (
+        {sample.img_path: sample for sample in (item["data_samples"] for item in loaded)}
+        for loaded in (found, reference)
+    )
+    assert len(samples) == len(found) == len(reference) == (2 if split == "train" else 1)
+    assert samples.keys() == expected.keys()
+    for image, sample in samples.items():
+        assert sample.seg_map_path == expected[image].seg_map_path
+        assert torch.equal(sample.gt_sem_seg.data, expected[image].gt_sem_seg.data)
+
+
+def test_cityscapes_with_a_city_missing_has_another_fingerprint(cityscapes, tmp_path):
+    data = catalogue.load("cityscapes", tmp_path)
+    whole = data.fingerprint("segmentation")
+    (cityscapes / "leftImg8bit/train/bochum/bochum_0_1_leftImg8bit.png").unlink()
+    assert data.fingerprint("segmentation") != whole
+    listing = list_all(data)
+    assert {finding.kind for finding in listing.findings} == {"count"}
+
+
+def test_cityscapes_without_the_masks_of_classes_says_which_files_are_there(cityscapes, tmp_path):
+    for mask in cityscapes.rglob("*labelTrainIds.png"):
+        mask.unlink()
+    findings = list_all(catalogue.load("cityscapes", tmp_path)).findings
+    near = [finding.detail for finding in findings if finding.kind == "near"]
+    assert any("the file of its mask is" in detail for detail in near)
