@@ -57,5 +57,5 @@ def _print_costs(plan: Plan, tasks: list[Task], args: argparse.Namespace, consol
     for line in advice(plan.cells, found, plan.baseline):
         console.print(line, highlight=False, soft_wrap=True)
     if args.until_decided:
-        for line in cost_of_looks(plan.cells, plan.baseline, looks_of(args)):
+        for line in cost_of_looks(plan.cells, plan.baseline, looks_of(args), plan.margin):
             console.print(line, highlight=False, soft_wrap=True)

@@ -14,16 +14,22 @@ from transfer.stats.looks import course, critical_values
 _GAINS = (0.0, 1.0, 2.0)
 """In standard deviations of a run, without the effect of its seed."""
 
+_SPREADS = (0.25, 0.5)
+"""Standard deviations of a run, in margins; a larger margin in deviations ends rows earlier."""
+
 _TABLES = 2000
 
 
-def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) -> list[str]:
+def cost_of_looks(
+    cells: Sequence[Cell], baseline: str, looks: tuple[int, ...], margin: float | None = None
+) -> list[str]:
     """Sentences on the runs of each task, for true gains in standard deviations of a unit.
 
     Args:
         cells: The runs of all planned looks.
         baseline: Row that gains are computed against.
         looks: Units of each row at the looks.
+        margin: Largest difference, in points, that does not matter; None if none is fixed.
 
     Raises:
         UserError: The plan does not fit the suite.
@@ -40,15 +46,28 @@ def cost_of_looks(cells: Sequence[Cell], baseline: str, looks: tuple[int, ...]) 
         lines.append(
             f"{task}, until decided: at most {len(of_task) * looks[-1]} runs. On average{without} "
             f"{none} if no row gains, {one} if all gain 1 and {two} if all gain 2 standard "
-            "deviations of a run (without the effect of its seed). Critical values at looks "
-            f"{', '.join(map(str, looks))}: {values}."
+            f"deviations of a run (without the effect of its seed).{_within(rows, looks, margin)} "
+            f"Critical values at looks {', '.join(map(str, looks))}: {values}."
         )
     return lines
 
 
-def _runs(rows: int, looks: tuple[int, ...], gain: float) -> float:
+def _within(rows: int, looks: tuple[int, ...], margin: float | None) -> str:
+    """A sentence on a margin, which decides rows that do not gain; empty without one."""
+    if margin is None:
+        return ""
+    runs = (f"{_runs(rows, looks, 0.0, 1 / spread):.0f}" for spread in _SPREADS)
+    points = (f"{margin * spread:g}" for spread in _SPREADS)
+    (few, more), (small, large) = runs, points
+    return (
+        f" These do not count the margin of {margin:g}: with it, {few} if no row gains and this "
+        f"standard deviation is {small} points, and {more} if it is {large}."
+    )
+
+
+def _runs(rows: int, looks: tuple[int, ...], gain: float, margin: float = 0.0) -> float:
     """Mean number of runs of a table; the baseline runs as long as any row."""
     units = np.random.default_rng(0).standard_normal((_TABLES, rows + 1, looks[-1]))
     units[:, 1:] += gain
-    ends = course(units, looks)
+    ends = course(units, looks, margin=margin)
     return float((ends.units.sum(axis=1) + ends.units.max(axis=1)).mean())
