@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import timm
 import torch
 from scipy.stats import binomtest
 from timm.data import ImageNetInfo
-from torch import nn
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
 from backbones.training.image_folder import ImageFolder, collate
 from backbones.weights import weights
-from backbones.weights.blueprint import blueprint
 from backbones.weights.preprocessing import preprocessing
 from backbones.weights.safetensors_header import read_own_metadata
+from backbones.weights.with_head import with_head
 from backbones.zoo.entry import Variant
 
 
@@ -78,7 +76,12 @@ def measure(
     """
     path = weights.locate(source)
     own = read_own_metadata(path)
-    network, of_head = _with_head(row, path, source)
+    checkpoint = weights.read(path, row.architecture, row.rename)
+    tensors = weights.of_network(row.architecture, checkpoint, source)
+    network = with_head(
+        row.architecture, tensors, source, otherwise="Give weights that include it."
+    )
+    of_head = cast("int", network.num_classes)
     stated = row.own or not source.startswith("timm:")
     mean, std = (
         torch.tensor(values)[:, None, None]
@@ -105,26 +108,6 @@ def measure(
         if progress:
             progress(min(number * batch_size, len(folder)), len(folder))
     return Top1(hits=hits, images=len(folder), classes=len(folder.classes), of_head=of_head)
-
-
-def _with_head(row: Variant, path: Path, source: str) -> tuple[nn.Module, int]:
-    """The network with its weights, and the number of classes that its head knows.
-
-    Raises:
-        UserError: The weights belong to another network, or have no head.
-    """
-    checkpoint = weights.read(path, row.architecture, row.rename)
-    tensors = weights.of_network(row.architecture, checkpoint, source)
-    heads = [f"{head}weight" for head in blueprint(row.architecture).heads]
-    if not heads or any(name not in tensors for name in heads):
-        raise UserError(
-            f"'{source}' has no {' and no '.join(heads) or 'head'}: it is a backbone without the "
-            "classifier's head. Give weights that include it."
-        )
-    classes = len(tensors[heads[0]])
-    network = timm.create_model(row.architecture, num_classes=classes)
-    network.load_state_dict({**network.state_dict(), **tensors})
-    return network, classes
 
 
 def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]:

@@ -43,6 +43,7 @@ from backbones.tricks.linear_scaling import scaled_lr
 from backbones.tricks.trick import Trick, switched_on
 from backbones.weights import weights
 from backbones.weights.safetensors_header import METADATA_KEY, read_own_metadata
+from backbones.weights.with_head import with_head
 from backbones.zoo import zoo
 from backbones.zoo.entry import TRAINING_VERSION
 from backbones.zoo.networks import require_known
@@ -379,25 +380,14 @@ def _teacher(training: Training, classes: list[str]) -> nn.Module:
         )
     architecture = own.get("architecture") or zoo.find(recipe.teacher).architecture
     require_known(architecture)
-    checkpoint = weights.read(path, architecture)
-    report = weights.match(architecture, checkpoint, str(path))
-    network = timm.create_model(architecture, num_classes=len(classes))
-    state = network.state_dict()
-    tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if key in state}
-    needed = [key for key in state if not key.endswith("num_batches_tracked")]
-    if absent := [key for key in needed if key not in tensors]:
-        raise UserError(
-            f"The teacher '{path}' has no '{absent[0]}': a teacher needs its head; give weights "
-            "that include it."
-        )
-    other = [k for k in report.head if k in state and tensors[k].shape != state[k].shape]
-    if other:
-        raise UserError(
-            f"The teacher '{path}' knows {len(tensors[other[0]])} classes, the data have "
-            f"{len(classes)}; a teacher must have been trained on the same classes."
-        )
-    network.load_state_dict(tensors)
-    return network
+    tensors = weights.of_network(architecture, weights.read(path, architecture), str(path))
+    return with_head(
+        architecture,
+        tensors,
+        str(path),
+        classes=len(classes),
+        otherwise=f"A teacher needs a head for the class folders of '{training.data}'.",
+    )
 
 
 def _metadata(

@@ -10,7 +10,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import timm
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -20,11 +19,11 @@ from backbones.common.errors import UserError
 from backbones.common.hashing import sha256
 from backbones.common.resources import cache_dir
 from backbones.weights import weights
-from backbones.weights.blueprint import is_counter
 from backbones.weights.reading import read_saved
 from backbones.weights.safetensors_header import METADATA_KEY
 from backbones.weights.soundness import is_stored
 from backbones.weights.tables import tables
+from backbones.weights.with_head import with_head
 from backbones.zoo.entry import Rename
 
 _TOLERANCE = 1e-3  # of the logits' spread; another summation order changes 1e-6 of it
@@ -69,22 +68,14 @@ def _require_logits(
 ) -> None:
     """Compare the logits of the renamed weights with those of their own library."""
     image, logits = _reference(reference)
-    classes = logits.shape[1]
-    with torch.device("meta"):  # the head is as wide as a file says
-        wanted = timm.create_model(architecture, num_classes=classes).state_dict()
-    absent = [
-        name
-        for name, tensor in wanted.items()
-        if not is_counter(name) and (name not in kept or kept[name].shape != tensor.shape)
-    ]
-    if absent:
-        raise UserError(
-            f"The logits in '{reference}' cannot be compared: '{path}' has no '{absent[0]}' of "
-            f"the shape {tuple(wanted[absent[0]].shape)}. The comparison needs a classifier with "
-            "its head; give one, or remove 'reference'."
-        )
-    network = timm.create_model(architecture, num_classes=classes).eval()
-    network.load_state_dict({**network.state_dict(), **kept})
+    network = with_head(
+        architecture,
+        kept,
+        str(path),
+        classes=logits.shape[1],
+        otherwise=f"The logits in '{reference}' can be compared only with those of a classifier "
+        "with its head: give one, or remove 'reference'.",
+    ).eval()
     try:
         with torch.inference_mode():
             found = network(image)

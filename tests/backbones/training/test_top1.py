@@ -93,7 +93,7 @@ def test_a_head_without_the_folders_classes_is_refused(folder, tmp_path):
 def test_weights_without_a_head_are_refused(folder, tmp_path):
     state = {k: v for k, v in network().state_dict().items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"has no fc\.weight"):
+    with pytest.raises(UserError, match=r"has no 'fc\.weight'"):
         top1.measure(find(NETWORK), str(tmp_path / "w.pth"), folder, size=SIZE)
 
 

@@ -183,7 +183,7 @@ def test_two_tensors_of_one_shape_that_changed_places_are_seen_by_the_logits(tmp
         (lambda r: {"image": r["image"]}, "must hold the tensors"),
         (lambda r: {**r, "image": r["image"][0]}, "must have the shape"),
         (lambda r: {**r, "image": r["image"][:, :1].contiguous()}, "does not accept the image"),
-        (lambda r: {**r, "logits": r["logits"][:, :7].contiguous()}, "cannot be compared"),
+        (lambda r: {**r, "logits": r["logits"][:, :7].contiguous()}, "can be compared only"),
         (lambda r: {**r, "logits": r["logits"] * float("nan")}, "do not compute the same"),
     ],
 )
@@ -200,7 +200,7 @@ def test_references_that_are_none_are_sentences(change, expected, tmp_path):
         ({"logits": torch.zeros(2, 1).expand(2, 10**12)}, "with their values"),
         ({"image": torch.zeros(2, 3, 1, 1).expand(2, 3, 10**6, 10**6)}, "with their values"),
         ({"image": torch.zeros(2, 3, 1024, 1024)}, "2,097,152 pixels"),
-        ({"logits": torch.zeros(2, 1 << 20)}, "cannot be compared"),
+        ({"logits": torch.zeros(2, 1 << 20)}, "can be compared only"),
     ],
 )
 def test_a_reference_cannot_ask_for_a_large_network(change, expected, tmp_path, monkeypatch):
