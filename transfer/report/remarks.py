@@ -11,6 +11,7 @@ from transfer.report import how_trained
 from transfer.report.gains import GainRow, GainTable, paper_row
 from transfer.stats.agreement import PaperAgreement, agreement
 from transfer.stats.comparison import Method
+from transfer.stats.components import Component
 from transfer.stats.power import MAX_UNITS
 from transfer.stats.rows import RowResult
 
@@ -130,15 +131,20 @@ def _method(table: GainTable) -> list[str]:
             f"interval: {', '.join(controls)}."
         )
     if analysis.components:
-        parts = (
-            f"{part.name} {part.sd:.2f} ({interval(part.low, part.high)})"
-            for part in analysis.components
-        )
         lines.append(
             "Spread by source, standard deviations in points with 95 % intervals: "
-            f"{'; '.join(parts)}."
+            f"{'; '.join(map(_spread, analysis.components))}."
         )
     return lines
+
+
+def _spread(part: Component) -> str:
+    """A standard deviation, and the share of a run's variance if it is known."""
+    text = f"{part.name} {part.sd:.2f} ({interval(part.low, part.high)})"
+    if part.share is None:
+        return text
+    share, low, high = (f"{100 * one:.0f}" for one in part.share)
+    return f"{text}, which is {share} % of a run's variance ({low} … {high})"
 
 
 def _about(table: GainTable) -> list[str]:

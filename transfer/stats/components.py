@@ -6,7 +6,7 @@ Each is a difference of two mean squares, by the analysis of variance, with Will
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,16 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Component:
-    """A standard deviation in points, with its 95 % interval; 0 where nothing was found."""
+    """A standard deviation in points, with its 95 % interval; 0 where nothing was found.
+
+    Of a seed's effect, ``share`` is its part of a run's variance, with its 95 % interval.
+    """
 
     name: str
     sd: float
     low: float
     high: float
+    share: tuple[float, float, float] | None = None
 
 
 def of_blocks(values: Sequence[FloatArray]) -> list[Component]:
@@ -40,8 +44,10 @@ def of_blocks(values: Sequence[FloatArray]) -> list[Component]:
     df = (groups - 1) * (blocks - 1)
     mean_square = float((rest**2).sum()) / df
     sd = math.sqrt(mean_square)
+    seed = _component("seed, in all rows alike", of_seeds, blocks - 1, mean_square, df, groups)
+    share = _share(of_seeds, blocks - 1, mean_square, df, groups)
     return [
-        _component("seed, in all rows alike", of_seeds, blocks - 1, mean_square, df, groups),
+        replace(seed, share=share),
         Component("rest", sd, *sd_interval(sd, df)),
     ]
 
@@ -77,6 +83,23 @@ def of_classifiers(rows: Iterable[Sequence[Observation]]) -> list[Component]:
         _component("classifier", between / between_df, between_df, noise, within_df, 1),
         Component("fine-tunings of one classifier", sd, *sd_interval(sd, within_df)),
     ]
+
+
+def _share(
+    upper: float, upper_df: int, lower: float, lower_df: int, count: int
+) -> tuple[float, float, float]:
+    """The intraclass correlation of two mean squares, with its exact 95 % interval.
+
+    ICC(C,1) of McGraw and Wong 1996 (Psychological Methods 1), which is ICC(3,1) of Shrout and
+    Fleiss 1979; a negative value counts as 0.
+    """
+    from scipy import special
+
+    ratio = upper / lower if lower else (math.inf if upper else 0.0)
+    quantiles = (1.0, *(float(special.fdtri(upper_df, lower_df, p)) for p in (0.975, 0.025)))
+    found = (1 - count / (ratio / q + count - 1) if ratio / q > 1 else 0.0 for q in quantiles)
+    share, low, high = found
+    return share, low, high
 
 
 def _component(

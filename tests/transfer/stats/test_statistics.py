@@ -715,6 +715,22 @@ def test_components_of_a_balanced_table_by_hand():
     assert (rest.low, rest.high) == pytest.approx(sd_interval(rest.sd, df))
 
 
+def test_a_seeds_share_is_the_intraclass_correlation_of_the_literature():
+    """The ratings of Shrout and Fleiss 1979, Table 2: ICC(3,1) = .71, as published.
+
+    Its interval, .34 to .95, is that of R's ``psych::ICC``.
+    """
+    targets = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    seed, rest = components.of_blocks(list(np.array(targets, dtype=float).T))
+    assert seed.share == pytest.approx((0.715, 0.342, 0.946), abs=1e-3)
+    assert rest.share is None
+
+
+def test_seeds_without_a_common_effect_have_no_share():
+    share = components.of_blocks([np.array([1.0, -1.0, 0.0]), np.array([-1.0, 1.0, 0.0])])[0].share
+    assert share[0] == share[1] == 0.0
+
+
 def test_intervals_of_components_hold_the_truth():
     rng = np.random.default_rng(2)
     hits = np.zeros(2)
