@@ -4,15 +4,17 @@ oneDNN has fast code for a depthwise convolution without dilation, and for the g
 kernel. Other gradients take up to fifteen times as long as the convolution. This module therefore
 computes
 
-- a convolution with dilation d as one without dilation, on d × d interleaved maps, and
-- the gradient of a 5 × 5 or 7 × 7 kernel as the gradients of the 3 × 3 kernels that cover it.
+- a convolution with dilation d as one without dilation, on d × d interleaved maps,
+- the gradient of a 5 × 5 or 7 × 7 kernel as the gradients of the 3 × 3 kernels that cover it, and
+- on small maps, that gradient from products of all pairs of positions, one matrix product for each
+  channel: each element of the kernel is the sum of the pairs at its distance.
 
 Values equal a plain convolution's up to rounding.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -26,6 +28,12 @@ from transfer.speed.part import Inactive, Part, computed_dtype, require_cpu
 
 _COVER = {3: (0,), 5: (0, 2), 7: (0, 3, 4)}
 """Along one side of a kernel, where the 3 × 3 kernels that cover it start."""
+
+_POSITIONS = 144
+"""Most positions of a map for which products of all pairs are faster than 3 × 3 kernels."""
+
+_PAIRS = 1 << 21
+"""Products of pairs at once, which fit third-level caches."""
 
 
 class DepthwiseGradients(Part):
@@ -151,16 +159,62 @@ class _Convolution(torch.autograd.Function):
 
 
 def _of_weight(gradient: Tensor, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """The gradient of a weight, put together from those of 3 × 3 kernels."""
+    """The gradient of a weight."""
+    side = weight.shape[2]
+    if side == 3:
+        return _gradients(gradient, maps, weight, stride, padding, [False, True])[1]
+    is_small = gradient[0, 0].numel() <= _POSITIONS
+    if is_small and stride == 1 and padding == side // 2:
+        return _of_weight_by_pairs(gradient, maps, side)
     height, width = ((size - 1) * stride + 3 for size in gradient.shape[2:])
     maps = functional.pad(maps, (padding,) * 4)
     out, kernel = torch.empty_like(weight), weight[:, :, :3, :3].contiguous()
-    for y in _COVER[weight.shape[2]]:
-        for x in _COVER[weight.shape[3]]:
+    for y in _COVER[side]:
+        for x in _COVER[side]:
             near = maps[:, :, y : y + height, x : x + width].contiguous()
             _, part = _gradients(gradient, near, kernel, stride, 0, [False, True])
             out[:, :, y : y + 3, x : x + 3] = part
     return out
+
+
+def _of_weight_by_pairs(gradient: Tensor, maps: Tensor, side: int) -> Tensor:
+    """The gradient of a weight of stride 1, from products of all pairs of positions.
+
+    Args:
+        gradient: (B, C, H, W).
+        maps: (B, C, H, W), padded with zeros by half a kernel.
+        side: Side of the kernel.
+
+    Returns:
+        (C, 1, side, side).
+    """
+    images, channels, height, width = maps.shape
+    positions = height * width
+    outer = gradient.permute(1, 2, 3, 0).reshape(channels, positions, images)
+    inner = maps.permute(1, 0, 2, 3).reshape(channels, images, positions)
+    sums = _pairs(height, width, side).to(maps.dtype)
+    at_once = max(1, _PAIRS // positions**2)
+    parts = [
+        torch.bmm(some, others).flatten(1) @ sums
+        for some, others in zip(outer.split(at_once), inner.split(at_once), strict=True)
+    ]
+    return torch.cat(parts).view(channels, 1, side, side)
+
+
+@lru_cache(maxsize=8)
+def _pairs(height: int, width: int, side: int) -> Tensor:
+    """The pairs of positions, first of the output, that each element of a kernel joins.
+
+    Returns:
+        (H · W · H · W, side · side), 1 where it does and 0 elsewhere.
+    """
+    rows = torch.arange(height).repeat_interleave(width)
+    columns = torch.arange(width).repeat(height)
+    down = rows - rows[:, None] + side // 2
+    right = columns - columns[:, None] + side // 2
+    inside = (down >= 0) & (down < side) & (right >= 0) & (right < side)
+    element = torch.where(inside, down * side + right, side**2).flatten()
+    return functional.one_hot(element, side**2 + 1)[:, :-1].float()
 
 
 def _gradients(
