@@ -1,8 +1,8 @@
 """What a verdict costs: hours until a gain of one point is decided with 80 % power.
 
-The runs that a verdict needs follow from the spread of recorded runs, the seconds of a run from
-``transfer bench``: as many training images as the recorded runs saw, at the measured pace of each
-side, on the same data and task. Evaluation and the training of classifiers are not counted.
+The runs that a verdict needs follow from the spread of the longest recorded runs, the seconds of a
+run from ``transfer bench``: as many training images as the recorded runs saw, at the measured pace
+of each side, on the same data and task. Evaluation and the training of classifiers are not counted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def costs(speeds: Sequence[Bench], tables: Sequence[GainTable]) -> list[Cost]:
         speeds: Records of ``transfer bench``.
         tables: Tables of gains.
     """
-    spreads = {(one.setting.task, one.setting.data): _spread(one) for one in tables}
+    spreads = _spreads(tables)
     found = []
     for record in speeds:
         spread = spreads.get((record["work"]["task"], record["work"]["data"]))
@@ -88,6 +88,16 @@ def costs(speeds: Sequence[Bench], tables: Sequence[GainTable]) -> list[Cost]:
             )
             cost = Cost(record=record, spread=spread, runs=runs, ours=ours, theirs=theirs)
             found.append(cost)
+    return found
+
+
+def _spreads(tables: Sequence[GainTable]) -> dict[tuple[str, str], Spread]:
+    """The spread by task and data; of several, that of the longest trainings."""
+    found: dict[tuple[str, str], Spread] = {}
+    for one in tables:
+        spread, key = _spread(one), (one.setting.task, one.setting.data)
+        if spread and (key not in found or spread.images > found[key].images):
+            found[key] = spread
     return found
 
 

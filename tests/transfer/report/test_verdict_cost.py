@@ -50,15 +50,19 @@ def a_pace(folder, ours, other, **changed):
     (place / f"{len(list(place.iterdir()))}.json").write_text(json.dumps(content))
 
 
-@pytest.fixture
-def results(tmp_path):
+def write_runs(folder, images, scale=1.0, **changed):
     """Two rows of six runs each, whose spread is known."""
     for row, values in (("resnet50_baseline", BASE), ("resnet50d_tricks", TRICKS)):
         for seed, value in enumerate(values):
-            cell = synthetic.cell(row, seed=seed)
-            content = synthetic.content(cell, value, baseline="resnet50_baseline")
-            content["training"]["images"]["train"] = 36_000
-            records.write(records.path_of(tmp_path, cell), content)
+            cell = synthetic.cell(row, seed=seed, **changed)
+            content = synthetic.content(cell, scale * value, baseline="resnet50_baseline")
+            content["training"]["images"]["train"] = images
+            records.write(records.path_of(folder, cell), content)
+
+
+@pytest.fixture
+def results(tmp_path):
+    write_runs(tmp_path, 36_000)
     return tmp_path
 
 
@@ -85,6 +89,15 @@ def test_the_hours_are_runs_times_images_times_the_measured_pace(results):
     assert power(units - 1) < 0.8 <= power(units)
     assert cost.ours == pytest.approx(2 * units * 36_000 * 1.0 / 3600)
     assert cost.theirs == pytest.approx(2.5 * cost.ours)
+
+
+def test_the_spread_of_short_runs_does_not_stand_for_that_of_long_ones(results):
+    a_pace(results, ours=100.0, other=250.0)
+    (before,) = found(results)
+    write_runs(results, 9_000, scale=0.5, protocol="quick")
+    write_runs(results, 9_000, scale=0.5, protocol="another")
+    (after,) = found(results)
+    assert after.spread == before.spread
 
 
 def test_the_figure_is_that_of_the_largest_images_on_a_gpu_and_on_a_cpu(results):
