@@ -36,6 +36,11 @@ class Recorded:
     metric: str
 
     @property
+    def named(self) -> str:
+        """The first two cells of its lines."""
+        return f"{self.metric} | {self.table.baseline}"
+
+    @property
     def images(self) -> int:
         """Number of test images."""
         return len(next(iter(self.runs.values()))[0][0].images)
@@ -74,11 +79,11 @@ def _recorded(results: Path) -> Iterator[Recorded]:
 
 def _print_halves(several: Sequence[Recorded], repeats: int) -> None:
     """Gains on one half of the test images, in intervals from the other half."""
-    print("| metric | total interval | images' interval, for a new half |")
-    print("|---|---|---|")
+    print("| metric | baseline | total interval | images' interval, for a new half |")
+    print("|---|---|---|---|")
     for one in several:
         hits = np.mean([_half(one, number) for number in range(repeats)], axis=(0, 2))
-        print(f"| {one.metric} | {' | '.join(f'{share:.1%}' for share in hits)} |")
+        print(f"| {one.named} | {' | '.join(f'{share:.1%}' for share in hits)} |", flush=True)
 
 
 def _half(one: Recorded, number: int) -> FloatArray:
@@ -114,7 +119,8 @@ def _rows(one: Recorded) -> list[Any]:
 
 def _print_population(several: Sequence[Recorded], repeats: int) -> None:
     """The gain on all images, in intervals from test sets drawn from them."""
-    print("\n| metric | interval from halves | basic bootstrap interval |\n|---|---|---|")
+    print("\n| metric | baseline | interval from halves | basic bootstrap interval |")
+    print("|---|---|---|---|")
     for one in several:
         even = np.full(one.images, 1 / one.images)
         whole = one.gains(np.ones((one.images, 1), np.int32))[:, 0]
@@ -126,7 +132,7 @@ def _print_population(several: Sequence[Recorded], repeats: int) -> None:
             both = _interval(one, drawn, gains, rng), _bootstrap(one, drawn, gains, rng)
             hits.append([(low <= whole) & (whole <= high) for low, high in both])
         shares = " | ".join(f"{share:.1%}" for share in np.mean(hits, axis=(0, 2)))
-        print(f"| {one.metric} | {shares} |", flush=True)
+        print(f"| {one.named} | {shares} |", flush=True)
 
 
 def _bootstrap(

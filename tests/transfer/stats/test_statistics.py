@@ -726,6 +726,25 @@ def test_a_seeds_share_is_the_intraclass_correlation_of_the_literature():
     assert rest.share is None
 
 
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_the_recorded_effect_of_seeds_is_that_of_the_page(task):
+    """Blocks against a paired t interval, independent units against scipy's Dunnett interval."""
+    values = {}
+    for path in (ROOT / "results" / "records").glob(f"{task}_quick_efficientnet_lite*.json"):
+        record = json.loads(path.read_text())
+        if record["training"]["images"]["train"] < 3000:  # one epoch
+            row = values.setdefault(record["cell"]["backbone"], {})
+            row[record["cell"]["seed"]] = record["headline"]["value"]
+    ours = np.array([[values[row][seed] for seed in range(10)] for row in sorted(values)])
+    text = " ".join((ROOT / "docs" / "statistics.md").read_text().split())
+    share, low, high = (f"{100 * x:.0f}" for x in components.of_blocks(list(ours))[0].share)
+    assert re.search(rf"\b{share} %[^.]* \({low} … {high}\)", text)
+    paired = stats.ttest_rel(*ours).confidence_interval()
+    alone = stats.dunnett(ours[1], control=ours[0], rng=0).confidence_interval()
+    for interval in (paired, alone):
+        assert f"±{np.ptp([interval.low, interval.high]) / 2:.2f}" in text
+
+
 def test_seeds_without_a_common_effect_have_no_share():
     share = components.of_blocks([np.array([1.0, -1.0, 0.0]), np.array([-1.0, 1.0, 0.0])])[0].share
     assert share[0] == share[1] == 0.0
