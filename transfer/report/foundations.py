@@ -8,7 +8,7 @@ from typing import Any
 from transfer.records.records import Record
 from transfer.records.wording import count
 from transfer.report import how_trained
-from transfer.report.answer import Group, asked, task_of
+from transfer.report.answer import Group, asked, controls, task_of
 from transfer.report.gains import GainRow, GainTable
 from transfer.report.layout import Table, table
 from transfer.stats.rows import SEVERAL
@@ -102,10 +102,18 @@ def _certainty(group: Group) -> str:
     if all(table.analysis.method is None for table in group):
         reasons = dict.fromkeys(table.analysis.reason for table in group)
         return f"No verdicts: {'; '.join(reasons)}."
-    return (
-        "Intervals: over classifiers and seeds, on these test images, for all rows of a task "
-        "together and for each control alone."
-    )
+    units = {row.statistics.unit for table in group for row in table.rows}
+    over = "classifiers and seeds" if "classifier" in units else "seeds"
+    return f"Intervals: over {over}, on these test images{_family(group)}."
+
+
+def _family(group: Group) -> str:
+    """The rows for which intervals hold at once, as a clause; empty for a single row."""
+    has_controls = any(map(controls, group))
+    if any(len(asked(table)) > 1 for table in group):
+        alone = " and for each control alone" if has_controls else ""
+        return f", for all rows of a task together{alone}"
+    return ", for each row alone" if has_controls else ""
 
 
 def _hours(found: Sequence[dict[str, Any]]) -> str:

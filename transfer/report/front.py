@@ -25,7 +25,10 @@ def front(found: Collection, pictures: str) -> str:
     for name, group in groups(found.gains).items():
         if is_drawn(group):
             setting = group[0].setting
-            title = f"Gains on {setting.data}, protocol {setting.protocol}, with their intervals"
+            title = (
+                f"Gains over {group[0].baseline} on {setting.data}, protocol {setting.protocol}, "
+                "with their intervals"
+            )
             parts.append(f"![{markdown(title)}]({pictures}/{name}.svg)\n")
         parts.append(in_markdown(group))
     return "\n".join(parts)

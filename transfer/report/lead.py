@@ -16,7 +16,8 @@ _NOTHING = (
     '<p class="dek">There are no fine-tunings yet, so there is no verdict. '
     "<code>transfer run --backbone resnet50d_tricks</code> runs the first.</p>"
 )
-_GAIN = re.compile(r"(?<![\w.+-])[+-]\d+\.\d\d(?![\d.])")
+_GAIN = re.compile(r"(?<![\w.+-])(?<!… )[+-]\d+\.\d\d(?![\d.])(?! …)")
+"""A gain, but no end of an interval."""
 
 _FIGURE = re.compile(r"top-1 [\d.]+ %|-?\d+\.\d\d … -?\d+\.\d\d|\d+\.\d\d %|ResNet-50|top-1|95 %")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support import synthetic
 from transfer.cli import main
 from transfer.records.outcomes import DetectionOutcomes
-from transfer.report import class_table, front, readme
+from transfer.report import class_table, front, lead, readme
 from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
 from transfer.report.foundations import in_one_line, rows_in_words
@@ -81,6 +81,38 @@ def test_the_basis_is_one_line(results):
     assert f"{TRICKS}: resnet18d, top-1 8.30 % on ImageNet, tricks: " in rows_in_words(group)
     assert "4,952 test images" in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "clause"),
+    [
+        ((CONTROL, TRICKS), "on these test images."),
+        ((CONTROL, TRICKS, "resnet18_scratch"), "on these test images, for each row alone."),
+        ((CONTROL, TRICKS, "resnet18b_smooth"), "images, for all rows of a task together."),
+        (
+            (CONTROL, TRICKS, "resnet18b_smooth", "resnet18_scratch"),
+            "images, for all rows of a task together and for each control alone.",
+        ),
+    ],
+)
+def test_the_basis_says_for_which_rows_the_intervals_hold_at_once(rows, clause, tmp_path):
+    write(tmp_path, "detection", {row: (10.0, 11.0, 12.5) for row in rows})
+    group, _ = answered(collect(tmp_path))
+    assert in_one_line(group).endswith(clause)
+    assert "Intervals: over classifiers and seeds, " in in_one_line(group)
+
+
+def test_intervals_of_given_weights_are_over_seeds(tmp_path):
+    for row in (CONTROL, TRICKS):
+        for seed in range(3):
+            synthetic.write(tmp_path, synthetic.cell(row, seed=seed), 10.0 + seed + seed**2 / 10)
+    group, _ = answered(collect(tmp_path, against=CONTROL))
+    assert "Intervals: over seeds, on these test images." in in_one_line(group)
+
+
+def test_the_gain_stands_out_and_the_ends_of_its_interval_do_not():
+    for text in ("a: -0.59 mIoU, 95 % interval -1.70 … 0.51", "a: -2.00 mIoU, 95 % -3.10 … -0.90"):
+        assert [found[0] for found in lead._GAIN.finditer(text)] == [text[3:8]]
 
 
 @pytest.mark.parametrize(
