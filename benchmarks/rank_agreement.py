@@ -3,9 +3,10 @@
     python benchmarks/rank_agreement.py [--results RESULTS] [--write]
 
 Compares each table of protocol `frozen` with every table of another protocol on the same task and
-data. τ is 1 if all pairs of rows have the same order, -1 if all are reversed (τ-b, M. G. Kendall,
-"Rank correlation methods", 1948). Runs of one seed give a τ of their own, which shows how much of a
-disagreement is noise. Controls rank last nearly anywhere, so τ without them is listed too.
+images, over the rows of both and the seeds that all of them have. τ is 1 if all pairs of rows have
+the same order, -1 if all are reversed (τ-b, M. G. Kendall, "Rank correlation methods", 1948). Runs
+of one seed give a τ of their own, which shows how much of a disagreement is noise. Controls nearly
+always rank last, so τ without them is listed too.
 `--write` puts the table into docs/protocols.md.
 """
 
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -33,6 +35,9 @@ FROZEN = "frozen"
 FEWEST = 3  # rows; two have one pair, whose τ is 1 or -1
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "protocols.md"
 PART = MadePart("rank-agreement", "python benchmarks/rank_agreement.py --write")
+Values = dict[str, float]
+"""One value for each row."""
+
 COLUMNS = (
     *("task, data", "fine-tuned by", "rows", "τ", "τ of each seed"),
     *("rows without controls", "τ without controls"),
@@ -40,58 +45,66 @@ COLUMNS = (
 
 
 def pairs(tables: Sequence[GainTable]) -> Iterator[tuple[GainTable, GainTable]]:
-    """Tables of one task and data set, with a frozen backbone and fine-tuned."""
+    """Tables of one task, images and metric, with a frozen backbone and fine-tuned."""
     for frozen, tuned in product(tables, tables):
-        ours, theirs = frozen.setting, tuned.setting
-        alike = (ours.task, ours.data, ours.metric) == (theirs.task, theirs.data, theirs.metric)
-        if alike and ours.protocol == FROZEN != theirs.protocol:
+        alike = _judged_on(frozen) == _judged_on(tuned)
+        if alike and frozen.setting.protocol == FROZEN != tuned.setting.protocol:
             yield frozen, tuned
 
 
-def tau(ours: dict[str, float], theirs: dict[str, float]) -> float | None:
-    """τ-b over the rows of both; None with too few or without any order."""
-    names = [name for name in ours if name in theirs]
-    if len(names) < FEWEST:
+def _judged_on(table: GainTable) -> tuple[str, ...]:
+    setting = table.setting
+    return setting.task, setting.data, setting.data_fingerprint, setting.measure
+
+
+def tau(ours: Values, theirs: Values) -> float | None:
+    """τ-b over the rows, those of both; None with too few or without any order."""
+    if len(ours) < FEWEST:
         return None
-    found = kendalltau([ours[n] for n in names], [theirs[n] for n in names]).statistic
+    found = kendalltau([*ours.values()], [theirs[name] for name in ours]).statistic
     return float(found) if found == found else None  # nan if all values of one are equal
 
 
-def means(table: GainTable, controls: bool = True) -> dict[str, float]:
-    """The mean of every row, perhaps without the controls."""
+def by_seed(table: GainTable, names: Sequence[str]) -> dict[int, Values]:
+    """The values of some rows by the seed of the run, for seeds that all of them have."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for row in table.rows:
+        for record in row.records:
+            found.setdefault(record.cell["seed"], {}).setdefault(row.name, []).append(record.value)
     return {
-        row.name: row.statistics.mean
-        for row in table.rows
-        if controls or not row.statistics.control
+        seed: {name: mean(values[name]) for name in names}
+        for seed, values in sorted(found.items())
+        if values.keys() >= set(names)
     }
 
 
-def by_seed(table: GainTable) -> dict[int, dict[str, float]]:
-    """The values of every row by the seed of the run."""
-    found: dict[int, dict[str, float]] = {}
-    for row in table.rows:
-        for record in row.records:
-            found.setdefault(record.cell["seed"], {})[row.name] = record.value
-    return found
-
-
 def line(frozen: GainTable, tuned: GainTable) -> tuple[str, ...] | None:
-    """One line of the table; None if the two share too few rows."""
-    ours, theirs = means(frozen), means(tuned)
-    if tau(ours, theirs) is None:
+    """One line of the table; None if the two share too few rows, or no seed of all of them."""
+    there = {row.name for row in tuned.rows}
+    rows = [row for row in frozen.rows if row.name in there]
+    names = [row.name for row in rows]
+    ours, theirs = by_seed(frozen, names), by_seed(tuned, names)
+    seeds = [seed for seed in ours if seed in theirs]
+    if len(names) < FEWEST or not seeds:
         return None
-    seeds, others = by_seed(frozen), by_seed(tuned)
-    each = [tau(seeds[seed], others[seed]) for seed in sorted(seeds.keys() & others.keys())]
-    best, rest = means(frozen, controls=False), means(tuned, controls=False)
+
+    def agreement(names: Sequence[str], seeds: Sequence[int]) -> str:
+        found = (
+            {name: mean(values[seed][name] for seed in seeds) for name in names}
+            for values in (ours, theirs)
+        )
+        return text(tau(*found))
+
+    best = [row.name for row in rows if not row.statistics.control]
     setting = tuned.setting
     return (
         markdown(f"{setting.task}, {setting.data}"),
         markdown(", ".join((setting.protocol, setting.precision, *setting.changes))),
-        str(len(ours.keys() & theirs.keys())),
-        text(tau(ours, theirs)),
-        ", ".join(map(text, each)),
-        str(len(best.keys() & rest.keys())),
-        text(tau(best, rest)),
+        str(len(names)),
+        agreement(names, seeds),
+        ", ".join(agreement(names, [seed]) for seed in seeds),
+        str(len(best)),
+        agreement(best, seeds),
     )
 
 

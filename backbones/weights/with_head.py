@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from backbones.common.errors import UserError
@@ -31,7 +30,7 @@ def with_head(
         UserError: The weights have no head or a part of one, or it has another number of classes.
     """
     heads = [f"{head}weight" for head in blueprint(architecture).heads]
-    absent = [name for name in heads if name not in tensors]
+    absent = [name for name in heads if name not in tensors or not tensors[name].ndim]
     if absent or not heads:
         lacks = f"no '{absent[0]}': it is a backbone without" if absent else "a network without"
         raise UserError(f"'{source}' has {lacks} the classifier's head.{_then(otherwise)}")
@@ -40,15 +39,16 @@ def with_head(
         raise UserError(
             f"The head in '{source}' knows {known} classes, not {classes}.{_then(otherwise)}"
         )
-    with torch.device("meta"):  # without memory: a file says how wide the head is
-        wanted = timm.create_model(architecture, num_classes=known).state_dict()
-    for name, tensor in wanted.items():
-        if not is_counter(name) and (name not in tensors or tensors[name].shape != tensor.shape):
+    network = timm.create_model(architecture, num_classes=known)
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if name in tensors and tensors[name].shape == tensor.shape:
+            state[name] = tensors[name]
+        elif not is_counter(name):
             raise UserError(
                 f"'{source}' has no '{name}' of the shape {tuple(tensor.shape)}.{_then(otherwise)}"
             )
-    network = timm.create_model(architecture, num_classes=known)
-    network.load_state_dict({**network.state_dict(), **tensors})
+    network.load_state_dict(state)
     return network
 
 

@@ -52,10 +52,21 @@ def test_tau_is_that_of_the_pairs_counted_by_hand(script, tmp_path, monkeypatch,
     assert cells[2:] == ["4", "0.67", "0.67, 1.00", "3", "0.33"]
 
 
+def test_only_seeds_that_all_rows_have_count(script, tmp_path, monkeypatch, capsys):
+    write(tmp_path, "frozen", [50.0, 51.0, 52.0])
+    write(tmp_path, "quick", [60.0, 61.0, 62.0])
+    write(tmp_path, "quick", [90.0, 61.0], seed=1)  # the first row would be the best of all
+    assert called(script, monkeypatch, "--results", tmp_path) == 0
+    (line,) = capsys.readouterr().out.splitlines()[2:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2:] == ["3", "1.00", "1.00", "3", "1.00"]
+
+
 def test_other_data_tasks_and_rows_are_not_compared(script, tmp_path, monkeypatch, capsys):
     write(tmp_path, "frozen", [50.0, 51.0, 52.0])
     write(tmp_path, "quick", [60.0, 61.0, 62.0], data="voc2012")
-    write(tmp_path, "quick", [60.0, 61.0], data_fingerprint="other")
+    write(tmp_path, "quick", [60.0, 61.0, 62.0], data_fingerprint="other")
+    write(tmp_path, "quick", [60.0, 61.0])
     assert called(script, monkeypatch, "--results", tmp_path) == 2
     error = capsys.readouterr().err
     assert "ranks-frozen" in error

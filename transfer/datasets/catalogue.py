@@ -32,8 +32,12 @@ LAYOUTS = ("voc", "coco")
 
 _BOXES = [{"folder": str, "split": str, "images": int, "suffix": str}]
 _MASKS = {
-    **{"images": str, "masks": str, "list": str, "count": int},
-    **{"suffix": str, "mask_suffix": str},
+    "images": str,
+    "masks": str,
+    "list": str,
+    "count": int,
+    "suffix": str,
+    "mask_suffix": str,
 }
 FORM = {
     "name": str,

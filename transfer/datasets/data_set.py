@@ -12,6 +12,7 @@ from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.regular_file import open_regular
+from transfer.datasets.image_names import folders_of_images
 
 _CHUNK = 1 << 20
 
@@ -199,12 +200,13 @@ class DataSet:
 
 
 def _names(folder: Path) -> list[str]:
-    """The names in a folder, and those in its folders if it has nothing else; hidden ones vary."""
-    paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
-    names = [path.name for path in paths]
-    if all(path.is_dir() for path in paths):
-        names += [f"{path.name}/{name}" for path in paths for name in _names(path)]
-    return names
+    """The names where a folder's images are; hidden files are not images, and come and go."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for place in folders_of_images(folder)
+        for path in place.iterdir()
+        if path.name[0] != "."
+    )
 
 
 def _texts(entry: Any) -> Any:

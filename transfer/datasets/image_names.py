@@ -15,9 +15,13 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Extensions of images, in small or capital letters."""
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, ordered by name, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
+def folders_of_images(folder: Path) -> list[Path]:
+    """Where the images of a folder are: in it, or if it holds only folders, in those.
+
+    They are ordered by name, without hidden ones; folders inside them are not read.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    return paths if paths and all(path.is_dir() for path in paths) else [folder]
 
 
 class ImageFinder:
@@ -49,8 +53,8 @@ class ImageFinder:
     def names(self) -> list[str]:
         """The names of its images, ordered by file name, without hidden files.
 
-        If a folder has no image but folders, as in Cityscapes, their images are meant, and names
-        start with the folder's.
+        If the folder holds only folders, as in Cityscapes, the names are those in its folders,
+        after the folder's name.
 
         Raises:
             UnfitFile: Not a folder, or not readable.
@@ -58,12 +62,10 @@ class ImageFinder:
         if not self.folder.is_dir():
             raise UnfitFile(self.folder, "is no folder")
         try:
-            if found := self._names_in(self.folder):
-                return sorted(found, key=lambda name: found[name][0])
             return [
-                f"{folder.name}/{name}"
-                for folder in folders_in(self.folder)
-                for name in sorted(self._names_in(folder))
+                (folder / name).relative_to(self.folder).as_posix()
+                for folder in folders_of_images(self.folder)
+                for name, _ in sorted(self._names_in(folder).items(), key=lambda item: item[1])
             ]
         except OSError as error:
             raise UnfitFile(self.folder, f"could not be read ({error.strerror})") from error

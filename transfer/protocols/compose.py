@@ -202,11 +202,8 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
     loader = ConfigDict(_with_tuples(config["test_dataloader"]))
     for node in nodes(loader.dataset):
         if "data_root" in node:
-            for choice in (
-                "suffix",
-                "mask_suffix",
-                "exclude",
-            ):  # a data set without one has no such key
+            # A data set without one of these has no such key.
+            for choice in ("suffix", "mask_suffix", "exclude"):
                 node.pop(choice, None)
     if config["default_scope"] == "mmdet":
         assert data.detection is not None

@@ -56,9 +56,8 @@ def _within(rows: int, looks: tuple[int, ...], margin: float | None) -> str:
     """A sentence on a margin, which decides rows that do not gain; empty without one."""
     if margin is None:
         return ""
-    runs = (f"{_runs(rows, looks, 0.0, 1 / spread):.0f}" for spread in _SPREADS)
-    points = (f"{margin * spread:g}" for spread in _SPREADS)
-    (few, more), (small, large) = runs, points
+    few, more = (f"{_runs(rows, looks, 0.0, 1 / spread):.0f}" for spread in _SPREADS)
+    small, large = (f"{margin * spread:g}" for spread in _SPREADS)
     return (
         f" These do not count the margin of {margin:g}: with it, {few} if no row gains and this "
         f"standard deviation is {small} points, and {more} if it is {large}."

@@ -33,7 +33,7 @@ _POSITIONS = 144
 """Most positions of a map for which products of all pairs are faster than 3 × 3 kernels."""
 
 _PAIRS = 1 << 21
-"""Products of pairs at once, which fit third-level caches."""
+"""Most products of pairs at once, which fit third-level caches."""
 
 
 class DepthwiseGradients(Part):
@@ -88,7 +88,8 @@ def _is_dilated_and_keeps_size(layer: nn.Conv2d) -> bool:
 
 def _forward(layer: nn.Conv2d, maps: Tensor) -> Tensor:
     """A layer's ``forward``."""
-    if computed_in(maps) is not torch.float32 or maps.device.type != "cpu" or maps.dim() != 4:
+    is_plain = maps.device.type == "cpu" and maps.dim() == 4 and maps.numel() > 0
+    if not is_plain or computed_in(maps) is not torch.float32:
         return type(layer).forward(layer, maps)
     padding = layer.kernel_size[0] // 2
     if type(layer) is Conv2dSame:
@@ -163,7 +164,7 @@ def _of_weight(gradient: Tensor, maps: Tensor, weight: Tensor, stride: int, padd
     side = weight.shape[2]
     if side == 3:
         return _gradients(gradient, maps, weight, stride, padding, [False, True])[1]
-    is_small = gradient[0, 0].numel() <= _POSITIONS
+    is_small = gradient.shape[2:].numel() <= _POSITIONS
     if is_small and stride == 1 and padding == side // 2:
         return _of_weight_by_pairs(gradient, maps, side)
     height, width = ((size - 1) * stride + 3 for size in gradient.shape[2:])

@@ -96,10 +96,12 @@ def _share(
     from scipy import special
 
     ratio = upper / lower if lower else (math.inf if upper else 0.0)
-    quantiles = (1.0, *(float(special.fdtri(upper_df, lower_df, p)) for p in (0.975, 0.025)))
-    found = (1 - count / (ratio / q + count - 1) if ratio / q > 1 else 0.0 for q in quantiles)
-    share, low, high = found
-    return share, low, high
+
+    def share(f: float) -> float:
+        return 1 - count / (f + count - 1) if f > 1 else 0.0
+
+    low, high = (float(special.fdtri(upper_df, lower_df, p)) for p in (0.975, 0.025))
+    return share(ratio), share(ratio / low), share(ratio / high)
 
 
 def _component(

@@ -98,6 +98,26 @@ def test_weights_without_a_head_are_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"fc.weight": torch.tensor(1.0)}, r"has no 'fc\.weight'"),
+        ({"fc.bias": torch.zeros(3)}, r"has no 'fc\.bias' of the shape \(1000,\)"),
+    ],
+)
+def test_a_damaged_head_is_one_sentence(changes, sentence, folder, tmp_path):
+    torch.save({**network().state_dict(), **changes}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=sentence):
+        top1.measure(find(NETWORK), str(tmp_path / "w.pth"), folder, size=SIZE)
+
+
+def test_what_else_is_beside_a_head_is_not_loaded(folder, tmp_path):
+    model = network()
+    torch.save({**model.state_dict(), "fc.extra": torch.zeros(3)}, tmp_path / "w.pth")
+    found = top1.measure(find(NETWORK), str(tmp_path / "w.pth"), folder, size=SIZE)
+    assert found.of_head == 1000
+
+
+@pytest.mark.parametrize(
     ("more", "sentence"),
     [
         (["--backbone", "resnet18_scratch"], "no public weights"),

@@ -907,6 +907,14 @@ def test_cityscapes_with_a_city_missing_has_another_fingerprint(cityscapes, tmp_
     assert {finding.kind for finding in listing.findings} == {"count"}
 
 
+def test_a_file_beside_the_cities_is_no_reason_to_read_half_of_them(cityscapes, tmp_path):
+    (cityscapes / "leftImg8bit" / "train" / "note.txt").write_text("mine")
+    findings = list_all(catalogue.load("cityscapes", tmp_path)).findings
+    assert [f.detail for f in findings if f.kind == "list"] == [
+        "holds no image (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp)"
+    ]
+
+
 def test_cityscapes_without_the_masks_of_classes_says_which_files_are_there(cityscapes, tmp_path):
     for mask in cityscapes.rglob("*labelTrainIds.png"):
         mask.unlink()

@@ -12,6 +12,7 @@ from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn import functional
 
+from tests.support.gradients import with_gradients
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.speed.depthwise import DepthwiseGradients, convolve
 from transfer.speed.part import Inactive
@@ -41,15 +42,6 @@ def hooked(model):
     return model
 
 
-def with_gradients(function, *tensors):
-    """The output, and the gradients that an uneven gradient of it gives."""
-    tensors = [each.detach().clone().requires_grad_() for each in tensors]
-    output = function(*tensors)
-    draws = torch.Generator().manual_seed(1)
-    gradient = torch.randn(output.shape, generator=draws, dtype=output.dtype)
-    return [output, *torch.autograd.grad(output, tensors, gradient)]
-
-
 @settings(deadline=None, max_examples=200)
 @given(
     images=st.integers(1, 3),
@@ -66,22 +58,18 @@ def test_values_and_gradients_are_those_of_the_plain_convolution(
     draws = torch.Generator().manual_seed(0)
     maps = torch.randn(images, channels, height, width, generator=draws, dtype=torch.float64)
     weight = torch.randn(channels, 1, side, side, generator=draws, dtype=torch.float64)
-    found = with_gradients(
-        lambda *both: convolve(*both, stride=stride, padding=side // 2, dilation=dilation),
-        *(maps, weight),
-    )
-    expected = with_gradients(
-        lambda *both: functional.conv2d(
-            *both,
-            stride=stride,
-            padding=dilation * (side // 2),
-            dilation=dilation,
-            groups=channels,
-        ),
-        *(maps, weight),
-    )
-    for ours, plain in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+    def plain(maps, weight):
+        padding = dilation * (side // 2)
+        return functional.conv2d(maps, weight, None, stride, padding, dilation, channels)
+
+    def ours(maps, weight):
+        return convolve(maps, weight, stride=stride, padding=side // 2, dilation=dilation)
+
+    gradient = torch.randn(plain(maps, weight).shape, generator=draws, dtype=torch.float64)
+    found, expected = (with_gradients(each, [maps, weight], gradient) for each in (ours, plain))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -113,6 +101,12 @@ def test_a_layer_without_a_gradient_gives_the_same():
     ours(maps).sum().backward()
     assert maps.grad is not None
     assert ours[0].weight.grad is None
+
+
+def test_a_batch_without_images_has_gradients_of_zero():
+    ours = hooked(copy.deepcopy(nn.Sequential(LAYERS["5 × 5"][1])))
+    ours(torch.zeros(0, 8, 9, 9)).sum().backward()
+    assert not ours[0].weight.grad.any()
 
 
 def test_autocast_to_bfloat16_is_left_alone():

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.support.gradients import with_gradients
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
 from transfer.speed import sparse_rpn, winograd
 from transfer.speed.part import Inactive
@@ -31,13 +32,6 @@ def drawn(images, channels, filters, height, width, dtype=torch.float64, seed=0)
     )
     maps, weight, bias, gradient = (torch.randn(each, generator=draws).to(dtype) for each in shapes)
     return maps.relu(), weight / (9 * channels) ** 0.5, bias, gradient
-
-
-def with_gradients(convolution, tensors, gradient):
-    """The output, and the gradients of the tensors that it is made of."""
-    tensors = [each.detach().clone().requires_grad_() for each in tensors]
-    output = convolution(*tensors)
-    return [output, *torch.autograd.grad(output, tensors, gradient)]
 
 
 @settings(deadline=None, max_examples=150)
