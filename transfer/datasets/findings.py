@@ -56,7 +56,9 @@ KINDS = {
         "Names in lists that differ from the files' names",
         "Correct the list or rename the files: a line of a list is a file's name in the folder, "
         "without extension or further columns; a file_name of COCO has '/' and the extension, "
-        "and is relative to the split's folder.",
+        "and is relative to the split's folder. If the data set's file has 'suffix' or "
+        "'mask_suffix', files end in it: correct it, or make the files as the comments at the top "
+        "of a known data set's file say.",
     ),
     "coco": Kind(
         "Unusable entries of COCO files",

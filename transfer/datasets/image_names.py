@@ -123,6 +123,7 @@ class Neighbours:
         endings: Extensions of the files, in small letters.
         with_ending: Whether names include the extension, as in COCO's files but not in lists.
         longer: Whether files with longer names are found too, as for many masks.
+        suffix: What the wanted files end in; empty if a data set's file does not say.
     """
 
     def __init__(
@@ -131,8 +132,10 @@ class Neighbours:
         endings: tuple[str, ...] = ENDINGS,
         with_ending: bool = False,
         longer: bool = False,
+        suffix: str = "",
     ) -> None:
         self.folder = folder
+        self.suffix = suffix
         self.endings = endings
         self.with_ending = with_ending
         self.longer = longer
@@ -159,7 +162,8 @@ class Neighbours:
                 for start in (f"{folded(plain.name)}{sign}" for sign in "_-. "):
                     at = bisect_left(keys, start)
                     if at < len(keys) and keys[at].startswith(start):
-                        return files[keys[at]], "the file's name is longer"
+                        longer = "the file's name is longer"
+                        return files[keys[at]], self._lacks_suffix(files[keys[at]]) or longer
         return None
 
     def _files(self, folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -175,8 +179,15 @@ class Neighbours:
             self._folders[folder] = files, sorted(files)
         return self._folders[folder]
 
+    def _lacks_suffix(self, found: str) -> str:
+        """That a file does not end as the wanted ones; empty if it does."""
+        ends = found.casefold().endswith(self.suffix.casefold())
+        return "" if ends else f"it does not end in '{self.suffix}'"
+
     def _difference(self, name: str, listed: str, found: str) -> str:
         """The difference of a listed name from the intended file's."""
+        if difference := self._lacks_suffix(found):
+            return difference
         last = PurePosixPath(listed.replace("\\", "/"))
         file, ending = os.path.splitext(found)
         bare = _without_ending(last.name)

@@ -198,7 +198,10 @@ def _add_boxes(listing: Listing, boxes: Detection, part: str, split: DetectionSp
 def _add_masks(listing: Listing, data: Segmentation, part: str, split: MaskSplit) -> None:
     images, masks = data.root / split.images, data.root / split.masks
     source = data.root / split.list if split.list else None
-    near = {"image": Neighbours(images), "mask": Neighbours(masks, longer=True)}
+    near = {
+        "image": Neighbours(images, suffix=split.suffix),
+        "mask": Neighbours(masks, longer=True, suffix=split.mask_suffix),
+    }
     _add(
         listing,
         _Split(

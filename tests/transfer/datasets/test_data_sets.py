@@ -921,3 +921,11 @@ def test_cityscapes_without_the_masks_of_classes_says_which_files_are_there(city
     findings = list_all(catalogue.load("cityscapes", tmp_path)).findings
     near = [finding.detail for finding in findings if finding.kind == "near"]
     assert any("the file of its mask is" in detail for detail in near)
+    assert all("it does not end in '_gtFine_labelTrainIds.png'" in detail for detail in near)
+
+
+def test_a_mask_without_the_stated_suffix_is_named_with_it(own):
+    old = 'masks = "annotations/training"'
+    change(own, old, f'{old}\nmask_suffix = "_mask.png"')
+    findings = list_all(load(own)).findings
+    assert any("it does not end in '_mask.png'" in finding.detail for finding in findings)
