@@ -144,7 +144,7 @@ def _spread(part: Component) -> str:
     if part.share is None:
         return text
     share, low, high = (f"{100 * one:.0f}" for one in part.share)
-    return f"{text}, which is {share} % of a run's variance ({low} … {high})"
+    return f"{text}, or {share} % of a run's variance ({low} … {high})"
 
 
 def _about(table: GainTable) -> list[str]:

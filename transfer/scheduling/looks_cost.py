@@ -14,7 +14,7 @@ from transfer.stats.looks import course, critical_values
 _GAINS = (0.0, 1.0, 2.0)
 """In standard deviations of a run, without the effect of its seed."""
 
-_SPREADS = (0.25, 0.5)
+_SPREADS = (0.25, 0.5, 1.0)
 """Standard deviations of a run, in margins; a larger margin in deviations ends rows earlier."""
 
 _TABLES = 2000
@@ -56,11 +56,11 @@ def _within(rows: int, looks: tuple[int, ...], margin: float | None) -> str:
     """A sentence on a margin, which decides rows that do not gain; empty without one."""
     if margin is None:
         return ""
-    few, more = (f"{_runs(rows, looks, 0.0, 1 / spread):.0f}" for spread in _SPREADS)
-    small, large = (f"{margin * spread:g}" for spread in _SPREADS)
+    low, middle, high = (f"{_runs(rows, looks, 0.0, 1 / spread):.0f}" for spread in _SPREADS)
+    points = [f"{margin * spread:g}" for spread in _SPREADS]
     return (
-        f" These do not count the margin of {margin:g}: with it, {few} if no row gains and this "
-        f"standard deviation is {small} points, and {more} if it is {large}."
+        f" These do not count the margin of {margin:g}: with it, if no row gains, {low}, {middle} "
+        f"and {high} for standard deviations of {points[0]}, {points[1]} and {points[2]} points."
     )
 
 

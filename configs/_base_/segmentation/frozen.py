@@ -14,7 +14,7 @@ model = dict(
     auxiliary_head=None,
 )
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(_delete_=True, type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.05),
 )
 param_scheduler = [
     dict(
