@@ -1,4 +1,4 @@
-"""Settings that were chosen on held-out images: the page's figures, and that the rules were followed."""
+"""Settings chosen on held-out images: the page's figures, and what the rules give."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,8 @@ def table_of_page(head):
         for at, line in enumerate(lines[:-1])
         if line.startswith(f"| {head} |") and lines[at + 1].startswith("|---")
     )
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start : start + 4]]
+    table = lines[start : start + 4]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
 @pytest.mark.parametrize("folder", CHOICES)
