@@ -12,7 +12,7 @@ RATE = "optim_wrapper.optimizer.lr"
 DECAY = "optim_wrapper.paramwise_cfg.layer_decay"
 CHOICES = {  # folder of the records: first words of its table, setting, protocol, first choice
     "layer-decay": ("layer decay", DECAY, "modern-quick", 0.9),
-    "rates-frozen": ("learning rate of `frozen`", RATE, "frozen", 1e-3),
+    "lr-frozen": ("learning rate of `frozen`", RATE, "frozen", 1e-3),
 }
 
 
@@ -49,7 +49,7 @@ def test_the_table_of_the_page_has_the_recorded_figures(folder):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("folder", [folder for folder in CHOICES if folder.startswith("rates")])
+@pytest.mark.parametrize("folder", [folder for folder in CHOICES if folder.startswith("lr")])
 def test_a_protocol_has_the_learning_rate_that_the_rule_gives(folder, task):
     _, setting, protocol, first = CHOICES[folder]
     found = recorded(folder, task, setting)

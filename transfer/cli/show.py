@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "cell",
-        metavar="CELL",
+        metavar="RUN",
         help="a record's file, or the id of a run (its first digits are enough)",
     )
     add("--images", type=int, default=12, metavar="N", help="number of images (default: 12)")

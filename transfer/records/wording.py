@@ -36,6 +36,6 @@ def p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def count(number: int, thing: str) -> str:
+def count(number: int | str, thing: str) -> str:
     """``1 classifier``, ``2 classifiers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

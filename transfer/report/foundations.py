@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from transfer.records.records import Record
-from transfer.records.wording import count
+from transfer.records.wording import count, interval
 from transfer.report import how_trained
 from transfer.report.answer import Group, asked, controls, task_of
 from transfer.report.gains import GainRow, GainTable
+from transfer.report.image_noise import Noises, total
 from transfer.report.layout import Table, table
 from transfer.stats.rows import SEVERAL
 
 _MOST_ROWS = 4  # that the first screen describes
 
 
-def in_one_line(group: Group) -> str:
-    """What an answer rests on: runs, units, test images, and the kind of its intervals."""
+def in_one_line(group: Group, noises: Noises) -> str:
+    """What an answer rests on: runs, units, test images, and its intervals, also on other images.
+
+    Args:
+        group: The tables of the answer.
+        noises: The noise of the test images of each table.
+    """
     protocol, runs = group[0].setting.protocol, _records(group)
     changes = {task_of(one, group): ", ".join(one.setting.changes) for one in group}
     how = "; ".join(f"{task} {words}" for task, words in changes.items() if words)
@@ -29,7 +35,21 @@ def in_one_line(group: Group) -> str:
         *dict.fromkeys(_units(table) for table in group),
         *([f"{' and '.join(images)} test images"] if images else []),
     ]
-    return f"{', '.join(parts)}. {_certainty(group)}"
+    return " ".join([f"{', '.join(parts)}. {_certainty(group)}", *_on_other_images(group, noises)])
+
+
+def _on_other_images(group: Group, noises: Noises) -> Iterator[str]:
+    """The intervals that hold on other test images too."""
+    found = [text for table in group for text in _totals(table, noises)]
+    if found:
+        yield f"On other test images too: {'; '.join(found)}."
+
+
+def _totals(table: GainTable, noises: Noises) -> Iterator[str]:
+    rows = {row.name for row in asked(table)}
+    for one in noises[table.setting, table.baseline]:
+        if one.row in rows and (ends := total(table, one)):
+            yield f"{one.row} in {table.setting.task} {interval(*ends)}"
 
 
 def rows_in_words(group: Group) -> str:
@@ -158,7 +178,7 @@ def _machine(hardware: Any) -> str:
     if not isinstance(hardware, dict):
         return ""
     gpus = hardware.get("gpus") or []
-    cpu = f"{hardware.get('cpu', 'unknown CPU')}, {hardware.get('cores', '?')} cores"
+    cpu = f"{hardware.get('cpu', 'unknown CPU')}, {count(hardware.get('cores', '?'), 'core')}"
     return " + ".join([cpu, *(str(gpu) for gpu in gpus)])
 
 

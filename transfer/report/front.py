@@ -6,17 +6,19 @@ from backbones.common.escape import markdown
 from transfer.report.answer import Group, answer, groups
 from transfer.report.collection import Collection
 from transfer.report.foundations import in_one_line
+from transfer.report.image_noise import Noises
 from transfer.report.made_part import MadePart
 from transfer.report.pictures.answer_plot import is_drawn
 
 PART = MadePart("results", "transfer table all --write")
 
 
-def front(found: Collection, pictures: str) -> str:
+def front(found: Collection, noises: Noises, pictures: str) -> str:
     """The text of the part: for each group of tables its picture, its answer and its basis.
 
     Args:
         found: All results.
+        noises: The noise of the test images of each table.
         pictures: Folder of the pictures, relative to the README.
     """
     if not found.gains:
@@ -30,11 +32,11 @@ def front(found: Collection, pictures: str) -> str:
                 "with their intervals"
             )
             parts.append(f"![{markdown(title)}]({pictures}/{name}.svg)\n")
-        parts.append(in_markdown(group))
+        parts.append(in_markdown(group, noises))
     return "\n".join(parts)
 
 
-def in_markdown(group: Group) -> str:
+def in_markdown(group: Group, noises: Noises) -> str:
     """An answer and what it rests on, as two paragraphs."""
     found = answer(group)
     sentences = [
@@ -43,4 +45,4 @@ def in_markdown(group: Group) -> str:
     ]
     if found.controls:
         sentences.append(markdown(found.controls))
-    return f"{' '.join(sentences)}\n\n{markdown(f'Basis: {in_one_line(group)}')}\n"
+    return f"{' '.join(sentences)}\n\n{markdown(f'Basis: {in_one_line(group, noises)}')}\n"

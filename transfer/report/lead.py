@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from backbones.common.escape import html
-from transfer.records.wording import interval
-from transfer.report.answer import Group, TaskAnswer, answer, asked
+from transfer.report.answer import Group, TaskAnswer, answer
 from transfer.report.foundations import in_one_line, rows_in_words
-from transfer.report.gains import GainTable
-from transfer.report.image_noise import Noises, total
+from transfer.report.image_noise import Noises
 
 _NOTHING = (
     '<p class="dek">There are no fine-tunings yet, so there is no verdict. '
@@ -40,7 +37,7 @@ def _article(name: str, group: Group, picture: str, noises: Noises) -> str:
     found, setting = answer(group), group[0].setting
     lines = "".join(map(_line, found.tasks))
     controls = f'<p class="controls">{html(found.controls)}</p>' if found.controls else ""
-    basis = " ".join([in_one_line(group), *_totals(group, noises)])
+    basis = in_one_line(group, noises)
     rows = rows_in_words(group)
     compared = f'<p class="basis"><b>Compared.</b> {_whole(rows)}</p>\n' if rows else ""
     kicker = f"On {setting.data}, protocol {setting.protocol}, against {group[0].baseline}"
@@ -66,17 +63,3 @@ def _line(one: TaskAnswer) -> str:
 def _whole(text: str) -> str:
     """A text as HTML whose figures are not broken at the end of a line."""
     return _FIGURE.sub(r'<span class="whole">\g<0></span>', html(text))
-
-
-def _totals(group: Group, noises: Noises) -> Iterator[str]:
-    """The intervals that hold on other test images too."""
-    found = [text for table in group for text in _totals_of(table, noises)]
-    if found:
-        yield f"On other test images too: {'; '.join(found)}."
-
-
-def _totals_of(table: GainTable, noises: Noises) -> Iterator[str]:
-    rows = {row.name for row in asked(table)}
-    for one in noises[table.setting, table.baseline]:
-        if one.row in rows and (ends := total(table, one)):
-            yield f"{one.row} in {table.setting.task} {interval(*ends)}"

@@ -13,7 +13,7 @@ from transfer.report.answer import groups
 from transfer.report.class_table import class_table
 from transfer.report.collection import Collection, collect, settings
 from transfer.report.foundations import foundations
-from transfer.report.image_noise import image_noise, noise_sentences
+from transfer.report.image_noise import Noises, noise_sentences, noises_of
 from transfer.report.layout import to_markdown
 from transfer.report.notes import NOTES, read_notes
 
@@ -30,8 +30,12 @@ is out of date. Our figures are computed from records; the paper's figures are r
 def text(results: Path) -> str:
     """The README of a results folder: the answer, our tables, then the paper's."""
     found = collect(results)
+    return _text(results, found, noises_of(found.gains))
+
+
+def _text(results: Path, found: Collection, noises: Noises) -> str:
     parts = ["# Results\n"]
-    parts += [front.in_markdown(group) for group in groups(found.gains).values()]
+    parts += [front.in_markdown(group, noises) for group in groups(found.gains).values()]
     own_notes, unreadable = read_notes(results)
     if own_notes:
         parts.append(own_notes)
@@ -39,7 +43,7 @@ def text(results: Path) -> str:
     if shown:
         parts += ["## Results of this project\n", *shown]
     if found.gains:
-        parts += ["## Basis of the figures\n", *_foundations(found)]
+        parts += ["## Basis of the figures\n", *_foundations(found, noises)]
     parts.append("## Beside the paper\n")
     for number in paper_tables.NUMBERS:
         parts += [to_markdown(one) for one in paper_tables.beside_the_paper(number, found)]
@@ -53,11 +57,15 @@ def _elsewhere(number: int, found: Collection) -> list[str]:
     return [to_markdown(one) for one in paper_tables.on_other_images(number, found)]
 
 
-def _foundations(found: Collection) -> list[str]:
+def _foundations(found: Collection, noises: Noises) -> list[str]:
     """For each setting: noise of the test set, classes, machines, versions, hours."""
     parts = []
     for name, tables in settings(found):
-        lines = [line for one in tables for line in noise_sentences(one, image_noise(one))]
+        lines = [
+            line
+            for one in tables
+            for line in noise_sentences(one, noises[one.setting, one.baseline])
+        ]
         by_class = [class_table(one, f"{name}-classes-{place}") for place, one in enumerate(tables)]
         parts.append(f"### {markdown(tables[0].setting.title)}: images, machines, hours\n")
         parts.append("".join(f"- {markdown(line)}\n" for line in [*lines, *foundations(tables)]))
@@ -80,9 +88,11 @@ def write(results: Path) -> list[Path]:
             f"'{path}' was not written by this command and would be lost: move it away. Text "
             f"in '{NOTES}' beside it is copied into the new README."
         )
-    write_atomically(path, text(results).encode())
+    found = collect(results)
+    noises = noises_of(found.gains)
+    write_atomically(path, _text(results, found, noises).encode())
     above = results.resolve().parent / "README.md"
     if not front.PART.is_in(above):
         return [path]
-    front.PART.put(above, front.front(collect(results), f"{results.resolve().name}/pictures"))
+    front.PART.put(above, front.front(found, noises, f"{results.resolve().name}/pictures"))
     return [path, above]

@@ -154,7 +154,7 @@ def _about(table: GainTable) -> list[str]:
         kinds.setdefault(row.statistics.about, []).append(row.name)
     if len(kinds) == 1:
         return [f"All figures are {next(iter(kinds))}."]
-    return [f"{', '.join(rows)}: {about}." for about, rows in kinds.items()]
+    return [f"The figures of {', '.join(rows)} are {about}." for about, rows in kinds.items()]
 
 
 def _proxies(table: GainTable) -> list[str]:

@@ -15,6 +15,7 @@ from backbones.common.escape import brief, markdown
 from backbones.common.json_file import read_json
 from backbones.common.regular_file import UnfitFile
 from transfer.records.records import files
+from transfer.records.wording import count
 
 LEAVING_OUT = "without "
 """Prefix of a side that leaves out a part of the speed layer, whose name follows."""
@@ -128,7 +129,7 @@ def gains_of_parts(found: Sequence[Bench]) -> str:
                     f"{len(ratios)}",
                 )
             )
-        heading = ("part", "measured", "a step without it takes, times", "from … to", "pairs")
+        heading = ("part", "measured", "step time without ÷ with", "from … to", "pairs")
         rows.sort(key=lambda row: -float(row[2]))
         made += [f"{markdown(machine)}\n", markdown_table(heading, rows)]
     return "\n".join(made) or "There are no measurements yet.\n"
@@ -260,7 +261,7 @@ def _whole_of(record: Bench) -> Callable[[Bench], float]:
 def _ratios(found: list[Bench]) -> str:
     head = (
         *("measured", "against", "ours, s", "theirs, s", "ratio", "from … to"),
-        *("pairs", "memory, MiB", "their memory", "of the ceiling, %", "theirs of it, %"),
+        *("pairs", "memory, MiB", "their memory", "our share of the ceiling, %", "their share, %"),
     )
     rows = []
     for record in found:
@@ -316,7 +317,7 @@ def machine_of(record: Bench) -> str:
     """The machine of a record, for people."""
     hardware = record["hardware"]
     gpus = "".join(f", {gpu}" for gpu in hardware.get("gpus", ()))
-    return f"{hardware['cpu']} ({hardware['cores']} cores){gpus}"
+    return f"{hardware['cpu']} ({count(hardware['cores'], 'core')}){gpus}"
 
 
 def _median(runs: list[Bench], value: Callable[[Bench], float]) -> float:

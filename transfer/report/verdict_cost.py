@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.escape import markdown
+from transfer.records.wording import count
 from transfer.report.collection import collect
 from transfer.report.gains import GainTable
 from transfer.report.made_part import MadePart
@@ -149,13 +150,14 @@ def figure(found: Sequence[Cost]) -> str:
     if not latest:
         return "No cost of a verdict is recorded yet.\n"
     parts = [
-        f"{_hours(one.ours)} hours of {markdown(_short(one.record))} (stock: {_hours(one.theirs)})"
+        f"{_hours(one.ours)} hours of {markdown(_short(one.record))} (stock training: "
+        f"{_hours(one.theirs)})"
         for _, one in sorted(latest.items(), reverse=True)
     ]
     work = latest[max(latest)].record["work"]
     return (
-        f"A gain of one point is decided with {POWER:.0%} power after "
-        f"{' or '.join(parts)}: {work['task']}, {work['data']}.\n"
+        f"To find a gain of one point in {work['task']} on {work['data']} with "
+        f"{100 * POWER:.0f} % power takes {', or '.join(parts)}.\n"
     )
 
 
@@ -173,7 +175,7 @@ def _last(cost: Cost) -> tuple[bool, int, str]:
 def _short(record: Bench) -> str:
     hardware = record["hardware"]
     gpus = hardware.get("gpus")
-    return f"one {gpus[0]}" if gpus else f"{hardware['cores']} cores of {hardware['cpu']}"
+    return f"one {gpus[0]}" if gpus else f"{count(hardware['cores'], 'core')} of {hardware['cpu']}"
 
 
 def write(results: Path, readme: Path) -> None:

@@ -13,6 +13,7 @@ from transfer.report import class_table, front, lead, readme
 from transfer.report.answer import answer, groups
 from transfer.report.collection import collect
 from transfer.report.foundations import in_one_line, rows_in_words
+from transfer.report.image_noise import noises_of
 
 ROOT = Path(__file__).resolve().parents[3]
 MAP = "mAP (11-point, IoU .5)"
@@ -23,6 +24,10 @@ VALUES = {
     "resnet18_scratch": (4.0, 5.0, 6.0),
     f"{CONTROL}_shuffled": (10.5, 11.5, 11.0),
 }
+
+
+def one_line(group):
+    return in_one_line(group, noises_of(group))
 
 
 def write(results, task, values=VALUES, headline=(), rare=0.0):
@@ -76,7 +81,7 @@ def test_both_tasks_stand_in_one_answer_with_gain_interval_and_verdict(results):
 
 def test_the_basis_is_one_line(results):
     group, _ = answered(collect(results))
-    text = in_one_line(group)
+    text = one_line(group)
     assert text.startswith("24 runs of protocol openmmlab, 3 classifiers per row, ")
     assert f"{TRICKS}: resnet18d, top-1 8.30 % on ImageNet, tricks: " in rows_in_words(group)
     assert "4,952 test images" in text
@@ -98,8 +103,8 @@ def test_the_basis_is_one_line(results):
 def test_the_basis_says_for_which_rows_the_intervals_hold_at_once(rows, clause, tmp_path):
     write(tmp_path, "detection", {row: (10.0, 11.0, 12.5) for row in rows})
     group, _ = answered(collect(tmp_path))
-    assert in_one_line(group).endswith(clause)
-    assert "Intervals: over classifiers and seeds, " in in_one_line(group)
+    assert one_line(group).endswith(clause)
+    assert "Intervals: over classifiers and seeds, " in one_line(group)
 
 
 def test_intervals_of_given_weights_are_over_seeds(tmp_path):
@@ -107,7 +112,7 @@ def test_intervals_of_given_weights_are_over_seeds(tmp_path):
         for seed in range(3):
             synthetic.write(tmp_path, synthetic.cell(row, seed=seed), 10.0 + seed + seed**2 / 10)
     group, _ = answered(collect(tmp_path, against=CONTROL))
-    assert "Intervals: over seeds, on these test images." in in_one_line(group)
+    assert "Intervals: over seeds, on these test images." in one_line(group)
 
 
 def test_the_gain_stands_out_and_the_ends_of_its_interval_do_not():
@@ -208,7 +213,7 @@ def test_rows_from_random_weights_alone_are_rows_and_their_runs_are_counted(tmp_
     group, found = answered(collect(tmp_path, against="mine"))
     assert "one_scratch makes a better detector than mine: +4.00 mAP" in found.tasks[0].finding
     assert not found.controls
-    assert "3 runs from random weights per row" in in_one_line(group)
+    assert "3 runs from random weights per row" in one_line(group)
 
 
 def test_random_weights_of_a_users_own_file_are_a_row_beside_pretrained_ones(results):
@@ -241,7 +246,7 @@ def test_one_run_a_row_claims_nothing(tmp_path):
     group, found = answered(collect(tmp_path))
     assert found.tasks[0].verdict == "no claim"
     assert f"too few runs for a verdict: +4.00 {MAP}" in found.tasks[0].finding
-    assert "No verdicts: the baseline " in in_one_line(group)
+    assert "No verdicts: the baseline " in one_line(group)
 
 
 def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(results, capsys):
@@ -267,7 +272,8 @@ def test_the_first_screen_is_put_between_its_marks_and_nothing_else_changes(resu
 def test_the_readmes_first_screen_is_not_stale():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     between = text.partition(front.PART.begin)[2].partition(front.PART.end)[0]
-    made = front.front(collect(ROOT / "results"), "results/pictures")
+    found = collect(ROOT / "results")
+    made = front.front(found, noises_of(found.gains), "results/pictures")
     assert between == f"\n{made}", "run 'transfer table all --write'"
 
 

@@ -345,7 +345,7 @@ def test_runs_from_random_weights_stand_beside_rows_of_either_kind(recipes):
     scratch = row_of(table, "resnet50_scratch").statistics
     assert (scratch.n, scratch.classifiers, scratch.fine_tunings) == (3, 0, 3)
     assert scratch.verdict == "loss"
-    assert "resnet50_scratch: about training from random weights" in " ".join(
+    assert "The figures of resnet50_scratch are about training from random weights" in " ".join(
         remarks.remarks(table)
     )
     shown = gain_table(table, "t")
