@@ -12,6 +12,7 @@ RATE = "optim_wrapper.optimizer.lr"
 DECAY = "optim_wrapper.paramwise_cfg.layer_decay"
 CHOICES = {  # folder of the records: first words of its table, setting, protocol, first choice
     "layer-decay": ("layer decay", DECAY, "modern-quick", 0.9),
+    "lr-modern-quick": ("learning rate of `modern-quick`", RATE, "modern-quick", 2e-4),
     "lr-frozen": ("learning rate of `frozen`", RATE, "frozen", 1e-3),
 }
 

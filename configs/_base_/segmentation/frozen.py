@@ -1,6 +1,7 @@
 # Protocol `frozen`, segmentation: two 1 x 1 convolutions on the maps of strides 8, 16 and 32 of a
 # fixed backbone, resized to stride 8. The backbone is in evaluation mode and gets no gradient, also
-# with random weights. The batch norm between them removes the scale of its maps.
+# with random weights. The batch norm between them removes the scale of its maps. Suite `lr-frozen`
+# chose the learning rate.
 _base_ = "quick.py"
 max_epochs = 6
 model = dict(

@@ -1,7 +1,7 @@
 # Protocol `modern-quick`, segmentation: UPerNet with 128 channels on the images of `quick`, with
-# the optimizer of `modern`. The learning rate is higher than that of `modern`, because the training
-# is short. The heads have group norm: their pooled maps have one pixel, for which a process with
-# one image would have no batch statistics.
+# the optimizer of `modern`. Suite `lr-modern-quick` chose the learning rate. The heads have group
+# norm: their pooled maps have one pixel, for which a process with one image would have no batch
+# statistics.
 _base_ = "quick.py"
 norm_cfg = dict(type="GN", num_groups=32, requires_grad=True)
 max_epochs = 6
@@ -23,7 +23,7 @@ model = dict(
     auxiliary_head=dict(norm_cfg=norm_cfg),
 )
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="AdamW", lr=2e-4, betas=(0.9, 0.999), weight_decay=0.01),
+    optimizer=dict(_delete_=True, type="AdamW", lr=6e-4, betas=(0.9, 0.999), weight_decay=0.01),
     constructor="LayerDecay",
     paramwise_cfg=dict(layer_decay=0.9),
 )
