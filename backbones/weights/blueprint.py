@@ -20,12 +20,15 @@ class Blueprint(NamedTuple):
         shapes: The shape of each entry, in the network's order.
         heads: Prefixes of the names of the classifier's heads, which a backbone lacks.
         parts: Names that complete weights must have: all but heads and counters.
+        tops: First parts of the names, and of those that timm's networks of this kind may have but
+            this one leaves empty, such as a ViT's ``norm_pre`` and ``reg_token``.
     """
 
     architecture: str
     shapes: dict[str, tuple[int, ...]]
     heads: tuple[str, ...]
     parts: frozenset[str]
+    tops: frozenset[str]
 
     def is_held_by(self, names: Collection[str]) -> bool:
         """Whether ``names`` include most of the network's parts."""
@@ -49,7 +52,9 @@ def blueprint(architecture: str) -> Blueprint:
     parts = frozenset(
         name for name in shapes if not (heads and name.startswith(heads)) and not is_counter(name)
     )
-    return Blueprint(architecture, shapes, heads, parts)
+    unset = [name for name, value in vars(classifier).items() if value is None]
+    tops = {*unset, *dict(classifier.named_children()), *(name.split(".")[0] for name in shapes)}
+    return Blueprint(architecture, shapes, heads, parts, frozenset(tops))
 
 
 def is_counter(name: str) -> bool:

@@ -45,8 +45,8 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
 
     Raises:
         UserError: A network does not exist, gives no feature maps, or does not fit its protocol; a
-            file's weights do not fit its network or their row; an override sets an unknown key; or, if all
-            of this is sound, a data set is unusable. One line for each fault.
+            file's weights do not fit its network or its row; an override sets an unknown key; or,
+            if all of this is sound, a data set is unusable. One line for each fault.
     """
     faults = _without_maps([task.cell for task in tasks])
     sound = [task for task in tasks if task.cell.architecture not in faults]
@@ -66,7 +66,7 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     found = [
         *faults.values(),
         *(
-            _fault(lambda task: notes.extend(_places(task)), task)
+            _fault(lambda task: notes.extend(_notes_on_weights(task)), task)
             for task in files.values()
         ),
         *unset.values(),
@@ -153,19 +153,26 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
-def _places(task: Task) -> list[str]:
-    """Where in the file of a cell's weights the network is, if not on top; see that they fit."""
+def _notes_on_weights(task: Task) -> list[str]:
+    """Where in its file a network is, if not on top, and what is not used; see that they fit."""
     cell = task.cell
     path = Path(_file(cell))
     try:
+        report = weights.match(
+            cell.architecture, weights.read(path, cell.architecture, cell.rename), str(path)
+        )
         if cell.rename:
-            path = renamed(path, cell.architecture, cell.rename, task.row.reference)
-        require_agreement(task.row, read_own_metadata(path), str(path))
-        report = weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
+            renamed(path, cell.architecture, cell.rename, task.row.reference)
+        else:
+            require_agreement(task.row, read_own_metadata(path), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error
-    where = f"{cell.backbone}: the weights are taken from '{path}', {report.place}."
-    return [where] if report.place else []
+    notes = []
+    if report.place:
+        notes.append(f"the weights are taken from '{path}', {report.place}.")
+    if dropped := report.dropped():
+        notes.append(f"'{cell.architecture}' has no place for {dropped} in '{path}': not used.")
+    return [f"{cell.backbone}: {note}" for note in notes]
 
 
 def _require_built(cell: Cell) -> None:

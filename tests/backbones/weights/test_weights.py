@@ -157,6 +157,43 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
         load(behind("model.", state_of(of)), into, tmp_path)
 
 
+# --- Tensors that the network lacks ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["norm_pre.weight", "reg_token", "register_tokens", "rope.periods", "patch_embed.norm"]
+)
+def test_a_part_that_makes_it_another_network_of_its_kind_is_refused(name, tmp_path):
+    state = state_of("eva02_tiny_patch14_224") | {name: torch.ones(192)}
+    with pytest.raises(UserError, match=f"1 without a place, such as {name}"):
+        load_plain(state, "eva02_tiny_patch14_224", tmp_path)
+
+
+def load_plain(state, architecture, folder):
+    """The report of a file with this state, of a network of one stride."""
+    torch.save(state, folder / "saved.pth")
+    network = timm.create_model(architecture)
+    return weights.load_into_features(network, architecture, str(folder / "saved.pth"))
+
+
+def test_parts_that_a_backbone_lacks_are_counted(tmp_path):
+    extra = {f"{name}.{i}.weight": torch.ones(1) for name in "abcdefg" for i in range(2)}
+    more = {"attn_pool.q.weight": torch.ones(1), "mask_token": torch.ones(1)}
+    report = load_plain(state_of("test_vit") | more | extra, "test_vit", tmp_path)
+    assert (
+        report.dropped() == "'attn_pool' (1), 'mask_token' (1), 'a' (2), 'b' (2), 'c' (2), 4 more"
+    )
+    assert load_plain(state_of("test_vit"), "test_vit", tmp_path).dropped() == ""
+
+
+def test_buffers_that_timm_computes_are_no_part(tmp_path):
+    stored = {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49)}
+    report = load_plain(
+        state_of("swin_tiny_patch4_window7_224") | stored, "swin_tiny_patch4_window7_224", tmp_path
+    )
+    assert report.dropped() == ""
+
+
 # --- Files that are not there ---------------------------------------------------------------------
 
 

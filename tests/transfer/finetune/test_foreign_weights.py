@@ -74,6 +74,19 @@ def test_values_that_are_no_numbers_are_found_before_training(name):
         looked_at(planned(state))
 
 
+def notes(plan):
+    """What a preflight says of the weights; the sample has no remarks."""
+    return preflight.require_sound(tasks(plan))
+
+
+@pytest.mark.parametrize("more", ["", '[rename]\nbn1 = "bn1"'])
+def test_parts_of_the_weights_that_are_not_used_are_named(more):
+    extra = {"decoder.weight": torch.ones(1), "decoder.bias": torch.ones(1)}
+    (note,) = notes(planned(state_of(NETWORK) | extra, more))
+    assert note == f"own: '{NETWORK}' has no place for 'decoder' (2) in 'own.pth': not used."
+    assert notes(planned(state_of(NETWORK), more)) == []
+
+
 def test_a_renamed_row_is_said_checked_and_recorded():
     torch.save(reference(), "logits.pth")
     plan = planned(foreign(state_of(NETWORK)), 'rename = "by shape"\nreference = "logits.pth"')
