@@ -9,7 +9,7 @@ from typing import NamedTuple
 import timm
 import torch
 
-from backbones.zoo.networks import require_known
+from backbones.zoo.networks import require_known, unusable
 
 
 class Blueprint(NamedTuple):
@@ -40,11 +40,14 @@ def blueprint(architecture: str) -> Blueprint:
     """Look up a network, without memory for its tensors.
 
     Raises:
-        UserError: timm has no such network.
+        UserError: timm has no such network, or it cannot be built.
     """
     require_known(architecture)
-    with torch.device("meta"):
-        classifier = timm.create_model(architecture)
+    try:
+        with torch.device("meta"):
+            classifier = timm.create_model(architecture)
+    except Exception as error:
+        raise unusable(architecture, error) from error
     config = getattr(classifier, "pretrained_cfg", None) or {}
     names = config.get("classifier") or ()
     heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
