@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from backbones.common.errors import UserError
 from backbones.tricks.zero_gamma import set_last_gamma
-from backbones.weights import other_names
+from backbones.weights import other_names, other_sizes
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
 from backbones.weights.hub import from_address, from_hub, from_package
 from backbones.weights.load_report import LoadReport, is_computed, log_report
@@ -170,11 +170,18 @@ def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprin
             f'write rename = "{BY_SHAPE}" in the row\'s own file (.toml); they '
             "are then matched by their order."
         )
+    of_another_size = ""
+    if not report.missing and not foreign:
+        mismatched = [each.split()[0] for each in report.mismatched]
+        of_another_size = other_sizes.way_out(mismatched, checkpoint.tensors, plan)
     raise UserError(
         f"The weights '{report.source}' are not those of '{plan.architecture}': "
-        f"{len(report.matched)} keys match ({found}). Give the architecture that they were trained "
-        "with, or other weights; if only their names differ, a table 'rename' in the row's "
-        "own file (.toml) translates them."
+        f"{len(report.matched)} keys match ({found}). "
+        + (
+            of_another_size
+            or "Give the architecture that they were trained with, or other weights; if only their "
+            "names differ, a table 'rename' in the row's own file (.toml) translates them."
+        )
     )
 
 

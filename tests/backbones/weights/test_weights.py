@@ -194,6 +194,34 @@ def test_buffers_that_timm_computes_are_no_part(tmp_path):
     assert report.dropped() == ""
 
 
+# --- Other sizes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "into"),
+    [
+        ("vit_tiny_patch16_384", "vit_tiny_patch16_224"),
+        ("vit_tiny_patch16_224", "vit_tiny_patch16_384"),
+        ("swin_base_patch4_window12_384", "swin_base_patch4_window7_224"),
+    ],
+)
+def test_weights_for_images_of_another_size_name_their_network(of, into, tmp_path):
+    with pytest.raises(UserError, match=f"of another size. Give the architecture '{of}'"):
+        load_plain(state_of(of), into, tmp_path)
+
+
+def test_a_size_that_timm_has_not_is_a_sentence(tmp_path):
+    state = timm.create_model("vit_tiny_patch16_224", img_size=320).state_dict()
+    with pytest.raises(UserError, match="timm has no 'vit_tiny_patch16_224' of that size"):
+        load_plain(state, "vit_tiny_patch16_224", tmp_path)
+
+
+def test_of_a_network_that_differs_in_more_no_size_is_named(tmp_path):
+    state = state_of("vit_tiny_patch16_384") | {"norm.weight": torch.ones(3)}
+    with pytest.raises(UserError, match="Give the architecture that they were trained"):
+        load_plain(state, "vit_tiny_patch16_224", tmp_path)
+
+
 # --- Files that are not there ---------------------------------------------------------------------
 
 
