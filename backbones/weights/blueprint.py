@@ -11,6 +11,9 @@ import torch
 
 from backbones.zoo.networks import require_known, unusable
 
+_NOT_OF_MAPS = ("attn_pool", "aux", "Aux", "classifier", "fc", "global_pool", "head")
+"""Beginnings of the names of pools and heads, on which no map depends."""
+
 
 class Blueprint(NamedTuple):
     """The entries of a network's state dict.
@@ -20,8 +23,8 @@ class Blueprint(NamedTuple):
         shapes: The shape of each entry, in the network's order.
         heads: Prefixes of the names of the classifier's heads, which a backbone lacks.
         parts: Names that complete weights must have: all but heads and counters.
-        tops: First parts of the names, and of those that timm's networks of this kind may have but
-            this one leaves empty, such as a ViT's ``norm_pre`` and ``reg_token``.
+        tops: First parts of the names, and of those, but for pools and heads, that timm's networks
+            of this kind may have but this one leaves empty, such as a ViT's ``norm_pre``.
     """
 
     architecture: str
@@ -56,7 +59,9 @@ def blueprint(architecture: str) -> Blueprint:
         name for name in shapes if not (heads and name.startswith(heads)) and not is_counter(name)
     )
     unset = [name for name, value in vars(classifier).items() if value is None]
-    tops = {*unset, *dict(classifier.named_children()), *(name.split(".")[0] for name in shapes)}
+    empty = {*unset, *dict(classifier.named_children())}
+    tops = {name.split(".")[0] for name in shapes}
+    tops |= {name for name in empty if not name.startswith(_NOT_OF_MAPS)}
     return Blueprint(architecture, shapes, heads, parts, frozenset(tops))
 
 

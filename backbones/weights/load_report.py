@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import KW_ONLY, dataclass
 
 _SHOWN = 5  # parts that a remark names
-_COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
+_COMPUTED = (
+    *("relative_position_index", "relative_coords_table", "attn_mask"),
+    *("rope.freqs_cos", "rope.freqs_sin", "rope.periods"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class LoadReport:
 
 
 def is_computed(key: str) -> bool:
-    """Whether it is a buffer of a windowed network that timm computes; older files have them."""
+    """Whether it is a buffer of windows or positions that timm computes; older files have them."""
     return key.endswith(_COMPUTED)
 
 

@@ -27,9 +27,6 @@ from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random, weights_file
 _TOKENS = ("dist_token", "reg_token", "register_tokens", "storage_tokens")
 """Names of further tokens of a ViT in any library; whoever has them is another network."""
 
-_BEHIND_THE_MAPS = ("attn_pool", "fc_norm", "global_pool")
-"""Parts between the last map and the head, which a backbone lacks."""
-
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further sources of weights: a scheme and a function from the rest of the name to a file."""
 
@@ -151,7 +148,7 @@ def _is_of_head(key: str, plan: Blueprint) -> bool:
 
 
 def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) -> None:
-    own = plan.tops.union(_TOKENS).difference(_BEHIND_THE_MAPS)
+    own = plan.tops.union(_TOKENS)
     foreign = [key for key in report.left_over if key.split(".")[0] in own and not is_computed(key)]
     faults = {
         "missing": report.missing,

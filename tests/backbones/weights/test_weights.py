@@ -161,7 +161,7 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["norm_pre.weight", "reg_token", "register_tokens", "rope.periods", "patch_embed.norm"]
+    "name", ["norm_pre.weight", "reg_token", "register_tokens", "patch_drop.x", "patch_embed.norm"]
 )
 def test_a_part_that_makes_it_another_network_of_its_kind_is_refused(name, tmp_path):
     state = state_of("eva02_tiny_patch14_224") | {name: torch.ones(192)}
@@ -176,6 +176,21 @@ def load_plain(state, architecture, folder):
     return weights.load_into_features(network, architecture, str(folder / "saved.pth"))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("inception_v3", "AuxLogits.fc.weight"),
+        ("resnet18", "global_pool.p"),
+        ("test_vit", "fc_norm.x"),
+    ],
+)
+def test_pools_and_heads_that_this_network_leaves_empty_are_only_named(
+    architecture, name, tmp_path
+):
+    report = load_plain(state_of(architecture) | {name: torch.ones(3)}, architecture, tmp_path)
+    assert report.dropped() == f"'{name.split('.')[0]}' (1)"
+
+
 def test_parts_that_a_backbone_lacks_are_counted(tmp_path):
     extra = {f"{name}.{i}.weight": torch.ones(1) for name in "abcdefg" for i in range(2)}
     more = {"attn_pool.q.weight": torch.ones(1), "mask_token": torch.ones(1)}
@@ -186,12 +201,16 @@ def test_parts_that_a_backbone_lacks_are_counted(tmp_path):
     assert load_plain(state_of("test_vit"), "test_vit", tmp_path).dropped() == ""
 
 
-def test_buffers_that_timm_computes_are_no_part(tmp_path):
-    stored = {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49)}
-    report = load_plain(
-        state_of("swin_tiny_patch4_window7_224") | stored, "swin_tiny_patch4_window7_224", tmp_path
-    )
-    assert report.dropped() == ""
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.relative_position_index"),
+        ("eva02_tiny_patch14_224", "rope.freqs_cos"),
+    ],
+)
+def test_buffers_that_timm_computes_are_no_part(architecture, name, tmp_path):
+    stored = state_of(architecture) | {name: torch.zeros(49, 49)}
+    assert load_plain(stored, architecture, tmp_path).dropped() == ""
 
 
 # --- Other sizes ----------------------------------------------------------------------------------
