@@ -15,6 +15,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import FeatureInfo
 
 from backbones.common.errors import UserError
 from backbones.openmmlab.level_norms import ends_in_layer_norm
@@ -22,7 +23,7 @@ from backbones.openmmlab.nearest import nearest
 from backbones.openmmlab.plain_network import PlainNetwork
 from backbones.openmmlab.simple_pyramid import STRIDE, WIDTH
 from backbones.openmmlab.stages import stages
-from backbones.zoo.networks import require_known
+from backbones.zoo.networks import is_timms, require_known, unusable
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps with OpenMMLab's indices 0 to 3, at output stride 32."""
@@ -30,14 +31,9 @@ STRIDES = (4, 8, 16, 32)
 _ANY_SIZE = (199, 283)
 """An image size in pixels that no network requires."""
 _MULTIPLE = 32
+_TAKEN = 5  # maps, by timm's default
 _ANOTHER_SIZE = (192, 288)
 """A multiple of 32, but of nothing else that a network may require."""
-
-_REFUSALS = (
-    *(AssertionError, AttributeError, IndexError, NotImplementedError),
-    *(RuntimeError, TypeError, ValueError),
-)
-"""How timm's networks refuse arguments or images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +95,38 @@ def build_hierarchy(architecture: str, **options: Any) -> Any:
     """
     require_known(architecture)
     try:
-        return timm.create_model(architecture, features_only=True, **options)
-    except (RuntimeError, AttributeError) as error:
+        network: Any = timm.create_model(architecture, features_only=True, **options)
+    except Exception as error:
+        if not is_timms(architecture):
+            raise unusable(architecture, _too_few_maps(architecture) or error) from error
         raise UserError(
             f"timm's '{architecture}' has no feature maps ({error}); the nearest network that "
             f"works is '{nearest(architecture)}'."
         ) from error
+    info = getattr(network, "feature_info", None)
+    if not isinstance(info, FeatureInfo):
+        kind = type(network).__name__
+        raise unusable(
+            architecture,
+            f"is a {kind} without timm's 'feature_info' although timm was asked for features_only; "
+            "build it with timm's build_model_with_cfg",
+        )
+    return network
+
+
+def _too_few_maps(architecture: str) -> str:
+    """A clause if a user's network has fewer maps than timm takes unless told; empty otherwise."""
+    try:
+        network: Any = timm.create_model(architecture, features_only=True, out_indices=(0,))
+        count = len(network.feature_info.info)
+    except Exception:
+        return ""
+    if count >= _TAKEN:
+        return ""
+    return (
+        f"has {count} feature maps, but timm takes {_TAKEN} unless it is told otherwise; pass "
+        f"feature_cfg=dict(out_indices={tuple(range(count))}) to timm's build_model_with_cfg"
+    )
 
 
 @cache
@@ -122,7 +144,7 @@ def way_to_stride(architecture: str, output_stride: int) -> str:
     with torch.device("meta"):
         try:
             network: Any = timm.create_model(architecture, features_only=True, **options)
-        except _REFUSALS:
+        except Exception:
             return "resized"
     return "dilated" if max(network.feature_info.reduction()) == output_stride else "resized"
 
@@ -136,6 +158,7 @@ def own_size(network: Any) -> tuple[int, int]:
 def _of_hierarchy(architecture: str, network: Any) -> FeatureShape:
     reductions = network.feature_info.reduction()
     channels = network.feature_info.channels()
+    faults: list[Exception] = []
     places = [max(i for i, each in enumerate(reductions) if each == s) for s in STRIDES]
     for options, size, multiple in _ways(own_size(network)):
         try:
@@ -143,7 +166,8 @@ def _of_hierarchy(architecture: str, network: Any) -> FeatureShape:
             if options:
                 built = timm.create_model(architecture, features_only=True, **options)
             maps = built(torch.zeros(2, 3, *size))
-        except _REFUSALS:
+        except Exception as error:
+            faults.append(error)
             continue
         indices = [i % len(network.feature_info) for i in network.feature_info.out_indices]
         return FeatureShape(
@@ -160,7 +184,7 @@ def _of_hierarchy(architecture: str, network: Any) -> FeatureShape:
             multiple=multiple,
             options=options,
         )
-    raise _one_size_only(architecture, network)
+    raise _one_size_only(architecture, network, faults)
 
 
 def _ways(own: tuple[int, int]) -> Iterator[tuple[dict[str, Any], tuple[int, int], int]]:
@@ -183,6 +207,7 @@ def _of_plain(architecture: str, network: Any) -> FeatureShape:
         grid = getattr(embedding, "grid_size", (14, 14))
         options = {"patch_size": STRIDE, "img_size": tuple(STRIDE * count for count in grid)}
     images = torch.zeros(2, 3, *_ANOTHER_SIZE)
+    faults: list[Exception] = []
     choices: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {})
     for more in choices:
         try:
@@ -191,7 +216,8 @@ def _of_plain(architecture: str, network: Any) -> FeatureShape:
             first = info[0]["module"].rpartition(".")[0]
             stage_of = stages(parts, parts(images), before=[], first=first)
             (last,) = PlainNetwork(model, ends[-1:], norm=True)(images)
-        except _REFUSALS:
+        except Exception as error:
+            faults.append(error)
             continue
         if last.shape[2:] == tuple(side // STRIDE for side in _ANOTHER_SIZE):
             return FeatureShape(
@@ -202,10 +228,14 @@ def _of_plain(architecture: str, network: Any) -> FeatureShape:
                 multiple=_MULTIPLE,
                 options=options | more,
             )
-    raise _strides(architecture, {patch}) if options else _one_size_only(architecture, network)
+    if options:
+        raise _strides(architecture, {patch})
+    raise _one_size_only(architecture, network, faults)
 
 
-def _one_size_only(architecture: str, network: Any) -> UserError:
+def _one_size_only(architecture: str, network: Any, faults: list[Exception]) -> UserError:
+    if faults and not is_timms(architecture):
+        return unusable(architecture, faults[-1])
     height, width = own_size(network)
     return UserError(
         f"'{architecture}' takes only images of {height} x {width} pixels, because timm builds it "

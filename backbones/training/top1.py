@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from backbones.common.errors import UserError
 from backbones.training.image_folder import ImageFolder, collate
 from backbones.weights import weights
-from backbones.weights.preprocessing import preprocessing
+from backbones.weights.preprocessing import preprocessing, require_agreement
+from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.with_head import with_head
-from backbones.zoo.entry import Variant
+from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD, PerChannel, Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +72,28 @@ def measure(
         progress: Notified of the evaluated images and of all.
 
     Raises:
-        UserError: The weights have no head or belong to another network, an image or a folder is
-            unusable, or no class of the head belongs to a folder.
+        UserError: The weights have no head, belong to another network, do not reproduce the row's
+            reference or contradict its preprocessing; an image or a folder is unusable; or no class
+            of the head belongs to a folder.
     """
     path = weights.locate(source)
+    if row.rename:
+        path = renamed(path, row.architecture, row.rename, row.reference)
     own = read_own_metadata(path)
-    checkpoint = weights.read(path, row.architecture, row.rename)
+    require_agreement(row, own, source)
+    checkpoint = weights.read(path, row.architecture)
     tensors = weights.of_network(row.architecture, checkpoint, source)
     network = with_head(
         row.architecture, tensors, source, otherwise="Give weights that include it."
     )
     of_head = cast("int", network.num_classes)
-    stated = row.own or not source.startswith("timm:")
+    given_mean, given_std = _stated(row, source)
     mean, std = (
         torch.tensor(values)[:, None, None]
         for values in preprocessing(
             own,
-            mean=row.mean if stated else None,
-            std=row.std if stated else None,
+            mean=given_mean,
+            std=given_std,
             sources=[source, row.weights.source if row.weights else ""],
             architecture=row.architecture,
         )
@@ -108,6 +113,15 @@ def measure(
         if progress:
             progress(min(number * batch_size, len(folder)), len(folder))
     return Top1(hits=hits, images=len(folder), classes=len(folder.classes), of_head=of_head)
+
+
+def _stated(row: Variant, source: str) -> tuple[PerChannel | None, PerChannel | None]:
+    """Mean and deviation as a fine-tuning takes them from the row; None for timm's values."""
+    if source.startswith("timm:"):
+        return (row.mean, row.std) if row.own else (None, None)
+    if row.own:
+        return row.mean or IMAGENET_MEAN, row.std or IMAGENET_STD
+    return row.mean, row.std
 
 
 def _columns(classes: list[str], of_head: int, own: dict[str, Any]) -> list[int]:

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import timm
 import torch
 
-from backbones.zoo.networks import require_known
+from backbones.zoo.networks import require_known, unusable
+
+_NOT_OF_MAPS = ("attn_pool", "aux", "Aux", "classifier", "fc", "global_pool", "head")
+"""Beginnings of the names of pools and heads, on which no map depends."""
 
 
 class Blueprint(NamedTuple):
@@ -20,12 +23,15 @@ class Blueprint(NamedTuple):
         shapes: The shape of each entry, in the network's order.
         heads: Prefixes of the names of the classifier's heads, which a backbone lacks.
         parts: Names that complete weights must have: all but heads and counters.
+        tops: First parts of the names, and of those, but for pools and heads, that timm's networks
+            of this kind may have but this one leaves empty, such as a ViT's ``norm_pre``.
     """
 
     architecture: str
     shapes: dict[str, tuple[int, ...]]
     heads: tuple[str, ...]
     parts: frozenset[str]
+    tops: frozenset[str]
 
     def is_held_by(self, names: Collection[str]) -> bool:
         """Whether ``names`` include most of the network's parts."""
@@ -37,11 +43,14 @@ def blueprint(architecture: str) -> Blueprint:
     """Look up a network, without memory for its tensors.
 
     Raises:
-        UserError: timm has no such network.
+        UserError: timm has no such network, or it cannot be built.
     """
     require_known(architecture)
-    with torch.device("meta"):
-        classifier = timm.create_model(architecture)
+    try:
+        with torch.device("meta"):
+            classifier = timm.create_model(architecture)
+    except Exception as error:
+        raise unusable(architecture, error) from error
     config = getattr(classifier, "pretrained_cfg", None) or {}
     names = config.get("classifier") or ()
     heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
@@ -49,7 +58,11 @@ def blueprint(architecture: str) -> Blueprint:
     parts = frozenset(
         name for name in shapes if not (heads and name.startswith(heads)) and not is_counter(name)
     )
-    return Blueprint(architecture, shapes, heads, parts)
+    unset = [name for name, value in vars(classifier).items() if value is None]
+    empty = {*unset, *dict(classifier.named_children())}
+    tops = {name.split(".")[0] for name in shapes}
+    tops |= {name for name in empty if not name.startswith(_NOT_OF_MAPS)}
+    return Blueprint(architecture, shapes, heads, parts, frozenset(tops))
 
 
 def is_counter(name: str) -> bool:

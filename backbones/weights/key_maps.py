@@ -165,6 +165,15 @@ def without_torchs_prefixes(table: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+def is_openai_clip(names: Iterable[str]) -> bool:
+    """Whether they are those of CLIP's image encoder, as OpenAI and OpenCLIP write them.
+
+    Its tensors also have other shapes than timm's.
+    """
+    last = {name.rpartition(".")[-1] for name in names if "transformer" not in name}
+    return {"class_embedding", "positional_embedding"} <= last
+
+
 def _without_backbone(state: Iterable[str]) -> tuple[dict[str, str], bool]:
     """Names without the prefix of a complete model's backbone, by old name.
 

@@ -64,7 +64,7 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
     Raises:
         UserError: The file is truncated, has an unknown format, or contains code or no tensors; it
             contains the network in several tables, or behind several prefixes with different
-            values; or it cannot be renamed as requested.
+            values; it has another layout than timm's; or it cannot be renamed as requested.
     """
     found = tables(read_saved(path, path.suffix))
     if not found:
@@ -78,6 +78,13 @@ def read(path: Path, architecture: str, rename: Rename = "") -> Checkpoint:
         held, _ = _held({"": flattened(found)}, plan, rename)
     if held:
         return _only_one(held, path)
+    if any(key_maps.is_openai_clip(table) for table in found.values()):
+        raise UserError(
+            f"'{path}' has the layout of OpenAI's CLIP, but only timm's is read. Convert the state "
+            "dict once and save it: timm.models.vision_transformer.checkpoint_filter_fn(state_dict,"
+            " timm.create_model(architecture)), with names that begin with 'visual.'. timm's names "
+            "of OpenAI's own networks contain 'clip_quickgelu'."
+        )
     if fault:
         raise fault
     place, table = max(found.items(), key=lambda item: len(item[1]))
@@ -143,7 +150,8 @@ def _translated(place: str, table: Table, plan: Blueprint, rename: Rename) -> Ch
         if why:
             raise UserError(
                 f"The weights cannot be given the names of '{plan.architecture}' by order and "
-                f"shape: {why}. Write a table 'rename' in place of '{BY_SHAPE}'."
+                f"shape: {why}. Write a table 'rename' in place of '{BY_SHAPE}' if only the order "
+                "differs; if shapes differ, save the weights in timm's layout first."
             )
         tensors = {names.get(name, name): tensor for name, tensor in state.items()}
         return Checkpoint(_without_odd_counters(tensors), "other", table=place)

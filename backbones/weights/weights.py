@@ -7,9 +7,7 @@ from random weights. Here every key is accounted for, and an incomplete backbone
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from timm.layers import resample_patch_embed
@@ -17,69 +15,20 @@ from torch import Tensor, nn
 
 from backbones.common.errors import UserError
 from backbones.tricks.zero_gamma import set_last_gamma
-from backbones.weights import other_names
+from backbones.weights import other_names, other_sizes
 from backbones.weights.blueprint import Blueprint, blueprint, is_counter
 from backbones.weights.hub import from_address, from_hub, from_package
+from backbones.weights.load_report import LoadReport, is_computed, log_report
 from backbones.weights.reading import Checkpoint, read
 from backbones.weights.soundness import is_stored, require_sound
 from backbones.zoo.entry import BY_SHAPE
 from backbones.zoo.sources import RANDOM_GAMMA_ONE, is_random, weights_file
 
-_COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
-"""Endings of buffers of windowed networks that timm computes; older files contain them."""
+_TOKENS = ("dist_token", "reg_token", "register_tokens", "storage_tokens")
+"""Names of further tokens of a ViT in any library; whoever has them is another network."""
 
 SCHEMES: dict[str, Callable[[str], Path]] = {}
 """Further sources of weights: a scheme and a function from the rest of the name to a file."""
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """The result of matching every key.
-
-    Attributes:
-        source: Source of the weights.
-        convention: Origin of the names, as in ``key_maps``, or other.
-        matched: Backbone keys that were loaded.
-        missing: Backbone keys that the file lacks.
-        mismatched: Keys whose shapes differ, with both shapes.
-        left_over: Keys of the file that the network lacks.
-        head: Keys of the classifier's head, which a backbone lacks.
-        unused: Matching backbone keys of stages that this network lacks.
-        place: Location of the network in the file, such as ``behind 'model.'``; empty for the top
-            level.
-    """
-
-    source: str
-    convention: str
-    _: KW_ONLY
-    matched: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    mismatched: tuple[str, ...] = ()
-    left_over: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    place: str = ""
-
-    def by_stage(self) -> dict[str, dict[str, int]]:
-        """Counts of matched, unused, missing and left-over keys per top-level module."""
-        counts: dict[str, dict[str, int]] = {}
-        for kind in ("matched", "unused", "missing", "mismatched", "left_over"):
-            for key in getattr(self, kind):
-                stage = counts.setdefault(key.split(".")[0], {})
-                stage[kind] = stage.get(kind, 0) + 1
-        return counts
-
-    def lines(self) -> list[str]:
-        """The report as text, one line per stage."""
-        where = f", {self.place}" if self.place else ""
-        return [
-            f"weights {self.source} ({self.convention} names{where})",
-            *(
-                f"  {stage}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
-                for stage, counts in self.by_stage().items()
-            ),
-            f"  head, not used: {len(self.head)}",
-        ]
 
 
 def locate(source: str) -> Path:
@@ -199,12 +148,8 @@ def _is_of_head(key: str, plan: Blueprint) -> bool:
 
 
 def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprint) -> None:
-    modules = {key.split(".")[0] for key in plan.shapes}
-    foreign = [
-        key
-        for key in report.left_over
-        if key.split(".")[0] in modules and not key.endswith(_COMPUTED)
-    ]
+    own = plan.tops.union(_TOKENS)
+    foreign = [key for key in report.left_over if key.split(".")[0] in own and not is_computed(key)]
     faults = {
         "missing": report.missing,
         "of another shape": report.mismatched,
@@ -222,19 +167,19 @@ def _require_complete(report: LoadReport, checkpoint: Checkpoint, plan: Blueprin
             f'write rename = "{BY_SHAPE}" in the row\'s own file (.toml); they '
             "are then matched by their order."
         )
+    of_another_size = ""
+    if not report.missing and not foreign:
+        mismatched = [each.split()[0] for each in report.mismatched]
+        of_another_size = other_sizes.way_out(mismatched, checkpoint.tensors, plan)
     raise UserError(
         f"The weights '{report.source}' are not those of '{plan.architecture}': "
-        f"{len(report.matched)} keys match ({found}). Give the architecture that they were trained "
-        "with, or other weights; if only their names differ, a table 'rename' in the row's "
-        "own file (.toml) translates them."
+        f"{len(report.matched)} keys match ({found}). "
+        + (
+            of_another_size
+            or "Give the architecture that they were trained with, or other weights; if only their "
+            "names differ, a table 'rename' in the row's own file (.toml) translates them."
+        )
     )
-
-
-def log_report(report: LoadReport) -> None:
-    """Write the report to MMEngine's log."""
-    from mmengine.logging import print_log
-
-    print_log("\n".join(report.lines()), logger="current", level=logging.INFO)
 
 
 def _of_size(tensor: Tensor, own: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.zoo import zoo
 from backbones.zoo.limits import limits_of
-from backbones.zoo.networks import require_known
+from backbones.zoo.networks import is_timms, require_known, unusable
 from backbones.zoo.sizes import COSTS, OFTEN_ASKED_FOR
 
 IMAGE_SIZE = 224
@@ -44,9 +44,18 @@ def classifier_cost(architecture: str) -> Cost:
     its own size only are counted at that size and scaled by the image's area.
 
     Raises:
-        UserError: timm has no such network.
+        UserError: timm has no such network, or a user's own does not compute logits of an image.
     """
     require_known(architecture)
+    try:
+        return _cost(architecture)
+    except Exception as error:
+        if is_timms(architecture):
+            raise
+        raise unusable(architecture, error) from error
+
+
+def _cost(architecture: str) -> Cost:
     with torch.device("meta"):
         network: Any = timm.create_model(architecture).eval()
         parameters = sum(p.numel() for p in network.parameters())

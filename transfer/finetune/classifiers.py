@@ -19,7 +19,7 @@ from backbones.runtime.progress import Listener, notifier
 from backbones.training import training
 from backbones.training.known_images import recorded_name_of_images
 from backbones.weights import weights
-from backbones.weights.preprocessing import preprocessing
+from backbones.weights.preprocessing import preprocessing, require_agreement
 from backbones.weights.renamed import renamed
 from backbones.weights.safetensors_header import read_own_metadata
 from backbones.weights.shuffled import shuffled
@@ -67,6 +67,7 @@ def prepare(cell: Cell, row: zoo.Variant, listener: Listener | None = None) -> R
     own = read_own_metadata(path) if path else {}
     if renamed_from := own.pop("renamed_from", ""):
         own = {}
+    require_agreement(row, own, cell.weights)
     mean, std = _preprocessing(cell, row, own)
     cost = classifier_cost(cell.architecture)
     near = row.weights.near if row.weights and cell.weights == row.weights.source else ""
@@ -215,13 +216,20 @@ def _recipe(cell: Cell, row: zoo.Variant, near: str, own: dict[str, Any]) -> Rec
 
 def _top1_on(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> str:
     """The data set of top-1; empty if unknown."""
-    if own:
+    stated = _stated(cell, row)
+    if own and (stated is None or stated.top1 is None):
         return recorded_name_of_images(own)
-    return row.weights.top1_on if row.weights and cell.weights == row.weights.source else ""
+    return stated.top1_on if stated else ""
 
 
 def _top1(cell: Cell, row: zoo.Variant, own: dict[str, Any]) -> float | None:
-    """Top-1 of exactly these weights in percent; None if unknown."""
-    if own:
+    """Top-1 of exactly these weights in percent: the row's, else the file's; None if unknown."""
+    stated = _stated(cell, row)
+    if own and (stated is None or stated.top1 is None):
         return own.get("metrics", {}).get("top1")
-    return row.weights.top1 if row.weights and cell.weights == row.weights.source else None
+    return stated.top1 if stated else None
+
+
+def _stated(cell: Cell, row: zoo.Variant) -> zoo.Weights | None:
+    """What the row states of its weights, if the cell has those."""
+    return row.weights if row.weights and cell.weights == row.weights.source else None

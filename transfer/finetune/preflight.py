@@ -16,7 +16,9 @@ from mmengine.registry import MODELS
 from backbones.common.errors import UserError
 from backbones.openmmlab.backbone import require_maps
 from backbones.weights import weights
+from backbones.weights.preprocessing import require_agreement
 from backbones.weights.renamed import renamed
+from backbones.weights.safetensors_header import read_own_metadata
 from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from backbones.zoo.sources import is_public, is_random
 from transfer import openmmlab  # noqa: F401  (registers everything, operators first)
@@ -43,12 +45,16 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
 
     Raises:
         UserError: A network does not exist, gives no feature maps, or does not fit its protocol; a
-            file's weights do not fit its network; an override sets an unknown key; or, if all
-            of this is sound, a data set is unusable. One line for each fault.
+            file's weights do not fit its network or its row; an override sets an unknown key; or,
+            if all of this is sound, a data set is unusable. One line for each fault.
     """
     faults = _without_maps([task.cell for task in tasks])
     sound = [task for task in tasks if task.cell.architecture not in faults]
-    files = {(task.cell.architecture, _file(task.cell), task.cell.rename): task for task in sound}
+    files = {
+        (task.cell.architecture, path, task.cell.rename, task.row.mean, task.row.std): task
+        for task in sound
+        if (path := _file(task.cell))
+    }
     settings = {_setting(task.cell): task for task in sound if task.cell.overrides}
     unset = {k: fault for k, task in settings.items() if (fault := _fault(_require_settings, task))}
     built = {
@@ -60,9 +66,8 @@ def require_sound(tasks: Sequence[Task], data_is_here: bool = True) -> list[str]
     found = [
         *faults.values(),
         *(
-            _fault(lambda task: notes.extend(_places(task)), task)
-            for (_, path, _), task in files.items()
-            if path
+            _fault(lambda task: notes.extend(_notes_on_weights(task)), task)
+            for task in files.values()
         ),
         *unset.values(),
         *(
@@ -148,18 +153,26 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.task, cell.protocol, cell.data, cell.precision, cell.scratch, cell.overrides
 
 
-def _places(task: Task) -> list[str]:
-    """Where in the file of a cell's weights the network is, if not on top; see that they fit."""
+def _notes_on_weights(task: Task) -> list[str]:
+    """Where in its file a network is, if not on top, and what is not used; see that they fit."""
     cell = task.cell
     path = Path(_file(cell))
     try:
+        report = weights.match(
+            cell.architecture, weights.read(path, cell.architecture, cell.rename), str(path)
+        )
         if cell.rename:
-            path = renamed(path, cell.architecture, cell.rename, task.row.reference)
-        report = weights.match(cell.architecture, weights.read(path, cell.architecture), str(path))
+            renamed(path, cell.architecture, cell.rename, task.row.reference)
+        else:
+            require_agreement(task.row, read_own_metadata(path), str(path))
     except UserError as error:
         raise UserError(f"{cell.backbone}: {error}") from error
-    where = f"{cell.backbone}: the weights are taken from '{path}', {report.place}."
-    return [where] if report.place else []
+    notes = []
+    if report.place:
+        notes.append(f"the weights are taken from '{path}', {report.place}.")
+    if dropped := report.dropped():
+        notes.append(f"'{cell.architecture}' has no place for {dropped} in '{path}': not used.")
+    return [f"{cell.backbone}: {note}" for note in notes]
 
 
 def _require_built(cell: Cell) -> None:

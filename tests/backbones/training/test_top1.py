@@ -16,6 +16,7 @@ from backbones.zoo.zoo import find
 
 CLASSES = {"n01440764": 0, "n01484850": 2, "n02099601": 207}  # ImageNet's places of these ids
 NETWORK = "timm/resnet10t"
+HALF = ((127.5,) * 3, (127.5,) * 3)
 SIZE = 56  # images of 64 pixels are not resized
 
 
@@ -82,6 +83,47 @@ def test_a_file_that_states_its_classes_is_judged_by_their_order(folder, tmp_pat
     found = top1.measure(find(NETWORK), str(path), folder, size=SIZE)
     assert found.hits == hits_by_hand(model, folder, {name: order.index(name) for name in CLASSES})
     assert (found.classes, found.of_head) == (3, 4)
+
+
+def own_row(tmp_path, weights, more=""):
+    """A user's row of these weights."""
+    path = tmp_path / "own.toml"
+    path.write_text(f'architecture = "resnet10t"\nweights = "{weights}"\n{more}')
+    return str(path)
+
+
+def test_renamed_weights_must_reproduce_the_rows_reference(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TRANSFER_CACHE", str(tmp_path / "cache"))
+    model = network()
+    torch.save({f"net_{k}": v for k, v in model.state_dict().items()}, tmp_path / "w.pth")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        logits = model(images)
+    row = own_row(tmp_path, "w.pth", 'rename = "by shape"\nreference = "logits.safetensors"')
+    arguments = ["--backbone", row, "--data", str(folder), "--image-size", str(SIZE)]
+    for change, code, said in ((0, 0, "top-1"), (1, 2, "do not compute the same")):
+        stored = {"image": images, "logits": logits + change * torch.randn(2, 1000)}
+        save_file(stored, tmp_path / "logits.safetensors")
+        assert evaluate.main(arguments) == code
+        assert said in "".join(capsys.readouterr())
+
+
+def test_a_users_row_is_normalised_as_in_a_fine_tuning(folder, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(top1, "preprocessing", lambda own, **stated: given.update(stated) or HALF)
+    torch.save(network().state_dict(), tmp_path / "w.pth")
+    row = find(own_row(tmp_path, "w.pth", "std = [0.5, 0.5, 0.5]"))
+    top1.measure(row, row.weights.source, folder, size=SIZE)
+    assert given["mean"] == (0.485, 0.456, 0.406)
+    assert given["std"] == (0.5, 0.5, 0.5)
+
+
+def test_a_row_that_contradicts_its_weights_is_refused(folder, tmp_path):
+    own = {"transfer_bench": json.dumps({"mean": [1, 2, 3], "std": [4, 5, 6]})}
+    save_file(network().state_dict(), tmp_path / "w.safetensors", own)
+    row = find(own_row(tmp_path, "w.safetensors", "mean = [0.5, 0.5, 0.5]"))
+    with pytest.raises(UserError, match="states the mean"):
+        top1.measure(row, row.weights.source, folder, size=SIZE)
 
 
 def test_a_head_without_the_folders_classes_is_refused(folder, tmp_path):

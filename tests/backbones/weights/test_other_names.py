@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 from backbones.common.errors import UserError
 from backbones.weights import weights
@@ -235,3 +236,36 @@ def test_a_network_of_torchvision_whose_order_is_timms_computes_its_logits(their
     save_file({"image": image, "logits": logits}, tmp_path / "logits.safetensors")
     path = saved(foreign(network.state_dict()), tmp_path)
     assert renamed(path, ours, BY_SHAPE, str(tmp_path / "logits.safetensors")).is_file()
+
+
+def in_openais_layout(state):
+    """A ViT's weights as OpenAI's CLIP names and shapes them."""
+    swaps = {"patch_embed.proj": "conv1", "blocks.": "transformer.resblocks.", "qkv.": "in_proj_",
+             "norm1": "ln_1", "norm2": "ln_2", "norm_pre": "ln_pre", "norm.": "ln_post.",
+             "attn.proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+             "head.weight": "proj"}  # fmt: skip
+    found = {}
+    for name, tensor in state.items():
+        for old, new in swaps.items():
+            name = name.replace(old, new)
+        found[f"visual.{name}"] = tensor
+    found["visual.proj"] = found["visual.proj"].T
+    del found["visual.head.bias"]
+    found["visual.class_embedding"] = found.pop("visual.cls_token")[0, 0]
+    found["visual.positional_embedding"] = found.pop("visual.pos_embed")[0]
+    return found
+
+
+@pytest.mark.parametrize("rename", ["", BY_SHAPE, (("visual.conv1", "patch_embed.proj"),)])
+@pytest.mark.parametrize("behind", ["", "module."])
+def test_clip_in_openais_layout_is_refused_with_what_converts_it(rename, behind, tmp_path):
+    architecture = "test_vit"
+    state = in_openais_layout(state_of(architecture))
+    stored = {f"{behind}{k}": v for k, v in state.items()}
+    with pytest.raises(UserError, match=r"OpenAI's CLIP.*checkpoint_filter_fn"):
+        weights.read(saved(stored, tmp_path), architecture, rename)
+    converted = checkpoint_filter_fn(state, timm.create_model(architecture))
+    report = weights.match(
+        architecture, weights.read(saved(converted, tmp_path), architecture), "converted"
+    )
+    assert report.left_over == ()

@@ -157,6 +157,90 @@ def test_another_network_is_refused_behind_a_prefix_too(of, into, tmp_path):
         load(behind("model.", state_of(of)), into, tmp_path)
 
 
+# --- Tensors that the network lacks ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["norm_pre.weight", "reg_token", "register_tokens", "patch_drop.x", "patch_embed.norm"]
+)
+def test_a_part_that_makes_it_another_network_of_its_kind_is_refused(name, tmp_path):
+    state = state_of("eva02_tiny_patch14_224") | {name: torch.ones(192)}
+    with pytest.raises(UserError, match=f"1 without a place, such as {name}"):
+        load_plain(state, "eva02_tiny_patch14_224", tmp_path)
+
+
+def load_plain(state, architecture, folder):
+    """The report of a file with this state, of a network of one stride."""
+    torch.save(state, folder / "saved.pth")
+    network = timm.create_model(architecture)
+    return weights.load_into_features(network, architecture, str(folder / "saved.pth"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("inception_v3", "AuxLogits.fc.weight"),
+        ("resnet18", "global_pool.p"),
+        ("test_vit", "fc_norm.x"),
+    ],
+)
+def test_pools_and_heads_that_this_network_leaves_empty_are_only_named(
+    architecture, name, tmp_path
+):
+    report = load_plain(state_of(architecture) | {name: torch.ones(3)}, architecture, tmp_path)
+    assert report.dropped() == f"'{name.split('.')[0]}' (1)"
+
+
+def test_parts_that_a_backbone_lacks_are_counted(tmp_path):
+    extra = {f"{name}.{i}.weight": torch.ones(1) for name in "abcdefg" for i in range(2)}
+    more = {"attn_pool.q.weight": torch.ones(1), "mask_token": torch.ones(1)}
+    report = load_plain(state_of("test_vit") | more | extra, "test_vit", tmp_path)
+    assert (
+        report.dropped() == "'attn_pool' (1), 'mask_token' (1), 'a' (2), 'b' (2), 'c' (2), 4 more"
+    )
+    assert load_plain(state_of("test_vit"), "test_vit", tmp_path).dropped() == ""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.relative_position_index"),
+        ("eva02_tiny_patch14_224", "rope.freqs_cos"),
+    ],
+)
+def test_buffers_that_timm_computes_are_no_part(architecture, name, tmp_path):
+    stored = state_of(architecture) | {name: torch.zeros(49, 49)}
+    assert load_plain(stored, architecture, tmp_path).dropped() == ""
+
+
+# --- Other sizes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "into"),
+    [
+        ("vit_tiny_patch16_384", "vit_tiny_patch16_224"),
+        ("vit_tiny_patch16_224", "vit_tiny_patch16_384"),
+        ("swin_base_patch4_window12_384", "swin_base_patch4_window7_224"),
+    ],
+)
+def test_weights_for_images_of_another_size_name_their_network(of, into, tmp_path):
+    with pytest.raises(UserError, match=f"of another size. Give the architecture '{of}'"):
+        load_plain(state_of(of), into, tmp_path)
+
+
+def test_a_size_that_timm_has_not_is_a_sentence(tmp_path):
+    state = timm.create_model("vit_tiny_patch16_224", img_size=320).state_dict()
+    with pytest.raises(UserError, match="timm has no 'vit_tiny_patch16_224' of that size"):
+        load_plain(state, "vit_tiny_patch16_224", tmp_path)
+
+
+def test_of_a_network_that_differs_in_more_no_size_is_named(tmp_path):
+    state = state_of("vit_tiny_patch16_384") | {"norm.weight": torch.ones(3)}
+    with pytest.raises(UserError, match="Give the architecture that they were trained"):
+        load_plain(state, "vit_tiny_patch16_224", tmp_path)
+
+
 # --- Files that are not there ---------------------------------------------------------------------
 
 
