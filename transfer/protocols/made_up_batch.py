@@ -54,11 +54,13 @@ def made_up_batch(cfg: Config, side: int) -> dict[str, Any]:
 
 
 def _objects(loading: dict[str, Any], side: int) -> InstanceData:
-    """Two objects, with masks if the pipeline loads them."""
+    """Two objects, with what the pipeline loads."""
     boxes = torch.tensor(_BOXES) * side
-    objects = InstanceData(
-        bboxes=HorizontalBoxes(boxes), labels=torch.zeros(len(boxes), dtype=torch.long)
-    )
+    objects = InstanceData()
+    if loading.get("with_label", True):
+        objects.labels = torch.zeros(len(boxes), dtype=torch.long)
+    if loading.get("with_bbox", True):
+        objects.bboxes = HorizontalBoxes(boxes)
     if loading.get("with_mask") and loading.get("poly2mask", True):
         masks = np.zeros((len(boxes), side, side), np.uint8)
         for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):

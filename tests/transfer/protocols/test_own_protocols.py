@@ -305,9 +305,17 @@ def test_settings_without_effect_are_not_in_the_version(text, tmp_path):
     assert not {"imported_sources", "default_hooks"} & set(kept)
 
 
-def test_the_version_of_a_packaged_config_stays_that_of_its_records():
-    assert protocol_files.read(PACKAGED[0]).version == "fbb7048a"
-    assert protocol_files.read(PACKAGED[-1]).version == "52500c42"
+FORMER = """
+default_scope = "mmdet"
+model = dict(type="RetinaNet", backbone=dict(type="ResNet", depth=50))
+custom_imports = dict(imports=["mmdet.models"])
+default_hooks = dict(logger=dict(type="LoggerHook"))
+optim_wrapper = dict(type="mmengine.optim.OptimWrapper", optimizer=dict(type="torch.optim.SGD"))
+"""
+
+
+def test_a_version_stays_that_of_former_records(tmp_path):
+    assert protocol_files.read(str(written(tmp_path, FORMER))).version == "58ff4431"
 
 
 # --- What is refused ------------------------------------------------------------------------------
@@ -490,6 +498,11 @@ def test_what_cannot_be_placed_is_named(case, tmp_path, small_sample):
         ),
         (
             "model = dict(train_cfg=None)",
+            "RetinaNet\\) cannot compute the loss",
+        ),
+        (
+            "train_dataloader = dict(dataset=dict(pipeline=["
+            'dict(type="LoadAnnotations", with_bbox=False)]))',
             "RetinaNet\\) cannot compute the loss",
         ),
     ],
