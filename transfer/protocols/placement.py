@@ -174,8 +174,14 @@ def _weights(own: Sequence[float], before: int, count: int, name: str) -> list[f
     Heads that match queries have one weight for all classes and another for "none of them".
 
     Raises:
-        Misfit: The weights of classes differ.
+        Misfit: The weights of classes differ, or the number of classes is not known.
     """
+    if not before:
+        raise Misfit(
+            name,
+            "belongs to a head without 'num_classes', and no rule for other heads exists",
+            "choose a head for detection by boxes, or for semantic segmentation",
+        )
     if len(set(own)) == 1:
         return [own[0]] * (len(own) - before + count)
     if len(own) == before + 1 and len(set(own[:-1])) == 1:

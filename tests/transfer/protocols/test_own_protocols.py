@@ -44,6 +44,9 @@ SEGMENTERS = {
 }
 """Packaged configs, with their output stride."""
 
+QUERIES = "mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py"
+"""A segmenter made of parts of MMDetection."""
+
 PACKAGED = [
     *(f"mmdet::{name}.py" for name in DETECTORS),
     *(f"mmseg::{name}.py" for name in SEGMENTERS),
@@ -121,8 +124,8 @@ def test_channels_classes_data_and_metric_are_set_in_packaged_configs(protocol, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PACKAGED)
-def test_packaged_configs_test_an_image(protocol, small_sample):
+@pytest.mark.parametrize("protocol", [*PACKAGED, QUERIES])
+def test_packaged_configs_test_an_image_and_compute_a_loss(protocol, small_sample):
     require_working(composed(protocol, small_sample), "packaged", "resnet18")
 
 
@@ -214,9 +217,7 @@ def test_a_class_of_the_other_toolbox_is_not_the_equal_named_one(tmp_path, small
 
 
 def test_a_head_that_takes_all_maps_gets_their_channels_and_classes(small_sample):
-    head = composed(
-        "mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py", small_sample
-    ).model.decode_head
+    head = composed(QUERIES, small_sample).model.decode_head
     assert head.in_channels == list(feature_shape("resnet18").channels)
     assert head.out_channels == 256, "those of its maps, not of the classes"
     assert head.loss_cls["class_weight"] == [1.0] * MASKS + [0.1]
@@ -393,6 +394,11 @@ MISFITS = {
     "weights of classes": (
         "model = dict(bbox_head=dict(loss_cls=dict(class_weight=[1.0, 2.0])))",
         "class_weight",
+    ),
+    "weights of classes that are not counted": (
+        'model = dict(bbox_head=dict(_delete_=True, type="RetinaHead", in_channels=256, '
+        "loss_cls=dict(class_weight=[1.0] * 80 + [0.1])))",
+        "head without 'num_classes'",
     ),
     "weights of a whole network": (
         'model = dict(init_cfg=dict(type="Pretrained", checkpoint="a.pth"))',
