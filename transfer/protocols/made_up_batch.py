@@ -44,29 +44,29 @@ def made_up_batch(cfg: Config, side: int) -> dict[str, Any]:
     loading = next(step for step in steps if kind_of(step) == "LoadAnnotations")
     for sample in samples:
         if cfg.default_scope == "mmdet":
-            sample.gt_instances = _objects(loading, side)
-            sample.ignored_instances = sample.gt_instances[:0]
+            objects = _objects(loading, side)
+            sample.set_data({"gt_instances": objects, "ignored_instances": objects[:0]})
         else:
             pixels = torch.zeros(1, side, side, dtype=torch.long)
             pixels[:, :, : side // 8] = 255
-            sample.gt_sem_seg = PixelData(data=pixels)
+            sample.set_data({"gt_sem_seg": PixelData(data=pixels)})
     return {"inputs": list(images), "data_samples": samples}
 
 
 def _objects(loading: dict[str, Any], side: int) -> InstanceData:
     """Two objects, with what the pipeline loads."""
     boxes = torch.tensor(_BOXES) * side
-    objects = InstanceData()
+    loaded: dict[str, Any] = {}
     if loading.get("with_label", True):
-        objects.labels = torch.zeros(len(boxes), dtype=torch.long)
+        loaded["labels"] = torch.zeros(len(boxes), dtype=torch.long)
     if loading.get("with_bbox", True):
-        objects.bboxes = HorizontalBoxes(boxes)
+        loaded["bboxes"] = HorizontalBoxes(boxes)
     if loading.get("with_mask") and loading.get("poly2mask", True):
         masks = np.zeros((len(boxes), side, side), np.uint8)
         for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
             mask[top:bottom, left:right] = 1
-        objects.masks = BitmapMasks(masks, side, side)
+        loaded["masks"] = BitmapMasks(masks, side, side)
     elif loading.get("with_mask"):
         corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].numpy()
-        objects.masks = PolygonMasks([[one] for one in corners], side, side)
-    return objects
+        loaded["masks"] = PolygonMasks([[one] for one in corners], side, side)
+    return InstanceData(**loaded)

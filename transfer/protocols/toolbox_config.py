@@ -30,9 +30,10 @@ def adapted(text: str) -> Config:
     Raises:
         Misfit: A setting has no counterpart here.
     """
-    cfg = Config(ast.literal_eval(text))
-    for node in nodes(cfg._cfg_dict):
+    tree = ast.literal_eval(text)
+    for node in nodes(tree):
         node.pop("_delete_", None)  # MMEngine leaves it where nothing was inherited
+    cfg = Config(tree)
     _import(cfg)
     _adapt_model(cfg)
     adapt_data(cfg)
