@@ -25,7 +25,13 @@ from transfer.datasets.data_set import (
 )
 from transfer.datasets.listing import list_all
 from transfer.protocols.misfit import Misfit
-from transfer.protocols.placement import nodes, place_channels, place_classes, read_maps
+from transfer.protocols.placement import (
+    kind_of,
+    nodes,
+    place_channels,
+    place_classes,
+    read_maps,
+)
 from transfer.protocols.protocols import config_file
 from transfer.protocols.shared_batch import share_out
 from transfer.protocols.toolbox_config import adapted
@@ -350,7 +356,7 @@ def _set_masks(cfg: Config, data: Segmentation) -> None:
         loader.dataset = _with_leaf(loader.dataset, partial(_masks, data=data, split=data.test))
     for pipeline in pipelines(cfg):
         for step in pipeline:
-            if step.type == "LoadAnnotations":
+            if kind_of(step) == "LoadAnnotations":
                 step.pop("reduce_zero_label", None)  # the data set does it
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.headline_classes = list(data.headline_classes)
@@ -387,7 +393,7 @@ def _set_loop(cfg: Config) -> None:
     batches = loader.get("batch_sampler") or {}
     loader.batch_sampler = ConfigDict(
         type="ResumableBatchSampler",
-        by_aspect_ratio=batches.get("type") == "AspectRatioBatchSampler",
+        by_aspect_ratio=kind_of(batches) == "AspectRatioBatchSampler",
         drop_last=batches.get("drop_last", loader.pop("drop_last", False)),
     )
 

@@ -70,6 +70,9 @@ def _segmenters(model: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
 
 def _place_selected(head: ConfigDict, channels: Sequence[int], name: str) -> None:
     """Set the channels of a head, and of heads inside it, that take some of the maps."""
+    if _takes_all(head):
+        _place_all(head, channels, name)
+        return
     for part in nodes(head):
         if "in_channels" not in part or (part is not head and "in_index" not in part):
             continue
@@ -88,6 +91,11 @@ def _place_selected(head: ConfigDict, channels: Sequence[int], name: str) -> Non
             part.c1_in_channels = channels[0]
 
 
+def _takes_all(head: ConfigDict) -> bool:
+    """Whether a segmenter's head takes all maps, such as Mask2Former's."""
+    return "in_index" not in head and isinstance(head.get("in_channels"), list | tuple)
+
+
 def read_maps(model: ConfigDict, count: int) -> list[int] | None:
     """Places of the maps that a segmenter's heads take; None for all maps.
 
@@ -99,6 +107,8 @@ def read_maps(model: ConfigDict, count: int) -> list[int] | None:
     if model.get("neck") or not heads:
         return None
     parts = [part for part in nodes(heads) if "in_channels" in part]
+    if any(_takes_all(head) for head in heads):
+        return None
     taken = [part.get("in_index", -1) for part in parts if part in heads or "in_index" in part]
     flat = {i % count for one in taken for i in (one if isinstance(one, list | tuple) else [one])}
     return sorted(flat | ({0} if any(part.get("c1_in_channels") for part in parts) else set()))
@@ -135,10 +145,27 @@ def _place_count(part: Any, name: str, count: int, before: int = 0) -> int:
     placed = int("num_classes" in part)
     if placed:
         before, part["num_classes"] = part["num_classes"], count
+        _place_outputs(part, name, before, count)
     if isinstance(weights := part.get("class_weight"), list | tuple):
         part["class_weight"] = _weights(weights, before, count, f"{name}.class_weight")
     inner = [key for key in part if key != "class_weight"]
     return placed + sum(_place_count(part[key], f"{name}.{key}", count, before) for key in inner)
+
+
+def _place_outputs(part: ConfigDict, name: str, before: int, count: int) -> None:
+    """Set the channels of a segmenter's scores, where they are given beside the classes.
+
+    Raises:
+        Misfit: There is one channel, which is enough for two classes only.
+    """
+    if part.get("out_channels") == before:
+        part.out_channels = count
+    elif part.get("out_channels") == 1 and count != 2:
+        raise Misfit(
+            f"{name}.out_channels",
+            f"is 1, which separates two classes, but the data have {count}",
+            "leave out out_channels and threshold, and use_sigmoid of the loss",
+        )
 
 
 def _weights(own: Sequence[float], before: int, count: int, name: str) -> list[float]:
@@ -147,17 +174,31 @@ def _weights(own: Sequence[float], before: int, count: int, name: str) -> list[f
     Heads that match queries have one weight for all classes and another for "none of them".
 
     Raises:
-        Misfit: The weights of classes differ.
+        Misfit: The weights of classes differ, or the number of classes is not known.
     """
+    if not before:
+        raise Misfit(
+            name,
+            "belongs to a head without 'num_classes', and no rule for other heads exists",
+            "choose a head for detection by boxes, or for semantic segmentation",
+        )
     if len(set(own)) == 1:
         return [own[0]] * (len(own) - before + count)
     if len(own) == before + 1 and len(set(own[:-1])) == 1:
         return [own[0]] * count + [own[-1]]
+    key = name.rpartition(".")[2]
+    equal = f"{key}=None there, or one equal weight for each class"
+    with_none = f"{key}=[1.0] * {before} + [{own[-1]!r}] there, equal weights for the classes"
     raise Misfit(
         name,
         f"lists {len(own)} weights for the classes of other data",
-        f"write {name.rpartition('.')[2]}=None there, or one equal weight for each class",
+        f"write {with_none if len(own) == before + 1 else equal}",
     )
+
+
+def kind_of(node: Any) -> str:
+    """The class of a table, without its toolbox's scope; empty if it states none."""
+    return str(node.get("type") or "").rpartition(".")[2]
 
 
 def nodes(tree: Any) -> list[Any]:

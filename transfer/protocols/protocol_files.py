@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any
 from backbones.common.errors import UserError
 from backbones.common.escape import brief
 from backbones.common.paths import expanded, is_file, missing
+from transfer.protocols.config_data import used_part
 from transfer.protocols.protocols import TASKS, names
 
 _TASK_OF = {"mmdet": "detection", "mmseg": "segmentation"}
@@ -28,15 +28,7 @@ _TASK_OF = {"mmdet": "detection", "mmseg": "segmentation"}
 
 _TOOLBOX = {"detection": "MMDetection", "segmentation": "MMSegmentation"}
 
-_READ = (
-    *("model", "default_scope", "custom_imports", "custom_hooks", "env_cfg"),
-    *("train_dataloader", "val_dataloader", "val_evaluator"),
-    *("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"),
-)
-"""The settings of a config that a run uses; all others only log, save or show something."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")  # a part of file names and titles
-_IMPORTED = re.compile(r"(?:mmdet|mmseg|mmengine|mmcv|torch\.optim)\.(?:\w+\.)*(\w+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +73,7 @@ def read(protocol: str) -> OwnProtocol:
     _require_free(path)
     content = _load(path)
     task = _task(content, path)
-    used = {name: _plain(content[name], name, path) for name in _READ if name in content}
+    used = used_part(content, path)
     digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
     return OwnProtocol(name=path.stem, task=task, version=digest[:8], config=repr(used))
 
@@ -205,26 +197,3 @@ def _task(content: dict[str, Any], path: Path) -> str:
             "whole detector, as for semi-supervised training, are not supported."
         )
     return _TASK_OF[scope]
-
-
-def _plain(value: Any, place: str, path: Path) -> Any:
-    """A part of a config as plain data; classes become their registered names.
-
-    Raises:
-        UserError: It holds something else.
-    """
-    if isinstance(value, dict):
-        return {key: _plain(part, f"{place}.{key}", path) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(part, f"{place}.{i}", path) for i, part in enumerate(value))
-    if isinstance(value, str):
-        imported = _IMPORTED.fullmatch(value) if place.endswith(".type") else None
-        return imported[1] if imported else value
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)  # NumPy has a float of its own
-    if value is None or isinstance(value, bool | int):
-        return value
-    raise UserError(
-        f"In '{path.absolute()}', '{place}' is {brief(repr(value))}, which is no plain data: write "
-        "a finite number, a text, a list or a dict; a class is written as its registered name."
-    )

@@ -15,6 +15,7 @@ from torch import Tensor
 from backbones.common.escape import brief
 from backbones.openmmlab.backbone import STRIDES
 from transfer.protocols.misfit import Misfit
+from transfer.protocols.placement import kind_of
 
 KIND = "TimmPyramid"
 
@@ -40,7 +41,7 @@ def pyramid_like(own: ConfigDict, scope: str) -> ConfigDict:
     Raises:
         Misfit: It cannot be built here, or gives maps that no ``TimmPyramid`` has.
     """
-    if own.get("type") == KIND:
+    if kind_of(own) == KIND:
         return own
     strides, given = _measured(json.dumps(own.to_dict()), scope)
     norm = own.get("norm_cfg") or {}

@@ -24,6 +24,8 @@ CONFIGS = {  # what these assign to is a config's, which is data
     "transfer.protocols.placement",
     "transfer.protocols.shared_batch",
     "transfer.protocols.toolbox_config",
+    "transfer.protocols.toolbox_data",
+    "transfer.protocols.toolbox_training",
     "transfer.protocols.trial",
 }
 OWN_OBJECTS = {"ctx", "self", "cls"}  # autograd's contexts are there to be assigned to

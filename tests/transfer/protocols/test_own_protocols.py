@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ SEGMENTERS = {
     "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512": 32,
 }
 """Packaged configs, with their output stride."""
+
+QUERIES = "mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py"
+"""A segmenter made of parts of MMDetection."""
 
 PACKAGED = [
     *(f"mmdet::{name}.py" for name in DETECTORS),
@@ -120,8 +124,8 @@ def test_channels_classes_data_and_metric_are_set_in_packaged_configs(protocol, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PACKAGED)
-def test_packaged_configs_test_an_image(protocol, small_sample):
+@pytest.mark.parametrize("protocol", [*PACKAGED, QUERIES])
+def test_packaged_configs_test_an_image_and_compute_a_loss(protocol, small_sample):
     require_working(composed(protocol, small_sample), "packaged", "resnet18")
 
 
@@ -196,6 +200,48 @@ def test_the_learning_rate_is_for_the_stated_batch_size_or_the_files_own(small_s
     assert upernet.auto_scale_lr == {"enable": True, "base_batch_size": 4}
 
 
+def test_a_class_of_the_other_toolbox_is_not_the_equal_named_one(tmp_path, small_sample):
+    loss = 'dict(_delete_=True, type="KIND")'
+    text = UPERNET + f"model = dict(decode_head=dict(loss_decode={loss}))\n"
+    for given, kept in (
+        ("mmdet.FocalLoss", "mmdet.FocalLoss"),
+        ("mmdet.models.losses.FocalLoss", "mmdet.FocalLoss"),
+        ("mmseg.FocalLoss", "FocalLoss"),
+        ("mmseg.models.losses.FocalLoss", "FocalLoss"),
+    ):
+        cfg = composed(written(tmp_path, text.replace("KIND", given)), small_sample)
+        assert cfg.model.decode_head.loss_decode.type == kept
+    optimizer = 'optim_wrapper = dict(optimizer=dict(type="torch.optim.AdamW"))\n'
+    cfg = composed(written(tmp_path, UPERNET + optimizer), small_sample)
+    assert cfg.optim_wrapper.optimizer.type == "AdamW"
+
+
+def test_a_head_that_takes_all_maps_gets_their_channels_and_classes(small_sample):
+    head = composed(QUERIES, small_sample).model.decode_head
+    assert head.in_channels == list(feature_shape("resnet18").channels)
+    assert head.out_channels == 256, "those of its maps, not of the classes"
+    assert head.loss_cls["class_weight"] == [1.0] * MASKS + [0.1]
+    assert head.pixel_decoder.type == "mmdet.MSDeformAttnPixelDecoder"
+
+
+def test_a_delete_that_had_nothing_to_delete_is_no_setting(tmp_path, small_sample):
+    text = RETINANET + (
+        'optim_wrapper = dict(constructor="LayerDecay", paramwise_cfg=dict(_delete_=True, '
+        "layer_decay=0.9))\n"
+        'param_scheduler = [dict(_delete_=True, type="ConstantLR", factor=1.0)]\n'
+    )
+    cfg = composed(written(tmp_path, text), small_sample)
+    assert cfg.optim_wrapper.paramwise_cfg == {"layer_decay": 0.9}
+    assert "_delete_" not in str(cfg)
+
+
+def test_the_order_of_channels_is_the_rows(tmp_path, small_sample):
+    text = RETINANET + ("model = dict(data_preprocessor=dict(bgr_to_rgb=False, rgb_to_bgr=True))\n")
+    preprocessor = composed(written(tmp_path, text), small_sample).model.data_preprocessor
+    assert preprocessor.bgr_to_rgb
+    assert "rgb_to_bgr" not in preprocessor
+
+
 # --- Identity -------------------------------------------------------------------------------------
 
 
@@ -227,6 +273,50 @@ def test_a_bases_change_is_another_version(tmp_path):
     before = protocol_files.read(str(top)).version
     written(tmp_path, RETINANET + "train_cfg = dict(max_epochs=3)\n", "base")
     assert protocol_files.read(str(top)).version != before
+
+
+def test_an_edit_of_an_imported_module_is_another_version(tmp_path, monkeypatch, small_sample):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "module_of_mine.py"
+    module.write_text("value = 1\n")
+    path = written(
+        tmp_path, RETINANET + 'custom_imports = dict(imports=["module_of_mine", "mmdet.models"])\n'
+    )
+    own = protocol_files.read(str(path))
+    assert protocol_files.read(str(path)) == own
+    planned = cell_of(path)
+    module.write_text("value = 2\n")
+    assert protocol_files.read(str(path)).version != own.version
+    sample = catalogue.load("sample", small_sample.parent)
+    with pytest.raises(UserError, match=r"module_of_mine.* is not the one for which"):
+        compose.compose(planned, sample, weights="file.pth", mean=MEAN, std=STD)
+    assert "module_of_mine" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'custom_imports = dict(imports=["mmdet.models", "transfer.openmmlab"])',
+        'default_hooks = dict(logger=dict(type="LoggerHook", interval=7), timer=None)',
+    ],
+)
+def test_settings_without_effect_are_not_in_the_version(text, tmp_path):
+    own = protocol_files.read(str(written(tmp_path, RETINANET + text + "\n")))
+    kept = ast.literal_eval(own.config)
+    assert not {"imported_sources", "default_hooks"} & set(kept)
+
+
+FORMER = """
+default_scope = "mmdet"
+model = dict(type="RetinaNet", backbone=dict(type="ResNet", depth=50))
+custom_imports = dict(imports=["mmdet.models"])
+default_hooks = dict(logger=dict(type="LoggerHook"))
+optim_wrapper = dict(type="mmengine.optim.OptimWrapper", optimizer=dict(type="torch.optim.SGD"))
+"""
+
+
+def test_a_version_stays_that_of_former_records(tmp_path):
+    assert protocol_files.read(str(written(tmp_path, FORMER))).version == "58ff4431"
 
 
 # --- What is refused ------------------------------------------------------------------------------
@@ -305,11 +395,38 @@ MISFITS = {
         "model = dict(bbox_head=dict(loss_cls=dict(class_weight=[1.0, 2.0])))",
         "class_weight",
     ),
+    "weights of classes that are not counted": (
+        'model = dict(bbox_head=dict(_delete_=True, type="RetinaHead", in_channels=256, '
+        "loss_cls=dict(class_weight=[1.0] * 80 + [0.1])))",
+        "head without 'num_classes'",
+    ),
     "weights of a whole network": (
         'model = dict(init_cfg=dict(type="Pretrained", checkpoint="a.pth"))',
         "init_cfg",
     ),
     "another hook": ('custom_hooks = [dict(type="EMAHook")]', "custom_hooks.0"),
+    "another hook in the place of a usual one": (
+        'default_hooks = dict(logger=dict(type="EMAHook"))',
+        "'default_hooks.logger' is EMAHook",
+    ),
+    "another hook among the usual ones": (
+        'default_hooks = dict(ema=dict(type="EMAHook"))',
+        "default_hooks = dict(ema=None)",
+    ),
+    "another wrapper of the optimizer": (
+        'optim_wrapper = dict(type="ApexOptimWrapper")',
+        "optim_wrapper.type",
+    ),
+    "images that are normalised twice": (
+        'train_dataloader = dict(dataset=dict(pipeline=[dict(type="LoadAnnotations"), '
+        'dict(type="mmcv.Normalize", mean=[0.0], std=[1.0])]))',
+        "Normalize",
+    ),
+    "grey images": (
+        "train_dataloader = dict(dataset=dict(pipeline=["
+        'dict(type="LoadImageFromFile", color_type="grayscale"), dict(type="LoadAnnotations")]))',
+        "color_type",
+    ),
     "another sampler": (
         'train_dataloader = dict(sampler=dict(_delete_=True, type="ClassAwareSampler"))',
         "train_dataloader.sampler",
@@ -336,6 +453,36 @@ MISFITS = {
 }
 
 
+SEGMENTERS_MISFITS = {
+    "a class that is ignored": (
+        "model = dict(decode_head=dict(ignore_index=0))",
+        "'model: UPerHead.ignore_index' is 0",
+    ),
+    "a class that is padded with": (
+        "model = dict(data_preprocessor=dict(seg_pad_val=0))",
+        "seg_pad_val",
+    ),
+    "one channel for all classes": (
+        "model = dict(decode_head=dict(num_classes=2, out_channels=1, loss_decode=dict("
+        'type="CrossEntropyLoss", use_sigmoid=True)))',
+        "model.decode_head.out_channels",
+    ),
+    "weights of classes and of none": (
+        "model = dict(decode_head=dict(loss_decode=dict(class_weight=[1.0, 2.0] * 75 + [0.1])))",
+        "class_weight=[1.0] * 150 + [0.1]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEGMENTERS_MISFITS)
+def test_what_cannot_be_placed_in_a_segmenter_is_named(case, tmp_path, small_sample):
+    text, said = SEGMENTERS_MISFITS[case]
+    with pytest.raises(UserError) as error:
+        composed(written(tmp_path, UPERNET + text + "\n"), small_sample)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("case", MISFITS)
 def test_what_cannot_be_placed_is_named(case, tmp_path, small_sample):
     text, field = MISFITS[case]
@@ -354,6 +501,15 @@ def test_what_cannot_be_placed_is_named(case, tmp_path, small_sample):
             "train_dataloader = dict(dataset=dict(pipeline=["
             'dict(type="LoadAnnotations"), dict(type="Nothing")]))',
             "Nothing",
+        ),
+        (
+            "model = dict(train_cfg=None)",
+            "RetinaNet\\) cannot compute the loss",
+        ),
+        (
+            "train_dataloader = dict(dataset=dict(pipeline=["
+            'dict(type="LoadAnnotations", with_bbox=False)]))',
+            "RetinaNet\\) cannot compute the loss",
         ),
     ],
 )
