@@ -32,6 +32,7 @@ _RULES = (  # keys of mmengine's DefaultOptimWrapperConstructor
     *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult"),
     *("dwconv_decay_mult", "dcn_offset_lr_mult", "bypass_duplicate"),
 )
+_TABLES_OF_RULES = ("paramwise_cfg", "custom_keys")
 
 
 def require_settings(cell: Cell, data: DataSet) -> None:
@@ -115,12 +116,12 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
             )
         old, new = entry(old, part), entry(new, part)
         if old is None and new is not None:
-            if part != "paramwise_cfg":
+            if part not in _TABLES_OF_RULES and path[-1:] != ("custom_keys",):
                 return  # new from here on: its class decides
             old = {}  # a table of rules, of which unknown ones would be ignored
         path = (*path, part)
     if _has_tables(old) and not (isinstance(new, dict) or new in ([], ()) or _has_tables(new)):
-        keys = list(old) if isinstance(old, dict) else ["0"]
+        keys = (list(old) or _taken(path, new, after)) if isinstance(old, dict) else ["0"]
         raise UserError(
             f"The override '{name}' would replace what is made of tables by {new!r}. Override one "
             f"of its entries, such as {' or '.join(f'{name}.{key}' for key in keys[:6])}."
@@ -144,6 +145,8 @@ def _taken(path: tuple[str, ...], node: Any, cfg: Config) -> list[str]:
     """
     if path[-1] in _LOADERS:
         return sorted(_parameters(DataLoader))
+    if path[-2:-1] == ("custom_keys",):
+        return ["lr_mult", "decay_mult"]
     if path[-1] == "paramwise_cfg":
         layered = cfg.optim_wrapper.get("constructor") == "LayerDecay"
         return ["layer_decay"] if layered else list(_RULES)

@@ -18,6 +18,7 @@ from transfer.finetune.preflight import require_sound
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import Task
 
+KEYS = "optim_wrapper.paramwise_cfg.custom_keys"
 TRAINED = "train_dataloader.dataset.dataset.datasets.0"
 
 
@@ -143,6 +144,9 @@ def test_a_wider_head_is_allowed(small_sample):
         ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
         ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
+        ("segmentation", f"{KEYS}.backbone.lr_mlt", 2, "did you mean lr_mult"),
+        ("segmentation", f"{KEYS}.blocks.lr_mlt", 2, "did you mean lr_mult"),
+        ("segmentation", f"{KEYS}.blocks", 2, "blocks.lr_mult or"),
         ("detection", "model.backbone", 5, "such as model.backbone.type or"),
         ("detection", f"{TRAINED}.pipeline", (1, 2), f"such as {TRAINED}.pipeline.0"),
         ("segmentation", "param_scheduler", False, "would replace"),
@@ -151,7 +155,7 @@ def test_a_wider_head_is_allowed(small_sample):
 def test_what_an_override_would_not_set_is_named_with_the_nearest(
     task, name, value, message, small_sample
 ):
-    protocol = "paper" if "paramwise" in name else "quick"
+    protocol = "paper" if name.startswith("optim_wrapper.paramwise_cfg") else "quick"
     with pytest.raises(UserError) as error:
         judge(task, protocol, small_sample, (name, value))
     assert f"'{name}' " in str(error.value)
@@ -266,7 +270,9 @@ def test_a_dry_run_refuses_overrides_that_cannot_be_merged(here, small_sample, c
         ("segmentation", "quick", {"optim_wrapper.accumulative_counts": 2}),
         ("detection", "paper", {"param_scheduler.0.gamma": 0.5}),
         ("detection", "paper", {"train_dataloader.dataset.dataset.datasets.0.pipeline.2.scale": 9}),
-        ("segmentation", "paper", {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": 2}),
+        ("segmentation", "paper", {f"{KEYS}.backbone.lr_mult": 2}),
+        ("segmentation", "paper", {f"{KEYS}.decode_head.decay_mult": 0}),
+        ("segmentation", "quick", {f"{KEYS}.layer4.lr_mult": 0}),
         ("detection", "quick", {"custom_hooks": ()}),
     ],
 )
