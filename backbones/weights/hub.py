@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import timm
+from timm.models import PretrainedCfg
 
 from backbones.common.errors import UserError
 from backbones.common.resources import cache_dir
@@ -17,6 +18,24 @@ from backbones.zoo.sources import file_in_package
 
 HUB_SECONDS = 4.0
 """Maximum wait for the hub's first response, in seconds."""
+
+
+def published(name: str) -> PretrainedCfg:
+    """What timm knows of weights that it publishes; asks no server.
+
+    Args:
+        name: ``<model>[.<tag>]``.
+
+    Raises:
+        UserError: There are none of this name.
+    """
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a known network with an unknown tag
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
+    return config
 
 
 def from_hub(name: str) -> Path:
@@ -29,12 +48,7 @@ def from_hub(name: str) -> Path:
         UserError: There are none of this name, or the hub is unreachable; the message says which
             file to download and where to put it.
     """
-    try:
-        config = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # a known network with an unknown tag
-        config = None
-    if config is None or not (config.hf_hub_id or config.url):
-        raise UserError(f"timm publishes no weights under '{name}'; see timm.list_pretrained().")
+    config = published(name)
     own = cache_dir() / "weights" / f"{config.architecture}.{config.tag}.safetensors"
     if own.is_file():
         return own

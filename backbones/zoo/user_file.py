@@ -51,6 +51,10 @@ def read_variant(path: Path, taken: Container[str]) -> Variant:
         )
     if wrong := misfit(content, FORM):
         raise UserError(f"In the backbone's file '{path}' {wrong}.")
+    if content["architecture"].startswith("timm/"):
+        raise UserError(
+            f"'architecture' in '{path}' is '{content['architecture']}'; write it without 'timm/'."
+        )
     top1 = content.get("top1", 0)
     if not 0 <= top1 <= 100 or 0 < top1 < 1:
         raise UserError(f"'top1' in '{path}' must be in percent, from 1 to 100; it is {top1}.")

@@ -225,6 +225,13 @@ def find(name: str) -> Variant:
         return Variant(name, model.split(".")[0], weights=Weights(f"timm:{model}", "exact", None))
     if "/" in name or "\\" in name or is_file(Path(name)):
         raise unknown_name("backbone", name, CATALOGUE)
+    from backbones.zoo.networks import is_known  # imports torch, which no right name needs
+
+    if is_known(name.split(".")[0]):
+        raise UserError(
+            f"Unknown backbone '{name}': it is a network of timm; write 'timm/{name}', or "
+            f"'timm/{name.split('.')[0]}_scratch' for random weights."
+        )
     near = difflib.get_close_matches(name, CATALOGUE, n=4, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "no row has a similar name."
     raise UserError(

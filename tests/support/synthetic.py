@@ -52,8 +52,7 @@ def config(task, architecture, seed, lr=0.02):
         },
         "train_dataloader": loader,
         "val_dataloader": loader,
-        "test_dataloader": loader,
-        "test_evaluator": {"type": "BoxAP", "form": "11points", "headline_classes": []},
+        "val_evaluator": {"type": "BoxAP", "form": "11points", "headline_classes": []},
         "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": lr}},
         "randomness": {"seed": seed},
     }

@@ -14,11 +14,12 @@ from backbones.common.errors import UserError
 from backbones.weights.download import size_text
 from backbones.zoo.sizes import Size, size_of
 from backbones.zoo.sources import PACKAGE, is_random
+from backbones.zoo.zoo import CATALOGUE
 from transfer.plan.durations import Durations
 from transfer.plan.network_faults import known_faults
 from transfer.plan.sample_classifiers import OF_SAMPLE
 from transfer.records import failures, records
-from transfer.records.cells import Cell
+from transfer.records.cells import SHUFFLED, Cell
 from transfer.records.settings import in_words
 from transfer.records.wording import count
 
@@ -50,6 +51,24 @@ def require_usable_networks(cells: Sequence[Cell], results: Path) -> None:
         found += network_faults(unknown)
     if found:
         raise UserError("\n".join(found))
+
+
+def require_published(cells: Sequence[Cell], results: Path) -> None:
+    """Check that timm publishes the weights of every cell without a record; asks no server.
+
+    Raises:
+        UserError: It does not, with the same message as the run itself.
+    """
+    todo = [cell for cell in cells if not records.path_of(results, cell).exists()]
+    networks = {cell.weights.removeprefix(f"{SHUFFLED}:"): cell.architecture for cell in todo}
+    for row in CATALOGUE.values():
+        networks.pop(row.weights.source if row.weights else "", None)
+    for source, architecture in networks.items():
+        # Networks whose size is known have weights under their own name.
+        if source.startswith("timm:") and ("." in source or size_of(architecture) is None):
+            from backbones.weights.hub import published  # imports torch
+
+            published(source.removeprefix("timm:"))
 
 
 def print_costs(

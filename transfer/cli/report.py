@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     for table in found.gains:
         keep_look(table)
     print(out)
+    if of_sample := collection.only_of_the_sample(args):
+        print(of_sample, file=sys.stderr)
     if args.pictures or not (
         args.out or args.against
     ):  # the README shows the pictures of the results folder

@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
         print(to_csv(shown), end="")
     elif shown:
         print("\n".join(FORMATS[args.format or "md"](one) for one in shown))
-    if not shown:
+    if of_sample := collection.only_of_the_sample(args):
+        print(of_sample, file=beside)
+    elif not shown:
         print(
             f"'{args.results.absolute()}' holds no records yet: 'transfer run' writes them, "
             "and --results names another folder. 'transfer table all' prints the paper's tables.",

@@ -75,7 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "allow (default: one for each GPU; without a GPU one, but for the sample as many as cores "
         "and memory allow)",
     )
-    add("--dry-run", action="store_true", help="print the planned runs and their cost, then exit")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="check names and settings, print the planned runs and their cost, then exit; files of "
+        "weights and images are read only by the run itself, before its first training",
+    )
     add(
         "--probe",
         action="store_true",

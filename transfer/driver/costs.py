@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from backbones.common.screen import screen
-from transfer.cli.dry_run import print_costs, require_usable_networks
+from transfer.cli.dry_run import print_costs, require_published, require_usable_networks
 from transfer.driver.arguments import looks_of
 from transfer.driver.checks import check_settings, require_all_writable, unrecorded
 from transfer.driver.earlier import durations_of, read_records
@@ -27,6 +27,7 @@ def print_dry_run(args: argparse.Namespace, processes: int) -> int:
     print_remarks(plan, console)
     check_settings(tasks)
     require_usable_networks(plan.cells, args.results)
+    require_published(plan.cells, args.results)
     _print_costs(plan, tasks, args, console)
     require_all_writable(unrecorded(tasks))
     return 0

@@ -34,7 +34,6 @@ def print_tables(plan: Plan, results: Path, console: Console) -> list[GainTable]
 
 def print_ending(tables: list[GainTable], args: argparse.Namespace, console: Console) -> None:
     """Print what the sample showed and what to do next."""
-    measured = [args.results, Path(__file__).resolve().parents[2] / "results"]
-    real = next((one for one in measured if records.folder(one, "").is_dir()), args.results)
-    for line in ending(tables, args.backbone, real):
+    published = Path(__file__).resolve().parents[2] / "results"
+    for line in ending(tables, args.backbone, args.results, published):
         console.print(line, highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from backbones.runtime.checkpoint import ResumableState
 from backbones.runtime.progress import Curve, Listener, Ticker
 from backbones.runtime.runner import QuietRunner, quiet_runner
 from transfer.finetune import final_weights
+from transfer.protocols.read_settings import HANDED_OVER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,22 +119,7 @@ def build_runner(
     evaluate_every: int = 0,
 ) -> QuietRunner:
     """The runner of a cell, with additional hooks."""
-    settings = {
-        key: cfg[key]
-        for key in (
-            "model",
-            "train_dataloader",
-            "val_dataloader",
-            "train_cfg",
-            "val_cfg",
-            "val_evaluator",
-            "optim_wrapper",
-            "param_scheduler",
-            "auto_scale_lr",
-            "default_scope",
-            "env_cfg",
-        )
-    }
+    settings = {key: cfg[key] for key in HANDED_OVER}
     if evaluate_every:
         settings["train_cfg"] = {**cfg.train_cfg, "val_interval": evaluate_every}
     return quiet_runner(

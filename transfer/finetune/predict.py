@@ -54,8 +54,8 @@ class FinishedCell:
             _require_bounded(cfg, record)
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
                 self.model = MODELS.build(cfg.model)
-                self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
-            self._batch_size = int(cfg.test_dataloader.batch_size)
+                self.dataset = DATASETS.build(cfg.val_dataloader.dataset)
+            self._batch_size = int(cfg.val_dataloader.batch_size)
             self._autocast = _autocast(cfg, device)
         except _MISFITS as error:
             raise _refusal(record, f"it cannot be built ({error})") from error
@@ -117,7 +117,7 @@ def _config(record: Record, data: DataSet) -> Config:
         raise _refusal(record, fault)
     try:
         cfg = compose.located(config, data)
-        parts = [cfg.model, cfg.test_dataloader.dataset]
+        parts = [cfg.model, cfg.val_dataloader.dataset]
     except _MISFITS as error:
         raise _refusal(record, f"it is not the config of a run ({error})") from error
     require_registered(parts, cfg.default_scope, f"The config of the record '{record.path}'")

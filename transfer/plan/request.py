@@ -112,9 +112,9 @@ def make_plan(request: Request) -> Plan:
         if not on_sample:  # the sample's controls are trained on it
             remarks += _trained_elsewhere(request.weights, row, control)
     elif request.against == "auto" and not row.scratch:
+        why = "is its own 'control'" if row.control else "has no control in the zoo"
         remarks.append(
-            f"'{row.name}' has no control in the zoo, so no gain is computed; choose a baseline "
-            "with --against."
+            f"'{row.name}' {why}, so no gain is computed; choose a baseline with --against."
         )
     remarks += [f"{member.name} {member.note}." for member in rows if member.rename]
     given = "auto"  # the request's weights belong to the requested row

@@ -143,8 +143,7 @@ class _Reader:
         self.path = path
 
     def suite(self, content: dict[str, Any]) -> Suite:
-        keys = ("tasks", "data", "protocol", "precision", "baseline", "margin", "rows", EPOCHS)
-        self._known(content, (*keys, *_OF_A_ROW, "variant", "overrides", "vary"), "")
+        self._known(content, (*_OF_SUITES, EPOCHS, "overrides", "vary"), "")
         tasks = self._tasks(content.get("tasks", list(TASKS)), "tasks")
         entries = content.get("rows")
         if not isinstance(entries, list) or not entries:
@@ -290,8 +289,17 @@ class _Reader:
                 raise self._wrong(f"{key}.{name}", "an integer of at least 1")
             if name == WITHOUT:
                 self._require_parts(value, key)
+            if name in _OF_SUITES:
+                raise UserError(
+                    f"The suite '{self.path}' sets '{name}' in '{key}', but it is no setting of a "
+                    f"config: write it at the top of the file, above [{key}]."
+                )
             if isinstance(value, dict):
-                raise self._wrong(f'{key}."{name}"', "a value; put dotted names in quotes")
+                raise self._wrong(
+                    f'{key}."{name}"',
+                    "a value; put dotted names in quotes, and name a table of settings after a "
+                    f"task, {' or '.join(TASKS)}",
+                )
             if not _is_data(value):
                 raise self._wrong(
                     f'{key}."{name}"', "a string, a finite number, true, false or a list"
@@ -371,6 +379,10 @@ class _Reader:
 
 
 _OF_A_ROW = ("seeds", "classifier_seeds")
+_OF_SUITES = (
+    *("tasks", "data", "protocol", "precision", "baseline", "margin", "rows", "variant"),
+    *_OF_A_ROW,
+)
 
 
 def _each(value: Any, key: str, holds: Callable[[Any], bool]) -> bool:

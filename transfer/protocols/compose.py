@@ -205,7 +205,7 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
 
     The data set provides the files and their locations, which a record lacks.
     """
-    loader = ConfigDict(_with_tuples(config["test_dataloader"]))
+    loader = ConfigDict(_with_tuples(config["val_dataloader"]))
     for node in nodes(loader.dataset):
         if "data_root" in node:
             # A data set without one of these has no such key.
@@ -219,7 +219,7 @@ def located(config: dict[str, Any], data: DataSet) -> Config:
         assert data.segmentation is not None
         masks = partial(_masks, data=data.segmentation, split=data.segmentation.test)
         loader.dataset = _with_leaf(loader.dataset, masks)
-    cfg = Config({**config, "test_dataloader": loader})
+    cfg = Config({**config, "val_dataloader": loader})
     for node in nodes(cfg.model):
         if "weights" in node:  # of the backbone and of a head made from its last stage
             node.weights = None

@@ -11,7 +11,6 @@ import inspect
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from backbones.common.errors import UserError
@@ -21,21 +20,19 @@ from backbones.zoo.entry import IMAGENET_MEAN, IMAGENET_STD
 from transfer.compat.network_size import MOST_WEIGHTS, weights_in
 from transfer.compat.registered import registered
 from transfer.datasets.data_set import DataSet
+from transfer.protocols.buildable import require_buildable, require_not_negative
 from transfer.protocols.compose import compose, entry
+from transfer.protocols.read_settings import READ, require_of_a_protocol
 from transfer.protocols.training_length import require_schedule
 from transfer.records.cells import Cell
 from transfer.records.settings import EPOCHS, WITHOUT
 
-_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-_OF_CELLS = {
-    "randomness.": "set the suite's 'seeds'",
-    "model.backbone.architecture.": "use another row",
-    "model.backbone.weights.": "set the row's 'classifiers'",
-}
+_LOADERS = ("train_dataloader", "val_dataloader")
 _RULES = (  # keys of mmengine's DefaultOptimWrapperConstructor
     *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult"),
     *("dwconv_decay_mult", "dcn_offset_lr_mult", "bypass_duplicate"),
 )
+_TABLES_OF_RULES = ("paramwise_cfg", "custom_keys")
 
 
 def require_settings(cell: Cell, data: DataSet) -> None:
@@ -44,15 +41,18 @@ def require_settings(cell: Cell, data: DataSet) -> None:
     A new key must be a parameter of the class that is built from its table.
 
     Raises:
-        UserError: An override is neither, with the nearest known name; or it belongs to the cell
-            itself; or the learning rate cannot follow the resulting schedule; or the network
-            cannot be built, or is too large.
+        UserError: An override is neither, with the nearest known name; or no run reads it, or it
+            belongs to the run, its row or its data set; or the learning rate cannot follow the
+            resulting schedule; or the network cannot be built, or is too large; or optimizer or
+            loaders refuse it.
     """
     kept = tuple((name, value) for name, value in cell.overrides if name == WITHOUT)
     before = _composed(dataclasses.replace(cell, overrides=kept), data)
-    names = [name for name, _ in cell.overrides if name not in (WITHOUT, EPOCHS)]
-    for name in names:
-        _refuse_what_is_the_cells(name)
+    settings = {name: value for name, value in cell.overrides if name not in (WITHOUT, EPOCHS)}
+    names = list(settings)
+    for name, value in settings.items():
+        require_of_a_protocol(name, before)
+        require_not_negative(name, value)
     try:
         after = _composed(cell, data)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
@@ -64,6 +64,7 @@ def require_settings(cell: Cell, data: DataSet) -> None:
         ) from error
     for name in names:
         _require(name, before, after, cell)
+    require_buildable(after, names, f"protocol '{cell.protocol}' of {cell.task}")
     require_schedule(after, cell.protocol)
     of_model = [name for name in names if f"{name}.".startswith("model.")]
     if of_model:
@@ -88,15 +89,6 @@ def _require_network(cfg: Config, names: str, cell: Cell) -> None:
         )
 
 
-def _refuse_what_is_the_cells(name: str) -> None:
-    for prefix, advice in _OF_CELLS.items():
-        if f"{name}.".startswith(prefix):
-            raise UserError(
-                f"The override '{name}' is not a setting of a protocol: every cell has its own, as "
-                f"recorded; {advice}."
-            )
-
-
 def _composed(cell: Cell, data: DataSet) -> Config:
     return compose(cell, data, weights="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -109,7 +101,7 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
         if isinstance(old, list | tuple):
             known = [str(place) for place in range(len(old))]
         elif isinstance(old, dict):
-            known = [*old, *_taken(path, new, after)]
+            known = [*old, *_taken(path, new, after)] if path else list(READ)
         else:
             known = []
         if part not in known and path[-1:] != (
@@ -124,12 +116,12 @@ def _require(name: str, before: Config, after: Config, cell: Cell) -> None:
             )
         old, new = entry(old, part), entry(new, part)
         if old is None and new is not None:
-            if part != "paramwise_cfg":
+            if part not in _TABLES_OF_RULES and path[-1:] != ("custom_keys",):
                 return  # new from here on: its class decides
             old = {}  # a table of rules, of which unknown ones would be ignored
         path = (*path, part)
     if _has_tables(old) and not (isinstance(new, dict) or new in ([], ()) or _has_tables(new)):
-        keys = list(old) if isinstance(old, dict) else ["0"]
+        keys = (list(old) or _taken(path, new, after)) if isinstance(old, dict) else ["0"]
         raise UserError(
             f"The override '{name}' would replace what is made of tables by {new!r}. Override one "
             f"of its entries, such as {' or '.join(f'{name}.{key}' for key in keys[:6])}."
@@ -151,10 +143,10 @@ def _taken(path: tuple[str, ...], node: Any, cfg: Config) -> list[str]:
         node: The table.
         cfg: The whole config, with the overrides.
     """
-    if not path:
-        return sorted(_parameters(Runner))
     if path[-1] in _LOADERS:
         return sorted(_parameters(DataLoader))
+    if path[-2:-1] == ("custom_keys",):
+        return ["lr_mult", "decay_mult"]
     if path[-1] == "paramwise_cfg":
         layered = cfg.optim_wrapper.get("constructor") == "LayerDecay"
         return ["layer_decay"] if layered else list(_RULES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,13 @@ class Setting:
         """What the suite changes in the protocol, in words for a title."""
         return settings.in_title(json.loads(self.overrides), self.variant)
 
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """A key that sorts settings: by their names, and by the values of overridden numbers."""
+        changed = [(name, _by_value(value)) for name, value in json.loads(self.overrides)]
+        names = (self.task, self.data, self.data_fingerprint, self.protocol, self.protocol_version)
+        return *names, self.precision, self.metric, changed, self.form
+
     @classmethod
     def of(cls, record: Record) -> Setting:
         """The setting of a record."""
@@ -83,6 +91,12 @@ class Setting:
             form=record.form,
             variant=one_line(str(record.content.get("variant") or "")),
         )
+
+
+def _by_value(value: Any) -> tuple[float, str]:
+    """Sorts numbers by value and before anything else, which is sorted as text."""
+    is_number = isinstance(value, int | float)
+    return (float(value), "") if is_number else (math.inf, json.dumps(value))
 
 
 def classifier(record: Record) -> str:

@@ -31,13 +31,13 @@ def outcomes(record: Record) -> Outcomes:
 
 def evaluator(record: Record) -> dict[str, Any]:
     """The config of the metric; empty if not recorded."""
-    found = record.config.get("test_evaluator")
+    found = record.config.get("val_evaluator")
     return found if isinstance(found, dict) else {}
 
 
 def classes(record: Record) -> list[str]:
     """Names of the classes, in label order; empty if not recorded."""
-    return _classes(record.config.get("test_dataloader"))
+    return _classes(record.config.get("val_dataloader"))
 
 
 def headline_classes(record: Record) -> list[str]:

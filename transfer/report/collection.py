@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from backbones.common.errors import UserError
 from backbones.common.near_names import suggestion
@@ -63,6 +64,17 @@ def asked(args: argparse.Namespace) -> Collection:
         UserError: As :func:`collect`.
     """
     return collect(args.results, "sample" if args.sample else "", args.against)
+
+
+def only_of_the_sample(args: argparse.Namespace) -> str:
+    """Where a folder has runs on the sample only and others are asked for, a sentence on that."""
+    of_sample = [] if args.sample else records.files(records.folder(args.results, "sample"))
+    if not of_sample or records.files(records.folder(args.results, "")):
+        return ""
+    return (
+        f"'{args.results.absolute()}' holds no runs on real images, but "
+        f"{count_of(len(of_sample), 'run')} on the built-in sample: add --sample to show them."
+    )
 
 
 def collect(results: Path, data: str = "", against: str = "") -> Collection:
@@ -175,10 +187,10 @@ def _beside(table: GainTable, several: Sequence[GainTable]) -> GainTable:
     return replace(table, analysis=analysis)
 
 
-def _place(setting: Setting) -> tuple[str, str, bool, str, bool, str]:
+def _place(setting: Setting) -> tuple[Any, ...]:
     """The paper's protocol first, and each unchanged protocol before changed ones."""
     protocol, changed = setting.protocol, setting.overrides != "[]"
-    return setting.task, setting.data, protocol != "paper", protocol, changed, repr(setting)
+    return setting.task, setting.data, protocol != "paper", protocol, changed, setting.order
 
 
 def _baselines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +19,23 @@ _NEXT = (
 )
 
 
-def ending(tables: Sequence[GainTable], row: str, results: Path) -> list[str]:
+def ending(
+    tables: Sequence[GainTable], row: str, results: Path, published: Path | None = None
+) -> list[str]:
     """Lines below the tables of a run on the sample.
 
     Args:
         tables: Tables of the run, one for each task.
         row: The requested backbone.
-        results: Results folder that may hold records of real images.
+        results: Results folder of the run.
+        published: The project's own results, shown if the run's folder has none on real images.
     """
-    return [_shown(tables), *(line.format(row=row) for line in _NEXT), *_on_real_images(results)]
+    return [
+        _shown(tables),
+        f"All runs on the sample: {_look(results, ' --sample')}",
+        *(line.format(row=row) for line in _NEXT),
+        *_on_real_images(results, published),
+    ]
 
 
 def _shown(tables: Sequence[GainTable]) -> str:
@@ -68,16 +77,22 @@ def _claim(tables: Sequence[GainTable]) -> str:
     return "One seed proves nothing: another (--seed 1) may reverse the sign."
 
 
-def _on_real_images(results: Path) -> list[str]:
-    """The result on real images, if there are records."""
-    found = collection.collect(results)
-    if not found.gains:
-        return []
-    first = next(iter(groups(found.gains).values()))
-    result = " ".join(answer(first).sentences)
-    return [f"Earlier result on real images: {result}", f"  {_look(results)} shows all results."]
+def _on_real_images(results: Path, published: Path | None) -> list[str]:
+    """The result on real images, if there are records here or the project's own."""
+    if found := collection.collect(results).gains:
+        return [f"Earlier result on real images: {_result(found)}", f"  All: {_look(results)}"]
+    if published and (found := collection.collect(published).gains):
+        return [
+            f"A result that this project publishes, on real images: {_result(found)}",
+            f"  All that it publishes: {_look(published)}",
+        ]
+    return []
 
 
-def _look(results: Path) -> str:
-    usual = "" if results == Path("results") else f" --results {results}"
-    return f"'transfer report{usual} --open'"
+def _result(found: Sequence[GainTable]) -> str:
+    return " ".join(answer(next(iter(groups(found).values()))).sentences)
+
+
+def _look(results: Path, of: str = "") -> str:
+    usual = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    return f"transfer report{usual}{of} --open"

@@ -76,11 +76,12 @@ class GainTable:
 def gain_tables(
     records: Iterable[Record], baseline: str, rows: Collection[str] | None = None
 ) -> list[GainTable]:
-    """A table for each setting, in order of appearance; arguments as for :func:`gain_table`."""
+    """A table for each setting, in their order; arguments as for :func:`gain_table`."""
     groups: dict[Setting, list[Record]] = {}
     for record in records:
         groups.setdefault(Setting.of(record), []).append(record)
-    return [gain_table(setting, group, baseline, rows) for setting, group in groups.items()]
+    settings = sorted(groups, key=lambda setting: setting.order)
+    return [gain_table(setting, groups[setting], baseline, rows) for setting in settings]
 
 
 def looks_path(records: Sequence[Record], baseline: str) -> Path:

@@ -176,6 +176,16 @@ def test_an_unknown_row_is_refused_with_the_nearest():
         zoo.find("resnet50d_cosin")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["convnext_atto", "vit_tiny_patch16_224_scratch", "resnet32ts", "convnext_atto_shuffled"],
+)
+def test_a_network_of_timm_without_its_prefix_is_refused_with_it(name):
+    network = name.removesuffix("_scratch").removesuffix("_shuffled")
+    with pytest.raises(UserError, match=f"'timm/{network}', or 'timm/{network}_scratch' for rand"):
+        zoo.find(name)
+
+
 def write(tmp_path, text):
     path = tmp_path / "mine.toml"
     path.write_text(text)
@@ -246,6 +256,7 @@ def test_a_control_that_is_a_file_lies_beside_the_row_that_names_it(tmp_path):
         ('architecture = "resnet18"\nname = "mine_shuffled"', "reserved for controls"),
         ('architecture = "resnet18"\nweights = "random"\ntop1 = 50', "but no 'weights'"),
         ('architecture = ""', "names no network"),
+        ('architecture = "timm/resnet18"', "without 'timm/'"),
         ('architecture = "resnet18"\nstd = [0.2, 0.0, 0.2]', "'std' .* has a zero"),
         ('architecture = "resnet18"\nmean = [nan, 0.0, 0.2]', "three numbers from 0 to 1"),
         ('architecture = "resnet18"\ntop1 = nan', "'top1' .* must be in percent"),

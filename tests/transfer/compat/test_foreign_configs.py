@@ -236,7 +236,7 @@ def test_what_the_protocols_build_may_be_recorded_and_built(task, name, small_sa
 
 def test_what_data_sets_of_ones_own_choose_may_be_recorded(recorded):
     config = recorded("detection")
-    config["test_dataloader"]["dataset"] |= {
+    config["val_dataloader"]["dataset"] |= {
         "type": "CocoBoxes", "suffix": "_leftImg8bit.png", "exclude": ["a/b.jpg"]
     }  # fmt: skip
     assert fault_of_record(config) is None
@@ -354,7 +354,7 @@ def test_what_is_refused_would_have_been_called(tmp_path):
 
 def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sample):
     config = recorded("segmentation")
-    config["test_dataloader"]["dataset"].update(
+    config["val_dataloader"]["dataset"].update(
         type="VocBoxes",
         data_root="/etc",
         ann_file="passwd",
@@ -364,7 +364,7 @@ def test_a_record_says_neither_what_is_read_nor_where_it_lies(recorded, small_sa
     )
     cfg = compose.located(config, catalogue.load("sample", small_sample.parent))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        built = DATASETS.build(cfg.test_dataloader.dataset)
+        built = DATASETS.build(cfg.val_dataloader.dataset)
     assert type(built).__name__ == "IndexMasks"
     assert (built.suffix, list(built.exclude)) == ("", [])
     assert Path(built.data_prefix["img_path"]).is_relative_to(small_sample)

@@ -18,6 +18,9 @@ from transfer.finetune.preflight import require_sound
 from transfer.protocols.overrides import require_settings
 from transfer.records.cells import Task
 
+KEYS = "optim_wrapper.paramwise_cfg.custom_keys"
+TRAINED = "train_dataloader.dataset.dataset.datasets.0"
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, small_sample, checks_here):
@@ -141,24 +144,101 @@ def test_a_wider_head_is_allowed(small_sample):
         ("detection", "train_cfg.max_epochs.more", 1, "'train_cfg.max_epochs' has no 'more'"),
         ("segmentation", "model.decode_head.dropout", 0, "did you mean dropout_ratio"),
         ("segmentation", "optim_wrapper.paramwise_cfg.norm_decay", 0, "norm_decay_mult"),
-        ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
-        ("detection", "model.backbone.architecture", "resnet50", "use another row"),
+        ("segmentation", f"{KEYS}.backbone.lr_mlt", 2, "did you mean lr_mult"),
+        ("segmentation", f"{KEYS}.blocks.lr_mlt", 2, "did you mean lr_mult"),
+        ("segmentation", f"{KEYS}.blocks", 2, "blocks.lr_mult or"),
         ("detection", "model.backbone", 5, "such as model.backbone.type or"),
-        ("detection", "train_pipeline", (1, 2), "such as train_pipeline.0"),
+        ("detection", f"{TRAINED}.pipeline", (1, 2), f"such as {TRAINED}.pipeline.0"),
         ("segmentation", "param_scheduler", False, "would replace"),
     ],
 )
 def test_what_an_override_would_not_set_is_named_with_the_nearest(
     task, name, value, message, small_sample
 ):
-    protocol = "paper" if "paramwise" in name else "quick"
+    protocol = "paper" if name.startswith("optim_wrapper.paramwise_cfg") else "quick"
     with pytest.raises(UserError) as error:
         judge(task, protocol, small_sample, (name, value))
     assert f"'{name}' " in str(error.value)
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("setting", ['"train_pipeline.99.type" = "SGD"', '"model.backbone" = 5'])
+@pytest.mark.parametrize(
+    ("task", "name", "value", "message"),
+    [
+        ("detection", "test_dataloader.dataset.indices", 5, "set val_dataloader instead"),
+        ("detection", "test_evaluator.form", "area", "set val_evaluator instead"),
+        ("segmentation", "test_cfg.fp16", True, "set val_cfg instead"),
+        ("detection", "train_pipeline.2.scale", (9, 9), "the pipelines in train_dataloader"),
+        ("segmentation", "crop_size", (9, 9), "no run reads 'crop_size'"),
+        ("detection", "default_hooks.logger.interval", 5, "no run reads 'default_hooks'"),
+        ("detection", "resume", True, "no run reads 'resume'"),
+    ],
+)
+def test_settings_that_no_run_reads_are_refused(task, name, value, message, small_sample):
+    with pytest.raises(UserError) as error:
+        judge(task, "quick", small_sample, (name, value))
+    assert f"'{name}' sets nothing" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value", "message"),
+    [
+        ("detection", "randomness.seed", 7, "set the suite's 'seeds'"),
+        ("detection", "model.backbone.architecture", "resnet50", "use another row"),
+        ("detection", "model.backbone.weights", None, "set the row's 'classifiers'"),
+        ("detection", "model.roi_head.shared_head.architecture", "resnet50", "use another row"),
+        ("detection", "model.neck.in_channels", (8, 8, 8, 8), "use another row"),
+        ("detection", "model.data_preprocessor.bgr_to_rgb", False, "use another row"),
+        ("segmentation", "model.data_preprocessor.mean", (0, 0, 0), "use another row"),
+        ("segmentation", "model.data_preprocessor.std.0", 1, "use another row"),
+        ("detection", "model.roi_head.bbox_head.num_classes", 3, "use another data set"),
+        ("segmentation", "model.auxiliary_head.num_classes", 3, "use another data set"),
+        ("detection", "val_dataloader.dataset.indices", 5, "use another data set"),
+        ("segmentation", "val_dataloader.dataset.ann_file", 5, "use another data set"),
+        ("segmentation", "val_evaluator.headline_classes", (), "use another data set"),
+        ("detection", "optim_wrapper.type", "AmpOptimWrapper", "--precision"),
+        ("segmentation", "val_cfg.fp16", True, "--precision"),
+    ],
+)
+def test_what_belongs_to_the_run_its_row_or_its_data_is_refused(
+    task, name, value, message, small_sample
+):
+    with pytest.raises(UserError) as error:
+        judge(task, "quick", small_sample, (name, value))
+    assert f"'{name}' is not a setting of a protocol" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value", "message"),
+    [
+        ("detection", "optim_wrapper.optimizer.lr", -1, "set 0 or more"),
+        ("detection", "optim_wrapper.optimizer.betas", (-0.5, 0.9), "set 0 or more"),
+        ("segmentation", "optim_wrapper.paramwise_cfg.bias_lr_mult", -1, "set 0 or more"),
+        ("segmentation", "auto_scale_lr.base_batch_size", -4, "set 0 or more"),
+        ("detection", "optim_wrapper.optimizer.nesterov", True, "Nesterov"),
+        ("segmentation", "optim_wrapper.accumulative_counts", 0, "accumulative_counts"),
+        ("segmentation", "optim_wrapper.clip_grad.clip_value", 5, "cannot be built"),
+        ("detection", "train_dataloader.batch_size", 0, "batch_size"),
+        ("detection", "train_dataloader.drop_last", True, "mutually exclusive"),
+        ("detection", "val_dataloader.num_workers", -1, "num_workers"),
+        ("segmentation", "train_dataloader.prefetch_factor", 2, "prefetch_factor"),
+    ],
+)
+def test_what_optimizer_and_loaders_would_refuse_is_refused_before(
+    task, name, value, message, small_sample
+):
+    extra = [("optim_wrapper.optimizer.momentum", 0)] if name.endswith("nesterov") else []
+    with pytest.raises(UserError) as error:
+        judge(task, "quick", small_sample, (name, value), *extra)
+    assert f"{name}" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "setting", [f'"{TRAINED}.pipeline.99.type" = "SGD"', '"model.backbone" = 5']
+)
 def test_a_dry_run_refuses_overrides_that_cannot_be_merged(here, small_sample, capfd, setting):
     suite = chaos_suite.write_suite(
         here, small_sample, rows=["timm/test_resnet_scratch"], seeds=[0]
@@ -179,10 +259,20 @@ def test_a_dry_run_refuses_overrides_that_cannot_be_merged(here, small_sample, c
         ("detection", "quick", {"optim_wrapper.optimizer.nesterov": True}),
         ("detection", "quick", {"optim_wrapper.clip_grad.max_norm": 35}),
         ("detection", "quick", {"optim_wrapper.paramwise_cfg.norm_decay_mult": 0}),
-        ("detection", "quick", {"train_dataloader.prefetch_factor": 4}),
+        (
+            "detection",
+            "quick",
+            {"train_dataloader.prefetch_factor": 4, "train_dataloader.num_workers": 1},
+        ),
+        ("detection", "quick", {f"{TRAINED}.indices": 100}),
+        ("detection", "quick", {"val_dataloader.dataset.pipeline.1.scale": (320, 240)}),
+        ("detection", "quick", {"val_evaluator.form": "coco"}),
+        ("segmentation", "quick", {"optim_wrapper.accumulative_counts": 2}),
         ("detection", "paper", {"param_scheduler.0.gamma": 0.5}),
         ("detection", "paper", {"train_dataloader.dataset.dataset.datasets.0.pipeline.2.scale": 9}),
-        ("segmentation", "paper", {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": 2}),
+        ("segmentation", "paper", {f"{KEYS}.backbone.lr_mult": 2}),
+        ("segmentation", "paper", {f"{KEYS}.decode_head.decay_mult": 0}),
+        ("segmentation", "quick", {f"{KEYS}.layer4.lr_mult": 0}),
         ("detection", "quick", {"custom_hooks": ()}),
     ],
 )

@@ -111,6 +111,9 @@ def test_epochs_are_one_number_for_both_tasks_or_one_for_each(tmp_path):
         (QUICK + 'rows = ["a"]\nepochs = 2\n[vary]\nepochs = [2, 3]', "does not fix"),
         (QUICK + 'rows = ["a"]\ntasks = ["detektion"]', "'tasks' must be a list of detection"),
         (QUICK + 'rows = ["a"]\n[overrides]\na.b = 1', "put dotted names in quotes"),
+        (QUICK + 'rows = ["a"]\n[overrides.detektion]\n"a.b" = 1', "detection or segmentation"),
+        (QUICK + 'rows = ["a"]\n[vary]\nseeds = [0, 1]', "'seeds' in 'vary', but"),
+        (QUICK + 'rows = ["a"]\n[overrides]\nmargin = 1', "the file, above [overrides]"),
         (
             QUICK + 'rows = ["a"]\n[overrides]\n"a.b" = 1979-05-27',
             "must be a string, a finite number",

@@ -37,6 +37,19 @@ def test_the_segmenters_map_has_stride_8(small_sample):
     assert model.auxiliary_head(maps).shape == (1, 10, 16, 8)
 
 
+@pytest.mark.parametrize("task", protocols.TASKS)
+def test_what_was_changed_in_a_runs_tests_is_changed_where_its_record_is_shown(task, small_sample):
+    scale = "val_dataloader.dataset.pipeline.1.scale"
+    planned = dataclasses.replace(
+        cell(task), overrides=((scale, (96, 64)), ("val_dataloader.batch_size", 3))
+    )
+    recorded = json.loads(json.dumps(compose.resolved(composed(planned, small_sample))))
+    shown = compose.located(recorded, catalogue.load("sample", small_sample.parent))
+    assert shown.val_dataloader.batch_size == 3
+    assert tuple(shown.val_dataloader.dataset.pipeline[1].scale) == (96, 64)
+    assert Path(shown.val_dataloader.dataset.data_root).is_relative_to(small_sample)
+
+
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet18d", "resnet50"])
 def test_the_detector_of_quick_multiplies_as_the_toolbox_does(
     architecture, small_sample, monkeypatch

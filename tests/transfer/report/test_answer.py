@@ -39,7 +39,7 @@ def write(results, task, values=VALUES, headline=(), rare=0.0):
             path = synthetic.write(results, of, value, top1=8.3, classifier=str(seed))
             content = json.loads(path.read_text())
             config = json.loads(content["config"]["json"])
-            config["test_evaluator"]["headline_classes"] = list(headline)
+            config["val_evaluator"]["headline_classes"] = list(headline)
             content["config"]["json"] = json.dumps(config)
             kind = "AP_11points" if task == "detection" else "IoU"
             content["metrics"] |= {f"{kind}/{name}": value for name in synthetic.VOC}

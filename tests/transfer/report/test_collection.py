@@ -15,6 +15,7 @@ from scipy import stats
 from backbones.zoo import zoo
 from tests.support import synthetic
 from transfer.cli import main
+from transfer.protocols.protocols import TASKS
 from transfer.records import failures, records
 from transfer.records.outcomes import DetectionOutcomes
 from transfer.records.records import Record
@@ -22,7 +23,7 @@ from transfer.report import classification, readme, remarks
 from transfer.report.collection import collect, families
 from transfer.report.foundations import foundations, rests_on
 from transfer.report.gain_layout import gain_table
-from transfer.report.gains import GainRow
+from transfer.report.gains import GainRow, gain_tables
 from transfer.report.image_noise import image_noise, noise_sentences
 from transfer.report.layout import to_markdown
 from transfer.report.paper_tables import paper_table
@@ -71,6 +72,30 @@ def test_the_table_command_says_where_nothing_was_measured(tmp_path, capsys):
     assert f"'{tmp_path}'" in capsys.readouterr().out
     assert main.main(["table", "--results", str(tmp_path / "none")]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [(2, 10), (5e-5, 0.001)])
+def test_tables_of_a_varied_number_come_in_the_order_of_its_values(values, tmp_path):
+    name = "optim_wrapper.optimizer.lr"
+    for value, task in itertools.product(reversed(values), TASKS):
+        changed = {"task": task, "overrides": ((name, value),)}
+        synthetic.write_suite(tmp_path, ["resnet50_baseline"], seeds=range(2), **changed)
+    recorded = records.read_all(tmp_path, "")[0]
+    for tables in (collect(tmp_path).gains, gain_tables(recorded, "resnet50_baseline")):
+        found = [(t.setting.task, json.loads(t.setting.overrides)[0][1]) for t in tables]
+        assert found == [(task, value) for task in TASKS for value in values]
+
+
+@pytest.mark.parametrize("command", ["table", "report"])
+def test_where_only_the_sample_was_run_the_commands_name_its_option(command, tmp_path, capsys):
+    synthetic.write_suite(tmp_path, synthetic.PAPER_ROWS[:2], data="sample")
+    runs = len(list((tmp_path / "sample" / "records").glob("*.json")))
+    assert main.main([command, "--results", str(tmp_path)]) == 0
+    printed = "".join(capsys.readouterr())
+    assert f"no runs on real images, but {runs} runs on the built-in sample: add --sa" in printed
+    assert "no records yet" not in printed
+    assert main.main([command, "--results", str(tmp_path), "--sample"]) == 0
+    assert "add --sample" not in "".join(capsys.readouterr())
 
 
 def test_write_makes_the_readme_of_a_folder_and_needs_all_tables(tmp_path, capsys):

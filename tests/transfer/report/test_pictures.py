@@ -94,7 +94,7 @@ def test_the_classes_of_the_headline_are_drawn_for_the_rows_in_question(tmp_path
     for path in (tmp_path / "records").glob("*.json"):
         content = json.loads(path.read_text())
         config = json.loads(content["config"]["json"])
-        config["test_evaluator"]["headline_classes"] = ["dog", "cat"]
+        config["val_evaluator"]["headline_classes"] = ["dog", "cat"]
         content["config"]["json"] = json.dumps(config)
         path.write_text(json.dumps(content))
     figure = per_class.draw(collect(tmp_path).gains)

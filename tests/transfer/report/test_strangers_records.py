@@ -110,11 +110,11 @@ def test_what_is_no_file_is_named_and_nobody_waits(make, results, tmp_path, caps
 @pytest.mark.parametrize(
     "place",
     [
-        ("test_evaluator",),
-        ("test_dataloader",),
-        ("test_dataloader", "dataset", "metainfo"),
-        ("test_dataloader", "dataset", "metainfo", "classes"),
-        ("test_evaluator", "headline_classes"),
+        ("val_evaluator",),
+        ("val_dataloader",),
+        ("val_dataloader", "dataset", "metainfo"),
+        ("val_dataloader", "dataset", "metainfo", "classes"),
+        ("val_evaluator", "headline_classes"),
         ("model", "backbone"),
         ("model", "data_preprocessor"),
         ("custom_hooks",),
