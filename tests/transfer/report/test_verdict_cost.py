@@ -111,7 +111,8 @@ def test_the_figure_is_that_of_the_largest_images_on_a_gpu_and_on_a_cpu(results)
     assert len(costs) == 4, "nothing is known of the spread on other data"
     sentence = verdict_cost.figure(costs)
     units = costs[0].spread.units
-    assert f"{2 * units * 0.5:.1f} hours of one A GPU (stock training: {2 * units * 1.0:.0f})" in sentence
+    ours, stock = f"{2 * units * 0.5:.1f}", f"{2 * units * 1.0:.0f}"
+    assert f"{ours} hours of one A GPU (stock training: {stock})" in sentence
     assert f"{2 * units * 10:.0f} hours of 2 cores of A processor" in sentence
     assert verdict_cost.text(costs).count("A processor") == 4
 
