@@ -33,7 +33,9 @@ from transfer.report.speed_tables import markdown_table
 
 FROZEN = "frozen"
 FEWEST = 3  # rows; two have one pair, whose τ is 1 or -1
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "protocols.md"
+_ROOT = Path(__file__).resolve().parents[1]
+RECORDED = _ROOT / "results" / "ranks"
+PAGE = _ROOT / "docs" / "protocols.md"
 PART = MadePart("rank-agreement", "python benchmarks/rank_agreement.py --write")
 Values = dict[str, float]
 """One value for each row."""
@@ -116,7 +118,7 @@ def text(value: float | None) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+    parser.add_argument("--results", type=Path, default=RECORDED, help="results folder")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     return parser
 

@@ -78,5 +78,8 @@ def test_a_folder_without_records_is_one_sentence(script, tmp_path, monkeypatch,
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_the_page_has_a_place_for_the_table(script):
-    assert script.PART.is_in(script.PAGE)
+def test_the_table_of_the_page_is_not_stale(script, monkeypatch, capsys):
+    assert called(script, monkeypatch) == 0
+    text = script.PAGE.read_text(encoding="utf-8")
+    between = text.partition(script.PART.begin)[2].partition(script.PART.end)[0]
+    assert between == f"\n{capsys.readouterr().out}", "run the script with --write"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.errors import UserError
+from backbones.common.hashing import sha256
 
 SOURCES = "imported_sources"
 """Name of the sources among a protocol's settings."""
@@ -51,4 +51,4 @@ def _digest(name: str) -> str:
         return ""
     if spec is None or not spec.has_location or not Path(str(spec.origin)).is_file():
         return ""
-    return hashlib.sha256(Path(str(spec.origin)).read_bytes()).hexdigest()
+    return sha256(Path(str(spec.origin)))
