@@ -10,13 +10,11 @@ from typing import Any
 from backbones.common.errors import UserError
 from backbones.common.escape import brief
 from transfer.protocols.imported_sources import SOURCES, sources
+from transfer.protocols.read_settings import READ
 
-_READ = (
-    *("model", "default_scope", "custom_imports", "custom_hooks", "env_cfg"),
-    *("train_dataloader", "val_dataloader", "val_evaluator"),
-    *("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr"),
-)
-"""The settings of a config that a run uses; all others only log, save or show something."""
+_READ = (*(name for name in READ if name != "val_cfg"), "custom_imports")
+"""The settings of a config that a run uses; all others only log, save or show something. A test's
+loop is the run's own."""
 
 _LOGGING_HOOKS = (
     *("RuntimeInfoHook", "IterTimerHook", "LoggerHook", "ParamSchedulerHook", "CheckpointHook"),
